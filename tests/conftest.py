@@ -1,0 +1,22 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def shared_folder() -> Path:
+    """The folder of reference material: `$PORTRAIT4D_SHARED`, or `shared` beside the checkout."""
+    return Path(os.environ.get("PORTRAIT4D_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The reference material; the test is skipped where it is absent."""
+    folder = shared_folder()
+    if not (folder / "README.md").is_file():
+        pytest.skip(f"reference material not found at {folder}: set PORTRAIT4D_SHARED")
+    return folder

@@ -1,0 +1,193 @@
+"""Picture files to uint8 RGB and back, and uint8 to the tensors used inside.
+
+The only place where `uint8 [H, W, 3]` and `float32 [B, 3, H, W]` in [-1, 1] are converted.
+"""
+
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from flame.errors import InputError
+from preprocess.atomic import atomic_path
+
+logger = logging.getLogger(__name__)
+
+MIN_SIDE = 32
+"""Smallest accepted side of a picture, in pixels."""
+MAX_PIXELS = 100_000_000
+"""Pictures with more pixels are refused from their header, before anything is decoded."""
+NEUTRAL_GREY = 128
+"""What shows through transparent pixels."""
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a picture as it is meant to be seen: `uint8 [H, W, 3]` sRGB, upright.
+
+    The format is recognised by content, not by name. Orientation tags and colour profiles are
+    applied, 16-bit and palette pictures converted, transparent pixels replaced by neutral grey;
+    of an animated file the first frame is read.
+
+    Raises:
+        InputError: no such file, not a picture, damaged, too small or too large.
+    """
+    return read_image_alpha(path)[0]
+
+
+def read_image_alpha(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a picture and its transparency.
+
+    Returns:
+        The picture `uint8 [H, W, 3]`, blended over neutral grey, and alpha `float32 [H, W]` in [0, 1],
+        or None when the file has no transparency or all of it is opaque.
+    """
+    path = Path(path)
+    with open_picture(path) as picture:
+        try:
+            picture.load()
+            return picture_to_rgb(picture)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, EOFError ...
+            raise InputError(f"{path}: the picture is damaged or cut off ({_reason(error)}); use a whole file") from error
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Open a picture file and check its header; pixels are not decoded yet."""
+    check_file(path, "a picture")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
+            picture = Image.open(path)
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: more than {MAX_PIXELS // 10**6} megapixels; scale the picture down first") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: {_unknown_format(path)}; use a JPEG, PNG, WebP or TIFF picture") from error
+    except Exception as error:  # a damaged header raises whatever the format's parser raises
+        raise InputError(f"{path}: the picture is damaged or cut off ({_reason(error)}); use a whole file") from error
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        picture.close()
+        raise InputError(
+            f"{path}: {width} x {height} pixels is more than {MAX_PIXELS // 10**6} megapixels; scale the picture down first"
+        )
+    if min(width, height) < MIN_SIDE:
+        picture.close()
+        raise InputError(f"{path}: {width} x {height} pixels is too small; expected at least {MIN_SIDE} on each side")
+    return picture
+
+
+def check_file(path: Path, what: str) -> None:
+    """Raise InputError unless `path` is a readable file that is not empty."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: expected {what}")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected {what}")
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise InputError(f"{path}: the file is empty; expected {what}")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected {what}") from error
+
+
+def picture_to_rgb(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """Turn a decoded picture of any mode upright and into sRGB; see `read_image_alpha`."""
+    picture = _upright(picture)
+    if picture.mode.startswith("I") or picture.mode == "F":
+        grey = _deep_grey_to_uint8(np.asarray(picture))
+        return np.repeat(grey[:, :, None], 3, axis=2), None
+    profile = picture.info.get("icc_profile")
+    if "transparency" in picture.info or picture.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
+        picture = picture.convert("RGBA")
+        alpha = picture.getchannel("A")
+        if alpha.getextrema()[0] == 255:
+            return np.array(_to_srgb(picture.convert("RGB"), profile)), None
+        return _over_grey(_to_srgb(picture.convert("RGB"), profile), np.asarray(alpha))
+    if picture.mode == "P":
+        picture = picture.convert("RGB")
+    return np.array(_to_srgb(picture, profile)), None
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """`uint8 [H, W, 3]` or `[B, H, W, 3]` to `float32 [B, 3, H, W]` in [-1, 1]; 0 maps to -1, 255 to 1."""
+    if image.dtype != np.uint8 or image.ndim not in (3, 4) or image.shape[-1] != 3:
+        raise ValueError(f"expected uint8 [H, W, 3] or [B, H, W, 3], got {image.dtype} {list(image.shape)}")
+    batch = torch.from_numpy(np.ascontiguousarray(image)).reshape(-1, *image.shape[-3:])
+    planes = batch.permute(0, 3, 1, 2).contiguous()  # moving bytes first is 5 times as fast as moving floats
+    return planes.to(torch.float32).mul_(2 / 255).sub_(1)
+
+
+def to_uint8(tensor: torch.Tensor) -> np.ndarray:
+    """`[B, 3, H, W]` in [-1, 1], on any device, to `uint8 [B, H, W, 3]`: clamped, rounded to nearest."""
+    if tensor.ndim != 4 or tensor.shape[1] != 3:
+        raise ValueError(f"expected [B, 3, H, W], got {list(tensor.shape)}")
+    pixels = tensor.detach().float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def write_png(path: str | Path, image: np.ndarray) -> None:
+    """Write `uint8 [H, W]`, `[H, W, 3]` or `[H, W, 4]` as PNG; the file appears only when it is whole."""
+    if image.dtype != np.uint8:
+        raise ValueError(f"expected uint8, got {image.dtype}")
+    with atomic_path(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG", compress_level=3)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception as error:  # a broken EXIF block must not cost a good picture
+        logger.warning("the orientation tag cannot be read (%s): the picture is used as stored", _reason(error))
+        return picture
+
+
+def _deep_grey_to_uint8(values: np.ndarray) -> np.ndarray:
+    """Grey pictures with more than 8 bits: integers are 16 bit, floats are in [0, 1] or [0, 255]."""
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values)
+        scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
+    else:
+        scale = 1 / 257 if values.max(initial=0) > 255 or values.dtype == np.uint16 else 1.0
+    return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+
+
+def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """Apply the colour profile (wide-gamut phone photos, printed CMYK); without one, plain conversion."""
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "srgb" not in ImageCms.getProfileDescription(source).lower():
+                target = ImageCms.createProfile("sRGB")
+                converted = ImageCms.profileToProfile(picture, source, target, outputMode="RGB")
+                if converted is not None:
+                    return converted
+        except (ImageCms.PyCMSError, OSError, ValueError) as error:  # e.g. a CMYK profile on an RGB picture
+            logger.warning("the colour profile cannot be applied (%s): ignored", _reason(error))
+    return picture.convert("RGB")
+
+
+def _over_grey(picture: Image.Image, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if not alpha.any():
+        raise InputError("the picture is fully transparent: nothing to see; use a picture with visible pixels")
+    opacity = alpha.astype(np.float32) / 255
+    blended = np.asarray(picture, np.float32) * opacity[:, :, None] + NEUTRAL_GREY * (1 - opacity[:, :, None])
+    return np.rint(blended).astype(np.uint8), opacity
+
+
+def _unknown_format(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"heif"):
+        return "HEIC pictures are not supported"
+    if head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF"):
+        return "expected a picture, got a video or sound file"
+    return "not a picture this program can read"
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,264 @@
+"""The one interface of all head models: parameters in, posed vertices in metres out.
+
+A head model is a template, a linear shape basis, a linear expression basis and a small tree of joints with linear
+blend skinning (FLAME, Li et al. 2017, eqs. 1-4). Landmarks, regions and loops ride along as buffers.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from flame.errors import InputError
+from flame.rotation import axis_angle_to_matrix
+from flame.skinning import blend_skin, chain_transforms
+
+
+@dataclass(frozen=True)
+class HeadParams:
+    """What moves a head model. Rotations are axis-angle in radians, in the parent joint's frame.
+
+    Attributes:
+        shape: `[B, S]` identity.
+        expression: `[B, E]`.
+        neck: `[B, 3]`.
+        jaw: `[B, 3]`.
+        eyes: `[B, 2, 3]`, `eyes[:, 0]` the subject's left.
+    """
+
+    shape: Tensor
+    expression: Tensor
+    neck: Tensor
+    jaw: Tensor
+    eyes: Tensor
+
+    @classmethod
+    def zeros(cls, model: "HeadModel", batch: int = 1) -> "HeadParams":
+        """The template at rest, with the model's dtype and device."""
+        new = model.template.new_zeros
+        shape, expression = new(batch, model.num_shape), new(batch, model.num_expression)
+        return cls(shape, expression, new(batch, 3), new(batch, 3), new(batch, 2, 3))
+
+    @classmethod
+    def from_vector437(cls, vector: Tensor) -> "HeadParams":
+        """Parameters of Portrait4D's per-frame vector `[B, 437]`; its first 25 numbers are the camera label."""
+        if vector.ndim != 2 or vector.shape[1] != 437:
+            raise InputError(f"expected head parameters [B, 437], got {tuple(vector.shape)}: give the released layout")
+        shape, expression, neck, jaw, eyes = vector[:, 25:].split([300, 100, 3, 3, 6], 1)
+        return cls(shape, expression, neck, jaw, eyes.reshape(-1, 2, 3))
+
+    def replace(self, **changes: Tensor) -> "HeadParams":
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def to(self, *args: torch.device | torch.dtype | str) -> "HeadParams":
+        """Like `Tensor.to`: a device, a dtype, or both."""
+        fields = (self.shape, self.expression, self.neck, self.jaw, self.eyes)
+        return HeadParams(*(field.to(*args) for field in fields))  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    def __len__(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, index: int | slice | Tensor) -> "HeadParams":
+        """Rows of the batch; an integer keeps a batch of one."""
+        if isinstance(index, int):
+            index = slice(index, index + 1) if index != -1 else slice(-1, None)
+        return HeadParams(
+            self.shape[index], self.expression[index], self.neck[index], self.jaw[index], self.eyes[index]
+        )
+
+
+@dataclass(frozen=True)
+class LandmarkEmbedding:
+    """Landmarks as points on triangles.
+
+    Attributes:
+        faces: `[L]` int64 triangle indices.
+        barycentric: `[L, 3]`.
+        valid: `[L]` bool; False where the model has no such point (its position is then a guess).
+    """
+
+    faces: Tensor
+    barycentric: Tensor
+    valid: Tensor
+
+
+@dataclass(frozen=True)
+class HeadTables:
+    """All tables of a head model, as a reader hands them over.
+
+    Attributes:
+        template: `[V, 3]` metres.
+        shape_basis: `[V, 3, S]`.
+        expression_basis: `[V, 3, E]`.
+        faces: `[F, 3]` int64, counter-clockwise from outside.
+        uv: `[V, 2]` or None.
+        skinning_weights: `[V, J]`.
+        joint_template: `[J, 3]`.
+        joint_basis: `[J, 3, S + E]`, joint positions are linear in shape and expression.
+        joint_names: length J.
+        parents: length J.
+        expression_names: length E.
+        expression_min: `[E]`.
+        expression_max: `[E]`.
+        landmarks: by number of points.
+        regions: bool `[V]` by name.
+        loops: ordered closed vertex loops, int64 by name.
+    """
+
+    template: Tensor
+    shape_basis: Tensor
+    expression_basis: Tensor
+    faces: Tensor
+    uv: Tensor | None
+    skinning_weights: Tensor
+    joint_template: Tensor
+    joint_basis: Tensor
+    joint_names: tuple[str, ...]
+    parents: tuple[int, ...]
+    expression_names: tuple[str, ...]
+    expression_min: Tensor
+    expression_max: Tensor
+    landmarks: Mapping[int, LandmarkEmbedding]
+    regions: Mapping[str, Tensor]
+    loops: Mapping[str, Tensor]
+
+
+class HeadModel(nn.Module, ABC):
+    """A head model. Buffers are the tables of `HeadTables`, under the same names."""
+
+    name: str
+    template: Tensor
+    shape_basis: Tensor
+    expression_basis: Tensor
+    faces: Tensor
+    uv: Tensor | None
+    skinning_weights: Tensor
+    joint_template: Tensor
+    joint_basis: Tensor
+    expression_min: Tensor
+    expression_max: Tensor
+
+    def __init__(self, tables: HeadTables) -> None:
+        super().__init__()
+        self.joint_names = tables.joint_names
+        self.parents = tables.parents
+        self.expression_names = tables.expression_names
+        for table in (
+            "template", "shape_basis", "expression_basis", "faces", "uv", "skinning_weights", "joint_template",
+            "joint_basis", "expression_min", "expression_max",
+        ):  # fmt: skip
+            self.register_buffer(table, getattr(tables, table), persistent=False)
+        for count, embedding in tables.landmarks.items():
+            for part in ("faces", "barycentric", "valid"):
+                self.register_buffer(f"landmark_{part}_{count}", getattr(embedding, part), persistent=False)
+        self._landmark_counts = tuple(tables.landmarks)
+        self._region_names, self._loop_names = tuple(tables.regions), tuple(tables.loops)
+        for name, mask in tables.regions.items():
+            self.register_buffer(f"region_{name}", mask, persistent=False)
+        for name, loop in tables.loops.items():
+            self.register_buffer(f"loop_{name}", loop, persistent=False)
+
+    @property
+    def num_vertices(self) -> int:
+        return self.template.shape[0]
+
+    @property
+    def num_shape(self) -> int:
+        return self.shape_basis.shape[2]
+
+    @property
+    def num_expression(self) -> int:
+        return self.expression_basis.shape[2]
+
+    @property
+    def regions(self) -> dict[str, Tensor]:
+        """Bool masks `[V]` by name: face, lips, eyelids, ... (see the model for the full list)."""
+        return {name: self.get_buffer(f"region_{name}") for name in self._region_names}
+
+    @property
+    def loops(self) -> dict[str, Tensor]:
+        """Ordered closed loops of vertex indices by name (first vertex not repeated)."""
+        return {name: self.get_buffer(f"loop_{name}") for name in self._loop_names}
+
+    def landmark_embedding(self, count: int) -> LandmarkEmbedding:
+        """Where the `count` landmarks (478, 68 or 70) sit on the surface."""
+        if count not in self._landmark_counts:
+            raise InputError(
+                f"head model {self.name} has landmark sets {sorted(self._landmark_counts)}, not {count}: "
+                "use one of these or the open head"
+            )
+        parts = (self.get_buffer(f"landmark_{part}_{count}") for part in ("faces", "barycentric", "valid"))
+        return LandmarkEmbedding(*parts)
+
+    @abstractmethod
+    def pose_vectors(self, params: HeadParams) -> Tensor:
+        """Local axis-angle of every joint: `[B, J, 3]` in the order of `joint_names`."""
+
+    def pose_correction(self, rotations: Tensor) -> Tensor | None:
+        """Vertex offsets `[B, V, 3]` that depend on the local joint rotations `[B, J, 3, 3]`; None if none."""
+        del rotations
+        return None
+
+    def shaped(self, shape: Tensor, expression: Tensor) -> Tensor:
+        """Rest vertices `[B, V, 3]` of shape `[B, S]` and expression `[B, E]`, before skinning."""
+        offsets = _linear(self.shape_basis, shape) + _linear(self.expression_basis, expression)
+        return self.template + offsets
+
+    def rest_joints(self, shape: Tensor, expression: Tensor) -> Tensor:
+        """Joint positions `[B, J, 3]` before any rotation."""
+        return self.joint_template + _linear(self.joint_basis, torch.cat([shape, expression], 1))
+
+    def joint_transforms(self, params: HeadParams) -> Tensor:
+        """Rest-to-posed transform of each joint: `[B, J, 4, 4]`."""
+        return self.transforms_of(params, axis_angle_to_matrix(self.pose_vectors(params)))
+
+    def transforms_of(self, params: HeadParams, rotations: Tensor) -> Tensor:
+        """Rest-to-posed transforms `[B, J, 4, 4]` for given local joint rotations `[B, J, 3, 3]`."""
+        return chain_transforms(rotations, self.rest_joints(params.shape, params.expression), self.parents)
+
+    def joints(self, params: HeadParams) -> Tensor:
+        """Posed joint positions `[B, J, 3]`."""
+        transforms = self.joint_transforms(params)
+        rest = self.rest_joints(params.shape, params.expression)
+        return (transforms[..., :3, :3] @ rest[..., None])[..., 0] + transforms[..., :3, 3]
+
+    def skin(self, rest_vertices: Tensor, transforms: Tensor, *, vertex_indices: Tensor | None = None) -> Tensor:
+        """Rest vertices `[B, V, 3]` to posed ones; `vertex_indices` `[N]` names the rows if they are a subset."""
+        weights = self.skinning_weights if vertex_indices is None else self.skinning_weights[vertex_indices]
+        return blend_skin(rest_vertices, transforms, weights)
+
+    def forward(self, params: HeadParams) -> Tensor:
+        """Posed vertices `[B, V, 3]` in metres."""
+        return self.posed(params, axis_angle_to_matrix(self.pose_vectors(params)))
+
+    def posed(self, params: HeadParams, rotations: Tensor) -> Tensor:
+        """Posed vertices `[B, V, 3]` for given local joint rotations `[B, J, 3, 3]`."""
+        rest = self.shaped(params.shape, params.expression)
+        correction = self.pose_correction(rotations)
+        if correction is not None:
+            rest = rest + correction
+        return self.skin(rest, self.transforms_of(params, rotations))
+
+    def landmarks(self, vertices: Tensor, *, count: int = 478) -> Tensor:
+        """Landmark positions `[B, L, 3]` on posed vertices `[B, V, 3]`."""
+        embedding = self.landmark_embedding(count)
+        corners = vertices[:, self.faces[embedding.faces]]  # [B, L, 3, 3]
+        return (corners * embedding.barycentric[..., None]).sum(2)
+
+
+def expression_index(model: HeadModel, names: Sequence[str]) -> list[int]:
+    """Columns of the named expressions; an unknown name is an error that lists it."""
+    unknown = [name for name in names if name not in model.expression_names]
+    if unknown:
+        raise InputError(f"head model {model.name} has no expression {', '.join(unknown)}: see expression_names")
+    return [model.expression_names.index(name) for name in names]
+
+
+def _linear(basis: Tensor, coefficients: Tensor) -> Tensor:
+    """`sum_k basis[..., k] coefficients[:, k]`: `[N, 3, K]`, `[B, K]` -> `[B, N, 3]`."""
+    if coefficients.shape[1] != basis.shape[2]:
+        raise ValueError(f"expected {basis.shape[2]} coefficients, got {coefficients.shape[1]}")
+    return (coefficients @ basis.flatten(0, 1).T).reshape(-1, *basis.shape[:2])

@@ -1,0 +1,106 @@
+"""The rasteriser of `raster.py` compiled by numba at first use: the same pixels, faster."""
+
+from collections.abc import Callable
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from flame.raster import NEAR, Fragments
+
+
+def rasterize_numba(points: Tensor, faces: Tensor, height: int, width: int, cull_backfaces: bool) -> Fragments:
+    """One image; arguments and result as in `flame.raster.rasterize`."""
+    corners = np.ascontiguousarray(points.numpy(), dtype=np.float32 if points.dtype != torch.float64 else np.float64)
+    triangles = np.ascontiguousarray(faces.numpy(), dtype=np.int64)
+    face_id = np.full((height, width), -1, dtype=np.int64)
+    depth = np.full((height, width), np.inf, dtype=np.float32)
+    barycentric = np.zeros((height, width, 3), dtype=np.float32)
+    _fill(corners, triangles, cull_backfaces, face_id, depth)
+    _barycentrics(corners, triangles, face_id, barycentric)
+    return Fragments(
+        torch.from_numpy(face_id),
+        torch.from_numpy(barycentric).to(points.dtype),
+        torch.from_numpy(depth).to(points.dtype),
+    )
+
+
+def _compile(function: Callable) -> Callable:
+    """Compiles at the first call and keeps the machine code on disk where a place for it can be found."""
+    try:
+        return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
+    except RuntimeError:  # no writable cache folder
+        return numba.njit(error_model="numpy", nogil=True)(function)
+
+
+@_compile
+def _edge(ax, ay, bx, by):  # noqa: ANN001, ANN202
+    """The edge from a to b as (sign, origin x, y, step x, y), from its smaller to its larger end."""
+    if ax > bx or (ax == bx and ay > by):
+        return -1.0, bx, by, ax - bx, ay - by
+    return 1.0, ax, ay, bx - ax, by - ay
+
+
+@_compile
+def _fill(points, faces, cull_backfaces, face_id, depth):  # noqa: ANN001, ANN202
+    height, width = depth.shape
+    for face in range(len(faces)):
+        i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
+        z0, z1, z2 = float(points[i, 2]), float(points[j, 2]), float(points[k, 2])
+        x0, y0 = float(points[i, 0]), float(points[i, 1])
+        x1, y1 = float(points[j, 0]), float(points[j, 1])
+        x2, y2 = float(points[k, 0]), float(points[k, 1])
+        if not (z0 > NEAR and z1 > NEAR and z2 > NEAR):
+            continue
+        area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
+        # also drops infinities and not-a-numbers
+        if not (abs(area) > 0.0 and abs(area) < np.inf and z0 + z1 + z2 < np.inf) or (cull_backfaces and area > 0):
+            continue
+        if area < 0:
+            x1, y1, z1, x2, y2, z2 = x2, y2, z2, x1, y1, z1
+        row_low = int(min(max(np.ceil(min(y0, y1, y2) - 0.5), 0.0), height))
+        row_high = int(min(max(np.floor(max(y0, y1, y2) - 0.5) + 1.0, 0.0), height))
+        column_low = int(min(max(np.ceil(min(x0, x1, x2) - 0.5), 0.0), width))
+        column_high = int(min(max(np.floor(max(x0, x1, x2) - 0.5) + 1.0, 0.0), width))
+        s0, ox0, oy0, dx0, dy0 = _edge(x1, y1, x2, y2)
+        s1, ox1, oy1, dx1, dy1 = _edge(x2, y2, x0, y0)
+        s2, ox2, oy2, dx2, dy2 = _edge(x0, y0, x1, y1)
+        for row in range(row_low, row_high):
+            y = row + 0.5
+            r0, r1, r2 = dx0 * (y - oy0), dx1 * (y - oy1), dx2 * (y - oy2)
+            for column in range(column_low, column_high):
+                x = column + 0.5
+                e0 = s0 * (r0 - dy0 * (x - ox0))
+                e1 = s1 * (r1 - dy1 * (x - ox1))
+                e2 = s2 * (r2 - dy2 * (x - ox2))
+                if e0 < 0.0 or e1 < 0.0 or e2 < 0.0:
+                    continue
+                if (e0 == 0.0 and s0 < 0.0) or (e1 == 0.0 and s1 < 0.0) or (e2 == 0.0 and s2 < 0.0):
+                    continue
+                z = np.float32((e0 + e1 + e2) / (e0 / z0 + e1 / z1 + e2 / z2))
+                if z < depth[row, column]:
+                    depth[row, column] = z
+                    face_id[row, column] = face
+
+
+@_compile
+def _barycentrics(points, faces, face_id, barycentric):  # noqa: ANN001, ANN202
+    height, width = face_id.shape
+    for row in range(height):
+        for column in range(width):
+            face = face_id[row, column]
+            if face < 0:
+                continue
+            i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
+            x, y = column + 0.5, row + 0.5
+            x0, y0 = float(points[i, 0]) - x, float(points[i, 1]) - y
+            x1, y1 = float(points[j, 0]) - x, float(points[j, 1]) - y
+            x2, y2 = float(points[k, 0]) - x, float(points[k, 1]) - y
+            w0 = (x1 * y2 - y1 * x2) / float(points[i, 2])
+            w1 = (x2 * y0 - y2 * x0) / float(points[j, 2])
+            w2 = (x0 * y1 - y0 * x1) / float(points[k, 2])
+            total = w0 + w1 + w2
+            barycentric[row, column, 0] = w0 / total
+            barycentric[row, column, 1] = w1 / total
+            barycentric[row, column, 2] = w2 / total

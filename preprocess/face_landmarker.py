@@ -1,0 +1,84 @@
+"""478 landmarks with irises of a face in a frame, from its detection or from the previous frame's landmarks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from preprocess.face_detector import FaceBox
+from preprocess.face_region import FaceRegion, region_from_keypoints, region_from_points, sample_region
+from preprocess.networks.face_mesh import INPUT_SIZE, FaceMeshNetwork, MeshOutput
+from preprocess.networks.mesh_indices import EYE_LEFT, EYE_RIGHT, LIPS
+from preprocess.networks.weights import load_network
+
+_NUM_CONTOUR = 16  # the first points of an eye's table are its lid contour; the irises take its mean depth
+
+
+@dataclass(frozen=True)
+class FaceLandmarks:
+    """Landmarks of one face.
+
+    Attributes:
+        points: `[478, 3]` float32, frame pixels; z in the same unit, smaller is nearer.
+        score: 0 ... 1, confidence that this is a human face; below `FACE_THRESHOLD` it is none.
+    """
+
+    points: np.ndarray
+    score: float
+
+
+class FaceLandmarker:
+    """Finds the 478 landmarks inside regions of frames."""
+
+    def __init__(self, device: str | torch.device = "cpu"):
+        self.device = torch.device(device)
+        self._network = load_network(FaceMeshNetwork, "face_mesh", device=device)
+
+    def __call__(self, frame: np.ndarray, region: "FaceBox | FaceLandmarks") -> FaceLandmarks:
+        """Landmarks of one face; a `FaceLandmarks` region is that of the previous frame."""
+        return self.batch([frame], [region])[0]
+
+    def batch(self, frames: Sequence[np.ndarray], regions: Sequence["FaceBox | FaceLandmarks"]) -> list[FaceLandmarks]:
+        """Landmarks of one face per frame; repeat a frame for several faces in it."""
+        if len(frames) != len(regions):
+            raise ValueError(f"expected one region per frame, got {len(frames)} frames and {len(regions)} regions")
+        if not frames:
+            return []
+        squares = [_face_region(region) for region in regions]
+        crops = [sample_region(frame, square, INPUT_SIZE) for frame, square in zip(frames, squares, strict=True)]
+        images = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        with torch.inference_mode():
+            output = self._network(images)
+            points = merge_refined(output).cpu().numpy()
+            presence = torch.sigmoid(output.presence).cpu().numpy()
+        return [
+            FaceLandmarks(_to_frame(found, square), float(score))
+            for found, square, score in zip(points, squares, presence, strict=True)
+        ]
+
+
+def merge_refined(output: MeshOutput) -> Tensor:
+    """The 478 points `[B, 478, 3]` in input pixels: refined x, y replace those of the mesh, irises are appended."""
+    points = torch.cat([output.mesh, output.mesh.new_zeros(len(output.mesh), 10, 3)], dim=1)
+    points[:, list(LIPS), :2] = output.lips
+    points[:, list(EYE_RIGHT), :2] = output.right_eye
+    points[:, list(EYE_LEFT), :2] = output.left_eye
+    for first, iris, contour in ((468, output.right_iris, EYE_RIGHT), (473, output.left_iris, EYE_LEFT)):
+        points[:, first : first + 5, :2] = iris
+        points[:, first : first + 5, 2] = points[:, list(contour[:_NUM_CONTOUR]), 2].mean(dim=1, keepdim=True)
+    return points
+
+
+def _face_region(region: "FaceBox | FaceLandmarks") -> FaceRegion:
+    if isinstance(region, FaceLandmarks):
+        return region_from_points(region.points)
+    box = (region.x0, region.y0, region.x1, region.y1)
+    return region_from_keypoints(box, region.keypoints[0], region.keypoints[1])
+
+
+def _to_frame(points: np.ndarray, region: FaceRegion) -> np.ndarray:
+    to_frame = region.to_frame(INPUT_SIZE)
+    placed = points[:, :2] @ to_frame[:, :2].T + to_frame[:, 2]
+    return np.concatenate([placed, points[:, 2:] * (region.side / INPUT_SIZE)], axis=1).astype(np.float32)

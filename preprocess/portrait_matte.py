@@ -1,0 +1,40 @@
+"""Which pixels belong to the person: the selfie segmentation network on whole frames."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from preprocess.networks.portrait_matte import INPUT_SIZE, PortraitMatteNetwork
+from preprocess.networks.weights import load_network
+
+
+class PortraitMatte:
+    """Person mattes of frames; the person should fill a good part of the frame."""
+
+    def __init__(self, device: str | torch.device = "cpu"):
+        self.device = torch.device(device)
+        self._network = load_network(PortraitMatteNetwork, "portrait_matte", device=device)
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """Matte float32 `[H, W]` in [0, 1] of `frame` uint8 `[H, W, 3]` RGB."""
+        return self.batch([frame])[0]
+
+    def batch(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """One matte per frame, each of its frame's size."""
+        if not frames:
+            return []
+        images = torch.from_numpy(np.stack([_stretch(frame) for frame in frames])).to(self.device)
+        with torch.inference_mode():
+            mattes = self._network(images.permute(0, 3, 1, 2).float().div_(255))[:, 0].cpu().numpy()
+        return [
+            cv2.resize(matte, frame.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+            for matte, frame in zip(mattes, frames, strict=True)
+        ]
+
+
+def _stretch(frame: np.ndarray) -> np.ndarray:
+    """The frame as `[256, 256, 3]`; the aspect is not kept, as in training."""
+    interpolation = cv2.INTER_AREA if min(frame.shape[:2]) > INPUT_SIZE else cv2.INTER_LINEAR
+    return cv2.resize(frame, (INPUT_SIZE, INPUT_SIZE), interpolation=interpolation)

@@ -1,0 +1,87 @@
+"""Floor 2: one photo of a face becomes a 4D head that a video drives.
+
+The public names below load on first use, so that `import portrait4d` stays light.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+PORTRAIT4D_FLOOR = "portrait4d"
+
+if TYPE_CHECKING:
+    from flame.camera import Camera as Camera
+    from flame.errors import InputError as InputError
+    from portrait4d.batch import BatchReport as BatchReport
+    from portrait4d.batch import run_batch as run_batch
+    from portrait4d.engine import Avatar as Avatar
+    from portrait4d.engine import Engine as Engine
+    from portrait4d.engine import available_engines as available_engines
+    from portrait4d.engine import load_engine as load_engine
+    from portrait4d.options import ReenactOptions as ReenactOptions
+    from portrait4d.options import RenderOptions as RenderOptions
+    from portrait4d.pipeline import build_avatar as build_avatar
+    from portrait4d.pipeline import load_models as load_models
+    from portrait4d.pipeline import reenact as reenact
+    from portrait4d.pipeline import track_driver as track_driver
+    from portrait4d.report import ReenactReport as ReenactReport
+    from portrait4d.views import render_avatar as render_avatar
+    from preprocess.motion import Motion as Motion
+
+_HOMES = {
+    "Avatar": "portrait4d.engine",
+    "BatchReport": "portrait4d.batch",
+    "Camera": "flame.camera",
+    "Engine": "portrait4d.engine",
+    "InputError": "flame.errors",
+    "Motion": "preprocess.motion",
+    "ReenactOptions": "portrait4d.options",
+    "ReenactReport": "portrait4d.report",
+    "RenderOptions": "portrait4d.options",
+    "available_engines": "portrait4d.engine",
+    "build_avatar": "portrait4d.pipeline",
+    "load_engine": "portrait4d.engine",
+    "load_models": "portrait4d.pipeline",
+    "reenact": "portrait4d.pipeline",
+    "render_avatar": "portrait4d.views",
+    "run_batch": "portrait4d.batch",
+    "track_driver": "portrait4d.pipeline",
+}
+
+__all__ = ["PORTRAIT4D_FLOOR", "__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def _check_floor(name: str) -> None:
+    """`flame` and `preprocess` also exist as strangers' distributions, and pip overwrites silently."""
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ImportError(f"package {name} of portrait4d is missing: reinstall portrait4d") from error
+    if getattr(module, "PORTRAIT4D_FLOOR", None) != name:
+        found = getattr(module, "__file__", None) or list(getattr(module, "__path__", ["?"]))[0]
+        raise ImportError(
+            f"portrait4d needs its own package {name}, found a foreign one at {found}: "
+            f"pip uninstall {name}, then pip install --force-reinstall --no-deps portrait4d"
+        )
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib import metadata
+
+        try:
+            return metadata.version("portrait4d")
+        except metadata.PackageNotFoundError:
+            return "0+checkout"
+    if name not in _HOMES:
+        raise AttributeError(f"module 'portrait4d' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+for _floor in ("flame", "preprocess"):
+    _check_floor(_floor)

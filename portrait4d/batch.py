@@ -1,0 +1,222 @@
+"""Many sources by many drivers: each driver tracked once, each source built once, finished items never done again.
+
+An item is finished when its result and its record (`records/NAME.json`, written after the result) exist and the
+record's key fits the present inputs and options. Everything is written atomically, so a run can be killed at any
+moment and repeated.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from flame.errors import InputError
+from portrait4d.batch_items import BatchItem
+from portrait4d.driver import check_request, require_file
+from portrait4d.options import ReenactOptions, is_motion_file
+from portrait4d.pipeline import (
+    Models,
+    Progress,
+    Source,
+    build_source,
+    ignore_progress,
+    load_models,
+    reenact_tracked,
+    track_driver,
+)
+from preprocess.atomic import atomic_path
+from preprocess.motion import Motion
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+"""Raised whenever results of an older program must not count as finished."""
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What became of an item: `done` now, `kept` from an earlier run, or `failed` with the one-line reason."""
+
+    item: BatchItem
+    state: Literal["done", "kept", "failed"]
+    reason: str = ""
+    num_frames: int = 0
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """All results, in the order of the items."""
+
+    results: tuple[BatchResult, ...]
+
+    @property
+    def num_failed(self) -> int:
+        """How many items have no result."""
+        return sum(result.state == "failed" for result in self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values."""
+        rows = []
+        for result in self.results:
+            row = {name: str(path) for name, path in asdict(result.item).items()}
+            rows.append({**row, **{key: value for key, value in asdict(result).items() if key != "item"}})
+        return {"num_items": len(rows), "num_failed": self.num_failed, "results": rows}
+
+
+class BatchRun:
+    """One pass over the items; what was loaded, built or tracked is kept for the next item."""
+
+    def __init__(self, folder: Path, options: ReenactOptions, models: Models | None, progress: Progress) -> None:
+        self._folder = folder
+        self._options = options
+        self._models = models
+        self._progress = progress
+        self._source: tuple[Path, Source | InputError] | None = None
+        self._motions: dict[Path, InputError] = {}
+
+    def run(self, item: BatchItem) -> BatchResult:
+        """Does one item unless it is finished."""
+        record = self._folder / "records" / f"{item.output.name}.json"
+        try:
+            key = item_key(item, self._options)
+            if item.output.is_file() and _recorded_key(record) == key:
+                return BatchResult(item, "kept", num_frames=_recorded_frames(record))
+            return self._reenact(item, record, key)
+        except InputError as error:
+            return BatchResult(item, "failed", str(error))
+        except Exception as error:  # one item must not cost the others; the reason is kept and the exit code says it
+            logger.exception("unexpected failure in %s", item.output.name)
+            return BatchResult(item, "failed", f"unexpected {type(error).__name__}: {_first_line(error)}")
+
+    def _reenact(self, item: BatchItem, record: Path, key: str) -> BatchResult:
+        check_request(item.source, item.driver, item.output, self._options)
+        if self._models is None:
+            self._models = load_models(self._options)
+        motion = self._motion(item.driver)
+        source = self._built(item.source)
+        report = reenact_tracked(
+            source,
+            motion,
+            item.output,
+            options=self._options,
+            source=item.source,
+            driver=item.driver,
+            models=self._models,
+            progress=self._progress,
+        )
+        with atomic_path(record) as temporary:
+            temporary.write_text(json.dumps({"key": key, **report.to_dict()}, indent=1), encoding="utf-8")
+        return BatchResult(
+            item, "done", num_frames=report.num_frames, seconds=report.seconds["total"], warnings=report.warnings
+        )
+
+    def _built(self, path: Path) -> Source:
+        """The source, built once; a failure is remembered as well."""
+        if self._source is None or self._source[0] != path:
+            try:
+                assert self._models is not None
+                self._source = (path, build_source(path, models=self._models))
+            except InputError as error:
+                self._source = (path, error)
+        source = self._source[1]
+        if isinstance(source, InputError):
+            raise source
+        return source
+
+    def _motion(self, driver: Path) -> Motion:
+        """The driver's motion, tracked once and kept in `motions/`."""
+        if driver in self._motions:
+            raise self._motions[driver]
+        if is_motion_file(driver):
+            return track_driver(driver, options=self._options, models=self._models)
+        cached = self._folder / "motions" / f"{driver.stem}-{driver_key(driver, self._options)[:12]}.npz"
+        if cached.is_file():
+            try:
+                return Motion.load(cached)
+            except InputError as error:  # written by another version of this program
+                logger.info("tracking %s again: %s", driver.name, error)
+        try:
+            return track_driver(driver, cached, options=self._options, models=self._models, progress=self._progress)
+        except InputError as error:
+            self._motions[driver] = error
+            raise
+
+
+def run_batch(
+    items: Sequence[BatchItem],
+    folder: str | Path,
+    *,
+    options: ReenactOptions | None = None,
+    models: Models | None = None,
+    progress: Progress = ignore_progress,
+    on_result: Callable[[BatchResult], None] | None = None,
+) -> BatchReport:
+    """Does all items that are not finished; a bad item does not stop the others.
+
+    Args:
+        items: From `cross_items` or `read_manifest`.
+        folder: Holds `motions/` and `records/`.
+        options: For all items.
+        models: Loaded at the first unfinished item if absent.
+        progress: As in `reenact`.
+        on_result: Told after each item.
+    """
+    folder = Path(folder)
+    run = BatchRun(folder, options or ReenactOptions(), models, progress)
+    order = sorted(range(len(items)), key=lambda index: (str(items[index].source), index))
+    results: dict[int, BatchResult] = {}
+    for index in order:
+        results[index] = run.run(items[index])
+        if on_result is not None:
+            on_result(results[index])
+    return BatchReport(tuple(results[index] for index in range(len(items))))
+
+
+def item_key(item: BatchItem, options: ReenactOptions) -> str:
+    """Changes when an input file or an option changes."""
+    facts = {"source": _file_facts(item.source), "driver": _file_facts(item.driver), "format": _FORMAT}
+    return _digest({**facts, "options": asdict(replace(options, device="any"))})
+
+
+def driver_key(path: Path, options: ReenactOptions) -> str:
+    """Changes when the driver or an option of tracking changes."""
+    chosen = {name: getattr(options, name) for name in ("fps", "start", "duration", "smooth", "face")}
+    return _digest({"driver": _file_facts(path), "format": _FORMAT, **chosen})
+
+
+def _file_facts(path: Path) -> list[Any]:
+    require_file(path, "input", folder_allowed=True)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    facts = []
+    for file in files:
+        status = file.stat()
+        facts.append([file.name, status.st_size, status.st_mtime_ns])
+    return [str(path.resolve()), facts]
+
+
+def _digest(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _recorded(record: Path) -> dict[str, Any]:
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _recorded_key(record: Path) -> str | None:
+    return _recorded(record).get("key")
+
+
+def _recorded_frames(record: Path) -> int:
+    return int(_recorded(record).get("num_frames", 0))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0]

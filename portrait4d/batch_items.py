@@ -1,0 +1,122 @@
+"""What a batch consists of: sources by drivers from folders or patterns, or the rows of a manifest."""
+
+import csv
+import glob
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flame.errors import InputError
+from portrait4d.driver import require_file
+from portrait4d.options import IMAGE_SUFFIXES, MOTION_SUFFIXES, VIDEO_SUFFIXES
+
+
+@dataclass(frozen=True)
+class BatchItem:
+    """One source moved by one driver into one file."""
+
+    source: Path
+    driver: Path
+    output: Path
+
+
+def find_files(pattern: str | Path, suffixes: frozenset[str], role: str) -> list[Path]:
+    """The files that a file name, folder or glob pattern means, sorted by name."""
+    path = Path(pattern)
+    if path.is_dir():
+        found = [item for item in path.iterdir() if item.suffix.lower() in suffixes]
+    elif path.exists():
+        found = [path]
+    else:
+        found = [Path(name) for name in glob.glob(str(pattern), recursive=True)]
+    found = sorted(item for item in found if item.is_file() and not item.name.startswith("."))
+    if not found:
+        raise InputError(
+            f"no {role} found at {pattern}: expected a file, a folder or a quoted pattern like 'photos/*.jpg'"
+        )
+    return found
+
+
+def cross_items(sources: str | Path, drivers: str | Path, output: Path) -> list[BatchItem]:
+    """Every source with every driver; a folder of drivers means its videos and motion files, or else its pictures."""
+    source_paths = find_files(sources, IMAGE_SUFFIXES, "sources")
+    moving = frozenset(VIDEO_SUFFIXES | MOTION_SUFFIXES)
+    try:
+        driver_paths = find_files(drivers, moving, "drivers")
+    except InputError:
+        driver_paths = find_files(drivers, IMAGE_SUFFIXES, "drivers")
+    source_names, driver_names = _distinct_names(source_paths), _distinct_names(driver_paths)
+    return [
+        BatchItem(source, driver, output / f"{source_names[source]}__{driver_names[driver]}.mp4")
+        for source in source_paths
+        for driver in driver_paths
+    ]
+
+
+def _distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Stems; where two are equal, with the suffix or a number added."""
+    names: dict[Path, str] = {}
+    stems = [path.stem for path in paths]
+    for path in paths:
+        name = path.stem if stems.count(path.stem) == 1 else path.name.replace(".", "_")
+        base, number = name, 2
+        while name in names.values():
+            name, number = f"{base}_{number}", number + 1
+        names[path] = name
+    return names
+
+
+def read_manifest(path: Path, output: Path) -> list[BatchItem]:
+    """Items from a `.csv` with a header or a `.jsonl`: `source`, `driver` and, if wanted, `output` (a file name).
+
+    Paths are relative to the manifest's folder.
+    """
+    require_file(path, "manifest")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"expected {path.name} to be UTF-8 text, got other bytes: save it as UTF-8") from error
+    if path.suffix.lower() == ".csv":
+        rows: list[Any] = list(csv.DictReader(text.splitlines()))
+    elif path.suffix.lower() == ".jsonl":
+        rows = [_parse_line(line, path, number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    else:
+        raise InputError(f"expected a manifest ending in .csv or .jsonl, got {path.name}")
+    items: list[BatchItem] = []
+    for number, row in enumerate(rows, 1):
+        items.append(_item_of_row(row, number, path, output))
+    if not items:
+        raise InputError(f"expected rows with source and driver in {path.name}, got none")
+    _refuse_equal_outputs(items)
+    return items
+
+
+def _parse_line(line: str, path: Path, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"expected one JSON object per line in {path.name}, got something else in line {number}"
+        ) from error
+
+
+def _item_of_row(row: Any, number: int, path: Path, output: Path) -> BatchItem:
+    known = {"source", "driver", "output"}
+    if not isinstance(row, dict) or not row.get("source") or not row.get("driver"):
+        raise InputError(f"expected source and driver in row {number} of {path.name}: fill both columns")
+    unknown = set(row) - known
+    if unknown:
+        raise InputError(f"expected columns source, driver, output in {path.name}, got {', '.join(map(str, unknown))}")
+    source, driver = path.parent / str(row["source"]), path.parent / str(row["driver"])
+    name = str(row.get("output") or f"{source.stem}__{driver.stem}.mp4")
+    return BatchItem(source, driver, output / name)
+
+
+def _refuse_equal_outputs(items: Sequence[BatchItem]) -> None:
+    seen: dict[Path, BatchItem] = {}
+    for item in items:
+        if item.output in seen and seen[item.output] != item:
+            raise InputError(f"two rows of the manifest write {item.output.name}: give them different outputs")
+        seen[item.output] = item

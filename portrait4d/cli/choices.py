@@ -1,0 +1,75 @@
+"""Options that several commands share, described once."""
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from flame.errors import InputError
+
+
+class Mode(str, Enum):
+    """How the driver's motion is transferred."""
+
+    relative = "relative"
+    absolute = "absolute"
+
+
+class Gaze(str, Enum):
+    """Whose gaze the result has."""
+
+    driver = "driver"
+    camera = "camera"
+    source = "source"
+
+
+EngineOption = Annotated[
+    str, typer.Option(help="lift, portrait4d, portrait4d-static, portrait4d-v2, or auto: the best one present.")
+]
+ModeOption = Annotated[
+    Mode,
+    typer.Option(
+        help="relative: the driver's change since its neutral frame; absolute: the driver's very pose and face."
+    ),
+]
+CropOption = Annotated[
+    bool,
+    typer.Option(
+        "--crop/--paste-back", help="Write the 512 x 512 head crop, or the whole picture with the head in place."
+    ),
+]
+SideBySideOption = Annotated[
+    bool, typer.Option("--side-by-side", help="Write source, driver and result beside each other.")
+]
+FpsOption = Annotated[float | None, typer.Option(help="Frames per second of the result. Default: the driver's.")]
+StartOption = Annotated[float, typer.Option(help="Seconds of the driver to skip.")]
+DurationOption = Annotated[float | None, typer.Option(help="Seconds of the driver to use. Default: all.")]
+YawLimitOption = Annotated[
+    str, typer.Option("--yaw-limit", help="Largest head turn shown, in degrees; 'none' lifts the limit.")
+]
+GazeOption = Annotated[Gaze, typer.Option(help="Eyes follow the driver, look at the camera, or stay as in the source.")]
+ExpressionScaleOption = Annotated[float, typer.Option(help="Multiplies the transferred expression.")]
+PoseScaleOption = Annotated[float, typer.Option(help="Multiplies the transferred head motion.")]
+SmoothOption = Annotated[float, typer.Option(help="Strength of the tracker's smoothing; 0 switches it off.")]
+FaceOption = Annotated[int, typer.Option(help="Which face if there are several; 0 is the largest.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
+
+
+def yaw_limit(text: str) -> float | None:
+    """The value of --yaw-limit: degrees, or None for "none"."""
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(f"expected --yaw-limit in degrees or 'none', got {text!r}") from error
+
+
+def parse_angles(text: str) -> tuple[float, ...]:
+    """Comma-separated degrees."""
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise InputError(f"expected degrees like -20,0,20, got {text!r}") from error

@@ -1,0 +1,78 @@
+"""Where the command line talks: results to stdout, progress, warnings and errors to stderr."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+
+STAGES = {"load": "loading models", "track": "tracking driver", "render": "rendering"}
+_PLAIN_INTERVAL_SECONDS = 10.0
+
+
+def say(text: str) -> None:
+    """One line of result on stdout."""
+    print(text)
+
+
+def warn(text: str) -> None:
+    """One line on stderr that does not stop anything."""
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def fail(text: str) -> None:
+    """The one line on stderr that says why the program ends."""
+    print(f"error: {' '.join(text.splitlines())}", file=sys.stderr)
+
+
+def say_json(values: Any) -> None:
+    """A report on stdout for programs."""
+    print(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+class PlainProgress:
+    """For logs and pipes: a line when a stage begins, then one every ten seconds."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._spoken = 0.0
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        name = STAGES.get(stage, stage)
+        if stage != self._stage:
+            self._stage, self._spoken = stage, now
+            print(f"{name} ...", file=sys.stderr)
+        elif now - self._spoken >= _PLAIN_INTERVAL_SECONDS:
+            self._spoken = now
+            print(f"{name}: {done}{f' of {total}' if total else ''} frames", file=sys.stderr)
+
+
+@contextmanager
+def progress_bars(*, is_quiet: bool = False) -> Iterator[Any]:
+    """A progress callback: bars on a terminal, plain lines elsewhere, silence if asked for."""
+    if is_quiet:
+        yield lambda stage, done, total: None
+        return
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield PlainProgress()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks or done < bars.tasks[tasks[stage]].completed:
+                for task in tasks.values():
+                    bars.remove_task(task)
+                tasks.clear()
+                tasks[stage] = bars.add_task(STAGES.get(stage, stage), total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show

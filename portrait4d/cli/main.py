@@ -1,0 +1,62 @@
+"""Entry point of the command `portrait4d`: runs a command and turns what goes wrong into a line and an exit code.
+
+Exit codes: 0 done, 1 some batch items failed or the doctor found something missing, 2 unusable input or options,
+70 a bug, 130 stopped by Ctrl-C, 143 terminated.
+"""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+from portrait4d.cli.console import fail
+
+INPUT_ERROR, INTERNAL_ERROR, INTERRUPTED, TERMINATED = 2, 70, 130, 143
+
+
+def main() -> None:
+    """Runs the command line of this process."""
+    arguments = sys.argv[1:]
+    is_debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    sys.exit(run(arguments, is_debug=is_debug))
+
+
+def run(arguments: list[str], *, is_debug: bool = False) -> int:
+    """Runs one command and returns its exit code; `is_debug` lets tracebacks through."""
+    signal.signal(signal.SIGTERM, _terminate)
+    from flame.errors import InputError
+
+    try:
+        from portrait4d.cli.app import build_app
+
+        build_app()(args=arguments, prog_name="portrait4d")
+    except SystemExit as ending:
+        return ending.code if isinstance(ending.code, int) else int(bool(ending.code))
+    except InputError as error:
+        if is_debug:
+            raise
+        fail(str(error))
+        return INPUT_ERROR
+    except KeyboardInterrupt:
+        fail("stopped; nothing half-written was left")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, as in `portrait4d ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if is_debug:
+            raise
+        reason = (str(error).strip().splitlines() or ["no message"])[0]
+        fail(f"unexpected {type(error).__name__}: {reason} (run again with --debug for the traceback)")
+        return INTERNAL_ERROR
+    return 0
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Ends like an exception, so that half-written files are removed."""
+    raise SystemExit(TERMINATED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What `track`, `avatar`, `render` and `doctor` print around the library's functions."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from portrait4d.cli.console import progress_bars, say, say_json, warn
+from portrait4d.driver import check_output
+from portrait4d.options import AVATAR_SUFFIXES, MOTION_SUFFIXES, ReenactOptions, RenderOptions
+
+
+def run_track(driver: Path, output: Path, *, options: ReenactOptions, as_json: bool, is_quiet: bool) -> None:
+    """Tracks a driver and writes its motion file."""
+    from portrait4d.pipeline import track_driver
+    from portrait4d.report import describe_gaps, find_gaps
+
+    check_output(output, MOTION_SUFFIXES)
+    with progress_bars(is_quiet=is_quiet) as progress:
+        motion = track_driver(driver, output, options=options, progress=progress)
+    gaps = find_gaps(motion)
+    warnings = (*motion.warnings, *describe_gaps(gaps))
+    for line in warnings:
+        warn(line)
+    if as_json:
+        return say_json(
+            {
+                "driver": str(driver),
+                "output": str(output),
+                "num_frames": len(motion),
+                "frame_rate": str(motion.frame_rate),
+                "num_held": int((~motion.valid).sum()),
+                "mean_fit_error": round(float(motion.fit_error.mean()), 5),
+                "gaps": gaps,
+                "warnings": warnings,
+            }
+        )
+    rate = float(motion.frame_rate)
+    say(
+        f"{output}: {len(motion)} frames at {rate:g} per second, fit error {100 * float(motion.fit_error.mean()):.2f} %"
+    )
+
+
+def run_avatar(sources: list[Path], output: Path, *, options: ReenactOptions, as_json: bool) -> None:
+    """Builds and saves an avatar."""
+    from portrait4d.pipeline import build_avatar
+
+    check_output(output, AVATAR_SUFFIXES)
+    avatar = build_avatar(sources, output, options=options)
+    for line in avatar.warnings:
+        warn(line)
+    if as_json:
+        return say_json({"output": str(output), "engine": avatar.engine, "warnings": list(avatar.warnings)})
+    say(f"{output}: engine {avatar.engine}, {output.stat().st_size / 1e6:.1f} MB")
+
+
+def run_render(source: Path, output: Path, *, options: RenderOptions, as_json: bool, is_quiet: bool) -> None:
+    """Renders views, an orbit, or exports a mesh."""
+    from portrait4d.views import render_avatar
+
+    with progress_bars(is_quiet=is_quiet) as progress:
+        report = render_avatar(source, output, options=options, progress=progress)
+    for line in report.warnings:
+        warn(line)
+    if as_json:
+        return say_json(asdict(report))
+    for file in report.files:
+        say(file)
+
+
+def run_doctor(*, as_json: bool) -> int:
+    """Prints the checks; returns 0 if the program can work, else 1."""
+    from portrait4d.doctor import examine, is_healthy
+
+    checks = examine()
+    if as_json:
+        say_json({"healthy": is_healthy(checks), "checks": [asdict(check) for check in checks]})
+        return 0 if is_healthy(checks) else 1
+    marks = {"ok": "ok", "optional": "--", "missing": "MISSING"}
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        say(f"{marks[check.state]:<8}{check.name.ljust(width)}  {check.detail}")
+        if check.cure:
+            say(f"{'':<8}{'':<{width}}  -> {check.cure}")
+    missing = [check.name for check in checks if check.state == "missing"]
+    say("")
+    say(f"missing: {', '.join(missing)}" if missing else "everything needed is here")
+    return 1 if missing else 0

@@ -1,0 +1,129 @@
+"""What the viewer finally sees: the head crop, the head pasted back into the whole picture, or panels side by side."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+from preprocess.crop import Crop
+
+LONGEST_SIDE_PX = 1920
+"""Whole-picture results are scaled down to this: larger videos play nowhere smoothly."""
+
+FEATHER = 0.06
+"""Width of the blend along the border of the crop, as a fraction of the crop."""
+
+
+def even(length: float) -> int:
+    """The nearest even number of pixels, at least 2, as yuv420p asks."""
+    return max(2, 2 * round(length / 2))
+
+
+def feather_mask(size: int, *, width: float = FEATHER) -> np.ndarray:
+    """A weight `[size, size]` in [0, 1]: 1 inside, falling smoothly to 0 at all four borders."""
+    centres = (np.arange(size) + 0.5) / size
+    distance = np.minimum(centres, 1 - centres) / width
+    ramp = np.clip(distance, 0, 1)
+    ramp = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    return np.minimum(ramp[:, None], ramp[None, :])
+
+
+def to_centres(matrix: np.ndarray) -> np.ndarray:
+    """A homography between our pixels (origin at the corner of the first) as OpenCV wants it (at its centre)."""
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]], dtype=np.float64)
+    return np.linalg.inv(half) @ np.asarray(matrix, dtype=np.float64) @ half
+
+
+class PasteBack:
+    """Puts a rendered head crop back into the picture it was cut from, blended along the crop's border.
+
+    Args:
+        picture: uint8 `[H, W, 3]`, the whole source.
+        crop: Where the crop lies in it.
+        longest_side: The result is scaled down to at most this many pixels.
+    """
+
+    def __init__(self, picture: np.ndarray, crop: Crop, *, longest_side: int = LONGEST_SIDE_PX) -> None:
+        height, width = picture.shape[:2]
+        scale = min(1.0, longest_side / max(height, width))
+        self.height, self.width = even(height * scale), even(width * scale)
+        self._picture = cv2.resize(picture, (self.width, self.height), interpolation=cv2.INTER_AREA)
+        to_picture = np.diag([self.width / width, self.height / height, 1.0])
+        crop_to_picture = to_picture @ np.linalg.inv(np.asarray(crop.matrix, dtype=np.float64))
+        corners = np.array(
+            [[0, 0, 1], [crop.size, 0, 1], [0, crop.size, 1], [crop.size, crop.size, 1]], dtype=np.float64
+        )
+        placed = corners @ crop_to_picture.T
+        placed = placed[:, :2] / placed[:, 2:]
+        left, top = np.floor(np.clip(placed.min(0), 0, [self.width - 1, self.height - 1])).astype(int)
+        right, bottom = np.ceil(np.clip(placed.max(0), [left + 1, top + 1], [self.width, self.height])).astype(int)
+        self._box = (int(top), int(bottom), int(left), int(right))
+        shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], dtype=np.float64)
+        self._matrix = to_centres(shift @ crop_to_picture)
+        self._weight = np.clip(self._warp(feather_mask(crop.size)), 0, 1)[..., None]
+        self._size = crop.size
+
+    def _warp(self, image: np.ndarray) -> np.ndarray:
+        top, bottom, left, right = self._box
+        scale = float(np.sqrt(abs(np.linalg.det(self._matrix[:2, :2]))))
+        if scale < 0.8:  # low-pass first, or a small face in a large picture flickers
+            image = cv2.GaussianBlur(image, (0, 0), 0.5 * np.sqrt(1 / scale**2 - 1))
+        flags = cv2.INTER_LINEAR if scale < 1 else cv2.INTER_CUBIC
+        border = cv2.BORDER_REPLICATE if image.ndim == 3 else cv2.BORDER_CONSTANT
+        return cv2.warpPerspective(image, self._matrix, (right - left, bottom - top), flags=flags, borderMode=border)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """The whole picture uint8 `[height, width, 3]` with `image` uint8 `[size, size, 3]` in place of the head."""
+        if image.shape[0] != self._size:
+            image = cv2.resize(image, (self._size, self._size), interpolation=cv2.INTER_AREA)
+        top, bottom, left, right = self._box
+        result = self._picture.copy()
+        below = result[top:bottom, left:right].astype(np.float32)
+        blended = below + self._weight * (self._warp(image).astype(np.float32) - below)
+        result[top:bottom, left:right] = np.clip(blended + 0.5, 0, 255).astype(np.uint8)
+        return result
+
+
+@lru_cache(maxsize=8)
+def _panel_width(height: int, width: int, panel_height: int) -> int:
+    return even(width * panel_height / height)
+
+
+def fit_height(image: np.ndarray, height: int) -> np.ndarray:
+    """The picture uint8 `[H, W, 3]` scaled to a height, proportions kept, width even."""
+    width = _panel_width(image.shape[0], image.shape[1], height)
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height < image.shape[0]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+def beside(*images: np.ndarray) -> np.ndarray:
+    """Pictures of one height in a row."""
+    return np.concatenate(images, axis=1)
+
+
+@dataclass(frozen=True)
+class DriverView:
+    """Cuts the driver's panel out of its frames: the tracked head crop, or the whole frame.
+
+    Attributes:
+        matrix: `[3, 3]`, frame pixels to crop pixels; None keeps the whole frame.
+        size: Side of the crop.
+        height: Height of the panel.
+    """
+
+    matrix: Any
+    size: int
+    height: int
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """uint8 `[H, W, 3]` to uint8 `[height, width, 3]`."""
+        if self.matrix is None:
+            return fit_height(frame, self.height)
+        matrix = to_centres(np.diag([self.height / self.size, self.height / self.size, 1.0]) @ np.asarray(self.matrix))
+        return cv2.warpPerspective(
+            frame, matrix, (self.height, self.height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )

@@ -1,0 +1,64 @@
+"""The demo: a public-domain portrait moved by a bundled motion, written as a video and a contact sheet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from portrait4d.options import ReenactOptions
+from portrait4d.pipeline import Progress, ignore_progress, load_models, reenact
+from portrait4d.report import ReenactReport
+from preprocess.image import write_png
+from preprocess.video import read_frames
+from preprocess.video_writer import contact_sheet
+
+MOTION_FILE = Path(__file__).parent / "assets" / "demo_motion.npz"
+NUM_SHEET_FRAMES = 10
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """Paths of what the demo wrote, and the report of its reenactment."""
+
+    photo: str
+    video: str
+    sheet: str
+    reenactment: ReenactReport
+
+
+def demo_photo() -> np.ndarray:
+    """The portrait of astronaut Eileen Collins, uint8 `[512, 512, 3]`: NASA, public domain, inside scikit-image."""
+    from skimage import data
+
+    return data.astronaut()
+
+
+def run_demo(
+    folder: str | Path,
+    *,
+    options: ReenactOptions | None = None,
+    progress: Progress = ignore_progress,
+) -> DemoReport:
+    """Writes `photo.png`, `demo.mp4` and `demo.png` (photo and frames of the result) into `folder`."""
+    options = options or ReenactOptions()
+    folder = Path(folder)
+    photo, video, sheet = folder / "photo.png", folder / "demo.mp4", folder / "demo.png"
+    write_png(photo, demo_photo())
+    models = load_models(options)
+    report = reenact(photo, MOTION_FILE, video, options=options, models=models, progress=progress)
+    write_sheet(demo_photo(), video, report.num_frames, sheet)
+    return DemoReport(str(photo), str(video), str(sheet), report)
+
+
+def write_sheet(photo: np.ndarray, video: Path, num_frames: int, path: Path) -> None:
+    """The photo and evenly spaced frames of the result, in two rows."""
+    chosen = set(np.linspace(0, num_frames - 1, NUM_SHEET_FRAMES + 1).round().astype(int).tolist())
+    pictures = [frame.image for frame in read_frames(video) if frame.index in chosen]
+    height, width = pictures[0].shape[:2]
+    if photo.shape[:2] != (height, width):
+        import cv2
+
+        photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
+    pictures = [photo, *pictures]
+    half = (len(pictures) + 1) // 2
+    contact_sheet([pictures[:half], pictures[half:]], path)

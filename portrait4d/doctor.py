@@ -1,0 +1,140 @@
+"""Looks at the installation: what is there, what is missing, and how to get it."""
+
+import importlib.metadata
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import flame
+import portrait4d
+import preprocess
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor: `missing` breaks the program, `optional` only costs a feature."""
+
+    name: str
+    state: Literal["ok", "optional", "missing"]
+    detail: str
+    cure: str = ""
+
+
+def examine() -> list[Check]:
+    """All checks. Never raises for what it is looking for."""
+    checks = [_python(), _package()]
+    for part in (_torch, _ffmpeg, _rasteriser, _opencv, _assets, _engines, _disk):
+        try:
+            checks.extend(part())
+        except Exception as error:  # a broken installation fails in any way it likes; that is the finding
+            name = part.__name__.strip("_")
+            reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            checks.append(Check(name, "missing", reason, "reinstall: pip install --force-reinstall portrait4d"))
+    return checks
+
+
+def is_healthy(checks: list[Check]) -> bool:
+    """Whether nothing that the program needs is missing."""
+    return all(check.state != "missing" for check in checks)
+
+
+def _python() -> Check:
+    return Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+
+
+def _package() -> Check:
+    return Check("portrait4d", "ok", f"{portrait4d.__version__} in {Path(portrait4d.__file__).parent}")
+
+
+def _torch() -> Iterator[Check]:
+    import torch
+
+    yield Check("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+        yield Check("device", "ok", f"cuda: {torch.cuda.get_device_name(0)}, {memory:.0f} GiB (--device cuda), and cpu")
+    elif torch.backends.mps.is_available():
+        yield Check("device", "ok", "mps (--device mps), and cpu")
+    else:
+        yield Check("device", "ok", "cpu")
+
+
+def _ffmpeg() -> Iterator[Check]:
+    import av
+
+    versions = ", ".join(f"{name} {'.'.join(map(str, av.library_versions[name]))}" for name in ("libavcodec",))
+    yield Check("ffmpeg", "ok", f"bundled with PyAV {av.__version__} ({versions})")
+    if "libx264" in av.codecs_available:
+        yield Check("libx264", "ok", "writes H.264 videos")
+    else:
+        yield Check(
+            "libx264", "missing", "this PyAV cannot write H.264", "pip install --force-reinstall --only-binary :all: av"
+        )
+
+
+def _rasteriser() -> Iterator[Check]:
+    try:
+        import numba
+    except ImportError as error:
+        yield Check(
+            "numba", "optional", f"not importable ({error}): rendering is about 10 times slower", "pip install numba"
+        )
+    else:
+        yield Check("numba", "ok", f"{numba.__version__}: compiled rasteriser")
+
+
+def _opencv() -> Iterator[Check]:
+    import cv2
+
+    yield Check("opencv", "ok", cv2.__version__)
+    names = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
+    others = [name for name in names if _is_installed(name)]
+    if others:
+        yield Check(
+            "opencv twice",
+            "optional",
+            f"{', '.join(others)} shares its folder with opencv-python-headless; uninstalling one breaks the other",
+            "after uninstalling one: pip install --force-reinstall opencv-python-headless",
+        )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _assets() -> Iterator[Check]:
+    wanted = {
+        "open head": (flame, "open_head.safetensors"),
+        "face detector": (preprocess, "face_detector.safetensors"),
+        "face mesh": (preprocess, "face_mesh.safetensors"),
+        "portrait matte": (preprocess, "portrait_matte.safetensors"),
+        "demo motion": (portrait4d, "demo_motion.npz"),
+    }
+    for name, (package, file) in wanted.items():
+        path = Path(str(package.__file__)).parent / "assets" / file
+        if path.is_file() and path.stat().st_size > 0:
+            yield Check(name, "ok", f"{path.name}, {path.stat().st_size / 1e6:.1f} MB")
+        else:
+            yield Check(name, "missing", f"{path} is not there", "reinstall: pip install --force-reinstall portrait4d")
+
+
+def _engines() -> Iterator[Check]:
+    from portrait4d.engine import available_engines
+
+    for status in available_engines():
+        yield Check(f"engine {status.name}", "ok" if status.available else "optional", status.reason)
+
+
+def _disk() -> Iterator[Check]:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    if free < 0.5:
+        yield Check("disk", "optional", f"{free:.1f} GB free in {Path.cwd()}", "free some space: videos need it")
+    else:
+        yield Check("disk", "ok", f"{free:.0f} GB free")

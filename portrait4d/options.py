@@ -1,0 +1,124 @@
+"""What a user may choose for a reenactment or a rendering; the defaults are what the command line does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from flame.errors import InputError
+
+RetargetMode = Literal["relative", "absolute"]
+Gaze = Literal["driver", "camera", "source"]
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif", ".apng"})
+MOTION_SUFFIXES = frozenset({".npz"})
+AVATAR_SUFFIXES = frozenset({".safetensors"})
+MESH_SUFFIXES = frozenset({".glb", ".ply", ".obj"})
+
+
+@dataclass(frozen=True)
+class ReenactOptions:
+    """How a driver moves a source.
+
+    Attributes:
+        engine: Engine name, or "auto" for the best one whose weights are present.
+        mode: "relative" adds the driver's change since its neutral frame to the source's own pose and face;
+            "absolute" copies the driver's pose and face.
+        crop: True writes the 512 x 512 head crop; False pastes the head back into the whole source picture.
+        side_by_side: Write source, driver and result beside each other.
+        fps: Frames per second of the result; None keeps the driver's.
+        start: Seconds of the driver to skip.
+        duration: Seconds of the driver to use; None uses the rest.
+        yaw_limit: Largest head turn shown, in degrees from the camera; None lifts the limit.
+        gaze: Whose gaze the result has.
+        expression_scale: Multiplies the transferred expression.
+        pose_scale: Multiplies the transferred head motion.
+        smooth: Strength of the tracker's smoothing; 0 switches it off.
+        face: Which face of each picture, 0 the largest.
+        device: Torch device.
+    """
+
+    engine: str = "auto"
+    mode: RetargetMode = "relative"
+    crop: bool = True
+    side_by_side: bool = False
+    fps: float | None = None
+    start: float = 0.0
+    duration: float | None = None
+    yaw_limit: float | None = 25.0
+    gaze: Gaze = "driver"
+    expression_scale: float = 1.0
+    pose_scale: float = 1.0
+    smooth: float = 1.0
+    face: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        _check_choice("mode", self.mode, ("relative", "absolute"))
+        _check_choice("gaze", self.gaze, ("driver", "camera", "source"))
+        _check_range("fps", self.fps, 1.0, 240.0)
+        _check_range("start", self.start, 0.0, None)
+        _check_range("duration", self.duration, 1e-3, None)
+        _check_range("yaw limit", self.yaw_limit, 0.0, 180.0)
+        _check_range("expression scale", self.expression_scale, 0.0, 5.0)
+        _check_range("pose scale", self.pose_scale, 0.0, 5.0)
+        _check_range("smooth", self.smooth, 0.0, 10.0)
+        _check_range("face", self.face, 0, 1000)
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """How an avatar is shown without a driver.
+
+    Attributes:
+        yaw_degrees: Key angles, > 0 shows the nose to the viewer's right. A video moves through them, a picture
+            output writes one view each. Empty: an orbit.
+        pitch_degrees: Key angles, > 0 looks up; one value holds for all.
+        duration: Seconds of video.
+        fps: Frames per second of video.
+        engine: As in `ReenactOptions`.
+        face: As in `ReenactOptions`.
+        device: Torch device.
+    """
+
+    yaw_degrees: tuple[float, ...] = ()
+    pitch_degrees: tuple[float, ...] = ()
+    duration: float = 4.0
+    fps: float = 25.0
+    engine: str = "auto"
+    face: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        _check_range("duration", self.duration, 1e-3, None)
+        _check_range("fps", self.fps, 1.0, 240.0)
+        for angle in (*self.yaw_degrees, *self.pitch_degrees):
+            _check_range("angle", angle, -180.0, 180.0)
+        counts = {len(self.yaw_degrees), len(self.pitch_degrees)} - {0, 1}
+        if len(counts) > 1:
+            raise InputError(
+                f"expected as many yaw as pitch angles (or one), got {len(self.yaw_degrees)} and "
+                f"{len(self.pitch_degrees)}: give lists of one length"
+            )
+
+
+def is_motion_file(path: Path) -> bool:
+    """Whether the name says that a driver was tracked before."""
+    return path.suffix.lower() in MOTION_SUFFIXES
+
+
+def is_avatar_file(path: Path) -> bool:
+    """Whether the name says that a source was built before."""
+    return path.suffix.lower() in AVATAR_SUFFIXES
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"expected {name} to be one of {', '.join(choices)}, got {value!r}")
+
+
+def _check_range(name: str, value: float | None, low: float, high: float | None) -> None:
+    if value is None or (value >= low and (high is None or value <= high)):
+        return
+    bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
+    raise InputError(f"expected {name} to be {bounds}, got {value:g}")

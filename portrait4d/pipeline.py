@@ -1,0 +1,314 @@
+"""From a photo and a video to a video of that photo: reading, tracking, building, retargeting, rendering, writing.
+
+The parts are composed here and nowhere else. A reenactment has two phases: the source is built while the driver is
+tracked; then frames are rendered ahead on threads while the finished ones are encoded.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from flame.errors import InputError
+from portrait4d.compose import DriverView, PasteBack, beside, fit_height
+from portrait4d.driver import (
+    carries_audio,
+    check_request,
+    cut_motion,
+    driver_frame_rate,
+    expected_frames,
+    read_driver,
+    require_file,
+)
+from portrait4d.engine import Avatar, Engine, load_engine
+from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, RenderOptions, is_avatar_file, is_motion_file
+from portrait4d.report import ReenactReport, Stopwatch, describe_gaps, find_gaps, peak_memory_mb
+from portrait4d.retarget import RetargetOptions, retarget
+from portrait4d.streams import num_render_workers, ordered_map, prefetch
+from preprocess.image import read_image, to_uint8, write_png
+from preprocess.motion import Motion
+from preprocess.track import TrackedFrame, Tracker
+from preprocess.video_writer import VideoWriter
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with a stage name, the number of finished steps and the number of all steps if known."""
+
+FRAMES_PER_CHUNK = 8
+
+
+@dataclass(frozen=True)
+class Models:
+    """What is loaded once and used for any number of sources and drivers."""
+
+    engine: Engine
+    tracker: Tracker
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source that is ready to be driven; `picture` is None when it came from an avatar file."""
+
+    avatar: Avatar
+    picture: np.ndarray | None
+
+
+def ignore_progress(stage: str, done: int, total: int | None) -> None:
+    """The default progress callback."""
+
+
+def load_models(options: ReenactOptions | RenderOptions) -> Models:
+    """Loads the engine, the face networks and the head model."""
+    watch = Stopwatch()
+    engine = load_engine(options.engine, device=options.device)
+    smooth = options.smooth if isinstance(options, ReenactOptions) else 0.0
+    tracker = Tracker(device=options.device, smooth=smooth, face=options.face)
+    return Models(engine, tracker, watch.total())
+
+
+def build_source(path: str | Path | Sequence[str | Path], *, models: Models) -> Source:
+    """Reads, tracks and builds a photo (or several of one person), or loads an avatar file."""
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(item) for item in path]
+    if len(paths) == 1 and is_avatar_file(paths[0]):
+        return Source(models.engine.load(require_file(paths[0], "avatar file")), None)
+    frames: list[TrackedFrame] = []
+    for item in paths:
+        picture = read_image(require_file(item, "source picture"))
+        frames.append(models.tracker.track_image(picture))
+    return Source(models.engine.build(frames), frames[0].image)
+
+
+def build_avatar(
+    source: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    options: ReenactOptions | None = None,
+    models: Models | None = None,
+) -> Avatar:
+    """Builds the avatar of a photo, or of several photos of one person, and saves it if `output` is given."""
+    options = options or ReenactOptions()
+    avatar = build_source(source, models=models or load_models(options)).avatar
+    if output is not None:
+        avatar.save(Path(output))
+    return avatar
+
+
+def track_driver(
+    driver: str | Path,
+    output: str | Path | None = None,
+    *,
+    options: ReenactOptions | None = None,
+    models: Models | None = None,
+    progress: Progress = ignore_progress,
+) -> Motion:
+    """The motion of a driver: tracked from a video, picture or folder of frames, or read from a motion file.
+
+    `fps`, `start` and `duration` of the options apply to both. Saves it if `output` is given.
+    """
+    options = options or ReenactOptions()
+    path = require_file(Path(driver), "driver", folder_allowed=True)
+    if is_motion_file(path):
+        motion = cut_motion(Motion.load(path), options)
+    else:
+        tracker = (models or load_models(options)).tracker
+        rate = driver_frame_rate(path, options)
+        total = expected_frames(path, options, rate)
+        frames = read_driver(path, options, rate)
+        motion = tracker.track_video(
+            prefetch(frames), rate, source=path.name, progress=lambda done: progress("track", done, total)
+        )
+    if output is not None:
+        motion.save(Path(output))
+    return motion
+
+
+def reenact(
+    source: str | Path,
+    driver: str | Path,
+    output: str | Path,
+    *,
+    options: ReenactOptions | None = None,
+    progress: Progress = ignore_progress,
+    models: Models | None = None,
+) -> ReenactReport:
+    """Makes the face of `source` move like `driver` and writes the result.
+
+    Args:
+        source: Photo or avatar file.
+        driver: Video, picture, folder of frames or motion file.
+        output: `.mp4` (any video suffix FFmpeg knows), or a picture suffix if the driver is one frame.
+        options: Everything else; see `ReenactOptions`.
+        progress: Told after every step.
+        models: From `load_models`, to reuse them between calls.
+
+    Raises:
+        InputError: A file cannot be used; nothing is written.
+    """
+    options = options or ReenactOptions()
+    source, driver, output = Path(source), Path(driver), Path(output)
+    check_request(source, driver, output, options)
+    watch = Stopwatch()
+    progress("load", 0, None)
+    models = models or load_models(options)
+    watch.seconds["load"] = models.seconds
+    with ThreadPoolExecutor(1, thread_name_prefix="source") as pool:
+
+        def build() -> Source:
+            with watch.stage("source"):
+                return build_source(source, models=models)
+
+        building = pool.submit(build)
+        with watch.stage("track"):
+            motion = track_driver(driver, options=options, models=models, progress=progress)
+        ready = building.result()
+    return reenact_tracked(
+        ready,
+        motion,
+        output,
+        options=options,
+        source=source,
+        driver=driver,
+        models=models,
+        watch=watch,
+        progress=progress,
+    )
+
+
+def reenact_tracked(
+    ready: Source,
+    motion: Motion,
+    output: Path,
+    *,
+    options: ReenactOptions,
+    source: Path,
+    driver: Path,
+    models: Models,
+    watch: Stopwatch | None = None,
+    progress: Progress = ignore_progress,
+) -> ReenactReport:
+    """The second phase: a built source and a tracked driver to a file; `driver` supplies sound and panels."""
+    watch = watch or Stopwatch()
+    is_picture = output.suffix.lower() in IMAGE_SUFFIXES
+    if is_picture and len(motion) != 1:
+        raise InputError(f"expected a one-frame driver for a picture output, got {len(motion)} frames: write an .mp4")
+    has_audio = carries_audio(driver) and not is_picture
+    with watch.stage("render"):
+        frames = result_frames(ready, motion, options=options, driver=driver, models=models)
+        if is_picture:
+            write_png(output, next(frames))
+        else:
+            write_video(
+                output,
+                frames,
+                num_frames=len(motion),
+                frame_rate=motion.frame_rate,
+                audio_from=driver if has_audio else None,
+                audio_start=options.start,
+                progress=progress,
+            )
+    gaps = find_gaps(motion)
+    return ReenactReport(
+        source=str(source),
+        driver=str(driver),
+        output=str(output),
+        engine=ready.avatar.engine,
+        num_frames=len(motion),
+        frame_rate=str(motion.frame_rate),
+        duration_seconds=round(len(motion) / float(motion.frame_rate), 3),
+        has_audio=has_audio,
+        seconds=watch.rounded(),
+        frames_per_second=round(len(motion) / watch.total(), 2),
+        peak_memory_mb=peak_memory_mb(),
+        gaps=gaps,
+        warnings=(*ready.avatar.warnings, *motion.warnings, *describe_gaps(gaps)),
+    )
+
+
+def result_frames(
+    ready: Source, motion: Motion, *, options: ReenactOptions, driver: Path, models: Models
+) -> Iterator[np.ndarray]:
+    """The finished frames uint8 `[H, W, 3]`, one per frame of the motion."""
+    rendered = render_frames(ready.avatar, motion, options=options, engine=models.engine)
+    if not options.crop:
+        if ready.picture is None:
+            raise InputError("expected a photo as source for --paste-back, got an avatar file: give the photo")
+        rendered = map(PasteBack(ready.picture, ready.avatar.crop), rendered)
+    if not options.side_by_side:
+        return rendered
+    return panels(rendered, ready, motion, options=options, driver=driver)
+
+
+def render_frames(avatar: Avatar, motion: Motion, *, options: ReenactOptions, engine: Engine) -> Iterator[np.ndarray]:
+    """The head crops uint8 `[S, S, 3]`, rendered in chunks ahead of the reader."""
+    retargeting = RetargetOptions(
+        mode=options.mode,
+        yaw_limit_degrees=options.yaw_limit,
+        gaze=options.gaze,
+        expression_scale=options.expression_scale,
+        pose_scale=options.pose_scale,
+    )
+    drives = retarget(motion, avatar, retargeting, batch_size=FRAMES_PER_CHUNK)
+    chunks = ordered_map(
+        lambda drive: to_uint8(engine.render(avatar, drive).image),
+        drives,
+        num_workers=num_render_workers(options.device),
+    )
+    for chunk in chunks:
+        yield from chunk
+
+
+def panels(
+    rendered: Iterator[np.ndarray], ready: Source, motion: Motion, *, options: ReenactOptions, driver: Path
+) -> Iterator[np.ndarray]:
+    """Source, driver and result beside each other."""
+    frames = prefetch(read_driver(driver, options, motion.frame_rate))
+    last: np.ndarray | None = None
+    shown: np.ndarray | None = None
+    for result in rendered:
+        height = result.shape[0]
+        if shown is None:
+            shown = source_panel(ready, height, is_crop=options.crop)
+        frame = next(frames, None)
+        last = frame.image if frame is not None else last
+        if last is None:
+            raise InputError(f"expected frames in {driver.name}, got none on the second reading: is the file changing?")
+        view = DriverView(motion.crop_matrix if options.crop else None, motion.crop_size, height)
+        yield beside(shown, view(last), result)
+
+
+def source_panel(ready: Source, height: int, *, is_crop: bool) -> np.ndarray:
+    """The source's panel: its crop or the whole picture."""
+    if ready.picture is None:
+        raise InputError("expected a photo as source for --side-by-side, got an avatar file: give the photo")
+    return fit_height(ready.avatar.crop.apply(ready.picture) if is_crop else ready.picture, height)
+
+
+def write_video(
+    output: Path,
+    frames: Iterator[np.ndarray],
+    *,
+    num_frames: int,
+    frame_rate: Fraction,
+    audio_from: Path | None = None,
+    audio_start: float = 0.0,
+    progress: Progress = ignore_progress,
+) -> None:
+    """Encodes the frames while the next ones are rendered; the file appears when it is whole."""
+    first = next(frames)
+    height, width = first.shape[:2]
+    with VideoWriter(
+        output,
+        height=height,
+        width=width,
+        frame_rate=frame_rate,
+        audio_from=audio_from,
+        audio_start=audio_start,
+        audio_duration=num_frames / float(frame_rate),
+    ) as writer:
+        for done, frame in enumerate(chain([first], frames), start=1):
+            writer.write(frame)
+            progress("render", done, num_frames)

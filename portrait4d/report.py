@@ -1,0 +1,109 @@
+"""What a run tells afterwards: files, frame counts, timings, gaps, warnings."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from preprocess.motion import Motion
+
+
+@dataclass(frozen=True)
+class ReenactReport:
+    """Facts about one finished reenactment.
+
+    Attributes:
+        source: Path of the source.
+        driver: Path of the driver.
+        output: Path of the written file.
+        engine: Name of the engine that rendered.
+        num_frames: Frames written.
+        frame_rate: Frames per second, as a fraction "25/1".
+        duration_seconds: Length of the result.
+        has_audio: Whether the driver's sound was copied.
+        seconds: Wall-clock seconds per stage; `total` spans the call.
+        frames_per_second: Frames written over `total`.
+        peak_memory_mb: Largest resident size of the process so far, MiB.
+        gaps: Stretches of the driver without a face, in seconds of the result; the last pose was held.
+        warnings: One line each.
+    """
+
+    source: str
+    driver: str
+    output: str
+    engine: str
+    num_frames: int
+    frame_rate: str
+    duration_seconds: float
+    has_audio: bool
+    seconds: dict[str, float]
+    frames_per_second: float
+    peak_memory_mb: float
+    gaps: tuple[tuple[float, float], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values."""
+        return asdict(self)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds per named stage; stages on several threads may overlap, so they need not sum up to the total."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Adds the time spent inside to `name`."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+
+    def total(self) -> float:
+        """Seconds since construction."""
+        return time.perf_counter() - self.started
+
+    def rounded(self) -> dict[str, float]:
+        """All stages and the total, to the millisecond."""
+        return {name: round(value, 3) for name, value in {**self.seconds, "total": self.total()}.items()}
+
+
+def peak_memory_mb() -> float:
+    """Largest resident size of this process so far, in MiB; 0 where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
+
+
+def find_gaps(motion: Motion) -> tuple[tuple[float, float], ...]:
+    """Stretches (first second, last second) where no face was found and the pose was held."""
+    frame_seconds = float(1 / motion.frame_rate)
+    gaps: list[tuple[float, float]] = []
+    begin: int | None = None
+    for index in range(len(motion) + 1):
+        is_held = index < len(motion) and not bool(motion.valid[index])
+        if is_held and begin is None:
+            begin = index
+        elif not is_held and begin is not None:
+            gaps.append((round(begin * frame_seconds, 3), round(index * frame_seconds, 3)))
+            begin = None
+    return tuple(gaps)
+
+
+def describe_gaps(gaps: tuple[tuple[float, float], ...]) -> tuple[str, ...]:
+    """One warning line about the gaps, or nothing."""
+    if not gaps:
+        return ()
+    total = sum(end - begin for begin, end in gaps)
+    spans = ", ".join(f"{begin:.2f}-{end:.2f} s" for begin, end in gaps[:5])
+    more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
+    return (f"no face in {total:.2f} s of the driver ({spans}{more}): the last pose was held",)

@@ -1,0 +1,119 @@
+"""An avatar without a driver: a video of an orbit or of given angles, single views as pictures, a textured mesh."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from flame.errors import InputError
+from portrait4d.driver import WRITABLE_VIDEO_SUFFIXES, check_output, require_file
+from portrait4d.engine import Avatar
+from portrait4d.options import MESH_SUFFIXES, RenderOptions
+from portrait4d.pipeline import (
+    FRAMES_PER_CHUNK,
+    Models,
+    Progress,
+    build_source,
+    ignore_progress,
+    load_models,
+    write_video,
+)
+from portrait4d.retarget import orbit_drive
+from portrait4d.streams import num_render_workers, ordered_map
+from preprocess.image import to_uint8, write_png
+from preprocess.mesh_files import write_mesh
+
+ORBIT_YAW_DEGREES = 20.0
+ORBIT_PITCH_DEGREES = 8.0
+
+
+@dataclass(frozen=True)
+class RenderReport:
+    """The files that were written, the engine, and what the source makes it bad at."""
+
+    files: tuple[str, ...]
+    engine: str
+    warnings: tuple[str, ...]
+
+
+def render_avatar(
+    source: str | Path,
+    output: str | Path,
+    *,
+    options: RenderOptions | None = None,
+    models: Models | None = None,
+    progress: Progress = ignore_progress,
+) -> RenderReport:
+    """Shows a photo or an avatar file from chosen sides; the suffix of `output` says what is written.
+
+    A video suffix gives an orbit or a way through the key angles, `.png` one picture per key angle, `.glb`, `.ply`
+    or `.obj` the textured mesh in metres.
+    """
+    options = options or RenderOptions()
+    source, output = Path(source), Path(output)
+    require_file(source, "photo or avatar file")
+    check_output(output, WRITABLE_VIDEO_SUFFIXES | MESH_SUFFIXES | {".png"})
+    models = models or load_models(options)
+    avatar = build_source(source, models=models).avatar
+    suffix = output.suffix.lower()
+    if suffix in MESH_SUFFIXES:
+        files = write_mesh(output, models.engine.mesh(avatar))
+    elif suffix == ".png":
+        files = _write_pictures(avatar, output, options, models)
+    else:
+        yaw, pitch = video_angles(options)
+        frames = _render_angles(avatar, yaw, pitch, options, models)
+        rate = Fraction(options.fps).limit_denominator(1001)
+        write_video(output, frames, num_frames=len(yaw), frame_rate=rate, progress=progress)
+        files = [output]
+    return RenderReport(tuple(str(path) for path in files), avatar.engine, tuple(avatar.warnings))
+
+
+def video_angles(options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
+    """Yaw and pitch in degrees of every frame, `[T]` each: an ellipse, or a smooth way through the key angles."""
+    num_frames = max(1, round(options.duration * options.fps))
+    if not options.yaw_degrees and not options.pitch_degrees:
+        phase = 2 * np.pi * np.arange(num_frames) / num_frames
+        return ORBIT_YAW_DEGREES * np.sin(phase), ORBIT_PITCH_DEGREES * (1 - np.cos(phase)) / 2
+    yaw, pitch = key_angles(options)
+    position = np.linspace(0, len(yaw) - 1, num_frames)
+    step = np.floor(position)
+    eased = step + (position - step) ** 2 * (3 - 2 * (position - step))
+    keys = np.arange(len(yaw))
+    return np.interp(eased, keys, yaw), np.interp(eased, keys, pitch)
+
+
+def key_angles(options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
+    """The key angles as two lists of one length; a single value or none holds for all."""
+    count = max(len(options.yaw_degrees), len(options.pitch_degrees), 1)
+    yaw = np.broadcast_to(np.array(options.yaw_degrees or (0.0,), dtype=np.float64), count)
+    pitch = np.broadcast_to(np.array(options.pitch_degrees or (0.0,), dtype=np.float64), count)
+    return yaw, pitch
+
+
+def _write_pictures(avatar: Avatar, output: Path, options: RenderOptions, models: Models) -> list[Path]:
+    yaw, pitch = key_angles(options)
+    names = [output]
+    if len(yaw) > 1:
+        angles = zip(yaw, pitch, strict=True)
+        names = [output.with_name(f"{output.stem}_yaw{left:+.0f}_pitch{up:+.0f}.png") for left, up in angles]
+        if len(set(names)) < len(names):
+            raise InputError("expected different angles for each picture, got the same degrees twice")
+    for name, image in zip(names, _render_angles(avatar, yaw, pitch, options, models), strict=True):
+        write_png(name, image)
+    return names
+
+
+def _render_angles(
+    avatar: Avatar, yaw: np.ndarray, pitch: np.ndarray, options: RenderOptions, models: Models
+) -> Iterator[np.ndarray]:
+    """Pictures uint8 `[S, S, 3]` of the avatar in its source expression."""
+    drive = orbit_drive(avatar, yaw, pitch)
+    chunks = (drive[first : first + FRAMES_PER_CHUNK] for first in range(0, len(drive), FRAMES_PER_CHUNK))
+    workers = num_render_workers(options.device)
+    for images in ordered_map(
+        lambda part: to_uint8(models.engine.render(avatar, part).image), chunks, num_workers=workers
+    ):
+        yield from images

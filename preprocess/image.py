@@ -53,7 +53,9 @@ def read_image_alpha(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, EOFError ...
-            raise InputError(f"{path}: the picture is damaged or cut off ({_reason(error)}); use a whole file") from error
+            raise InputError(
+                f"{path}: the picture is damaged or cut off ({_reason(error)}); use a whole file"
+            ) from error
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -73,7 +75,7 @@ def open_picture(path: Path) -> Image.Image:
     if width * height > MAX_PIXELS:
         picture.close()
         raise InputError(
-            f"{path}: {width} x {height} pixels is more than {MAX_PIXELS // 10**6} megapixels; scale the picture down first"
+            f"{path}: {width} x {height} pixels is more than {MAX_PIXELS // 10**6} megapixels; scale it down first"
         )
     if min(width, height) < MIN_SIDE:
         picture.close()

@@ -1,0 +1,242 @@
+"""Decoding of video files with PyAV: upright RGB frames with real time stamps, one at a time."""
+
+import logging
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+
+from flame.errors import InputError
+from preprocess.image import MAX_PIXELS, MIN_SIDE, check_file
+from preprocess.timing import Shown, nominal_rate
+
+logger = logging.getLogger(__name__)
+
+_THREADS = min(4, os.cpu_count() or 1)
+_SCANNED_PACKETS = 1000  # enough to tell the frame rate; longer clips are not read twice
+_BT709, _BT470BG, _SMPTE170M, _BT2020 = 1, 5, 6, 9  # colour matrices as numbered in ITU-T H.273
+_FULL_RANGE = 2
+_SQUARE_ENOUGH = Fraction(1, 100)  # encoders that rounded a size write pixel aspects like 406:407
+
+
+@dataclass(frozen=True)
+class VideoTrack:
+    """What a video file says of its pictures.
+
+    Attributes:
+        height, width: of the frames as shown, after rotation and with square pixels.
+        frame_rate: the rate the clip is meant to have; see `nominal_rate`.
+        duration_seconds: from the first frame to the end of the last, as far as the file can be read.
+        num_frames: frames found, or the duration times the rate in long clips.
+    """
+
+    height: int
+    width: int
+    frame_rate: Fraction
+    is_variable_rate: bool
+    duration_seconds: float
+    num_frames: int
+    has_audio: bool
+
+
+@contextmanager
+def open_media(path: Path) -> Iterator[av.container.InputContainer]:
+    """Open a video or sound file for reading.
+
+    Raises:
+        InputError: it is missing, empty, or not a media file.
+    """
+    check_file(path, "a video")
+    try:
+        container = av.open(str(path), metadata_errors="replace")
+    except (av.FFmpegError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a video, or its index is missing (recording or download cut off); use a whole file"
+        ) from error
+    with container:
+        yield container
+
+
+def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
+    """The first video stream that is not a cover picture, set up for decoding.
+
+    Raises:
+        InputError: there is none, or this FFmpeg cannot decode it.
+    """
+    streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+    if not streams:
+        raise InputError(f"{path}: the file has no video track; expected a video with pictures")
+    stream = streams[0]
+    if stream.codec_context is None:
+        raise InputError(f"{path}: the video track has an unknown codec; convert it to H.264")
+    stream.thread_type = "AUTO"
+    stream.codec_context.thread_count = _THREADS
+    return stream
+
+
+def clip_origin(stream: av.VideoStream) -> Fraction:
+    """Time of the container, in seconds, at which the pictures begin; sound is placed against it."""
+    if stream.start_time is None or stream.time_base is None:
+        return Fraction(0)
+    return stream.start_time * stream.time_base
+
+
+def read_track(path: Path) -> VideoTrack:
+    """Look at a video file: decode its first frame, and read time stamps without decoding."""
+    with open_media(path) as container:
+        stream = video_stream(container, path)
+        first = next(_decode(container, stream, path), None)
+        if first is None:
+            raise InputError(f"{path}: the video track holds no frame that can be decoded; use another file")
+        height, width = _shown_size(first, stream)
+        if height * width > MAX_PIXELS or min(height, width) < MIN_SIDE:
+            raise InputError(
+                f"{path}: frames of {width} x {height} pixels; expected at least {MIN_SIDE} on each side "
+                f"and at most {MAX_PIXELS // 10**6} megapixels"
+            )
+        has_audio = bool(container.streams.audio)
+    seconds, duration, num_frames = _scan(path)
+    with open_media(path) as container:
+        stream = video_stream(container, path)
+        rate, is_variable = nominal_rate(seconds, average=stream.average_rate, base=stream.base_rate)
+    duration = duration or num_frames / float(rate)
+    num_frames = num_frames if num_frames < _SCANNED_PACKETS else round(duration * rate)
+    return VideoTrack(height, width, rate, is_variable, duration, max(1, num_frames), has_audio)
+
+
+def show_video(path: Path, start: float, frame_rate: Fraction) -> Iterator[Shown]:
+    """Frames of a video file in the order of time, beginning with the one shown at `start` or earlier.
+
+    Damaged parts are passed over with a warning. A frame without a usable time stamp is placed one
+    nominal frame after the one before.
+    """
+    with open_media(path) as container:
+        stream = video_stream(container, path)
+        origin = clip_origin(stream)
+        if start > 0 and stream.time_base is not None:
+            container.seek(math.floor((origin + Fraction(start)) / stream.time_base), stream=stream)
+        size: tuple[int, int] | None = None
+        previous: float | None = None
+        for frame in _decode(container, stream, path):
+            size = size or _stored_size(frame, stream)
+            tick = frame.time_base or stream.time_base or Fraction(1, 1000)
+            seconds = None if frame.pts is None else float(frame.pts * tick - origin)
+            if seconds is None or (previous is not None and seconds <= previous):
+                seconds = 0.0 if previous is None else previous + float(1 / frame_rate)
+            previous = seconds
+            ticks = getattr(frame, "duration", None)
+            yield Shown(seconds, float(ticks * tick) if ticks else None, partial(_to_rgb, frame, *size))
+
+
+def _is_cover(stream: av.VideoStream) -> bool:
+    disposition = getattr(stream, "disposition", None)
+    return disposition is not None and "attached_pic" in str(getattr(disposition, "name", disposition))
+
+
+def _decode(container: av.container.InputContainer, stream: av.VideoStream, path: Path) -> Iterator[av.VideoFrame]:
+    """Decode packet by packet, so that a damaged one does not end the clip."""
+    num_damaged = 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:
+            packet, num_damaged = None, num_damaged + 1
+        try:
+            frames = stream.codec_context.decode(None) if packet is None else packet.decode()
+        except av.FFmpegError as error:
+            if not isinstance(error, EOFError):
+                num_damaged += 1
+            frames = []
+        for frame in frames:
+            num_damaged += bool(frame.is_corrupt)
+            yield frame
+        if packet is None:
+            break
+    if num_damaged:
+        logger.warning("%s: %d damaged places in the video; the rest is used", path, num_damaged)
+
+
+def _scan(path: Path) -> tuple[np.ndarray, float | None, int]:
+    """Sorted time stamps of the first frames, the duration of the clip if it can be told, frames found."""
+    with open_media(path) as container:
+        stream = video_stream(container, path)
+        time_base = stream.time_base or Fraction(1, 1000)
+        told = _told_duration(container, stream)
+        stamps, end, count = [], 0, 0
+        packets = container.demux(stream)
+        while told is None or count < _SCANNED_PACKETS:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError:
+                break
+            if packet is None:
+                break
+            ticks = packet.pts if packet.pts is not None else packet.dts
+            if not packet.size or getattr(packet, "is_discard", False) or ticks is None:
+                continue
+            count += 1
+            end = max(end, ticks + (packet.duration or 0))
+            if len(stamps) < _SCANNED_PACKETS:
+                stamps.append(ticks)
+    seconds = np.sort(np.array(stamps, dtype=np.float64)) * float(time_base)
+    if count >= _SCANNED_PACKETS and told is not None:
+        return seconds, told, count
+    return seconds, float(end * time_base) - float(seconds[0]) if count else None, count
+
+
+def _told_duration(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if container.duration:
+        return (
+            container.duration / av.time_base - float(clip_origin(stream)) + (container.start_time or 0) / av.time_base
+        )
+    return None
+
+
+def _stored_size(frame: av.VideoFrame, stream: av.VideoStream) -> tuple[int, int]:
+    """Height and width with square pixels, before rotation; one side is stretched, none is shrunk."""
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
+    if abs(aspect - 1) < _SQUARE_ENOUGH or not Fraction(1, 8) < aspect < 8:
+        return frame.height, frame.width
+    if aspect > 1:
+        return frame.height, round(frame.width * aspect)
+    return round(frame.height / aspect), frame.width
+
+
+def _shown_size(frame: av.VideoFrame, stream: av.VideoStream) -> tuple[int, int]:
+    height, width = _stored_size(frame, stream)
+    return (width, height) if round(frame.rotation / 90) % 2 else (height, width)
+
+
+def _to_rgb(frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
+    """Convert a decoded frame to upright `uint8 [H, W, 3]`."""
+    matrix = frame.colorspace
+    if matrix == _BT709 or (matrix not in (_BT470BG, _SMPTE170M, _BT2020) and frame.height >= 720):
+        colorspace = Colorspace.ITU709  # what players assume for untagged high definition
+    elif matrix == _BT2020:
+        colorspace = Colorspace.BT2020 if hasattr(Colorspace, "BT2020") else Colorspace.ITU709
+    else:
+        colorspace = Colorspace.ITU601
+    is_full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
+    image = frame.reformat(
+        format="rgb24",
+        src_colorspace=colorspace,
+        dst_colorspace=colorspace,
+        src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG,
+    ).to_ndarray()
+    if image.shape[:2] != (height, width):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+    quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise
+    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image

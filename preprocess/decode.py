@@ -72,7 +72,7 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
     Raises:
         InputError: there is none, or this FFmpeg cannot decode it.
     """
-    streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+    streams = [stream for stream in container.streams.video if not is_cover(stream)]
     if not streams:
         raise InputError(f"{path}: the file has no video track; expected a video with pictures")
     stream = streams[0]
@@ -137,7 +137,8 @@ def show_video(path: Path, start: float, frame_rate: Fraction) -> Iterator[Shown
             yield Shown(seconds, float(ticks * tick) if ticks else None, partial(_to_rgb, frame, *size))
 
 
-def _is_cover(stream: av.VideoStream) -> bool:
+def is_cover(stream: av.VideoStream) -> bool:
+    """Whether the stream is a cover picture, as sound files carry them."""
     disposition = getattr(stream, "disposition", None)
     return disposition is not None and "attached_pic" in str(getattr(disposition, "name", disposition))
 

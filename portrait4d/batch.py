@@ -17,12 +17,11 @@ from flame.errors import InputError
 from portrait4d.batch_items import BatchItem
 from portrait4d.driver import check_request, require_file
 from portrait4d.options import ReenactOptions, is_motion_file
+from portrait4d.output import Progress, ignore_progress
 from portrait4d.pipeline import (
     Models,
-    Progress,
     Source,
     build_source,
-    ignore_progress,
     load_models,
     reenact_tracked,
     track_driver,

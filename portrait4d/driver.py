@@ -6,13 +6,15 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from flame.errors import InputError
 from portrait4d.options import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ReenactOptions, is_motion_file
 from preprocess.motion import Motion
 from preprocess.video import Frame, probe, read_frames
+from preprocess.video_writer import SUFFIXES
 
-WRITABLE_VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".m4v"})
+WRITABLE_VIDEO_SUFFIXES = frozenset(SUFFIXES)
 
 
 def require_file(path: Path, role: str, *, folder_allowed: bool = False) -> Path:
@@ -26,6 +28,17 @@ def require_file(path: Path, role: str, *, folder_allowed: bool = False) -> Path
     if path.is_dir():
         raise InputError(f"expected a file as {role}, got the folder {path}: name one file")
     raise InputError(f"{role} not found: {path}: check the name and the folder")
+
+
+def check_device(device: str) -> str:
+    """The name itself if torch can use such a device here."""
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # torch raises RuntimeError, AssertionError or NotImplementedError by backend
+        raise InputError(
+            f"device {device!r} cannot be used here: try --device cpu (portrait4d doctor lists devices)"
+        ) from error
+    return device
 
 
 def check_output(path: Path, suffixes: frozenset[str]) -> None:

@@ -4,19 +4,22 @@ The parts are composed here and nowhere else. A reenactment has two phases: the 
 tracked; then frames are rendered ahead on threads while the finished ones are encoded.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from flame.errors import InputError
-from portrait4d.compose import DriverView, PasteBack, beside, fit_height
+from flame.head_model import HeadModel
+from flame.open_head import load_open_head
+from portrait4d.compose import DriverView, PasteBack
 from portrait4d.driver import (
     carries_audio,
+    check_device,
     check_request,
     cut_motion,
     driver_frame_rate,
@@ -24,18 +27,15 @@ from portrait4d.driver import (
     read_driver,
     require_file,
 )
-from portrait4d.engine import Avatar, Engine, load_engine
+from portrait4d.engine import Avatar, Drive, Engine, load_engine
 from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, RenderOptions, is_avatar_file, is_motion_file
+from portrait4d.output import Progress, ignore_progress, panels, write_video
 from portrait4d.report import ReenactReport, Stopwatch, describe_gaps, find_gaps, peak_memory_mb
-from portrait4d.retarget import RetargetOptions, retarget
+from portrait4d.retarget import RetargetOptions, batches, retarget
 from portrait4d.streams import num_render_workers, ordered_map, prefetch
 from preprocess.image import read_image, to_uint8, write_png
 from preprocess.motion import Motion
 from preprocess.track import TrackedFrame, Tracker
-from preprocess.video_writer import VideoWriter
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with a stage name, the number of finished steps and the number of all steps if known."""
 
 FRAMES_PER_CHUNK = 8
 
@@ -46,6 +46,7 @@ class Models:
 
     engine: Engine
     tracker: Tracker
+    head_model: HeadModel
     seconds: float = 0.0
 
 
@@ -57,17 +58,14 @@ class Source:
     picture: np.ndarray | None
 
 
-def ignore_progress(stage: str, done: int, total: int | None) -> None:
-    """The default progress callback."""
-
-
 def load_models(options: ReenactOptions | RenderOptions) -> Models:
     """Loads the engine, the face networks and the head model."""
     watch = Stopwatch()
-    engine = load_engine(options.engine, device=options.device)
+    engine = load_engine(options.engine, device=check_device(options.device))
+    head_model = load_open_head()
     smooth = options.smooth if isinstance(options, ReenactOptions) else 0.0
-    tracker = Tracker(device=options.device, smooth=smooth, face=options.face)
-    return Models(engine, tracker, watch.total())
+    tracker = Tracker(device=options.device, head_model=head_model, smooth=smooth, face=options.face)
+    return Models(engine, tracker, head_model, watch.total())
 
 
 def build_source(path: str | Path | Sequence[str | Path], *, models: Models) -> Source:
@@ -232,18 +230,24 @@ def result_frames(
     ready: Source, motion: Motion, *, options: ReenactOptions, driver: Path, models: Models
 ) -> Iterator[np.ndarray]:
     """The finished frames uint8 `[H, W, 3]`, one per frame of the motion."""
-    rendered = render_frames(ready.avatar, motion, options=options, engine=models.engine)
+    rendered = render_frames(ready.avatar, motion, options=options, models=models)
     if not options.crop:
         if ready.picture is None:
             raise InputError("expected a photo as source for --paste-back, got an avatar file: give the photo")
         rendered = map(PasteBack(ready.picture, ready.avatar.crop), rendered)
     if not options.side_by_side:
         return rendered
-    return panels(rendered, ready, motion, options=options, driver=driver)
+    if ready.picture is None:
+        raise InputError("expected a photo as source for --side-by-side, got an avatar file: give the photo")
+    first = next(rendered)
+    shown = ready.avatar.crop.apply(ready.picture) if options.crop else ready.picture
+    view = DriverView(motion.crop_matrix if options.crop else None, motion.crop_size, first.shape[0])
+    frames = prefetch(read_driver(driver, options, motion.frame_rate))
+    return panels(shown, frames, view, chain([first], rendered))
 
 
-def render_frames(avatar: Avatar, motion: Motion, *, options: ReenactOptions, engine: Engine) -> Iterator[np.ndarray]:
-    """The head crops uint8 `[S, S, 3]`, rendered in chunks ahead of the reader."""
+def render_frames(avatar: Avatar, motion: Motion, *, options: ReenactOptions, models: Models) -> Iterator[np.ndarray]:
+    """The head crops uint8 `[S, S, 3]`, one per frame of the motion."""
     retargeting = RetargetOptions(
         mode=options.mode,
         yaw_limit_degrees=options.yaw_limit,
@@ -251,64 +255,17 @@ def render_frames(avatar: Avatar, motion: Motion, *, options: ReenactOptions, en
         expression_scale=options.expression_scale,
         pose_scale=options.pose_scale,
     )
-    drives = retarget(motion, avatar, retargeting, batch_size=FRAMES_PER_CHUNK)
-    chunks = ordered_map(
-        lambda drive: to_uint8(engine.render(avatar, drive).image),
-        drives,
-        num_workers=num_render_workers(options.device),
-    )
-    for chunk in chunks:
-        yield from chunk
+    drive = retarget(motion, avatar, retargeting, models.head_model)
+    return render_drive(avatar, drive, models=models, device=options.device)
 
 
-def panels(
-    rendered: Iterator[np.ndarray], ready: Source, motion: Motion, *, options: ReenactOptions, driver: Path
-) -> Iterator[np.ndarray]:
-    """Source, driver and result beside each other."""
-    frames = prefetch(read_driver(driver, options, motion.frame_rate))
-    last: np.ndarray | None = None
-    shown: np.ndarray | None = None
-    for result in rendered:
-        height = result.shape[0]
-        if shown is None:
-            shown = source_panel(ready, height, is_crop=options.crop)
-        frame = next(frames, None)
-        last = frame.image if frame is not None else last
-        if last is None:
-            raise InputError(f"expected frames in {driver.name}, got none on the second reading: is the file changing?")
-        view = DriverView(motion.crop_matrix if options.crop else None, motion.crop_size, height)
-        yield beside(shown, view(last), result)
+def render_drive(avatar: Avatar, drive: Drive, *, models: Models, device: str) -> Iterator[np.ndarray]:
+    """The head crops uint8 `[S, S, 3]` of a drive, rendered in chunks on threads ahead of the reader."""
 
+    def render(part: Drive) -> np.ndarray:
+        with torch.inference_mode():
+            return to_uint8(models.engine.render(avatar, part.to(device)).image)
 
-def source_panel(ready: Source, height: int, *, is_crop: bool) -> np.ndarray:
-    """The source's panel: its crop or the whole picture."""
-    if ready.picture is None:
-        raise InputError("expected a photo as source for --side-by-side, got an avatar file: give the photo")
-    return fit_height(ready.avatar.crop.apply(ready.picture) if is_crop else ready.picture, height)
-
-
-def write_video(
-    output: Path,
-    frames: Iterator[np.ndarray],
-    *,
-    num_frames: int,
-    frame_rate: Fraction,
-    audio_from: Path | None = None,
-    audio_start: float = 0.0,
-    progress: Progress = ignore_progress,
-) -> None:
-    """Encodes the frames while the next ones are rendered; the file appears when it is whole."""
-    first = next(frames)
-    height, width = first.shape[:2]
-    with VideoWriter(
-        output,
-        height=height,
-        width=width,
-        frame_rate=frame_rate,
-        audio_from=audio_from,
-        audio_start=audio_start,
-        audio_duration=num_frames / float(frame_rate),
-    ) as writer:
-        for done, frame in enumerate(chain([first], frames), start=1):
-            writer.write(frame)
-            progress("render", done, num_frames)
+    parts = batches(drive, FRAMES_PER_CHUNK)
+    for images in ordered_map(render, parts, num_workers=num_render_workers(device)):
+        yield from images

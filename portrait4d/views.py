@@ -11,18 +11,15 @@ from flame.errors import InputError
 from portrait4d.driver import WRITABLE_VIDEO_SUFFIXES, check_output, require_file
 from portrait4d.engine import Avatar
 from portrait4d.options import MESH_SUFFIXES, RenderOptions
+from portrait4d.output import Progress, ignore_progress, write_video
 from portrait4d.pipeline import (
-    FRAMES_PER_CHUNK,
     Models,
-    Progress,
     build_source,
-    ignore_progress,
     load_models,
-    write_video,
+    render_drive,
 )
 from portrait4d.retarget import orbit_drive
-from portrait4d.streams import num_render_workers, ordered_map
-from preprocess.image import to_uint8, write_png
+from preprocess.image import write_png
 from preprocess.mesh_files import write_mesh
 
 ORBIT_YAW_DEGREES = 20.0
@@ -110,10 +107,5 @@ def _render_angles(
     avatar: Avatar, yaw: np.ndarray, pitch: np.ndarray, options: RenderOptions, models: Models
 ) -> Iterator[np.ndarray]:
     """Pictures uint8 `[S, S, 3]` of the avatar in its source expression."""
-    drive = orbit_drive(avatar, yaw, pitch)
-    chunks = (drive[first : first + FRAMES_PER_CHUNK] for first in range(0, len(drive), FRAMES_PER_CHUNK))
-    workers = num_render_workers(options.device)
-    for images in ordered_map(
-        lambda part: to_uint8(models.engine.render(avatar, part).image), chunks, num_workers=workers
-    ):
-        yield from images
+    drive = orbit_drive(avatar, models.head_model, yaw, pitch)
+    return render_drive(avatar, drive, models=models, device=options.device)

@@ -1,0 +1,71 @@
+"""The end of the pipeline: panels side by side, and frames to a video file while the next ones are rendered."""
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from flame.errors import InputError
+from portrait4d.compose import beside, fit_height
+from preprocess.video import Frame
+from preprocess.video_writer import VideoWriter
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with a stage name, the number of finished steps and the number of all steps if known."""
+
+
+def ignore_progress(stage: str, done: int, total: int | None) -> None:
+    """The default progress callback."""
+
+
+def panels(
+    source: np.ndarray,
+    driver_frames: Iterator[Frame],
+    driver_view: Callable[[np.ndarray], np.ndarray],
+    results: Iterator[np.ndarray],
+) -> Iterator[np.ndarray]:
+    """Source, driver and result beside each other.
+
+    Args:
+        source: uint8 `[H, W, 3]`.
+        driver_frames: One per result; the last one is held if there are fewer.
+        driver_view: A driver frame to its panel, as high as the results.
+        results: uint8 `[H, W, 3]`.
+    """
+    shown: np.ndarray | None = None
+    for result in results:
+        frame = next(driver_frames, None)
+        if frame is not None:
+            shown = driver_view(frame.image)
+        if shown is None:
+            raise InputError("expected frames in the driver, got none on the second reading: is the file changing?")
+        yield beside(fit_height(source, result.shape[0]), shown, result)
+
+
+def write_video(
+    output: Path,
+    frames: Iterator[np.ndarray],
+    *,
+    num_frames: int,
+    frame_rate: Fraction,
+    audio_from: Path | None = None,
+    audio_start: float = 0.0,
+    progress: Progress = ignore_progress,
+) -> None:
+    """Encodes the frames while the next ones are rendered; the file appears when it is whole."""
+    first = next(frames)
+    height, width = first.shape[:2]
+    with VideoWriter(
+        output,
+        height=height,
+        width=width,
+        frame_rate=frame_rate,
+        audio_from=audio_from,
+        audio_start=audio_start,
+        audio_duration=num_frames / float(frame_rate),
+    ) as writer:
+        for done, frame in enumerate(chain([first], frames), start=1):
+            writer.write(frame)
+            progress("render", done, num_frames)

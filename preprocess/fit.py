@@ -1,0 +1,176 @@
+"""Fits a head model to landmarks: one photo, several photos of one person, or a video frame after frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from flame.head_model import HeadModel
+from preprocess.fit_config import FitConfig, make_prior
+from preprocess.gauss_newton import Normal, solve_box, solve_shared
+from preprocess.landmark_groups import outer_eye_distance
+from preprocess.landmark_model import LandmarkModel
+from preprocess.residuals import Linearized, Pose, Residuals, rigid_start, turn
+
+_RIGID_DAMPING = 1e-3
+
+
+@dataclass(frozen=True)
+class HeadFit:
+    """A head model in one frame.
+
+    Attributes:
+        shape: `[S]`, expression: `[E]`, full length of the head model.
+        rotation: `[3]` axis-angle and translation: `[3]` metres of the head in camera space.
+        jaw: `[3]` and eyes: `[2, 3]` (subject's left first), radians.
+        error: mean distance of the 468 face mesh landmarks, as a fraction of the outer-eye distance.
+    """
+
+    shape: NDArray[np.float32]
+    expression: NDArray[np.float32]
+    rotation: NDArray[np.float32]
+    translation: NDArray[np.float32]
+    jaw: NDArray[np.float32]
+    eyes: NDArray[np.float32]
+    error: float
+
+
+class HeadFitter:
+    """Everything about a head model that fits share; make one and keep it."""
+
+    def __init__(self, model: HeadModel, *, crop_size: int = 512, config: FitConfig | None = None) -> None:
+        """Args:
+        model: the head model; only read here.
+        crop_size: side of the crop that landmarks are given in, px.
+        config: `FitConfig.for_model(model)` by default.
+        """
+        self.config = config or FitConfig.for_model(model)
+        self.num_full_shape = model.num_shape
+        self.landmark_model = LandmarkModel(model, num_shape=self.config.num_shape, joints=self.config.joints)
+        self.residuals = Residuals(self.landmark_model, self.config, crop_size=crop_size)
+        self.prior = make_prior(model, self.config)
+        self.num_own = len(self.prior.linear)
+
+    def fit(self, landmarks: Sequence[NDArray]) -> list[HeadFit]:
+        """Fits frames `[478, 3]` (crop px) of one person; all share the shape."""
+        for frame in landmarks:
+            if frame.shape != (478, 3) or not np.isfinite(frame).all():
+                raise ValueError(f"landmarks must be finite [478, 3] per frame, got {frame.shape}")
+        poses = [rigid_start(self.landmark_model, frame, self.residuals, self.num_own) for frame in landmarks]
+        shape = np.zeros(self.landmark_model.num_shape)
+        for iteration in range(self.config.pose_iterations + self.config.iterations):
+            is_pose_only = iteration < self.config.pose_iterations
+            is_robust = iteration > self.config.pose_iterations + self.config.iterations // 2
+            shape = self._step_shared(poses, shape, landmarks, is_pose_only=is_pose_only, is_robust=is_robust)
+        return [self.result(pose, shape, frame) for pose, frame in zip(poses, landmarks, strict=True)]
+
+    def step(self, pose: Pose, shape: NDArray, landmarks: NDArray, *, before: Pose | None = None) -> None:
+        """One robust Gauss-Newton step of a single frame in place, the shape `[S']` held; `before` = previous frame."""
+        linear = self.residuals.linearize(pose, shape, landmarks, is_shape_free=False, is_robust=True)
+        normal = self._normal(linear, pose)
+        if before is not None:
+            weight = self.config.temporal_sigma**-2
+            own = np.arange(self.num_own)
+            normal.hessian[own, own] += weight
+            normal.gradient[own] += weight * (pose.own - before.own)
+        step, _ = solve_box(normal.hessian, normal.gradient, normal.lower, normal.upper)
+        turn(pose, step, self.num_own)
+
+    def result(self, pose: Pose, shape: NDArray, landmarks: NDArray) -> HeadFit:
+        """The fit in the head model's own terms."""
+        size = self.landmark_model.num_expression
+        turns = dict(zip(self.config.joints, self.residuals.joint_turns(pose), strict=True))
+        zero = np.zeros(3)
+        full_shape = np.zeros(self.num_full_shape, np.float32)
+        full_shape[: len(shape)] = shape
+        distance = np.linalg.norm(self.residuals.project(pose, shape) - landmarks[:, :2], axis=-1)
+        mesh = self.landmark_model.valid.copy()
+        mesh[468:] = False
+        return HeadFit(
+            shape=full_shape,
+            expression=pose.own[:size].astype(np.float32),
+            rotation=Rotation.from_matrix(pose.rotation).as_rotvec().astype(np.float32),
+            translation=pose.translation.astype(np.float32),
+            jaw=turns.get("jaw", zero).astype(np.float32),
+            eyes=np.stack([turns.get("eye_left", zero), turns.get("eye_right", zero)]).astype(np.float32),
+            error=float(distance[mesh].mean() / outer_eye_distance(landmarks)),
+        )
+
+    def _step_shared(
+        self, poses: list[Pose], shape: NDArray, landmarks: Sequence[NDArray], *, is_pose_only: bool, is_robust: bool
+    ) -> NDArray:
+        """One step of all frames and their common shape; returns the new shape, poses change in place."""
+        normals = []
+        for pose, frame in zip(poses, landmarks, strict=True):
+            linear = self.residuals.linearize(pose, shape, frame, is_shape_free=True, is_robust=is_robust)
+            normal = self._normal(linear, pose)
+            if is_pose_only:
+                normal.lower[: self.num_own] = normal.upper[: self.num_own] = 0.0
+            normals.append(normal)
+        identity = np.eye(len(shape)) * (1e6 if is_pose_only else 1.0)
+        change, steps = solve_shared(normals, identity, identity @ shape)
+        for pose, step in zip(poses, steps, strict=True):
+            turn(pose, step, self.num_own)
+        return shape + change
+
+    def _normal(self, linear: Linearized, pose: Pose) -> Normal:
+        """Data cost plus prior, with the room that is left in the box."""
+        own, rigid = self.num_own, slice(self.num_own, self.num_own + 6)
+        hessian, gradient = linear.hessian, linear.gradient
+        hessian[:own, :own] += self.prior.hessian
+        gradient[:own] += self.prior.hessian @ pose.own + self.prior.linear
+        diagonal = np.arange(rigid.start, rigid.stop)
+        hessian[diagonal, diagonal] *= 1 + _RIGID_DAMPING
+        free = np.full(6, np.inf)
+        return Normal(
+            hessian,
+            gradient,
+            np.concatenate([self.prior.lower - pose.own, -free]),
+            np.concatenate([self.prior.upper - pose.own, free]),
+        )
+
+
+class VideoFitter:
+    """Fits frames of one person with a known shape, each from the one before."""
+
+    def __init__(self, fitter: HeadFitter, shape: NDArray) -> None:
+        """Args:
+        fitter: the head model's fitter.
+        shape: `[S]`, for example of `fitter.fit` on some frames.
+        """
+        self._fitter = fitter
+        self._shape = shape[: fitter.landmark_model.num_shape].astype(np.float64)
+        self._pose: Pose | None = None
+
+    def reset(self) -> None:
+        """Forgets the previous frame (after a cut or a gap)."""
+        self._pose = None
+
+    def __call__(self, landmarks: NDArray) -> HeadFit:
+        """The fit to the next frame's landmarks `[478, 3]` (crop px)."""
+        fitter = self._fitter
+        if self._pose is None:
+            pose = rigid_start(fitter.landmark_model, landmarks, fitter.residuals, fitter.num_own)
+            before, iterations = None, fitter.config.pose_iterations + fitter.config.iterations
+        else:
+            pose, before, iterations = self._pose.copy(), self._pose, fitter.config.video_iterations
+        for _ in range(iterations):
+            fitter.step(pose, self._shape, landmarks, before=before)
+        self._pose = pose
+        return fitter.result(pose, self._shape, landmarks)
+
+
+def fit_image(
+    model: HeadModel, landmarks: NDArray, *, crop_size: int = 512, config: FitConfig | None = None
+) -> HeadFit:
+    """Fits a head model to the landmarks `[478, 3]` (crop px) of one image."""
+    return HeadFitter(model, crop_size=crop_size, config=config).fit([landmarks])[0]
+
+
+def fit_images(
+    model: HeadModel, landmarks: Sequence[NDArray], *, crop_size: int = 512, config: FitConfig | None = None
+) -> list[HeadFit]:
+    """Fits a head model to several images of one person, which share the shape."""
+    return HeadFitter(model, crop_size=crop_size, config=config).fit(landmarks)

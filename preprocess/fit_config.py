@@ -1,0 +1,176 @@
+"""Settings of a fit, per head model: what may move, how far, and what is likely."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flame.head_model import HeadModel
+from preprocess.landmark_groups import GroupWeights
+
+ANTAGONISTS = (
+    ("jawLeft", "jawRight"), ("mouthLeft", "mouthRight"), ("mouthPucker", "mouthFunnel"),
+    ("mouthRollLower", "mouthShrugLower"), ("mouthRollUpper", "mouthShrugUpper"),
+    *((f"{first}{side}", f"{second}{side}") for side in ("Left", "Right") for first, second in (
+        ("mouthSmile", "mouthFrown"), ("eyeBlink", "eyeWide"), ("eyeSquint", "eyeWide"),
+        ("eyeLookUp", "eyeLookDown"), ("eyeLookIn", "eyeLookOut"), ("browDown", "browOuterUp"),
+        ("mouthStretch", "mouthDimple"), ("mouthSmile", "mouthStretch"),
+        ("mouthPress", "mouthLowerDown"), ("mouthUpperUp", "mouthPress"),
+    )),
+    ("browInnerUp", "browDownLeft"), ("browInnerUp", "browDownRight"),
+    ("mouthPucker", "mouthSmileLeft"), ("mouthPucker", "mouthSmileRight"),
+    ("mouthPucker", "mouthStretchLeft"), ("mouthPucker", "mouthStretchRight"),
+    ("mouthClose", "mouthFunnel"),
+)  # fmt: skip
+"""Expressions that no face makes together: without a penalty a fit explains a smile by jawLeft plus jawRight."""
+
+UNSEEN = ("tongueOut", "cheekPuff", "jawForward")
+"""Expressions that landmarks cannot tell: they stay at zero."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """What a fit knows before it sees landmarks. One unit of cost is one squared standard deviation.
+
+    Attributes:
+        num_shape: shape dimensions used, the first of the model.
+        joints: joints that turn, besides the head as a whole.
+        sigma: standard deviation of a landmark, fraction of the outer-eye distance.
+        num_independent: how many independent measurements the 478 landmarks are worth (their errors are correlated).
+        outlier: landmarks farther off than this fraction of the outer-eye distance lose weight.
+        weights: trust by feature.
+        depth_weight: trust in the tracker's depth, relative to its x and y.
+        opening_weight: weight of the openings of lids and lips, relative to a landmark of weight 1.
+        gaze_weight: the same for the iris centre relative to the corners of its eye.
+        expression_kind: "unit" = named actions in [0, 1], sparse; "normal" = principal components.
+        expression_sigma: standard deviation of an expression coefficient.
+        expression_sparsity: cost per unit of a named action; keeps small ones at exactly zero.
+        antagonist_weight: cost of two opposed actions together.
+        symmetry_sigma: standard deviation of left minus right.
+        eye_sigma: radians. eye_difference_sigma: left minus right eye, radians.
+        jaw_sigma: radians, by axis.
+        pose_iterations, iterations: for a single image; a video frame takes `video_iterations` from the frame before.
+        temporal_sigma: standard deviation of the change of an action from one video frame to the next.
+        unseen: names of expressions held at zero.
+    """
+
+    num_shape: int = 100
+    joints: tuple[str, ...] = ("eye_left", "eye_right")
+    sigma: float = 0.01
+    num_independent: float = 120.0
+    outlier: float = 0.08
+    weights: GroupWeights = field(default_factory=GroupWeights)
+    depth_weight: float = 0.1
+    opening_weight: float = 4.0
+    gaze_weight: float = 4.0
+    expression_kind: Literal["unit", "normal"] = "unit"
+    expression_sigma: float = 0.4
+    expression_sparsity: float = 3.0
+    antagonist_weight: float = 10.0
+    symmetry_sigma: float = 0.25
+    eye_sigma: float = 0.35
+    eye_difference_sigma: float = 0.06
+    jaw_sigma: tuple[float, float, float] = (0.3, 0.03, 0.03)
+    pose_iterations: int = 3
+    iterations: int = 10
+    video_iterations: int = 2
+    temporal_sigma: float = 0.5
+    unseen: tuple[str, ...] = UNSEEN
+
+    @classmethod
+    def for_model(cls, model: HeadModel) -> "FitConfig":
+        """The defaults for a head model: the open head opens its jaw by an expression, FLAME by a joint."""
+        if model.name == "flame":
+            return cls(joints=("jaw", "eye_left", "eye_right"), expression_kind="normal", expression_sigma=1.0, unseen=())
+        return cls()
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Quadratic prior of one frame's expressions and joint angles, `1/2 x^T hessian x + linear^T x`, and their box.
+
+    Attributes:
+        hessian: `[P, P]`.
+        linear: `[P]`.
+        lower, upper: `[P]`.
+    """
+
+    hessian: NDArray[np.float64]
+    linear: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+
+
+EYE_LIMIT = 0.6
+JAW_LOWER, JAW_UPPER = (-0.05, -0.12, -0.12), (0.6, 0.12, 0.12)
+"""Radians."""
+
+
+def joint_axes(config: FitConfig) -> list[tuple[int, int]]:
+    """(joint, axis) of each joint angle of the fit: eyes turn about x and y, the jaw about all axes."""
+    return [
+        (index, axis) for index, name in enumerate(config.joints) for axis in range(2 if name.startswith("eye") else 3)
+    ]
+
+
+def make_prior(model: HeadModel, config: FitConfig) -> Prior:
+    """The prior of the unknowns [expression E | joint angles]."""
+    names = model.expression_names
+    size = len(names)
+    axes = joint_axes(config)
+    hessian = np.zeros((size + len(axes), size + len(axes)))
+    linear = np.zeros(size + len(axes))
+    lower = np.concatenate([model.expression_min.double().cpu().numpy(), np.zeros(len(axes))])
+    upper = np.concatenate([model.expression_max.double().cpu().numpy(), np.zeros(len(axes))])
+    np.fill_diagonal(hessian[:size, :size], config.expression_sigma**-2)
+    if config.expression_kind == "unit":
+        linear[:size] = np.where(lower[:size] >= 0, config.expression_sparsity, 0.0)
+        for first, second in _known_pairs(names, ANTAGONISTS):
+            hessian[first, second] += config.antagonist_weight
+            hessian[second, first] += config.antagonist_weight
+            # with the diagonal the penalty is a square of the sum: the problem stays convex
+            hessian[first, first] += config.antagonist_weight
+            hessian[second, second] += config.antagonist_weight
+        for first, second in _known_pairs(names, _mirrored(names)):
+            _add_difference(hessian, first, second, config.symmetry_sigma)
+    for name in config.unseen:
+        if name in names:
+            lower[names.index(name)] = upper[names.index(name)] = 0.0
+    for row, (joint, axis) in enumerate(axes, start=size):
+        is_eye = config.joints[joint].startswith("eye")
+        hessian[row, row] += (config.eye_sigma if is_eye else config.jaw_sigma[axis]) ** -2
+        lower[row] = -EYE_LIMIT if is_eye else JAW_LOWER[axis]
+        upper[row] = EYE_LIMIT if is_eye else JAW_UPPER[axis]
+    _couple_eyes(hessian, size, axes, config)
+    return Prior(hessian, linear, lower, upper)
+
+
+def _couple_eyes(hessian: NDArray, size: int, axes: list[tuple[int, int]], config: FitConfig) -> None:
+    if "eye_left" not in config.joints or "eye_right" not in config.joints:
+        return
+    left, right = config.joints.index("eye_left"), config.joints.index("eye_right")
+    for axis in range(2):
+        rows = [size + axes.index((joint, axis)) for joint in (left, right)]
+        _add_difference(hessian, rows[0], rows[1], config.eye_difference_sigma)
+
+
+def _mirrored(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Actions that usually go together on both sides; a look to one side is "in" for one eye and "out" for the other."""
+    pairs = []
+    for name in names:
+        if name.endswith("Left") and name not in ("mouthLeft", "jawLeft"):
+            other = name.replace("LookIn", "LookOut") if "LookIn" in name else name.replace("LookOut", "LookIn")
+            pairs.append((name, other[:-4] + "Right"))
+    return pairs
+
+
+def _add_difference(hessian: NDArray, first: int, second: int, sigma: float) -> None:
+    weight = sigma**-2
+    hessian[[first, second], [first, second]] += weight
+    hessian[[first, second], [second, first]] -= weight
+
+
+def _known_pairs(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:
+    return [(names.index(a), names.index(b)) for a, b in pairs if a in names and b in names]

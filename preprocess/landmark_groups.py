@@ -1,0 +1,82 @@
+"""Which of the 478 landmarks belong to which feature, how far each is trusted, and which pairs open and close."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NUM_LANDMARKS = 478
+OUTER_EYE_CORNERS = (33, 263)
+"""Subject's right, left: the unit of all errors."""
+
+RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+RIGHT_BROW = (46, 53, 52, 65, 55, 70, 63, 105, 66, 107)
+LEFT_BROW = (276, 283, 282, 295, 285, 300, 293, 334, 296, 336)
+OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+NOSE = (1, 2, 4, 5, 6, 19, 45, 48, 64, 94, 97, 98, 115, 168, 195, 197, 220, 275, 278, 294, 326, 327, 344, 440)
+CONTOUR = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+RIGHT_IRIS, LEFT_IRIS = tuple(range(468, 473)), tuple(range(473, 478))
+
+LID_PAIRS = ((160, 144), (159, 145), (158, 153), (387, 373), (386, 374), (385, 380))
+"""Upper and lower lid, the subject's right eye first."""
+
+LIP_PAIRS = ((82, 87), (13, 14), (312, 317), (81, 178), (311, 402), (80, 88), (310, 318))
+"""Inner edge of the upper and of the lower lip."""
+
+EYE_CORNERS = {"right": (33, 133), "left": (263, 362)}
+"""Outer, inner."""
+
+
+@dataclass(frozen=True)
+class GroupWeights:
+    """Trust in each feature, relative to the skin between features; the contour slides over the surface as it turns."""
+
+    skin: float = 0.5
+    lids: float = 3.0
+    eye_corners: float = 4.0
+    irises: float = 3.0
+    brows: float = 1.5
+    outer_lips: float = 3.0
+    inner_lips: float = 3.0
+    nose: float = 2.0
+    contour: float = 0.3
+
+    def per_landmark(self) -> NDArray[np.float64]:
+        """`[478]`."""
+        weights = np.full(NUM_LANDMARKS, self.skin)
+        for points, weight in (
+            (CONTOUR, self.contour),
+            (NOSE, self.nose),
+            (RIGHT_BROW + LEFT_BROW, self.brows),
+            (OUTER_LIPS, self.outer_lips),
+            (INNER_LIPS, self.inner_lips),
+            (RIGHT_EYE + LEFT_EYE, self.lids),
+            (EYE_CORNERS["right"] + EYE_CORNERS["left"], self.eye_corners),
+            (RIGHT_IRIS + LEFT_IRIS, self.irises),
+        ):
+            weights[list(points)] = weight
+        return weights
+
+
+def outer_eye_distance(landmarks: NDArray) -> NDArray:
+    """Distance of the outer eye corners in the picture, `[...]` of landmarks `[..., 478, 2 or 3]`."""
+    right, left = OUTER_EYE_CORNERS
+    return np.linalg.norm(landmarks[..., right, :2] - landmarks[..., left, :2], axis=-1)
+
+
+def eye_opening(landmarks: NDArray) -> NDArray:
+    """Mean opening of the lids over the width of the eye, `[..., 2]` (subject's left, right) of `[..., 478, 2 or 3]`."""
+    upper, lower = np.array(LID_PAIRS).T
+    gap = np.linalg.norm(landmarks[..., upper, :2] - landmarks[..., lower, :2], axis=-1)
+    openings = []
+    for side, pairs in (("left", slice(3, 6)), ("right", slice(0, 3))):
+        outer, inner = EYE_CORNERS[side]
+        # With the third coordinate where there is one: the width must not shrink when the head turns away.
+        width = np.linalg.norm(landmarks[..., outer, :] - landmarks[..., inner, :], axis=-1)
+        openings.append(gap[..., pairs].mean(-1) / np.maximum(width, 1e-6))
+    return np.stack(openings, -1)

@@ -1,0 +1,142 @@
+"""The 478 landmarks of a head model as a function of its parameters, with the Jacobian: all that a fit needs.
+
+Only the points themselves are evaluated, not the mesh. A landmark is a mean of three vertices, and linear blend skinning
+is linear in each vertex, so the landmark and its skinning commute: for every joint j that moves,
+`x += (R_j - I)(p_j - w_j J_j)` with `p_j` the skinning-weighted mean of the corners and `w_j` their mean weight.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from flame.head_model import HeadModel
+
+_MIN_WEIGHT = 1e-4
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """A joint that the fit rotates: the landmarks that follow it, and their lever arms (linear in the coefficients)."""
+
+    rows: NDArray[np.int64]
+    arm_mean: NDArray[np.float64]  # [N, 3]
+    arm_basis: NDArray[np.float64]  # [N, 3, E + S]
+    correction: NDArray[np.float64] | None  # [478, 3, 9]: pose corrective, linear in R - I
+
+
+@dataclass(frozen=True)
+class Posed:
+    """Landmarks in head axes and their derivatives by expression, shape and joint angles.
+
+    Attributes:
+        points: `[478, 3]` metres.
+        basis: `[478, 3, E + S]`.
+        turns: one `[478, 3, 3]` per moving joint, by its rotation vector.
+    """
+
+    points: NDArray[np.float64]
+    basis: NDArray[np.float64]
+    turns: tuple[NDArray[np.float64], ...]
+
+
+class LandmarkModel:
+    """Landmarks of a head model, restricted to its first shape dimensions.
+
+    Attributes:
+        valid: `[478]` bool, landmarks the model has.
+    """
+
+    def __init__(self, model: HeadModel, *, num_shape: int, joints: tuple[str, ...]) -> None:
+        """Args:
+        model: any head model with 478 landmarks.
+        num_shape: shape dimensions that the fit may use.
+        joints: names of the joints that the fit may turn; none may be the parent of another.
+        """
+        self.num_expression = model.num_expression
+        self.num_shape = min(num_shape, model.num_shape)
+        self.joint_names = joints
+        embedding = model.landmark_embedding(478)
+        corners = model.faces[embedding.faces].cpu().numpy()  # [478, 3]
+        bary = embedding.barycentric.double().cpu().numpy()
+        self.valid = embedding.valid.cpu().numpy()
+        template = _numpy(model.template)[corners]  # [478, 3 corners, 3]
+        basis = np.concatenate(
+            [_numpy(model.expression_basis)[corners], _numpy(model.shape_basis[..., : self.num_shape])[corners]], -1
+        )
+        self.mean = np.einsum("lk,lkc->lc", bary, template)
+        self.basis = np.einsum("lk,lkcp->lcp", bary, basis)
+        self._joints = tuple(self._joint(model, name, corners, bary, template, basis) for name in joints)
+
+    def _joint(
+        self, model: HeadModel, name: str, corners: NDArray, bary: NDArray, template: NDArray, basis: NDArray
+    ) -> _Joint:
+        index = model.joint_names.index(name)
+        weights = bary * _numpy(model.skinning_weights)[corners, index]  # [478, 3]
+        total = weights.sum(1)
+        rows = np.flatnonzero(total > _MIN_WEIGHT)
+        joint_basis = _numpy(model.joint_basis[index])
+        expression, shape = joint_basis[:, model.num_shape :], joint_basis[:, : self.num_shape]
+        moved = np.concatenate([expression, shape], 1)
+        arm_mean = np.einsum("lk,lkc->lc", weights[rows], template[rows])
+        arm_basis = np.einsum("lk,lkcp->lcp", weights[rows], basis[rows])
+        return _Joint(
+            rows=rows,
+            arm_mean=arm_mean - total[rows, None] * _numpy(model.joint_template[index]),
+            arm_basis=arm_basis - total[rows, None, None] * moved,
+            correction=_correction(model, index, corners, bary),
+        )
+
+    def pose(self, coefficients: NDArray, turns: NDArray) -> Posed:
+        """Landmarks for given parameters.
+
+        Args:
+            coefficients: `[E + S]`, expression first.
+            turns: `[M, 3]` rotation vectors of the moving joints.
+        """
+        points = self.mean + self.basis @ coefficients
+        basis = self.basis
+        derivatives = []
+        for joint, turn in zip(self._joints, turns, strict=True):
+            rotation, slopes = _rotation_and_slopes(turn)
+            arm = joint.arm_mean + joint.arm_basis @ coefficients
+            derivative = np.zeros((len(points), 3, 3))
+            derivative[joint.rows] = np.einsum("kab,nb->nak", slopes, arm)
+            if turn.any():
+                basis = basis.copy() if basis is self.basis else basis
+                points[joint.rows] += arm @ (rotation - np.eye(3)).T
+                basis[joint.rows] += np.einsum("ab,nbp->nap", rotation - np.eye(3), joint.arm_basis)
+            if joint.correction is not None:
+                points += joint.correction @ (rotation - np.eye(3)).ravel()
+                derivative += joint.correction @ slopes.reshape(3, 9).T
+            derivatives.append(derivative)
+        return Posed(points, basis, tuple(derivatives))
+
+
+def _rotation_and_slopes(rotvec: NDArray) -> tuple[NDArray, NDArray]:
+    """`exp([r]x)` `[3, 3]` and its derivatives by the three components of r, `[3, 3, 3]` (central differences)."""
+    step = 1e-5
+    probes = np.concatenate([rotvec[None], rotvec + step * np.eye(3), rotvec - step * np.eye(3)])
+    matrices = Rotation.from_rotvec(probes).as_matrix()
+    return matrices[0], (matrices[1:4] - matrices[4:7]) / (2 * step)
+
+
+def _correction(model: HeadModel, joint: int, corners: NDArray, bary: NDArray) -> NDArray[np.float64] | None:
+    """The model's pose corrective at the landmarks as a linear map `[478, 3, 9]` of `R - I` of one joint.
+
+    Read off by probing: the corrective is linear in the rotation matrices (FLAME, eq. 3).
+    """
+    probes = torch.eye(3, dtype=model.template.dtype, device=model.template.device)
+    probes = probes.expand(9, len(model.joint_names), 3, 3).clone()
+    probes[:, joint] += torch.eye(9).reshape(9, 3, 3).to(probes)
+    offsets = model.pose_correction(probes)
+    if offsets is None:
+        return None
+    at_landmarks = np.einsum("lk,plkc->lcp", bary, _numpy(offsets)[:, corners])
+    return at_landmarks if np.abs(at_landmarks).max() > 1e-9 else None
+
+
+def _numpy(tensor: torch.Tensor) -> NDArray[np.float64]:
+    return tensor.detach().double().cpu().numpy()

@@ -1,0 +1,154 @@
+"""Smoothing of tracked motion without lag: a bilateral filter over pairs of frames around each frame.
+
+For every frame t and every lag k up to `LOOKAHEAD`, the value that a straight line through the frames t - k and t + k
+has at t is compared with the value at t. Where they agree to within a few times the tracker's noise they are averaged;
+where they differ the motion is real (the peak of a blink, the start of a word) and it is left alone. Hence a constant
+and a steady movement pass exactly, nothing is delayed, and a frame needs only `LOOKAHEAD` frames of the future.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from preprocess.motion import Motion
+
+LOOKAHEAD = 4
+"""Frames of the future that a smoothed frame depends on."""
+
+POSE_SECONDS = 0.08
+EXPRESSION_SECONDS = 0.05
+"""Standard deviations of the filter in time."""
+
+ROTATION_TOLERANCE = np.radians(0.7)
+SIDEWAYS_TOLERANCE = 0.0012
+DEPTH_TOLERANCE = 0.02
+"""Metres. Through a 12 degree lens depth is known an order of magnitude less well than position."""
+
+EXPRESSION_TOLERANCE = 0.05
+JAW_TOLERANCE = np.radians(0.6)
+EYE_TOLERANCE = np.radians(2.0)
+EYE_OPEN_TOLERANCE = 0.012
+LANDMARK_TOLERANCE = 0.006
+"""Fraction of the outer-eye distance."""
+
+
+def smooth_values(
+    values: NDArray, seconds: NDArray[np.float64], *, tolerance: float, width_seconds: float
+) -> NDArray:
+    """Smooths a signal over time.
+
+    Args:
+        values: `[T, N]`, N separate signals, or `[T, N, D]`, N vectors whose D numbers are judged together.
+        seconds: `[T]` increasing.
+        tolerance: differences well below it are noise, well above it motion (unit of the values); 0 = off.
+        width_seconds: standard deviation of the filter in time.
+
+    Returns:
+        Like `values`.
+    """
+    if tolerance <= 0 or len(values) < 2:
+        return values.copy()
+    signal = values.astype(np.float64)
+    total = np.zeros_like(signal)
+    weight_sum = np.ones(signal.shape[:2])
+    for before, after, share, closeness in _pairs(seconds, width_seconds):
+        share = share.reshape(-1, *[1] * (signal.ndim - 1))
+        difference = signal[before] * (1 - share) + signal[after] * share - signal
+        distance = np.abs(difference) if signal.ndim == 2 else np.linalg.norm(difference, axis=-1)
+        weight = 2 * closeness[:, None] * np.exp(-0.5 * (distance / tolerance) ** 2)
+        weight_sum += weight
+        total += difference * (weight if signal.ndim == 2 else weight[..., None])
+    weight_sum = weight_sum if signal.ndim == 2 else weight_sum[..., None]
+    return (signal + total / weight_sum).astype(values.dtype)
+
+
+def smooth_rotations(
+    rotvec: NDArray, seconds: NDArray[np.float64], *, tolerance_radians: float, width_seconds: float
+) -> NDArray:
+    """The same for rotation vectors `[T, 3]`, in the tangent space of each frame's rotation."""
+    if tolerance_radians <= 0 or len(rotvec) < 2:
+        return rotvec.copy()
+    rotation = Rotation.from_rotvec(rotvec.astype(np.float64))
+    inverse = rotation.inv()
+    total = np.zeros((len(rotvec), 3))
+    weight_sum = np.ones(len(rotvec))
+    for before, after, share, closeness in _pairs(seconds, width_seconds):
+        to_before = (inverse * rotation[before]).as_rotvec()
+        to_after = (inverse * rotation[after]).as_rotvec()
+        difference = to_before * (1 - share[:, None]) + to_after * share[:, None]
+        distance = np.linalg.norm(difference, axis=-1)
+        weight = 2 * closeness * np.exp(-0.5 * (distance / tolerance_radians) ** 2)
+        weight_sum += weight
+        total += difference * weight[:, None]
+    result = rotation * Rotation.from_rotvec(total / weight_sum[:, None])
+    return result.as_rotvec().astype(rotvec.dtype)
+
+
+def smooth_motion(
+    motion: Motion, *, smooth: float = 1.0, predict: Callable[[Motion], NDArray] | None = None
+) -> Motion:
+    """Smooths all tracks of a clip: the head's pose most, lids and lips least.
+
+    Args:
+        motion: T frames.
+        smooth: 0 = off, 1 = default; scales what counts as noise.
+        predict: landmarks `[T, 478, 3]` that the head model puts where a motion says. With it the smoothed landmarks
+            follow the smoothed parameters, and only what the model cannot explain is smoothed as landmarks.
+    """
+    if smooth < 0:
+        raise ValueError(f"smooth must not be negative, got {smooth}")
+    if smooth == 0 or len(motion) < 2:
+        return motion
+    seconds = motion.seconds
+
+    def values(array: NDArray, tolerance: float, width_seconds: float = EXPRESSION_SECONDS) -> NDArray:
+        return smooth_values(array, seconds, tolerance=tolerance * smooth, width_seconds=width_seconds)
+
+    sideways = values(motion.translation[:, None, :2], SIDEWAYS_TOLERANCE, POSE_SECONDS)[:, 0]
+    depth = values(motion.translation[:, 2:], DEPTH_TOLERANCE, POSE_SECONDS)
+    result = dataclasses.replace(
+        motion,
+        rotation=smooth_rotations(
+            motion.rotation, seconds, tolerance_radians=ROTATION_TOLERANCE * smooth, width_seconds=POSE_SECONDS
+        ),
+        translation=np.concatenate([sideways, depth], -1),
+        expression=values(motion.expression, EXPRESSION_TOLERANCE),
+        jaw=values(motion.jaw[:, None], JAW_TOLERANCE)[:, 0],
+        eyes=values(motion.eyes, EYE_TOLERANCE),
+        eye_open=values(motion.eye_open, EYE_OPEN_TOLERANCE),
+    )
+    tolerance = LANDMARK_TOLERANCE * _outer_eye_distance(motion.landmarks)
+    if predict is None:
+        return dataclasses.replace(result, landmarks=values(motion.landmarks, tolerance))
+    unexplained = values(motion.landmarks - predict(motion), tolerance)
+    return dataclasses.replace(result, landmarks=(predict(result) + unexplained).astype(np.float32))
+
+
+def _pairs(
+    seconds: NDArray[np.float64], width_seconds: float
+) -> Iterator[tuple[NDArray, NDArray, NDArray, NDArray]]:
+    """For each lag: frames before and after `[T]`, share of the later one `[T]`, weight by nearness in time `[T]`.
+
+    The share puts the line through both at the time of the frame. At the ends of the clip the missing frame of a pair
+    is replaced by the one on the other side.
+    """
+    frames = np.arange(len(seconds))
+    for lag in range(1, min(LOOKAHEAD, len(seconds) - 1) + 1):
+        before, after = frames - lag, frames + lag
+        before = np.where(before < 0, after, before)
+        after = np.where(after >= len(frames), before, after)
+        inside = (before < len(frames)) & (after >= 0)
+        before, after = before.clip(0, len(frames) - 1), after.clip(0, len(frames) - 1)
+        to_before, to_after = np.abs(seconds - seconds[before]), np.abs(seconds[after] - seconds)
+        span = to_before + to_after
+        share = np.where(before == after, 0.5, to_before / np.where(span > 0, span, 1))
+        closeness = np.exp(-0.25 * (to_before**2 + to_after**2) / width_seconds**2)
+        yield before, after, share, np.where(inside, closeness, 0.0)
+
+
+def _outer_eye_distance(landmarks: NDArray) -> float:
+    """Median over the clip, crop px."""
+    return float(np.median(np.linalg.norm(landmarks[:, 33, :2] - landmarks[:, 263, :2], axis=-1)))

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from preprocess.networks.face_detector import FaceDetectorNetwork
 from preprocess.networks.face_mesh import FaceMeshNetwork
@@ -119,15 +120,14 @@ def convolutions(graph: Graph) -> list[tuple[Tensor, Tensor]]:
     """Weights `[out, in, k, k]` and biases `[out]` in order of execution."""
     found = []
     for operator in graph.operators:
-        if operator.code == CONV:
-            order = (0, 3, 1, 2)
-        elif operator.code == DEPTHWISE:
-            order = (3, 0, 1, 2)
-        elif operator.code == CUSTOM and len(operator.inputs) == 3:  # Convolution2DTransposeBias, [out, k, k, in]
-            order = (3, 0, 1, 2)
-        else:
+        is_transposed = operator.code == CUSTOM and len(operator.inputs) == 3  # Convolution2DTransposeBias
+        if operator.code not in (CONV, DEPTHWISE) and not is_transposed:
             continue
-        found.append((graph.constant(operator.inputs[1]).permute(order), graph.constant(operator.inputs[2])))
+        weight, bias = graph.constant(operator.inputs[1]), graph.constant(operator.inputs[2])
+        if is_transposed:  # [1, 2, 2, in], stride 2: a 1x1 convolution to the four pixels
+            found.append((weight.reshape(4, -1, 1, 1), bias.repeat(4)))
+        else:
+            found.append((weight.permute((0, 3, 1, 2) if operator.code == CONV else (3, 0, 1, 2)), bias))
     return found
 
 
@@ -145,9 +145,11 @@ def fill(network: nn.Module, graph: Graph) -> dict[str, Tensor]:
     convs, prelus = convolutions(graph), slopes(graph)
     state: dict[str, Tensor] = {}
     for name, module in network.named_modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            parts = _take(convs, module.bias.shape[0])
-            state[f"{name}.weight"] = torch.cat([weight for weight, _ in parts])
+        if isinstance(module, nn.Conv2d):
+            parts = _take(convs, module.out_channels)
+            weight = torch.cat([weight for weight, _ in parts])
+            extra = module.kernel_size[0] - weight.shape[-1]  # one for SameConv with a stride of two
+            state[f"{name}.weight"] = functional.pad(weight, (extra, 0, extra, 0))
             state[f"{name}.bias"] = torch.cat([bias for _, bias in parts])
         elif isinstance(module, nn.PReLU):
             state[f"{name}.weight"] = torch.cat([slope for slope in _take(prelus, module.num_parameters)])

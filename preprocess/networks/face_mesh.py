@@ -27,7 +27,7 @@ _POINTS_OF_HEAD = (len(LIPS), len(EYE_RIGHT), 5, len(EYE_LEFT), 5)
 
 @dataclass(frozen=True)
 class MeshOutput:
-    """Raw predictions in pixels of the 192x192 input, pixel centres at integers, as the network was trained.
+    """Raw predictions in pixels of the 192x192 input, top-left corner at 0.
 
     Attributes:
         mesh: `[B, 468, 3]`; z in the same unit.
@@ -121,11 +121,11 @@ def sample_regions(features: Tensor, regions: Tensor) -> Tensor:
     """
     batch, groups = regions.shape[:2]
     side = features.shape[-1]
-    steps = torch.arange(_REGION_SIZE, dtype=features.dtype, device=features.device) * _FEATURE_STRIDE
+    steps = torch.arange(_REGION_SIZE, dtype=features.dtype, device=features.device) + 0.5
     grid_y, grid_x = torch.meshgrid(steps, steps, indexing="ij")
     grid = torch.stack([grid_x, grid_y], dim=-1).reshape(1, 1, -1, 2).expand(batch, groups, -1, -1)
-    positions = _transform(regions, grid) / _FEATURE_STRIDE
-    normalised = (positions + 0.5) * (2 / side) - 1
+    positions = _transform(regions, grid * _FEATURE_STRIDE)
+    normalised = positions * (2 / (side * _FEATURE_STRIDE)) - 1
     sampled = functional.grid_sample(features, normalised, padding_mode="zeros", align_corners=False)
     return sampled.unflatten(-1, (_REGION_SIZE, _REGION_SIZE)).transpose(1, 2)
 

@@ -26,7 +26,7 @@ class InvertedResidual(nn.Module):
         activation: Literal["relu", "hardswish"],
     ):
         super().__init__()
-        self.activate = functional.relu if activation == "relu" else functional.hardswish
+        self.activate = nn.ReLU(inplace=True) if activation == "relu" else nn.Hardswish(inplace=True)
         self.has_skip = stride == 1 and in_channels == out_channels
         self.expand = SameConv(in_channels, expanded)
         self.depthwise = SameConv(expanded, expanded, kernel=kernel, stride=stride, groups=expanded)
@@ -55,8 +55,8 @@ class DecoderStage(nn.Module):
         # the 1x1 convolution commutes with the upsampling and is four times cheaper before it
         reduced = functional.interpolate(self.reduce(coarse), scale_factor=2, mode="bilinear", align_corners=False)
         gated = fine * self.gate(fine + reduced) + reduced
-        mixed = functional.relu(self.mix(gated))
-        return mixed + functional.relu(self.smooth(mixed))
+        mixed = functional.relu(self.mix(gated), inplace=True)
+        return mixed + functional.relu(self.smooth(mixed), inplace=True)
 
 
 class PortraitMatteNetwork(nn.Module):
@@ -84,17 +84,17 @@ class PortraitMatteNetwork(nn.Module):
         self.decode8 = DecoderStage(128, 24)
         self.decode4 = DecoderStage(24, 16)
         self.decode2 = DecoderStage(16, 16)
-        self.matte = nn.ConvTranspose2d(16, 1, 2, stride=2)
+        self.matte = SameConv(16, 4)  # the four pixels under each; a transposed convolution of stride two
 
     def forward(self, images: Tensor) -> Tensor:
-        level2 = functional.hardswish(self.stem(images))
+        level2 = functional.hardswish(self.stem(images), inplace=True)
         level4 = self.level4(level2)
         level8 = self.level8(level4)
         level16 = self.level16(level8)
-        gate = torch.sigmoid(self.context_gate(level16.mean(dim=(2, 3), keepdim=True)))
+        gate = torch.sigmoid(self.context_gate(functional.adaptive_avg_pool2d(level16, 1)))
         context = functional.relu(self.context(level16)) * gate
         decoded = self.decode2(self.decode4(self.decode8(context, level8), level4), level2)
-        return torch.sigmoid(self.matte(decoded))
+        return torch.sigmoid(functional.pixel_shuffle(self.matte(decoded), 2))
 
 
 def _deep(in_channels: int, *, expanded: int, stride: int, squeezed: int) -> InvertedResidual:

@@ -1,0 +1,156 @@
+"""What every engine is: a tracked source becomes an `Avatar`; an avatar and a `Drive` become pictures.
+
+Engines share tracker, retargeting, pipeline, video writer and mesh export; only `build`, `render` and `mesh` differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from flame.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from preprocess.crop import Crop
+    from preprocess.motion import Motion
+    from preprocess.track import TrackedFrame
+
+ENGINE_NAMES = ("lift", "portrait4d", "portrait4d-static", "portrait4d-v2")
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What a batch of B frames asks of an avatar, in the avatar's own terms (retargeting is already done).
+
+    `expression` [B, E] of the avatar's head model; `rotation`, `translation` [B, 3] of the head in camera space (radians, metres);
+    `eyes` [B, 2, 3] eyeball rotations, subject's left first; `eye_closed` [B, 2] how far each lid pair is shut, 1 = shut;
+    `residual` [B, 478, 3] what the driver's landmarks do beyond its head model, metres, head frame.
+    """
+
+    expression: Tensor
+    rotation: Tensor
+    translation: Tensor
+    eyes: Tensor
+    eye_closed: Tensor
+    residual: Tensor
+
+    def __len__(self) -> int:
+        return self.expression.shape[0]
+
+    def __getitem__(self, index: slice) -> Drive:
+        return replace(self, **{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+    def to(self, device: torch.device | str) -> Drive:
+        """The same drive on another device."""
+        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """`image` [B, 3, H, W] in [-1, 1]; `alpha` [B, 1, H, W] of the person over the background, in [0, 1]."""
+
+    image: Tensor
+    alpha: Tensor
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A textured surface. `vertices` [V, 3] metres in the head frame, `faces` [F, 3], `uv` [V, 2] (origin top-left), `texture` uint8 [H, W, 4]."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    uv: np.ndarray
+    texture: np.ndarray
+
+
+class Avatar(Protocol):
+    """A source, ready to be animated."""
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that built it."""
+        ...
+
+    @property
+    def motion(self) -> Motion:
+        """The tracked source, T = 1."""
+        ...
+
+    @property
+    def crop(self) -> Crop:
+        """Where the rendered square lies in the source picture."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the source makes the engine bad at, in sentences."""
+        ...
+
+    def save(self, path: Path | str) -> None:
+        """Write the avatar to a `.safetensors` file, atomically."""
+        ...
+
+
+class Engine(Protocol):
+    """Builds and renders avatars."""
+
+    name: str
+
+    def build(self, sources: Sequence[TrackedFrame]) -> Avatar:
+        """Everything that depends on the source alone."""
+        ...
+
+    def load(self, path: Path | str) -> Avatar:
+        """Read what `Avatar.save` wrote."""
+        ...
+
+    def render(self, avatar: Avatar, drive: Drive) -> Rendering:
+        """A batch of frames, [B, 3, 512, 512]."""
+        ...
+
+    def mesh(self, avatar: Avatar) -> Mesh:
+        """The avatar's surface in its source expression."""
+        ...
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """Whether an engine can run here; `reason` says why, or what is missing and how to get it."""
+
+    name: str
+    available: bool
+    reason: str
+
+
+def available_engines() -> list[EngineStatus]:
+    """All engines, best first, with what each needs."""
+    missing = "its networks are not part of this version yet"
+    return [EngineStatus(name, False, missing) for name in reversed(ENGINE_NAMES[1:])] + [
+        EngineStatus("lift", True, "embedded: needs no weights")
+    ]
+
+
+def load_engine(name: str = "auto", *, device: torch.device | str = "cpu") -> Engine:
+    """The engine of that name; `auto` takes the best one that is available.
+
+    Raises:
+        InputError: no such engine, or its weights are missing.
+    """
+    statuses = available_engines()
+    if name == "auto":
+        name = next(status.name for status in statuses if status.available)
+    known = {status.name: status for status in statuses}
+    if name not in known:
+        raise InputError(f"engine must be one of auto, {', '.join(ENGINE_NAMES)}; got {name!r}")
+    if not known[name].available:
+        raise InputError(f"engine {name!r} is not available: {known[name].reason}; use --engine lift")
+    from portrait4d.lift.engine import LiftEngine
+
+    return LiftEngine(device=device)

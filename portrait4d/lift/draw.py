@@ -1,0 +1,151 @@
+"""Drawing: textured triangles over a picture, one surface at a time, premultiplied "over" (Porter, Duff 1984).
+
+Texture coordinates are interpolated linearly on the screen and not in perspective: they are positions in the photo, and where nothing moved the map from
+screen to photo must be the identity. `shade` in torch is the definition; on the CPU a numba loop does the same.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from flame.raster import Fragments, rasterize
+
+Backend = Literal["auto", "torch", "numba"]
+
+Box = tuple[int, int, int, int]
+"""Part of a picture: (top, left, bottom, right) in pixels, ends exclusive."""
+
+
+def shade(
+    fragments: Fragments, screen: Tensor, faces: Tensor, uv: Tensor, gain: Tensor, texture: Tensor, *, backend: Backend = "auto"
+) -> Tensor:
+    """Colour of each pixel of one surface, [H, W, 4] premultiplied; zero where the surface is not.
+
+    Args:
+        fragments: visibility, [H, W].
+        screen: [V, 3], x and y in pixels and depth, as rasterised.
+        faces: [F, 3].
+        uv: [V, 2] texture pixels, origin at the top-left corner.
+        gain: [V] brightness factor.
+        texture: [Ht, Wt, 4] premultiplied; bilinear, its border repeated.
+        backend: `auto` is numba on the CPU.
+    """
+    if backend == "numba" or (backend == "auto" and screen.device.type == "cpu"):
+        arrays = (fragments.face_id, fragments.barycentric, screen, faces, uv, gain, texture)
+        return torch.from_numpy(_shade_numba(*(array.detach().contiguous().numpy() for array in arrays)))
+    return _shade_torch(fragments, screen, faces, uv, gain, texture)
+
+
+def _shade_torch(fragments: Fragments, screen: Tensor, faces: Tensor, uv: Tensor, gain: Tensor, texture: Tensor) -> Tensor:
+    hit = fragments.face_id >= 0
+    corners = faces[fragments.face_id[hit]]
+    weight = fragments.barycentric[hit] * screen[corners, 2]
+    weight = (weight / weight.sum(-1, keepdim=True))[..., None]
+    position = (uv[corners] * weight).sum(1) - 0.5
+    brightness = (gain[corners, None] * weight).sum(1)
+    limit = position.new_tensor([texture.shape[1] - 1, texture.shape[0] - 1])
+    position = torch.minimum(position.clamp(min=0), limit)
+    low = position.floor().long()
+    high = torch.minimum(low + 1, limit.long())
+    fraction = position - low
+    x, y = fraction[:, :1], fraction[:, 1:]
+    top = texture[low[:, 1], low[:, 0]] * (1 - x) + texture[low[:, 1], high[:, 0]] * x
+    bottom = texture[high[:, 1], low[:, 0]] * (1 - x) + texture[high[:, 1], high[:, 0]] * x
+    colour = top * (1 - y) + bottom * y
+    colour[:, :3] *= brightness
+    result = texture.new_zeros(*hit.shape, 4)
+    result[hit] = colour
+    return result
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _shade_numba(face_id, barycentric, screen, faces, uv, gain, texture):  # noqa: ANN001, ANN202
+    height, width = face_id.shape
+    texture_height, texture_width = texture.shape[0], texture.shape[1]
+    result = np.zeros((height, width, 4), np.float32)
+    for row in range(height):
+        for column in range(width):
+            face = face_id[row, column]
+            if face < 0:
+                continue
+            a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
+            wa = barycentric[row, column, 0] * screen[a, 2]
+            wb = barycentric[row, column, 1] * screen[b, 2]
+            wc = barycentric[row, column, 2] * screen[c, 2]
+            scale = np.float32(1) / (wa + wb + wc)
+            wa, wb, wc = wa * scale, wb * scale, wc * scale
+            u = uv[a, 0] * wa + uv[b, 0] * wb + uv[c, 0] * wc - np.float32(0.5)
+            v = uv[a, 1] * wa + uv[b, 1] * wb + uv[c, 1] * wc - np.float32(0.5)
+            brightness = gain[a] * wa + gain[b] * wb + gain[c] * wc
+            u = min(max(u, np.float32(0)), np.float32(texture_width - 1))
+            v = min(max(v, np.float32(0)), np.float32(texture_height - 1))
+            x0, y0 = int(u), int(v)
+            x1, y1 = min(x0 + 1, texture_width - 1), min(y0 + 1, texture_height - 1)
+            fx, fy = u - np.float32(x0), v - np.float32(y0)
+            w00, w01 = (1 - fx) * (1 - fy), fx * (1 - fy)
+            w10, w11 = (1 - fx) * fy, fx * fy
+            for channel in range(4):
+                value = (
+                    texture[y0, x0, channel] * w00
+                    + texture[y0, x1, channel] * w01
+                    + texture[y1, x0, channel] * w10
+                    + texture[y1, x1, channel] * w11
+                )
+                result[row, column, channel] = value * brightness if channel < 3 else value
+    return result
+
+
+def over(target: Tensor, layer: Tensor) -> Tensor:
+    """Put a premultiplied layer [H, W, 4] over a picture [H, W, 3], or over another premultiplied one [H, W, 4]."""
+    return layer[..., : target.shape[-1]] + (1 - layer[..., 3:]) * target
+
+
+def soften_openings(layer: Tensor, hit: Tensor, amount: float, box: Box) -> None:
+    """Smooth the edge between a surface and the openings in it, in place: 3 x 3 mean where covered and open pixels meet.
+
+    Args:
+        layer: [H, W, 4].
+        hit: bool [H, W], pixels that the surface covers.
+        amount: 0 leaves the layer as it is, 1 replaces edge pixels by the mean.
+        box: the part of the picture to treat.
+    """
+    top, left, bottom, right = box
+    if amount <= 0 or bottom - top < 3 or right - left < 3:
+        return
+    part = layer[top:bottom, left:right]
+    covered = hit[top:bottom, left:right].to(layer.dtype)
+    stacked = torch.cat([part, covered[..., None]], -1).permute(2, 0, 1)[None]
+    mean = torch.nn.functional.avg_pool2d(stacked, 3, 1, 1, count_include_pad=False)[0].permute(1, 2, 0)
+    edge = ((mean[..., 4:] > 0.01) & (mean[..., 4:] < 0.99)).to(layer.dtype) * amount
+    part += edge * (mean[..., :4] - part)
+
+
+def draw_surface(
+    screen: Tensor, faces: Tensor, uv: Tensor, gain: Tensor, texture: Tensor, *, box: Box, backend: Backend = "auto"
+) -> tuple[Tensor, Tensor]:
+    """Rasterise and shade one surface.
+
+    Args:
+        screen, faces, uv, gain, texture: as in `shade`.
+        box: the part of the picture to draw.
+
+    Returns:
+        Premultiplied colours [h, w, 4] of the box and the mask [h, w] of pixels that the surface covers.
+    """
+    top, left, bottom, right = box
+    shifted = screen - screen.new_tensor([left, top, 0])
+    fragments = rasterize(shifted, faces, height=bottom - top, width=right - left, backend=backend)
+    return shade(fragments, shifted, faces, uv, gain, texture, backend=backend), fragments.face_id >= 0
+
+
+def bounding_box(screen: Tensor, height: int, width: int, pad: int = 2) -> Box | None:
+    """Box around projected points, clipped to the picture; None if it is empty."""
+    low = (screen[:, :2].amin(0) - pad).floor().long().tolist()
+    high = (screen[:, :2].amax(0) + pad).ceil().long().tolist()
+    left, top, right, bottom = max(low[0], 0), max(low[1], 0), min(high[0], width), min(high[1], height)
+    return (top, left, bottom, right) if right > left and bottom > top else None

@@ -1,0 +1,178 @@
+"""The embedded engine behind the engine interface: build once per photo, then draw frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flame.head_model import HeadModel
+from flame.open_head import load_open_head
+from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from portrait4d.engine import Avatar, Drive, Mesh, Rendering
+from portrait4d.lift.avatar import LiftAvatar
+from portrait4d.lift.canvas import MARGIN, Canvas, cut_canvas, keep_component, refine_matte, split_canvas
+from portrait4d.lift.eyes import IRIS, LIDS, Eye, build_eye, complete_eye
+from portrait4d.lift.lighting import fit_light, light_asymmetry
+from portrait4d.lift.mouth import INNER_LIPS, build_interior, build_own_mouth, own_mouth_texture
+from portrait4d.lift.render import draw_frames
+from portrait4d.lift.rig import Rig, build_rig, patch_faces, vertex_normals
+from portrait4d.retarget import landmark_residual
+from preprocess.faces import PortraitMatte
+from preprocess.track import TrackedFrame
+
+OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+TURNED_DEGREES = 25.0
+ONE_SIDED_LIGHT = 0.75
+
+
+class LiftEngine:
+    """One photo becomes a drivable head, with no trained avatar network."""
+
+    name = "lift"
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.head_model: HeadModel = load_open_head()
+        self._matte = PortraitMatte(device=device)
+
+    def build(self, sources: Sequence[TrackedFrame]) -> LiftAvatar:
+        """The avatar of the most frontal source.
+
+        Args:
+            sources: tracked pictures of one person.
+        """
+        source = min(sources, key=lambda item: float(np.linalg.norm(item.motion.rotation[0, :2])))
+        with torch.inference_mode():
+            return self._build(source).to(self.device)
+
+    def _build(self, source: TrackedFrame) -> LiftAvatar:
+        motion, crop = source.motion, source.crop
+        landmarks = motion.landmarks[0, :, :2] + MARGIN
+        canvas = self._canvas(source.image, crop.matrix, crop.size, landmarks)
+        residual = landmark_residual(self.head_model, motion)[0]
+        rig = build_rig(self.head_model, motion, canvas, residual)
+        eyes, under = self._eyes(motion, rig, canvas.photo, landmarks)
+        inner = landmarks[list(INNER_LIPS)]
+        shape = motion.params(self.head_model, 0).shape
+        matrix = axis_angle_to_matrix(rig.source_rotation)
+        lids, lips = self._opening_points(rig)
+        gap = float((rig.rest[lips[0]] - rig.rest[lips[1]]).norm())
+        depth = -float((matrix @ rig.rest[lips].mean(0) + rig.source_translation)[2])
+        own_mouth = build_own_mouth(inner, depth, gap, matrix, rig.source_translation, float(rig.focal_px), MARGIN, crop.size)
+        mouth = torch.from_numpy(own_mouth_texture(canvas.photo, inner))
+        top, bottom = int(inner[:, 1].min()) - 12, int(inner[:, 1].max()) + 12
+        under[top:bottom] = mouth[top:bottom]
+        faces = patch_faces(self.head_model)
+        normals = vertex_normals(self.head_model.shaped(shape, rig.source_expression[None]), faces)[0][rig.patch_vertices]
+        light = fit_light(canvas.photo, rig.uv[: len(rig.patch_vertices)].numpy(), (normals @ matrix.T).numpy())
+        inside = slice(MARGIN, MARGIN + crop.size)
+        return LiftAvatar(
+            rig=rig,
+            left_eye=eyes[0],
+            right_eye=eyes[1],
+            interior=build_interior(self.head_model, shape, canvas.photo, inner, landmarks[list(OUTER_LIPS)]),
+            own_mouth=own_mouth,
+            person=torch.from_numpy(np.concatenate([canvas.person, canvas.alpha[..., None]], -1)),
+            under=under,
+            background=torch.from_numpy(canvas.background[inside, inside].copy()),
+            light=torch.from_numpy(light),
+            lids=lids,
+            lips=lips,
+            motion=motion,
+            crop=crop,
+            warnings=(*motion.warnings, *source_warnings(motion.rotation[0], light)),
+        )
+
+    def _canvas(self, image: np.ndarray, matrix: np.ndarray, size: int, landmarks: np.ndarray) -> Canvas:
+        photo, known = cut_canvas(image, matrix, size)
+        coarse = self._matte(np.round(photo * 255).astype(np.uint8))
+        column, row = np.clip(landmarks[1], 0, len(photo) - 1).astype(int)
+        alpha = refine_matte(photo, keep_component(coarse, row, column))
+        return split_canvas(photo, known, alpha)
+
+    def _eyes(self, motion, rig: Rig, photo: np.ndarray, landmarks: np.ndarray) -> tuple[list[Eye], Tensor]:  # noqa: ANN001
+        """Both eyes (subject's left first) and the texture that holds them."""
+        params = motion.params(self.head_model, 0)
+        joints = self.head_model.joints(params)[0]
+        names = self.head_model.joint_names
+        texture = np.concatenate([photo, np.ones_like(photo[..., :1])], -1)
+        eyes = []
+        middle = int(landmarks[list(LIDS["left"] + LIDS["right"]), 0].mean())
+        for index, side in enumerate(("left", "right")):
+            lids, iris = landmarks[list(LIDS[side])], landmarks[list(IRIS[side])]
+            columns = slice(middle, None) if lids[:, 0].mean() > middle else slice(None, middle)
+            texture[:, columns, :3] = complete_eye(photo, lids, iris)[:, columns]
+            eyes.append(
+                build_eye(
+                    lids,
+                    joints[names.index(f"eye_{side}")],
+                    params.eyes[0, index],
+                    axis_angle_to_matrix(rig.source_rotation),
+                    rig.source_translation,
+                    float(rig.focal_px),
+                    MARGIN,
+                    motion.crop_size,
+                )
+            )
+        return eyes, torch.from_numpy(texture)
+
+    def _opening_points(self, rig: Rig) -> tuple[Tensor, Tensor]:
+        """Patch points nearest to the middles of the lids [2, 2] (left, right eye; upper, lower) and of the inner lips [2]."""
+        rest = self.head_model.shaped(torch.zeros(1, self.head_model.num_shape), torch.zeros(1, self.head_model.num_expression))
+        landmarks = self.head_model.landmarks(rest, 478)[0]
+        wanted = landmarks[[386, 374, 159, 145, 13, 14]]
+        opened = torch.zeros(1, self.head_model.num_expression)
+        opened[0, self.head_model.expression_names.index("jawOpen")] = 0.5
+        wide = self.head_model.shaped(torch.zeros(1, self.head_model.num_shape), opened)
+        wanted_open = self.head_model.landmarks(wide, 478)[0][[386, 374, 159, 145, 13, 14]]
+        patch = rig.patch_vertices
+        distance = torch.cdist(wanted, rest[0, patch]) + torch.cdist(wanted_open, wide[0, patch])
+        nearest = distance.argmin(1)
+        return nearest[:4].reshape(2, 2), nearest[4:]
+
+    def load(self, path: Path | str) -> LiftAvatar:
+        """Read an avatar file."""
+        return LiftAvatar.load(path).to(self.device)
+
+    def render(self, avatar: Avatar, drive: Drive) -> Rendering:
+        """A batch of frames; see `render.draw_frames`."""
+        assert isinstance(avatar, LiftAvatar)
+        with torch.inference_mode():
+            return draw_frames(avatar, drive.to(self.device), self.head_model.expression_names)
+
+    def mesh(self, avatar: Avatar) -> Mesh:
+        """The drawn surface in the source expression, textured with the photo: the front of the head, hair, neck and shoulders as far as the photo shows them."""
+        assert isinstance(avatar, LiftAvatar)
+        rig = avatar.rig.to("cpu")
+        texture = avatar.person.cpu().clone()
+        colour = texture[..., :3] / texture[..., 3:].clamp(min=0.05)
+        pixels = torch.cat([colour.clamp(0, 1), texture[..., 3:]], -1)
+        column = rig.uv[:, 0].long().clamp(0, texture.shape[1] - 1)
+        row = rig.uv[:, 1].long().clamp(0, texture.shape[0] - 1)
+        solid = texture[row, column, 3] > 0.3
+        faces = rig.faces[solid[rig.faces].all(1)]
+        used, compact = torch.unique(faces, return_inverse=True)
+        scale = torch.tensor([1 / texture.shape[1], 1 / texture.shape[0]])
+        return Mesh(
+            rig.rest[used].numpy(),
+            compact.numpy(),
+            (rig.uv[used] * scale).numpy(),
+            (pixels * 255).round().byte().numpy(),
+        )
+
+
+def source_warnings(rotation: np.ndarray, light: np.ndarray) -> list[str]:
+    """What makes a photo hard for this engine, in sentences."""
+    yaw, pitch, _ = (float(angle) for angle in matrix_to_euler_degrees(axis_angle_to_matrix(torch.as_tensor(rotation))))
+    warnings = []
+    if abs(yaw) > TURNED_DEGREES:
+        warnings.append(f"the head is turned {abs(yaw):.0f}° to the side: the hidden half is guessed; a photo within {TURNED_DEGREES:.0f}° works better")
+    if abs(pitch) > TURNED_DEGREES:
+        warnings.append(f"the head is tipped {abs(pitch):.0f}°: a photo at eye level works better")
+    if light_asymmetry(light) > ONE_SIDED_LIGHT:
+        warnings.append("the light is hard and one-sided: shadows will turn with the head; even light works better")
+    return warnings

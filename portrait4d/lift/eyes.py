@@ -1,0 +1,156 @@
+"""Eyes: what lies behind the lid openings. The photo's own eye, completed under the lids, on a sphere that turns with the gaze."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from flame.rotation import axis_angle_to_matrix
+from portrait4d.lift.canvas import fill
+
+EYE_RADIUS = 0.0119
+"""Metres; adult eyeballs differ by less than 5 % (Bekerman et al. 2014)."""
+
+LIDS = {
+    "left": (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
+    "right": (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
+}
+"""Lid edge of the 478 points, in order around the opening."""
+
+IRIS = {"left": (473, 474, 475, 476, 477), "right": (468, 469, 470, 471, 472)}
+"""Centre and four points of the rim."""
+
+_ROWS, _COLUMNS = 9, 13
+
+
+@dataclass(frozen=True)
+class Eye:
+    """`rest` [V, 3] metres in the head frame, `from_centre` [V, 3] the matching points of the eyeball seen from its centre, `follow` [V] how much a point turns
+    with the eyeball, `uv` [V, 2] canvas pixels, `faces` [F, 3], `source_gaze` [3] axis-angle."""
+
+    rest: Tensor
+    from_centre: Tensor
+    follow: Tensor
+    uv: Tensor
+    faces: Tensor
+    source_gaze: Tensor
+
+    def to(self, device: torch.device | str) -> Eye:
+        """The same eye on another device."""
+        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+    def turned(self, gaze: Tensor) -> Tensor:
+        """Head-frame points [B, V, 3] for eyeball rotations [B, 3]."""
+        turn = axis_angle_to_matrix(gaze) @ axis_angle_to_matrix(self.source_gaze).T
+        moved = self.from_centre @ turn.mT - self.from_centre
+        return self.rest + self.follow[:, None] * moved
+
+
+def polygon_mask(points: np.ndarray, side: int, grow: float = 0.0) -> np.ndarray:
+    """Coverage [side, side] in [0, 1] of a polygon given in pixels, grown (or, if negative, shrunk) by some pixels."""
+    scale = 8
+    mask = np.zeros((side, side), np.uint8)
+    cv2.fillPoly(mask, [np.round((points - 0.5) * scale).astype(np.int32)], 255, cv2.LINE_AA, 3)
+    if grow:
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * int(round(abs(grow))) + 1,) * 2)
+        mask = (cv2.dilate if grow > 0 else cv2.erode)(mask, kernel)
+    return mask.astype(np.float32) / 255
+
+
+def complete_eye(photo: np.ndarray, lids: np.ndarray, iris: np.ndarray) -> np.ndarray:
+    """The eye without lids: the photo inside the opening, white and iris continued outside it.
+
+    Args:
+        photo: float32 [H, W, 3].
+        lids: [16, 2] lid edge in canvas pixels.
+        iris: [5, 2] centre and rim.
+
+    Returns:
+        float32 [H, W, 3]; meaningful around the eye only.
+    """
+    side = photo.shape[0]
+    centre = iris[0]
+    radius = float(np.linalg.norm(iris[1:] - centre, axis=-1).mean())
+    y, x = np.mgrid[:side, :side].astype(np.float32) + 0.5
+    distance = np.hypot(x - centre[0], y - centre[1])
+    inside = polygon_mask(lids, side, grow=-2)
+    white_known = (inside > 0.5) & (distance > 1.15 * radius)
+    if white_known.sum() < 6:
+        white_known = (polygon_mask(lids, side) > 0.5) & (distance > radius)
+    white = fill(photo, white_known) if white_known.any() else np.full_like(photo, 0.75)
+    outside = np.clip(cv2.distanceTransform((inside < 0.5).astype(np.uint8), cv2.DIST_L2, 5) / (2 * radius), 0, 1)
+    white = white * (1 - 0.25 * outside[..., None])
+
+    iris_texture = _complete_iris(photo, inside > 0.5, centre, radius, distance)
+    soft = np.clip((1.06 * radius - distance) / max(0.12 * radius, 1.0) + 0.5, 0, 1)[..., None]
+    completed = white * (1 - soft) + iris_texture * soft
+    seen = cv2.GaussianBlur(polygon_mask(lids, side, grow=1), (0, 0), 0.6)
+    seen = np.maximum(seen, polygon_mask(lids, side, grow=1))[..., None]
+    return (photo * seen + completed * (1 - seen)).astype(np.float32)
+
+
+def _complete_iris(photo: np.ndarray, inside: np.ndarray, centre: np.ndarray, radius: float, distance: np.ndarray) -> np.ndarray:
+    """Hidden iris pixels from the visible ones: mirrored top to bottom where that is visible, else the mean of their ring."""
+    side = photo.shape[0]
+    disc = distance < 1.3 * radius
+    visible = inside & disc
+    rings = np.minimum((distance / radius * 12).astype(int), 15)
+    colours = np.zeros((16, 3), np.float32)
+    for ring in range(16):
+        chosen = visible & (rings == ring)
+        colours[ring] = np.median(photo[chosen], axis=0) if chosen.sum() > 2 else np.nan
+    known = ~np.isnan(colours[:, 0])
+    if not known.any():
+        return np.full_like(photo, 0.2)
+    for channel in range(3):
+        colours[:, channel] = np.interp(np.arange(16), np.flatnonzero(known), colours[known, channel])
+    texture = colours[rings]
+    rows, columns = np.nonzero(disc & ~visible)
+    mirrored = np.clip(np.round(2 * centre[1] - rows - 1).astype(int), 0, side - 1)
+    from_mirror = visible[mirrored, columns]
+    texture[rows[from_mirror], columns[from_mirror]] = 0.5 * (
+        texture[rows[from_mirror], columns[from_mirror]] + photo[mirrored[from_mirror], columns[from_mirror]]
+    )
+    texture[visible] = photo[visible]
+    return texture
+
+
+def build_eye(
+    lids: np.ndarray, centre: Tensor, gaze: Tensor, rotation: Tensor, translation: Tensor, focal_px: float, margin: int, size: int
+) -> Eye:
+    """Geometry of one eye.
+
+    Args:
+        lids: [16, 2] canvas pixels.
+        centre: [3] of the eyeball, head frame, metres.
+        gaze: [3] eyeball rotation of the source.
+        rotation: [3, 3] head to camera. translation: [3].
+        focal_px: focal length in crop pixels.
+        margin: canvas margin in pixels.
+        size: side of the crop.
+    """
+    low, high = lids.min(0), lids.max(0)
+    width = high[0] - low[0]
+    x = np.linspace(low[0] - 0.15 * width, high[0] + 0.15 * width, _COLUMNS)
+    y = np.linspace(low[1] - 0.45 * width, high[1] + 0.45 * width, _ROWS)
+    uv = torch.from_numpy(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2).astype(np.float32))
+    camera_centre = rotation @ centre + translation
+    depth = -(camera_centre[2] + 0.8 * EYE_RADIUS)
+    offset = (uv - margin - size / 2) * depth / focal_px
+    camera_points = torch.stack([offset[:, 0], -offset[:, 1], -depth.expand(len(uv))], -1)
+    rest = (camera_points - translation) @ rotation
+    flat = camera_points - camera_centre
+    across = flat[:, :2].norm(dim=-1)
+    shrink = (0.9 * EYE_RADIUS / across.clamp(min=1e-6)).clamp(max=1)
+    plane = flat[:, :2] * shrink[:, None]
+    forward = (EYE_RADIUS**2 - plane.square().sum(-1)).clamp(min=0).sqrt()
+    from_centre = torch.cat([plane, forward[:, None]], -1) @ rotation
+    follow = ((1.3 - across / EYE_RADIUS) / 0.5).clamp(0, 1)
+    index = np.arange(_ROWS * _COLUMNS).reshape(_ROWS, _COLUMNS)
+    a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
+    faces = np.concatenate([np.stack([a, c, b], -1), np.stack([b, c, d], -1)])
+    return Eye(rest, from_centre, follow, uv, torch.from_numpy(faces), gaze.float())

@@ -1,0 +1,154 @@
+"""Frames from an avatar: move the rig, put it before the camera, draw from back to front."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flame.rotation import axis_angle_to_matrix
+from portrait4d.engine import Drive, Rendering
+from portrait4d.lift.avatar import LiftAvatar
+from portrait4d.lift.draw import Box, bounding_box, draw_surface, over, soften_openings
+from portrait4d.lift.lighting import shading_ratio
+from portrait4d.lift.rig import project_points, vertex_normals
+
+SHUT_FROM, SHUT_AT = 0.55, 0.85
+"""Lids that the driver has closed this far begin to be, and are, fully shut: blends of open shapes stop half-way otherwise."""
+
+WIDE_OPENING = 0.014
+"""Lip gap in metres at which the inside of the mouth is fully lit."""
+
+
+def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ...]) -> Rendering:
+    """Draw B frames of an avatar.
+
+    Returns:
+        image [B, 3, S, S] in [-1, 1] and alpha [B, 1, S, S].
+    """
+    rig = avatar.rig
+    size = avatar.background.shape[0]
+    expression = _shut_lids(avatar, drive, expression_names)
+    points = rig.deform(expression, drive.residual)
+    screen = rig.project(rig.pose(points, drive.rotation, drive.translation), size)
+    gain = _shading(avatar, points, drive.rotation)
+    rotation = axis_angle_to_matrix(drive.rotation)
+
+    def on_screen(rest: Tensor) -> Tensor:
+        return project_points(rest @ rotation.mT + drive.translation[:, None], rig.focal_px, size)
+
+    gap = (points[:, avatar.lips[0]] - points[:, avatar.lips[1]]).norm(dim=-1)
+    jaw = points[:, avatar.lips[1]] - rig.rest[avatar.lips[1]]
+    mouth = avatar.own_mouth.rest + avatar.own_mouth.with_jaw[:, None] * jaw[:, None]
+    layers = _Layers(
+        screen=screen,
+        gain=gain,
+        interior=on_screen(avatar.interior.deform(expression)),
+        mouth=on_screen(mouth),
+        eyes=[on_screen(avatar.left_eye.turned(drive.eyes[:, 0])), on_screen(avatar.right_eye.turned(drive.eyes[:, 1]))],
+        gap=gap,
+    )
+    frames = [_draw(avatar, layers, index) for index in range(len(drive))]
+    picture = torch.stack(frames).permute(0, 3, 1, 2)
+    return Rendering((picture[:, :3] * 2 - 1).clamp(-1, 1), picture[:, 3:])
+
+
+class _Layers:
+    """Everything to be drawn for a batch: screen positions [B, V, 3] per surface, brightness [B, V], lip gap [B]."""
+
+    def __init__(self, *, screen: Tensor, gain: Tensor, interior: Tensor, mouth: Tensor, eyes: list[Tensor], gap: Tensor) -> None:
+        self.screen, self.gain, self.interior, self.mouth, self.eyes, self.gap = screen, gain, interior, mouth, eyes, gap
+
+
+def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ...]) -> Tensor:
+    """Expressions [B, E] with blinks raised until lids that the driver has shut meet in this face.
+
+    The lid gap is linear in the blink coefficient, so the missing amount is the remaining gap over its slope.
+    """
+    rig = avatar.rig
+    expression = drive.expression.clone()
+    points = rig.deform(expression, drive.residual)
+    for index, side in enumerate(("Left", "Right")):
+        upper, lower = avatar.lids[index].tolist()
+        column = expression_names.index(f"eyeBlink{side}")
+        basis = rig.expression_basis.reshape(-1, 3, len(expression_names))
+        slope = basis[lower, 1, column] - basis[upper, 1, column]
+        gap = points[:, upper, 1] - points[:, lower, 1]
+        share = ((drive.eye_closed[:, index] - SHUT_FROM) / (SHUT_AT - SHUT_FROM)).clamp(0, 1)
+        share = share * share * (3 - 2 * share)
+        expression[:, column] += share * (gap / slope.clamp(min=1e-4)).clamp(0, 1.5)
+    return expression
+
+
+def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
+    """Brightness factor [B, V]: light stands still while the head turns and folds."""
+    rig = avatar.rig
+    count = len(rig.patch_vertices)
+    faces = rig.faces[: _num_patch_faces(avatar)]
+    patch_before = vertex_normals(rig.rest[None, :count], faces)[0]
+    patch_after = vertex_normals(points[:, :count], faces)
+    sheet = rig.normal[count:]
+    turn = axis_angle_to_matrix(rotation)
+    before = torch.cat([patch_before, sheet]) @ axis_angle_to_matrix(rig.source_rotation).T
+    after = torch.cat([patch_after, sheet.expand(len(points), -1, -1)], 1) @ turn.mT
+    return 1 + rig.head_weight * (shading_ratio(avatar.light, before, after) - 1)
+
+
+def _num_patch_faces(avatar: LiftAvatar) -> int:
+    """Patch faces come first; the sheet's first face has no patch point."""
+    return int((avatar.rig.faces < len(avatar.rig.patch_vertices)).all(1).sum())
+
+
+def _draw(avatar: LiftAvatar, layers: _Layers, index: int) -> Tensor:
+    """One frame, [S, S, 4]: colour in [0, 1] and alpha."""
+    size = avatar.background.shape[0]
+    target = torch.cat([avatar.background, avatar.background.new_zeros(size, size, 1)], -1)
+    _draw_mouth(avatar, layers, index, target)
+    for eye, screen in zip((avatar.left_eye, avatar.right_eye), layers.eyes, strict=True):
+        _put(target, screen[index], eye.faces, eye.uv, screen.new_ones(screen.shape[1]), avatar.under)
+    rig, screen = avatar.rig, layers.screen[index]
+    layer, covered = draw_surface(screen, rig.faces, rig.uv, layers.gain[index], avatar.person, box=(0, 0, size, size))
+    moved = (screen[: len(rig.patch_vertices), :2] - _source_screen(avatar)).abs().mean()
+    for points in (*layers.eyes, layers.mouth):
+        box = bounding_box(points[index], size, size, pad=6)
+        if box is not None:
+            soften_openings(layer, covered, float((moved * 2).clamp(0, 1)), box)
+    return over(target, layer)
+
+
+def _source_screen(avatar: LiftAvatar) -> Tensor:
+    """Where patch points are in the unmoved picture, [V, 2] crop pixels."""
+    margin = (avatar.person.shape[0] - avatar.background.shape[0]) / 2
+    return avatar.rig.uv[: len(avatar.rig.patch_vertices)] - margin
+
+
+def _draw_mouth(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> None:
+    """Teeth, tongue and cavity, then the photo's own mouth, which leaves as a closed mouth opens."""
+    interior, own = avatar.interior, avatar.own_mouth
+    light = 0.3 + 0.7 * (layers.gap[index] / WIDE_OPENING).clamp(0, 1)
+    box = bounding_box(layers.mouth[index], *target.shape[:2], pad=target.shape[0] // 8)
+    _put(target, layers.interior[index], interior.faces, interior.uv, interior.occlusion * light, interior.atlas, box=box)
+    beyond = (layers.gap[index] - own.opening - 0.001) / 0.003
+    strength = 1.0 if bool(own.shows_teeth) else float((1 - beyond).clamp(0, 1))
+    if strength > 0:
+        ones = target.new_ones(len(own.uv))
+        _put(target, layers.mouth[index], own.faces, own.uv, ones, avatar.under, strength=strength)
+
+
+def _put(
+    target: Tensor,
+    screen: Tensor,
+    faces: Tensor,
+    uv: Tensor,
+    gain: Tensor,
+    texture: Tensor,
+    *,
+    box: Box | None = None,
+    strength: float = 1.0,
+) -> None:
+    """Draw a surface over the picture, in place, within a box or around its points."""
+    box = box or bounding_box(screen, *target.shape[:2])
+    if box is None:
+        return
+    top, left, bottom, right = box
+    layer, _ = draw_surface(screen, faces, uv, gain, texture, box=box)
+    target[top:bottom, left:right] = over(target[top:bottom, left:right], strength * layer)

@@ -1,0 +1,306 @@
+"""The rig: every drawn point of a source, and how each one follows expression, landmarks and head pose.
+
+A point rests at `rest` in the head frame of the source. With expression change `de` and landmark displacement `r` (metres, head frame) it moves to
+`x = rest + expression_basis de + residual_basis r`, then to the camera as `w (R x + t) + (1 - w) (R0 x + t0)`: `w` is how much it belongs to the head,
+`R0, t0` the source pose. Its texture coordinate is where the photo showed it, so the source pose draws the photo itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from flame.head_model import HeadModel
+from flame.raster import rasterize
+from flame.rotation import axis_angle_to_matrix
+from portrait4d.lift.canvas import MARGIN, Canvas
+from portrait4d.lift.sheet import drop_covered, extend, make_grid
+from preprocess.motion import Motion
+
+RESIDUAL_RADIUS = 0.022
+"""Reach of one landmark's displacement, metres on the opened face."""
+
+
+@dataclass(frozen=True)
+class Rig:
+    """`rest` [V, 3] metres; `uv` [V, 2] canvas pixels; `faces` [F, 3]; `expression_basis` [V * 3, E]; `residual_basis` [V, 478];
+    `head_weight` [V]; `normal` [V, 3] (head frame); `focal_px` and `centre_px` of the crop camera; the source pose and expression.
+    Points 0..num_patch-1 are head-model vertices, their numbers in the head model are `patch_vertices`."""
+
+    rest: Tensor
+    uv: Tensor
+    faces: Tensor
+    expression_basis: Tensor
+    residual_basis: Tensor
+    head_weight: Tensor
+    normal: Tensor
+    patch_vertices: Tensor
+    source_expression: Tensor
+    source_rotation: Tensor
+    source_translation: Tensor
+    source_residual: Tensor
+    focal_px: Tensor
+
+    def to(self, device: torch.device | str) -> Rig:
+        """The same rig on another device."""
+        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+    def deform(self, expression: Tensor, residual: Tensor) -> Tensor:
+        """Head-frame positions [B, V, 3] under expressions [B, E] and landmark displacements [B, 478, 3]."""
+        batch, count = expression.shape[0], self.rest.shape[0]
+        moved = (expression - self.source_expression) @ self.expression_basis.T
+        num_driven = self.residual_basis.shape[0]
+        moved = moved.reshape(batch, count, 3) + self.rest
+        moved[:, :num_driven] += self.residual_basis @ (residual - self.source_residual)
+        return moved
+
+    def pose(self, points: Tensor, rotation: Tensor, translation: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Head frame to camera space: [B, V, 3] under axis-angle rotations and translations [B, 3]; `weight` [V] defaults to the rig's own."""
+        weight = (self.head_weight if weight is None else weight)[:, None]
+        turned = points @ axis_angle_to_matrix(rotation).mT + translation[:, None]
+        still = points @ axis_angle_to_matrix(self.source_rotation).mT + self.source_translation
+        return still + weight * (turned - still)
+
+    def project(self, camera_points: Tensor, size: int) -> Tensor:
+        """Camera space [B, V, 3] to crop pixels and depth [B, V, 3]."""
+        return project_points(camera_points, self.focal_px, size)
+
+
+def project_points(camera_points: Tensor, focal_px: Tensor | float, size: int) -> Tensor:
+    """OpenGL camera space to (x, y, depth): pixels of a square picture of the given side, y down, and metres."""
+    depth = -camera_points[..., 2]
+    scale = focal_px / depth
+    x = size / 2 + camera_points[..., 0] * scale
+    y = size / 2 - camera_points[..., 1] * scale
+    return torch.stack([x, y, depth], -1)
+
+
+def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Area-weighted unit normals, [B, V, 3]."""
+    corners = vertices[:, faces]
+    normal = torch.linalg.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
+    total = torch.zeros_like(vertices)
+    for corner in range(3):
+        total.index_add_(1, faces[:, corner], normal)
+    return torch.nn.functional.normalize(total, dim=-1)
+
+
+def residual_weights(model: HeadModel, vertices: np.ndarray) -> np.ndarray:
+    """How far each of the 478 landmarks moves each vertex, [V, 478].
+
+    Interpolation with compactly supported radial functions (Wendland 1995, C2), so that a vertex at a landmark follows it exactly. Distances are measured with
+    mouth and eyes wide open: upper and lower lip, upper and lower lid stay apart although they touch at rest.
+    """
+    opened = torch.zeros(1, model.num_expression)
+    for name, amount in (("jawOpen", 1.0), ("eyeWideLeft", 1.0), ("eyeWideRight", 1.0)):
+        if name in model.expression_names:
+            opened[0, model.expression_names.index(name)] = amount
+    rest = model.shaped(torch.zeros(1, model.num_shape), opened)
+    landmarks = model.landmarks(rest, 478)[0].double().numpy()
+    valid = model.landmark_embedding(478).valid.clone()
+    valid[468:] = False  # irises move with the eyeballs
+    points = rest[0, vertices].double().numpy()
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        distance = np.linalg.norm(a[:, None] - b[None], axis=-1) / RESIDUAL_RADIUS
+        return np.clip(1 - distance, 0, None) ** 4 * (4 * distance + 1)
+
+    chosen = np.flatnonzero(valid.numpy())
+    gram = kernel(landmarks[chosen], landmarks[chosen]) + 0.02 * np.eye(len(chosen))
+    weights = np.zeros((len(vertices), 478), np.float32)
+    weights[:, chosen] = kernel(points, landmarks[chosen]) @ np.linalg.inv(gram)
+    return weights
+
+
+def patch_faces(model: HeadModel) -> Tensor:
+    """Triangles of the face region whose texture is the photo, lips and lids included, [F, 3]."""
+    inside = model.regions["face"] | model.regions["lips"] | model.regions["eyelids"]
+    inside = inside & model.regions["skin"]
+    return model.faces[inside[model.faces].all(1)]
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """The fitted skin drawn at the source pose over the canvas: per grid point, whether it was hit, the triangle's vertices and the barycentrics."""
+
+    hit: np.ndarray
+    corners: np.ndarray
+    barycentric: np.ndarray
+
+
+def _surface_under(points: np.ndarray, screen: Tensor, faces: Tensor, side: int) -> _Surface:
+    fragments = rasterize(screen, faces, height=side, width=side)
+    column = np.clip(points[:, 0].astype(int), 0, side - 1)
+    row = np.clip(points[:, 1].astype(int), 0, side - 1)
+    face_id = fragments.face_id.numpy()[row, column]
+    hit = face_id >= 0
+    corners = faces.numpy()[np.where(hit, face_id, 0)]
+    return _Surface(hit, corners, fragments.barycentric.numpy()[row, column])
+
+
+def _rooted_weight(points: np.ndarray, chin_y: float, face_height: float) -> np.ndarray:
+    """What a grid point outside the head model would belong to if nothing else were known: 1 level with the face, 0 at the chest."""
+    below = (points[:, 1] - chin_y) / face_height
+    return 1 - np.clip(below / 0.75, 0, 1)
+
+
+def build_rig(model: HeadModel, motion: Motion, canvas: Canvas, source_residual: Tensor) -> Rig:
+    """Bind the canvas of one source to its fitted head.
+
+    Args:
+        model: the head model the source was tracked with.
+        motion: the tracked source, T = 1.
+        canvas: its texture.
+        source_residual: [478, 3] landmark displacement of the source beyond its fitted head.
+    """
+    params = motion.params(model, 0)
+    rotation = torch.as_tensor(motion.rotation[0], dtype=torch.float32)
+    translation = torch.as_tensor(motion.translation[0], dtype=torch.float32)
+    size = motion.crop_size
+    focal_px = float(motion.camera(0).intrinsics[0, 0, 0]) * size
+    side = canvas.alpha.shape[0]
+
+    fitted = model.shaped(params.shape, params.expression)[0]
+    faces = patch_faces(model)
+    patch_vertices = torch.unique(faces)
+    renumber = torch.full((len(fitted),), -1, dtype=torch.long)
+    renumber[patch_vertices] = torch.arange(len(patch_vertices))
+    weights = residual_weights(model, patch_vertices.numpy())
+    boundary = _distance_inside(fitted, faces, patch_vertices)
+    weights *= np.clip(boundary / 0.015, 0, 1)[:, None].astype(np.float32)
+    fitted = fitted.clone()
+    fitted[patch_vertices] += torch.from_numpy(weights) @ source_residual
+
+    screen = project_points(fitted @ axis_angle_to_matrix(rotation).T + translation, focal_px, size)
+    screen[:, :2] += MARGIN
+    grid = make_grid(side, side)
+    skin = model.faces[model.regions["skin"][model.faces].all(1)]
+    surface = _surface_under(grid.points, screen, skin, side)
+    covered = _well_inside(grid.points, screen, faces, side)
+    visible = _near_visible(grid.points, canvas.alpha)
+
+    depth = _grid_depth(grid, surface, screen[:, 2].numpy(), float(-translation[2]))
+    chin = screen[patch_vertices, 1].max().item()
+    face_height = chin - screen[patch_vertices, 1].min().item()
+    head_weight = _grid_weight(grid, surface, model, chin, face_height)
+    basis = _grid_expression(grid, surface, model, face_height)
+
+    centred = grid.points - MARGIN - size / 2
+    camera_points = np.stack([centred[:, 0] * depth / focal_px, -centred[:, 1] * depth / focal_px, -depth], -1)
+    matrix = axis_angle_to_matrix(rotation)
+    sheet_rest = (torch.from_numpy(camera_points.astype(np.float32)) - translation) @ matrix
+    sheet_faces = torch.from_numpy(drop_covered(grid, covered, visible)) + len(patch_vertices)
+
+    normals = vertex_normals(fitted[None], model.faces)[0][patch_vertices]
+    patch_basis = model.expression_basis[patch_vertices].reshape(len(patch_vertices) * 3, -1)
+    return Rig(
+        rest=torch.cat([fitted[patch_vertices], sheet_rest]),
+        uv=torch.cat([screen[patch_vertices, :2], torch.from_numpy(grid.points)]).float(),
+        faces=torch.cat([renumber[faces], sheet_faces]),
+        expression_basis=torch.cat([patch_basis, torch.from_numpy(basis)]).float(),
+        residual_basis=torch.from_numpy(weights),
+        head_weight=torch.cat([torch.ones(len(patch_vertices)), torch.from_numpy(head_weight)]),
+        normal=torch.cat([normals, torch.from_numpy(_grid_normals(grid, surface, fitted, model))]),
+        patch_vertices=patch_vertices,
+        source_expression=params.expression[0].float(),
+        source_rotation=rotation,
+        source_translation=translation,
+        source_residual=source_residual.float(),
+        focal_px=torch.tensor(focal_px),
+    )
+
+
+def _distance_inside(vertices: Tensor, faces: Tensor, chosen: Tensor) -> np.ndarray:
+    """Distance [len(chosen)] in metres of patch vertices from the patch's outer rim (lid and lip openings are no rim)."""
+    edges = torch.sort(torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), -1).values
+    unique, counts = torch.unique(edges, dim=0, return_counts=True)
+    open_edges = unique[counts == 1].numpy()
+    loops = _connected(open_edges)
+    extent = [np.ptp(vertices[loop].numpy(), axis=0).max() for loop in loops]
+    rim = vertices[loops[int(np.argmax(extent))]]
+    return torch.cdist(vertices[chosen], rim).min(1).values.numpy()
+
+
+def _connected(edges: np.ndarray) -> list[np.ndarray]:
+    """Vertex numbers of each connected set of edges."""
+    import scipy.sparse
+    from scipy.sparse.csgraph import connected_components
+
+    vertices, flat = np.unique(edges, return_inverse=True)
+    flat = flat.reshape(edges.shape)
+    links = scipy.sparse.coo_matrix((np.ones(len(flat)), (flat[:, 0], flat[:, 1])), shape=(len(vertices),) * 2)
+    count, label = connected_components(links, directed=False)
+    return [vertices[label == k] for k in range(count)]
+
+
+def _well_inside(points: np.ndarray, screen: Tensor, faces: Tensor, side: int) -> np.ndarray:
+    """Grid points deep enough under the face patch to be hidden by it; eye and mouth openings count as inside."""
+    mask = (rasterize(screen, faces, height=side, width=side).face_id.numpy() >= 0).astype(np.uint8)
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(np.zeros_like(mask), contours, -1, 1, cv2.FILLED)
+    inside = cv2.erode(filled, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (21, 21)))
+    column = np.clip(points[:, 0].astype(int), 0, side - 1)
+    row = np.clip(points[:, 1].astype(int), 0, side - 1)
+    return inside[row, column] > 0
+
+
+def _near_visible(points: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    near = cv2.dilate((alpha > 0.004).astype(np.uint8), np.ones((19, 19), np.uint8))
+    side = alpha.shape[0]
+    return near[np.clip(points[:, 1].astype(int), 0, side - 1), np.clip(points[:, 0].astype(int), 0, side - 1)] > 0
+
+
+def _grid_depth(grid, surface: _Surface, vertex_depth: np.ndarray, pivot_depth: float) -> np.ndarray:
+    """Depth [V] in metres: the head where it is, smoothly on around it, no further back than the neck joint."""
+    known = (vertex_depth[surface.corners] * surface.barycentric).sum(-1)
+    known = np.minimum(known, pivot_depth + 0.01) + 0.001  # a millimetre behind the face patch
+    border = (grid.points[:, 1] >= grid.points[:, 1].max()) & ~surface.hit
+    values = np.where(surface.hit, known, pivot_depth - 0.02).astype(np.float32)
+    depth = extend(grid, values, surface.hit | border)
+    image = depth.reshape(grid.rows, grid.columns)
+    smooth = cv2.GaussianBlur(image, (0, 0), 1.2)
+    outside = 1 - cv2.erode(surface.hit.reshape(image.shape).astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.where(outside > 0, smooth, np.maximum(image, 0 * image + image)).ravel().astype(np.float32)
+
+
+def _grid_weight(grid, surface: _Surface, model: HeadModel, chin_y: float, face_height: float) -> np.ndarray:
+    """Share of the head's motion [V] that a grid point takes part in."""
+    share = {"root": 0.0, "neck": 0.5}
+    belongs = np.array([share.get(name, 1.0) for name in model.joint_names], np.float32)
+    vertex_weight = model.skinning_weights.numpy() @ belongs
+    known = (vertex_weight[surface.corners] * surface.barycentric).sum(-1)
+    target = _rooted_weight(grid.points, chin_y, face_height)
+    fixed = surface.hit & (grid.points[:, 1] < chin_y + 0.25 * face_height)
+    low_border = (grid.points[:, 1] >= grid.points[:, 1].max()) | (
+        ((grid.points[:, 0] <= 0) | (grid.points[:, 0] >= grid.points[:, 0].max())) & (grid.points[:, 1] > chin_y)
+    )
+    values = np.where(fixed, known, 0.0).astype(np.float32)
+    return np.clip(extend(grid, values, fixed | (low_border & ~fixed), screening=0.02, target=target), 0, 1)
+
+
+def _grid_expression(grid, surface: _Surface, model: HeadModel, face_height: float) -> np.ndarray:
+    """How expressions move each grid point, [V * 3, E]."""
+    basis = model.expression_basis.numpy()
+    num_expression = basis.shape[-1]
+    known = np.einsum("vc,vcik->vik", surface.barycentric, basis[surface.corners]).reshape(len(grid.points), -1)
+    known[~surface.hit] = 0
+    reach = 0.25 * face_height / (grid.points[1, 0] - grid.points[0, 0])
+    near = cv2.dilate(
+        surface.hit.reshape(grid.rows, grid.columns).astype(np.uint8),
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (int(4 * reach) | 1,) * 2),
+    )
+    far = near.ravel() == 0
+    values = extend(grid, known, surface.hit | far, screening=1 / reach**2)
+    return values.reshape(-1, num_expression).astype(np.float32)
+
+
+def _grid_normals(grid, surface: _Surface, vertices: Tensor, model: HeadModel) -> np.ndarray:
+    """Normals [V, 3] for shading, continued smoothly beyond the head."""
+    normals = vertex_normals(vertices[None], model.faces)[0].numpy()
+    known = np.einsum("vc,vci->vi", surface.barycentric, normals[surface.corners])
+    values = extend(grid, known.astype(np.float32), surface.hit, screening=0.001, target=np.tile([0.0, 0.0, 1.0], (len(known), 1)))
+    return (values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-6)).astype(np.float32)

@@ -1,0 +1,211 @@
+"""From a driver's motion to what one avatar should do: same identity, the driver's pose, expression and gaze.
+
+`absolute` copies the driver's values. `relative` adds the driver's change since its neutral frame to the source's own values, so that a tilted photo stays tilted
+and a smiling one goes on smiling; mouth opening, lids and gaze are always absolute, because a mouth that should be shut must be shut.
+A source that drives itself is drawn unchanged in both modes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flame.head_model import HeadModel
+from flame.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix_to_axis_angle, matrix_to_euler_degrees
+from portrait4d.engine import Avatar, Drive
+from preprocess.motion import Motion
+
+ABSOLUTE_EXPRESSIONS = ("eyeBlink", "eyeSquint", "eyeWide", "eyeLook", "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthRoll", "mouthPress", "tongueOut")
+"""Beginnings of the names of expressions that are never taken relative to the neutral frame."""
+
+
+@dataclass(frozen=True)
+class RetargetOptions:
+    """How a driver's motion is applied.
+
+    `yaw_limit_degrees` bounds the output's yaw (None lifts it); `gaze` takes the eyes from the driver, holds them on the camera, or keeps the source's;
+    the two scales multiply the driver's change of expression and of head pose.
+    """
+
+    mode: Literal["relative", "absolute"] = "relative"
+    yaw_limit_degrees: float | None = 25.0
+    gaze: Literal["driver", "camera", "source"] = "driver"
+    expression_scale: float = 1.0
+    pose_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("relative", "absolute"):
+            raise ValueError(f"mode must be relative or absolute, got {self.mode!r}")
+        if self.gaze not in ("driver", "camera", "source"):
+            raise ValueError(f"gaze must be driver, camera or source, got {self.gaze!r}")
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """The driver's reference for `relative`: expression [E], rotation and translation [3], residual [478, 3], open eyes [2], gaze [2, 3]."""
+
+    expression: Tensor
+    rotation: Tensor
+    translation: Tensor
+    residual: Tensor
+    eye_open: Tensor
+
+
+def landmark_residual(model: HeadModel, motion: Motion) -> Tensor:
+    """What the tracked landmarks do beyond the fitted head: [T, 478, 3] metres in the head frame, zero for irises and unknown points.
+
+    Only the picture plane is seen, so the displacement lies in it.
+    """
+    embedding = model.landmark_embedding(478)
+    corners = model.faces[embedding.faces]
+    weights = embedding.barycentric[..., None]
+    base = (model.shaped(_row(motion.shape), torch.zeros(1, model.num_expression))[0][corners] * weights).sum(1)
+    basis = (model.expression_basis[corners] * weights[..., None]).sum(1)
+    expression = _tensor(motion.expression)
+    points = base + (expression @ basis.reshape(-1, basis.shape[-1]).T).reshape(len(expression), -1, 3)
+    rotation = axis_angle_to_matrix(_tensor(motion.rotation))
+    camera_points = points @ rotation.mT + _tensor(motion.translation)[:, None]
+    size = motion.crop_size
+    focal_px = float(motion.camera(0).intrinsics[0, 0, 0]) * size
+    depth = -camera_points[..., 2]
+    seen = _tensor(motion.landmarks)[..., :2]
+    x = (seen[..., 0] - size / 2) * depth / focal_px - camera_points[..., 0]
+    y = (size / 2 - seen[..., 1]) * depth / focal_px - camera_points[..., 1]
+    residual = torch.stack([x, y, torch.zeros_like(x)], -1) @ rotation
+    usable = embedding.valid.clone()
+    usable[468:] = False
+    return residual * usable[:, None]
+
+
+def find_neutral(motion: Motion, residual: Tensor) -> int:
+    """Index of the driver's most neutral frame: little expression, open eyes, close to its usual pose."""
+    expression = _tensor(motion.expression)
+    typical = expression.median(0).values
+    activity = expression.abs().sum(-1) + 0.5 * (expression - typical).abs().sum(-1)
+    turn = (_tensor(motion.rotation) - _tensor(motion.rotation).median(0).values).norm(dim=-1)
+    eyes = _tensor(motion.eye_open).mean(-1)
+    shut = (eyes.median() - eyes).clamp(min=0) / eyes.median().clamp(min=1e-4)
+    cost = activity / activity.median().clamp(min=1e-3) + 3 * turn + 4 * shut + residual.norm(dim=-1).mean(-1) * 200
+    cost[~torch.from_numpy(np.asarray(motion.valid))] = torch.inf
+    return int(cost.argmin())
+
+
+def neutral_of(motion: Motion, residual: Tensor) -> Neutral:
+    """The driver's reference values, at its most neutral frame; open eyes are a high quantile over the clip."""
+    index = find_neutral(motion, residual)
+    opened = torch.quantile(_tensor(motion.eye_open)[torch.from_numpy(np.asarray(motion.valid))], 0.8, dim=0)
+    return Neutral(
+        _tensor(motion.expression)[index],
+        _tensor(motion.rotation)[index],
+        _tensor(motion.translation)[index],
+        residual[index],
+        opened.clamp(min=1e-3),
+    )
+
+
+def retarget(motion: Motion, avatar: Avatar, options: RetargetOptions, model: HeadModel) -> Drive:
+    """The whole clip in the avatar's terms.
+
+    Args:
+        motion: the driver, T frames, tracked with the same head model as the avatar.
+        avatar: the target.
+        options: mode, limits and scales.
+        model: that head model.
+    """
+    source = avatar.motion
+    residual = landmark_residual(model, motion)
+    source_residual = landmark_residual(model, source)[0]
+    neutral = neutral_of(motion, residual)
+    expression, residual_out = _retarget_expression(motion, source, options, model, neutral, residual, source_residual)
+    rotation, translation = _retarget_pose(motion, source, options, neutral)
+    opened = _tensor(motion.eye_open) / neutral.eye_open
+    closed = (1 - opened).clamp(0, 1)
+    return Drive(expression, rotation, translation, _retarget_gaze(motion, source, options), closed, residual_out)
+
+
+def _retarget_expression(
+    motion: Motion, source: Motion, options: RetargetOptions, model: HeadModel, neutral: Neutral, residual: Tensor, source_residual: Tensor
+) -> tuple[Tensor, Tensor]:
+    own = _tensor(source.expression)[0]
+    driver = _tensor(motion.expression)
+    if options.mode == "absolute":
+        change = driver - own
+        residual_change = residual - source_residual
+    else:
+        absolute = torch.tensor([name.startswith(ABSOLUTE_EXPRESSIONS) for name in model.expression_names])
+        change = torch.where(absolute, driver - own, driver - neutral.expression)
+        residual_change = residual - neutral.residual
+    expression = own + options.expression_scale * change
+    expression = torch.maximum(torch.minimum(expression, model.expression_max), model.expression_min)
+    return expression, source_residual + options.expression_scale * residual_change
+
+
+def _retarget_pose(motion: Motion, source: Motion, options: RetargetOptions, neutral: Neutral) -> tuple[Tensor, Tensor]:
+    driver = axis_angle_to_matrix(_tensor(motion.rotation))
+    own = axis_angle_to_matrix(_tensor(source.rotation)[0])
+    own_translation = _tensor(source.translation)[0]
+    reference = own if options.mode == "absolute" else axis_angle_to_matrix(neutral.rotation)
+    origin = own_translation if options.mode == "absolute" else neutral.translation
+    change = matrix_to_axis_angle(driver @ reference.mT) * options.pose_scale
+    rotation = axis_angle_to_matrix(change) @ own
+    if options.yaw_limit_degrees is not None:
+        yaw, pitch, roll = matrix_to_euler_degrees(rotation)
+        limit = max(options.yaw_limit_degrees, abs(float(matrix_to_euler_degrees(own)[0])))
+        rotation = euler_degrees_to_matrix(_soft_limit(yaw, limit), pitch, roll)
+    shift = _tensor(motion.translation) - origin
+    scale = own_translation[2] / origin[2]  # the same shift in the picture at the source's distance
+    translation = own_translation + options.pose_scale * scale * shift
+    return matrix_to_axis_angle(rotation), translation
+
+
+def _soft_limit(values: Tensor, limit: float) -> Tensor:
+    """Identity up to 80 % of the limit, then bent so that the limit is never passed."""
+    knee = 0.8 * limit
+    room = max(limit - knee, 1e-6)
+    beyond = (values.abs() - knee).clamp(min=0)
+    bent = knee + room * torch.tanh(beyond / room)
+    return torch.where(values.abs() > knee, values.sign() * bent, values)
+
+
+def _retarget_gaze(motion: Motion, source: Motion, options: RetargetOptions) -> Tensor:
+    driver, own = _tensor(motion.eyes), _tensor(source.eyes)[0]
+    if options.gaze == "source":
+        return own.expand_as(driver).clone()
+    if options.gaze == "camera":
+        turned = axis_angle_to_matrix(_tensor(motion.rotation))
+        forward = turned.mT @ turned.new_tensor([0.0, 0.0, 1.0])
+        pitch, yaw = -torch.asin(forward[:, 1].clamp(-1, 1)), torch.atan2(forward[:, 0], forward[:, 2])
+        return torch.stack([pitch, yaw, torch.zeros_like(yaw)], -1)[:, None].expand_as(driver).clone()
+    return driver
+
+
+def orbit_drive(avatar: Avatar, model: HeadModel, yaw_degrees: np.ndarray, pitch_degrees: np.ndarray) -> Drive:
+    """The avatar in its own expression, turned to given angles [T] (public signs: yaw > 0 nose to the viewer's right, pitch > 0 up)."""
+    source = avatar.motion
+    count = len(yaw_degrees)
+    yaw, pitch = torch.as_tensor(yaw_degrees, dtype=torch.float32), torch.as_tensor(pitch_degrees, dtype=torch.float32)
+    rotation = euler_degrees_to_matrix(yaw, pitch, torch.zeros_like(yaw))
+    repeat = lambda values: _tensor(values)[:1].expand(count, *_tensor(values).shape[1:]).clone()  # noqa: E731
+    residual = landmark_residual(model, source)[:1].expand(count, -1, -1).clone()
+    return Drive(
+        repeat(source.expression), matrix_to_axis_angle(rotation), repeat(source.translation), repeat(source.eyes), torch.zeros(count, 2), residual
+    )
+
+
+def batches(drive: Drive, size: int = 8) -> Iterator[Drive]:
+    """Consecutive pieces of a drive."""
+    for start in range(0, len(drive), size):
+        yield drive[start : start + size]
+
+
+def _tensor(values: np.ndarray | Tensor) -> Tensor:
+    return torch.as_tensor(np.asarray(values), dtype=torch.float32)
+
+
+def _row(values: np.ndarray | Tensor) -> Tensor:
+    return _tensor(values).reshape(1, -1)

@@ -1,0 +1,131 @@
+"""The parts of the embedded engine that need no head model: canvas, sheet, drawing, light."""
+
+import numpy as np
+import pytest
+import torch
+
+from flame.raster import rasterize
+from portrait4d.lift.canvas import MARGIN, cut_canvas, fill, refine_matte, split_canvas
+from portrait4d.lift.draw import bounding_box, over, shade, soften_openings
+from portrait4d.lift.lighting import fit_light, shading_ratio
+from portrait4d.lift.sheet import extend, make_grid
+
+
+def test_person_over_background_is_the_photo_for_any_matte():
+    random = np.random.default_rng(0)
+    photo = random.random((96, 96, 3)).astype(np.float32)
+    alpha = random.random((96, 96)).astype(np.float32)
+    canvas = split_canvas(photo, np.ones((96, 96), bool), alpha)
+    restored = canvas.person + (1 - alpha[..., None]) * canvas.background
+    assert np.abs(restored - photo).max() < 1e-6
+
+
+def test_canvas_shows_the_crop_at_its_margin():
+    image = np.random.default_rng(1).integers(0, 255, (300, 300, 3), np.uint8)
+    matrix = np.array([[1, 0, -20.0], [0, 1, -30.0], [0, 0, 1]])
+    photo, known = cut_canvas(image, matrix, 200)
+    inside = photo[MARGIN : MARGIN + 200, MARGIN : MARGIN + 200]
+    assert np.array_equal(np.round(inside * 255).astype(np.uint8), image[30:230, 20:220])
+    assert known[MARGIN:-MARGIN, MARGIN:-MARGIN].all() and not known[0, 0]
+
+
+def test_fill_keeps_known_pixels_and_continues_a_constant():
+    image = np.full((64, 64, 3), 0.3, np.float32)
+    known = np.ones((64, 64), bool)
+    known[20:40, 20:40] = False
+    image[~known] = 99
+    assert np.abs(fill(image, known) - 0.3).max() < 1e-5
+
+
+def test_matte_edge_moves_onto_the_photo_edge():
+    photo = np.zeros((80, 80, 3), np.float32)
+    photo[:, 40:] = 0.8
+    coarse = np.zeros((80, 80), np.float32)
+    coarse[:, 43:] = 1  # three pixels off
+    refined = refine_matte(photo, coarse)
+    assert np.abs(refined[10:70, 41:60] - 1).max() < 0.45 and refined[10:70, 20:39].max() < 0.45  # coarse: 1
+    assert np.abs(refined - (photo[..., 0] > 0)).mean() < 0.5 * np.abs(coarse - (photo[..., 0] > 0)).mean()
+
+
+def test_harmonic_extension_reproduces_a_linear_function():
+    grid = make_grid(160, 160)
+    linear = 0.3 * grid.points[:, 0] - 0.1 * grid.points[:, 1] + 5
+    edge = (grid.points[:, 0] % 160 == 0) | (grid.points[:, 1] % 160 == 0)
+    assert np.abs(extend(grid, linear.astype(np.float32), edge) - linear).max() < 1e-2
+
+
+def test_screened_extension_decays_and_keeps_fixed_points():
+    grid = make_grid(160, 160)
+    fixed = grid.points[:, 0] == 0
+    values = extend(grid, fixed.astype(np.float32), fixed, screening=0.05).reshape(grid.rows, grid.columns)
+    assert (values[:, 0] == 1).all() and (np.diff(values, axis=1) < 0).all() and values[:, -1].max() < 0.05
+
+
+def _scene(seed: int = 0):
+    grid = make_grid(64, 64)
+    random = np.random.default_rng(seed)
+    moved = grid.points + random.normal(0, 1.5, grid.points.shape)
+    screen = torch.from_numpy(np.concatenate([moved, 1 + 0.05 * random.random((len(moved), 1))], 1)).float()
+    faces, uv = torch.from_numpy(grid.faces), torch.from_numpy(grid.points)
+    return screen, faces, uv, torch.from_numpy(random.random((64, 64, 4))).float(), grid
+
+
+def test_unmoved_surface_draws_its_texture():
+    _, faces, uv, texture, grid = _scene()
+    screen = torch.cat([uv, torch.rand(len(uv), 1, generator=torch.Generator().manual_seed(0)) + 1], 1)
+    fragments = rasterize(screen, faces, height=64, width=64)
+    drawn = shade(fragments, screen, faces, uv, torch.ones(len(uv)), texture)
+    assert (drawn - texture).abs().max() < 1e-4
+
+
+def test_numba_shading_equals_torch():
+    screen, faces, uv, texture, grid = _scene()
+    gain = torch.linspace(0.5, 1.5, len(uv))
+    fragments = rasterize(screen, faces, height=64, width=64)
+    fast = shade(fragments, screen, faces, uv, gain, texture, backend="numba")
+    slow = shade(fragments, screen, faces, uv, gain, texture, backend="torch")
+    assert (fast - slow).abs().max() < 1e-4
+
+
+def test_over_with_opaque_and_empty_layers():
+    target = torch.rand(4, 4, 3)
+    opaque = torch.cat([torch.full((4, 4, 3), 0.2), torch.ones(4, 4, 1)], -1)
+    assert torch.equal(over(target, torch.zeros(4, 4, 4)), target)
+    assert torch.allclose(over(target, opaque), torch.tensor(0.2))
+
+
+def test_softening_touches_only_the_edge_of_openings():
+    layer = torch.ones(16, 16, 4)
+    covered = torch.ones(16, 16, dtype=torch.bool)
+    covered[6:10, 6:10] = False
+    layer[~covered] = 0
+    before = layer.clone()
+    soften_openings(layer, covered, 0.0, (0, 0, 16, 16))
+    assert torch.equal(layer, before)
+    soften_openings(layer, covered, 1.0, (0, 0, 16, 16))
+    changed = (layer != before).any(-1)
+    assert changed[5:11, 5:11].any() and not changed[:4].any() and not changed[7:9, 7:9].any()
+
+
+def test_bounding_box_is_clipped_or_none():
+    points = torch.tensor([[-5.0, 3.0, 1], [4.0, 90.0, 1]])
+    assert bounding_box(points, 64, 64) == (1, 0, 64, 6)
+    assert bounding_box(points - torch.tensor([100.0, 0, 0]), 64, 64) is None
+
+
+@pytest.mark.parametrize("direction", [(0.3, 0.0, 0.2), (-0.2, 0.25, 0.1)])
+def test_light_is_recovered_and_turns_the_right_way(direction):
+    random = np.random.default_rng(0)
+    normals = random.normal(size=(2000, 3))
+    normals[:, 2] = np.abs(normals[:, 2])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    shading = 0.5 * (1 + normals @ np.array(direction))
+    photo = np.repeat(shading[None, :, None], 3, 2).astype(np.float32)
+    uv = np.stack([np.arange(2000) + 0.5, np.full(2000, 0.5)], -1)
+    light = fit_light(photo, uv, normals)
+    assert np.abs(light[1:] / light[0] - direction).max() < 0.03
+    before = torch.tensor([[0.0, 0.0, 1.0]])
+    towards = torch.nn.functional.normalize(torch.tensor([[direction]]) + before, dim=-1).float()
+    assert shading_ratio(torch.from_numpy(light), before, before[None]).item() == 1
+    toward_light = (towards[0, 0] - before[0]) @ torch.tensor(direction)
+    assert (shading_ratio(torch.from_numpy(light), before, towards).item() > 1) == bool(toward_light > 0)

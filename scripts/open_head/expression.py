@@ -1,0 +1,95 @@
+"""Expressions (52 ARKit-named face units and 34 MakeHuman units), joints and skinning weights of the open head."""
+
+import numpy as np
+from open_head.makehuman import MakeHuman
+from open_head.mesh import HeadMesh
+
+JOINTS = ("root", "neck", "head", "jaw", "eye_left", "eye_right")
+PARENTS = (-1, 0, 1, 2, 2, 2)
+JOINT_MIRROR = [0, 1, 2, 3, 5, 4]
+_CUBES = ("joint-spine-1", "joint-neck", "joint-head", "joint-mouth", "joint-l-eye", "joint-r-eye")
+_BONES = {"neck01": "neck", "neck02": "neck", "neck03": "neck", "head": "head", "jaw": "jaw"}
+_BONES |= {"eye.L": "eye_left", "eye.R": "eye_right"}
+
+_ORIGINS = ("african", "asian", "caucasian")
+
+ARKIT_NAMES = (
+    "browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft "
+    "cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight "
+    "eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft "
+    "eyeWideRight jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft "
+    "mouthFrownRight mouthFunnel mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight "
+    "mouthPucker mouthRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft "
+    "mouthSmileRight mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft "
+    "noseSneerRight tongueOut"
+).split()
+"""ARKit's blend shapes, in alphabetical order."""
+
+
+def expressions(data: MakeHuman, mesh: HeadMesh) -> tuple[list[str], np.ndarray]:
+    """Names and offsets `[E, V, 3]` in metres at full strength.
+
+    The eyeballs stay where they are: only the eye joints turn them. The lashes ride on the lids, which the face units
+    leave out.
+    """
+    units = sorted(path.name for path in (data.folder / "mpfb2/targets/expression/units/caucasian").glob("*.gz"))
+    offsets = [data.target(data.folder / f"faceunits01/targets/faceunits/{name}.target") for name in ARKIT_NAMES]
+    for unit in units:
+        offsets.append(np.mean([data.target(f"expression/units/{origin}/{unit}") for origin in _ORIGINS], axis=0))
+    result = np.stack(offsets)[:, mesh.source]
+    result[:, mesh.regions["left_eyeball"] | mesh.regions["right_eyeball"]] = 0
+    lashes, lids, weights = _lash_anchors(data.vertices[mesh.source], mesh)
+    result[:, lashes] = np.einsum("elki,lk->eli", result[:, lids], weights)
+    return [*ARKIT_NAMES, *("mh/" + unit.removesuffix(".target.gz") for unit in units)], result
+
+
+def _lash_anchors(vertices: np.ndarray, mesh: HeadMesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lash vertices `[N]`, the lid-edge vertices they hang on `[N, K]` and weights `[N, K]`."""
+    from open_head.mesh import PARTS  # the part decides between the upper and the lower lid
+
+    lashes, lids, weights = [], [], []
+    for part, is_upper in (("lashes_upper", True), ("lashes_lower", False)):
+        own = np.unique(mesh.faces[mesh.face_parts == PARTS.index(part)])
+        for loop, side in (("eye_left_loop", 1), ("eye_right_loop", -1)):
+            upper, lower = split_loop(mesh.loops[loop], vertices)
+            edge = upper if is_upper else lower
+            mine = own[vertices[own, 0] * side > 0]
+            # lashes fan outwards, so the place along the lid is what counts: compare x only
+            distance = np.abs(vertices[mine][:, None, 0] - vertices[edge][None, :, 0])
+            nearest = np.argsort(distance, 1)[:, :2]
+            weight = 1 / (np.take_along_axis(distance, nearest, 1) + 1e-5)
+            lashes.append(mine)
+            lids.append(edge[nearest])
+            weights.append(weight / weight.sum(1, keepdims=True))
+    return np.concatenate(lashes), np.concatenate(lids), np.concatenate(weights)
+
+
+def split_loop(loop: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Upper and lower half of a loop between its outermost points in x, both ends included in both."""
+    low, high = np.argmin(vertices[loop, 0]), np.argmax(vertices[loop, 0])
+    rolled = np.roll(loop, -high)
+    middle = (low - high) % len(loop)
+    first, second = rolled[: middle + 1], np.concatenate([rolled[middle:], rolled[:1]])
+    if vertices[first, 1].mean() < vertices[second, 1].mean():
+        first, second = second[::-1], first[::-1]
+    return first, second[::-1]
+
+
+def joint_vertices(data: MakeHuman) -> list[np.ndarray]:
+    """Base-mesh vertices whose mean is the joint, for each of `JOINTS`."""
+    return [data.cube(cube) for cube in _CUBES]
+
+
+def skinning_weights(data: MakeHuman, mesh: HeadMesh) -> np.ndarray:
+    """The weights of all bones, gathered to the nearest of our joints up the tree: `[V, J]`, rows sum to one."""
+    weights, parents = data.bone_weights()
+    result = np.zeros((len(mesh.source), len(JOINTS)))
+    for bone, weight in weights.items():
+        joint = bone
+        while joint and joint not in _BONES:
+            joint = parents.get(joint, "")
+        result[:, JOINTS.index(_BONES.get(joint, "root"))] += weight[mesh.source]
+    result[mesh.regions["left_eyeball"]] = np.eye(6)[4]
+    result[mesh.regions["right_eyeball"]] = np.eye(6)[5]
+    result = (result + result[mesh.mirror][:, JOINT_MIRROR]) / 2
+    return result / result.sum(1, keepdims=True)

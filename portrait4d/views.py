@@ -56,7 +56,9 @@ def render_avatar(
     avatar = build_source(source, models=models).avatar
     suffix = output.suffix.lower()
     if suffix in MESH_SUFFIXES:
-        files = write_mesh(output, models.engine.mesh(avatar))
+        mesh = models.engine.mesh(avatar)
+        write_mesh(output, mesh.vertices, mesh.faces, uv=mesh.uv, texture=mesh.texture)
+        files = [output]
     elif suffix == ".png":
         files = _write_pictures(avatar, output, options, models)
     else:
@@ -85,8 +87,8 @@ def video_angles(options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
 def key_angles(options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
     """The key angles as two lists of one length; a single value or none holds for all."""
     count = max(len(options.yaw_degrees), len(options.pitch_degrees), 1)
-    yaw = np.broadcast_to(np.array(options.yaw_degrees or (0.0,), dtype=np.float64), count)
-    pitch = np.broadcast_to(np.array(options.pitch_degrees or (0.0,), dtype=np.float64), count)
+    yaw = np.resize(np.array(options.yaw_degrees or (0.0,), dtype=np.float64), count)
+    pitch = np.resize(np.array(options.pitch_degrees or (0.0,), dtype=np.float64), count)
     return yaw, pitch
 
 

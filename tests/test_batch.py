@@ -1,0 +1,204 @@
+"""Batch: items from folders and manifests, resuming, failures, and being killed at any moment."""
+
+import csv
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes_engine import SIZE, fake_models
+
+from flame.errors import InputError
+from portrait4d.batch import item_key, run_batch
+from portrait4d.batch_items import cross_items, read_manifest
+from portrait4d.options import ReenactOptions
+from preprocess.image import write_png
+from preprocess.video import probe, read_frames
+from preprocess.video_writer import VideoWriter
+
+SCRIPT = Path(__file__).parent / "run_with_fakes.py"
+NUM_FRAMES = 30
+
+
+def write_clip(path: Path, levels: list[int]) -> None:
+    with VideoWriter(path, height=SIZE, width=SIZE, frame_rate=Fraction(25)) as writer:
+        for level in levels:
+            writer.write(np.full((SIZE, SIZE, 3), level, np.uint8))
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """Two good photos and one without a face; two clips and one damaged."""
+    for name, level in (("anna", 90), ("bert", 200), ("nobody", 0)):
+        write_png(tmp_path / "photos" / f"{name}.png", np.full((SIZE, SIZE, 3), level, np.uint8))
+    write_clip(tmp_path / "clips" / "nod.mp4", [40 + 4 * index for index in range(NUM_FRAMES)])
+    write_clip(tmp_path / "clips" / "talk.mp4", [200 - 4 * index for index in range(NUM_FRAMES)])
+    (tmp_path / "clips" / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42 and nothing else")
+    return tmp_path
+
+
+def items_of(folder: Path):
+    return cross_items(folder / "photos", folder / "clips", folder / "out")
+
+
+def test_each_driver_is_tracked_and_each_source_built_once(inputs: Path):
+    models = fake_models()
+    report = run_batch(items_of(inputs), inputs / "out", models=models)
+    assert models.tracker.num_tracked_videos == 2  # pyright: ignore
+    assert models.engine.num_built == 2  # pyright: ignore
+    states = {result.item.output.stem: result.state for result in report.results}
+    assert states == {
+        "anna__broken": "failed", "anna__nod": "done", "anna__talk": "done",
+        "bert__broken": "failed", "bert__nod": "done", "bert__talk": "done",
+        "nobody__broken": "failed", "nobody__nod": "failed", "nobody__talk": "failed",
+    }  # fmt: skip
+    reasons = {result.item.output.stem: result.reason for result in report.results}
+    assert "no face" in reasons["nobody__nod"]
+    assert "broken" in reasons["anna__broken"]
+    assert sorted(path.name for path in (inputs / "out").glob("*.mp4")) == [
+        "anna__nod.mp4", "anna__talk.mp4", "bert__nod.mp4", "bert__talk.mp4",
+    ]  # fmt: skip
+
+
+def test_the_driver_reaches_the_result_frame_by_frame(inputs: Path):
+    run_batch(items_of(inputs), inputs / "out", models=fake_models())
+    levels = [float(frame.image.mean()) for frame in read_frames(inputs / "out" / "anna__nod.mp4")]
+    assert levels == pytest.approx([40 + 4 * index for index in range(NUM_FRAMES)], abs=4)
+
+
+def test_second_run_keeps_everything_and_loads_nothing(inputs: Path):
+    items = [item for item in items_of(inputs) if item.driver.stem == "nod" and item.source.stem != "nobody"]
+    run_batch(items, inputs / "out", models=fake_models())
+    written = {item.output: item.output.stat().st_mtime_ns for item in items}
+    models = fake_models()
+    report = run_batch(items, inputs / "out", models=models)
+    assert {result.state for result in report.results} == {"kept"}
+    assert models.engine.num_built == models.tracker.num_tracked_videos == 0  # pyright: ignore
+    assert {item.output: item.output.stat().st_mtime_ns for item in items} == written
+
+
+def test_changed_input_or_option_is_done_again(inputs: Path):
+    item = next(item for item in items_of(inputs) if item.output.stem == "anna__nod")
+    options = ReenactOptions()
+    key = item_key(item, options)
+    assert item_key(item, dataclasses.replace(options, pose_scale=0.5)) != key
+    assert item_key(item, dataclasses.replace(options, device="cuda")) == key
+    write_png(item.source, np.full((SIZE, SIZE, 3), 91, np.uint8))
+    assert item_key(item, options) != key
+
+
+def test_damaged_motion_cache_is_tracked_again(inputs: Path):
+    items = [item for item in items_of(inputs) if item.output.stem == "anna__nod"]
+    run_batch(items, inputs / "out", models=fake_models())
+    (cache,) = (inputs / "out" / "motions").glob("nod-*.npz")
+    cache.write_bytes(b"rubbish")
+    items[0].output.unlink()
+    report = run_batch(items, inputs / "out", models=fake_models())
+    assert report.results[0].state == "done"
+
+
+def test_bug_in_one_item_does_not_stop_the_others(inputs: Path, monkeypatch: pytest.MonkeyPatch):
+    models = fake_models()
+    render = models.engine.render
+
+    def explode(avatar, drive):
+        if avatar.level < 0.5:
+            raise RuntimeError("a bug\nwith two lines")
+        return render(avatar, drive)
+
+    monkeypatch.setattr(models.engine, "render", explode)
+    items = [item for item in items_of(inputs) if item.driver.stem == "nod" and item.source.stem != "nobody"]
+    report = run_batch(items, inputs / "out", models=models)
+    assert [result.state for result in report.results] == ["failed", "done"]
+    assert report.results[0].reason == "unexpected RuntimeError: a bug"
+    assert not list((inputs / "out").glob(".*"))
+
+
+def test_manifests_name_the_same_items(inputs: Path):
+    rows = [{"source": "photos/anna.png", "driver": "clips/nod.mp4", "output": "a.mp4"},
+            {"source": "photos/bert.png", "driver": "clips/talk.mp4", "output": ""}]  # fmt: skip
+    table, lines = inputs / "list.csv", inputs / "list.jsonl"
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["source", "driver", "output"])
+        writer.writeheader()
+        writer.writerows(rows)
+    lines.write_text("\n".join(json.dumps({key: value for key, value in row.items() if value}) for row in rows))
+    out = inputs / "out"
+    assert read_manifest(table, out) == read_manifest(lines, out)
+    assert [item.output.name for item in read_manifest(table, out)] == ["a.mp4", "bert__talk.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("a.csv", "source,driver\n,x.mp4\n", "row 1"),
+        ("a.csv", "photo,driver\nx.png,x.mp4\n", "row 1"),
+        ("a.csv", "source,driver,colour\nx.png,x.mp4,red\n", "colour"),
+        ("a.csv", "source,driver\n", "got none"),
+        ("a.jsonl", "{", "line 1"),
+        ("a.jsonl", '{"source": "a.png", "driver": "b.mp4"}\n{"source": "c/a.png", "driver": "b.mp4"}', "different outputs"),
+        ("a.txt", "x", ".csv or .jsonl"),
+    ],
+)  # fmt: skip
+def test_bad_manifest_is_one_clear_line(tmp_path: Path, name: str, text: str, reason: str):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=reason) as caught:
+        read_manifest(tmp_path / name, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_equal_stems_get_distinct_outputs(tmp_path: Path):
+    for name in ("a.png", "a.jpg"):
+        write_png(tmp_path / "photos" / name, np.zeros((40, 40, 3), np.uint8))
+    (tmp_path / "nod.mp4").write_bytes(b"x")
+    names = [item.output.name for item in cross_items(tmp_path / "photos", tmp_path / "nod.mp4", tmp_path)]
+    assert names == ["a_jpg__nod.mp4", "a_png__nod.mp4"]
+
+
+def visible_videos(folder: Path) -> set[Path]:
+    return {path for path in folder.glob("*.mp4") if not path.name.startswith(".")}
+
+
+def run_cli(folder: Path, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), "batch", "photos", "clips", "-o", "out"],
+        cwd=folder, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
+def test_stopped_batch_leaves_whole_files_and_goes_on(inputs: Path, stop: signal.Signals):
+    """Stopped in the middle of an item: whole results stay, the next run does the rest and cleans up."""
+    out = inputs / "out"
+    process = run_cli(inputs, PORTRAIT4D_FAKE_SECONDS="0.06")
+    deadline = time.monotonic() + 60
+    while not ((out / "anna__nod.mp4").exists() and list(out.glob(".*.partial.mp4"))):
+        assert time.monotonic() < deadline and process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors
+    if stop == signal.SIGINT:
+        assert process.returncode == 130
+        assert not list(out.glob(".*"))
+    whole = visible_videos(out)
+    assert out / "anna__nod.mp4" in whole
+    for path in whole:
+        assert probe(path).num_frames_estimate == NUM_FRAMES
+    recorded = {path.name[: -len(".json")] for path in (out / "records").glob("*.json")}
+    written = {name: (out / name).stat().st_mtime_ns for name in recorded}
+
+    process = run_cli(inputs)
+    printed, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors  # the bad inputs of the fixture
+    assert f"{4 - len(recorded)} done, {len(recorded)} kept, 5 failed" in printed
+    assert len(visible_videos(out)) == 4
+    assert not list(out.rglob(".*"))
+    assert {name: (out / name).stat().st_mtime_ns for name in recorded} == written

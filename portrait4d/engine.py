@@ -29,8 +29,10 @@ ENGINE_NAMES = ("lift", "portrait4d", "portrait4d-static", "portrait4d-v2")
 class Drive:
     """What a batch of B frames asks of an avatar, in the avatar's own terms (retargeting is already done).
 
-    `expression` [B, E] of the avatar's head model; `rotation`, `translation` [B, 3] of the head in camera space (radians, metres);
-    `eyes` [B, 2, 3] eyeball rotations, subject's left first; `eye_closed` [B, 2] how far each lid pair is shut, 1 = shut;
+    `expression` [B, E] of the avatar's head model; `rotation`, `translation` [B, 3] of the head in camera space
+    (radians, metres);
+    `eyes` [B, 2, 3] eyeball rotations, subject's left first; `eye_closed` [B, 2] how far each
+    lid pair is shut, 1 = shut;
     `residual` [B, 478, 3] what the driver's landmarks do beyond its head model, metres, head frame.
     """
 
@@ -62,7 +64,8 @@ class Rendering:
 
 @dataclass(frozen=True)
 class Mesh:
-    """A textured surface. `vertices` [V, 3] metres in the head frame, `faces` [F, 3], `uv` [V, 2] (origin top-left), `texture` uint8 [H, W, 4]."""
+    """A textured surface. `vertices` [V, 3] metres in the head frame, `faces` [F, 3], `uv` [V, 2] (origin top-left),
+    `texture` uint8 [H, W, 4]."""
 
     vertices: np.ndarray
     faces: np.ndarray

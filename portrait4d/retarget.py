@@ -1,7 +1,9 @@
 """From a driver's motion to what one avatar should do: same identity, the driver's pose, expression and gaze.
 
-`absolute` copies the driver's values. `relative` adds the driver's change since its neutral frame to the source's own values, so that a tilted photo stays tilted
-and a smiling one goes on smiling; mouth opening, lids and gaze are always absolute, because a mouth that should be shut must be shut.
+`absolute` copies the driver's values. `relative` adds the driver's change since its neutral frame to the source's own
+values, so that a tilted photo stays tilted
+and a smiling one goes on smiling; mouth opening, lids and gaze are always absolute, because a mouth that should be
+shut must be shut.
 A source that drives itself is drawn unchanged in both modes.
 """
 
@@ -20,7 +22,19 @@ from flame.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix
 from portrait4d.engine import Avatar, Drive
 from preprocess.motion import Motion
 
-ABSOLUTE_EXPRESSIONS = ("eyeBlink", "eyeSquint", "eyeWide", "eyeLook", "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthRoll", "mouthPress", "tongueOut")
+ABSOLUTE_EXPRESSIONS = (
+    "eyeBlink",
+    "eyeSquint",
+    "eyeWide",
+    "eyeLook",
+    "jawOpen",
+    "mouthClose",
+    "mouthFunnel",
+    "mouthPucker",
+    "mouthRoll",
+    "mouthPress",
+    "tongueOut",
+)
 """Beginnings of the names of expressions that are never taken relative to the neutral frame."""
 
 
@@ -28,7 +42,8 @@ ABSOLUTE_EXPRESSIONS = ("eyeBlink", "eyeSquint", "eyeWide", "eyeLook", "jawOpen"
 class RetargetOptions:
     """How a driver's motion is applied.
 
-    `yaw_limit_degrees` bounds the output's yaw (None lifts it); `gaze` takes the eyes from the driver, holds them on the camera, or keeps the source's;
+    `yaw_limit_degrees` bounds the output's yaw (None lifts it); `gaze` takes the eyes from the driver, holds them on
+    the camera, or keeps the source's;
     the two scales multiply the driver's change of expression and of head pose.
     """
 
@@ -47,7 +62,8 @@ class RetargetOptions:
 
 @dataclass(frozen=True)
 class Neutral:
-    """The driver's reference for `relative`: expression [E], rotation and translation [3], residual [478, 3], open eyes [2], gaze [2, 3]."""
+    """The driver's reference for `relative`: expression [E], rotation and translation [3], residual [478, 3], open
+    eyes [2], gaze [2, 3]."""
 
     expression: Tensor
     rotation: Tensor
@@ -57,7 +73,8 @@ class Neutral:
 
 
 def landmark_residual(model: HeadModel, motion: Motion) -> Tensor:
-    """What the tracked landmarks do beyond the fitted head: [T, 478, 3] metres in the head frame, zero for irises and unknown points.
+    """What the tracked landmarks do beyond the fitted head: [T, 478, 3] metres in the head frame, zero for irises and
+    unknown points.
 
     Only the picture plane is seen, so the displacement lies in it.
     """
@@ -129,7 +146,13 @@ def retarget(motion: Motion, avatar: Avatar, options: RetargetOptions, model: He
 
 
 def _retarget_expression(
-    motion: Motion, source: Motion, options: RetargetOptions, model: HeadModel, neutral: Neutral, residual: Tensor, source_residual: Tensor
+    motion: Motion,
+    source: Motion,
+    options: RetargetOptions,
+    model: HeadModel,
+    neutral: Neutral,
+    residual: Tensor,
+    source_residual: Tensor,
 ) -> tuple[Tensor, Tensor]:
     own = _tensor(source.expression)[0]
     driver = _tensor(motion.expression)
@@ -185,7 +208,8 @@ def _retarget_gaze(motion: Motion, source: Motion, options: RetargetOptions) -> 
 
 
 def orbit_drive(avatar: Avatar, model: HeadModel, yaw_degrees: np.ndarray, pitch_degrees: np.ndarray) -> Drive:
-    """The avatar in its own expression, turned to given angles [T] (public signs: yaw > 0 nose to the viewer's right, pitch > 0 up)."""
+    """The avatar in its own expression, turned to given angles [T] (public signs: yaw > 0 nose to the viewer's right,
+    pitch > 0 up)."""
     source = avatar.motion
     count = len(yaw_degrees)
     yaw, pitch = torch.as_tensor(yaw_degrees, dtype=torch.float32), torch.as_tensor(pitch_degrees, dtype=torch.float32)
@@ -193,7 +217,12 @@ def orbit_drive(avatar: Avatar, model: HeadModel, yaw_degrees: np.ndarray, pitch
     repeat = lambda values: _tensor(values)[:1].expand(count, *_tensor(values).shape[1:]).clone()  # noqa: E731
     residual = landmark_residual(model, source)[:1].expand(count, -1, -1).clone()
     return Drive(
-        repeat(source.expression), matrix_to_axis_angle(rotation), repeat(source.translation), repeat(source.eyes), torch.zeros(count, 2), residual
+        repeat(source.expression),
+        matrix_to_axis_angle(rotation),
+        repeat(source.translation),
+        repeat(source.eyes),
+        torch.zeros(count, 2),
+        residual,
     )
 
 

@@ -1,9 +1,9 @@
-"""The avatar of the embedded engine and the file it is kept in: safetensors with arrays named `part.field` and a JSON header."""
+"""The avatar of the embedded engine and the file it is kept in: safetensors with arrays named `part.field` and a JSON
+header."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -31,8 +31,10 @@ VERSION = 1
 class LiftAvatar:
     """One source, ready to be drawn.
 
-    `person` [H, W, 4] premultiplied canvas; `under` [H, W, 4] what shows through the openings (eyes completed under the lids, the photo's mouth);
-    `background` [S, S, 3]; all in [0, 1]. `light` [4] see `lighting`. `lids`: patch points (upper, lower) of the subject's left and right eye, [2, 2];
+    `person` [H, W, 4] premultiplied canvas; `under` [H, W, 4] what shows through the openings (eyes completed under
+    the lids, the photo's mouth);
+    `background` [S, S, 3]; all in [0, 1]. `light` [4] see `lighting`. `lids`: patch points (upper, lower) of the
+    subject's left and right eye, [2, 2];
     `lips`: patch points (upper, lower), [2].
     """
 
@@ -55,14 +57,13 @@ class LiftAvatar:
     def to(self, device: torch.device | str) -> LiftAvatar:
         """The same avatar on another device."""
         moved = {
-            field.name: value.to(device)
-            for field in fields(self)
-            if hasattr(value := getattr(self, field.name), "to")
+            field.name: value.to(device) for field in fields(self) if hasattr(value := getattr(self, field.name), "to")
         }
         return LiftAvatar(**{field.name: moved.get(field.name, getattr(self, field.name)) for field in fields(self)})
 
     def save(self, path: Path | str) -> None:
-        """Write to a `.safetensors` file, atomically. Pictures are kept in half precision: finer than the 8 bits they came from."""
+        """Write to a `.safetensors` file, atomically. Pictures are kept in half precision: finer than the 8 bits they
+        came from."""
         path = Path(path)
         if path.suffix != ".safetensors":
             raise InputError(f"expected an avatar file name ending in .safetensors, got '{path.name}': rename it")
@@ -79,7 +80,11 @@ class LiftAvatar:
             "format": FORMAT,
             "version": VERSION,
             "motion": values,
-            "crop": {"matrix": self.crop.matrix.tolist(), "size": self.crop.size, "image_size": list(self.crop.image_size)},
+            "crop": {
+                "matrix": self.crop.matrix.tolist(),
+                "size": self.crop.size,
+                "image_size": list(self.crop.image_size),
+            },
             "warnings": list(self.warnings),
         }
         stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -108,7 +113,7 @@ class LiftAvatar:
         )
 
 
-_PARTS: dict[str, Callable[..., Any]] = {
+_PARTS: dict[str, type[Any]] = {
     "rig": Rig,
     "left_eye": Eye,
     "right_eye": Eye,
@@ -127,7 +132,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             if header.get("format") != FORMAT:
                 raise InputError(f"{path.name} is a safetensors file but no avatar: make one with `portrait4d avatar`")
             if header["version"] > VERSION:
-                raise InputError(f"{path.name} was written by a newer portrait4d (version {header['version']}): upgrade")
+                raise InputError(
+                    f"{path.name} was written by a newer portrait4d (version {header['version']}): upgrade"
+                )
             return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
         raise InputError(f"{path.name} is not a readable avatar file ({error}): build it again") from error
@@ -147,6 +154,8 @@ def _split_motion(motion: Motion) -> tuple[dict[str, np.ndarray], dict[str, Any]
 
 
 def _join_motion(tensors: dict[str, Tensor], values: dict[str, Any]) -> Motion:
-    arrays = {name.removeprefix("motion."): tensor.numpy() for name, tensor in tensors.items() if name.startswith("motion.")}
+    arrays = {
+        name.removeprefix("motion."): tensor.numpy() for name, tensor in tensors.items() if name.startswith("motion.")
+    }
     plain = dict(values, frame_rate=Fraction(*values["frame_rate"]), warnings=tuple(values["warnings"]))
     return Motion(**arrays, **plain)

@@ -1,6 +1,8 @@
-"""The photo as a texture: a canvas around the crop, cut into person and background so that putting both back gives the photo exactly.
+"""The photo as a texture: a canvas around the crop, cut into person and background so that putting both back gives
+the photo exactly.
 
-With matte a, photo I and filled-in background G the person layer is stored premultiplied, `P = I - (1 - a) G`. Unmoved, `P + (1 - a) G = I` for any matte and any fill,
+With matte a, photo I and filled-in background G the person layer is stored premultiplied,
+`P = I - (1 - a) G`. Unmoved, `P + (1 - a) G = I` for any matte and any fill,
 so an error of either shows only where the person moves, and there as a faint ghost and not as a halo.
 """
 
@@ -19,7 +21,8 @@ MARGIN = 64
 class Canvas:
     """All arrays cover the canvas, whose pixel (MARGIN, MARGIN) is the crop's pixel (0, 0).
 
-    `photo` float32 [H, W, 3] in [0, 1]; `alpha` float32 [H, W]; `person` float32 [H, W, 3], premultiplied; `background` float32 [H, W, 3];
+    `photo` float32 [H, W, 3] in [0, 1]; `alpha` float32 [H, W]; `person` float32 [H, W, 3], premultiplied;
+    `background` float32 [H, W, 3];
     `known` bool [H, W], False where the photo had ended and is mirrored.
     """
 
@@ -60,7 +63,8 @@ def cut_canvas(image: np.ndarray, crop_matrix: np.ndarray, crop_size: int) -> tu
 def refine_matte(photo: np.ndarray, matte: np.ndarray, *, radius: int = 9, epsilon: float = 2e-4) -> np.ndarray:
     """Pull a coarse matte onto the photo's edges.
 
-    Guided filter with a colour guide (He, Sun, Tang, "Guided Image Filtering", 2013, eq. 19-21), its coefficients computed at half size ("Fast Guided Filter",
+    Guided filter with a colour guide (He, Sun, Tang, "Guided Image Filtering", 2013, eq. 19-21), its coefficients
+    computed at half size ("Fast Guided Filter",
     2015); then the ends of the range are made solid.
 
     Args:

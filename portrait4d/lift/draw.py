@@ -1,6 +1,7 @@
 """Drawing: textured triangles over a picture, one surface at a time, premultiplied "over" (Porter, Duff 1984).
 
-Texture coordinates are interpolated linearly on the screen and not in perspective: they are positions in the photo, and where nothing moved the map from
+Texture coordinates are interpolated linearly on the screen and not in perspective: they are positions in the photo,
+and where nothing moved the map from
 screen to photo must be the identity. `shade` in torch is the definition; on the CPU a numba loop does the same.
 """
 
@@ -22,7 +23,14 @@ Box = tuple[int, int, int, int]
 
 
 def shade(
-    fragments: Fragments, screen: Tensor, faces: Tensor, uv: Tensor, gain: Tensor, texture: Tensor, *, backend: Backend = "auto"
+    fragments: Fragments,
+    screen: Tensor,
+    faces: Tensor,
+    uv: Tensor,
+    gain: Tensor,
+    texture: Tensor,
+    *,
+    backend: Backend = "auto",
 ) -> Tensor:
     """Colour of each pixel of one surface, [H, W, 4] premultiplied; zero where the surface is not.
 
@@ -41,7 +49,9 @@ def shade(
     return _shade_torch(fragments, screen, faces, uv, gain, texture)
 
 
-def _shade_torch(fragments: Fragments, screen: Tensor, faces: Tensor, uv: Tensor, gain: Tensor, texture: Tensor) -> Tensor:
+def _shade_torch(
+    fragments: Fragments, screen: Tensor, faces: Tensor, uv: Tensor, gain: Tensor, texture: Tensor
+) -> Tensor:
     hit = fragments.face_id >= 0
     corners = faces[fragments.face_id[hit]]
     weight = fragments.barycentric[hit] * screen[corners, 2]
@@ -106,7 +116,8 @@ def over(target: Tensor, layer: Tensor) -> Tensor:
 
 
 def soften_openings(layer: Tensor, hit: Tensor, amount: float, box: Box) -> None:
-    """Smooth the edge between a surface and the openings in it, in place: 3 x 3 mean where covered and open pixels meet.
+    """Smooth the edge between a surface and the openings in it, in place: 3 x 3 mean where covered and open pixels
+    meet.
 
     Args:
         layer: [H, W, 4].

@@ -22,6 +22,7 @@ from portrait4d.lift.render import draw_frames
 from portrait4d.lift.rig import Rig, build_rig, patch_faces, vertex_normals
 from portrait4d.retarget import landmark_residual
 from preprocess.faces import PortraitMatte
+from preprocess.motion import Motion
 from preprocess.track import TrackedFrame
 
 OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
@@ -62,12 +63,16 @@ class LiftEngine:
         lids, lips = self._opening_points(rig)
         gap = float((rig.rest[lips[0]] - rig.rest[lips[1]]).norm())
         depth = -float((matrix @ rig.rest[lips].mean(0) + rig.source_translation)[2])
-        own_mouth = build_own_mouth(inner, depth, gap, matrix, rig.source_translation, float(rig.focal_px), MARGIN, crop.size)
+        own_mouth = build_own_mouth(
+            inner, depth, gap, matrix, rig.source_translation, float(rig.focal_px), MARGIN, crop.size
+        )
         mouth = torch.from_numpy(own_mouth_texture(canvas.photo, inner))
         top, bottom = int(inner[:, 1].min()) - 12, int(inner[:, 1].max()) + 12
         under[top:bottom] = mouth[top:bottom]
         faces = patch_faces(self.head_model)
-        normals = vertex_normals(self.head_model.shaped(shape, rig.source_expression[None]), faces)[0][rig.patch_vertices]
+        normals = vertex_normals(self.head_model.shaped(shape, rig.source_expression[None]), faces)[0][
+            rig.patch_vertices
+        ]
         light = fit_light(canvas.photo, rig.uv[: len(rig.patch_vertices)].numpy(), (normals @ matrix.T).numpy())
         inside = slice(MARGIN, MARGIN + crop.size)
         return LiftAvatar(
@@ -94,7 +99,7 @@ class LiftEngine:
         alpha = refine_matte(photo, keep_component(coarse, row, column))
         return split_canvas(photo, known, alpha)
 
-    def _eyes(self, motion, rig: Rig, photo: np.ndarray, landmarks: np.ndarray) -> tuple[list[Eye], Tensor]:  # noqa: ANN001
+    def _eyes(self, motion: Motion, rig: Rig, photo: np.ndarray, landmarks: np.ndarray) -> tuple[list[Eye], Tensor]:
         """Both eyes (subject's left first) and the texture that holds them."""
         params = motion.params(self.head_model, 0)
         joints = self.head_model.joints(params)[0]
@@ -121,14 +126,17 @@ class LiftEngine:
         return eyes, torch.from_numpy(texture)
 
     def _opening_points(self, rig: Rig) -> tuple[Tensor, Tensor]:
-        """Patch points nearest to the middles of the lids [2, 2] (left, right eye; upper, lower) and of the inner lips [2]."""
-        rest = self.head_model.shaped(torch.zeros(1, self.head_model.num_shape), torch.zeros(1, self.head_model.num_expression))
-        landmarks = self.head_model.landmarks(rest, 478)[0]
+        """Patch points nearest to the middles of the lids [2, 2] (left, right eye; upper, lower) and of the inner
+        lips [2]."""
+        rest = self.head_model.shaped(
+            torch.zeros(1, self.head_model.num_shape), torch.zeros(1, self.head_model.num_expression)
+        )
+        landmarks = self.head_model.landmarks(rest)[0]
         wanted = landmarks[[386, 374, 159, 145, 13, 14]]
         opened = torch.zeros(1, self.head_model.num_expression)
         opened[0, self.head_model.expression_names.index("jawOpen")] = 0.5
         wide = self.head_model.shaped(torch.zeros(1, self.head_model.num_shape), opened)
-        wanted_open = self.head_model.landmarks(wide, 478)[0][[386, 374, 159, 145, 13, 14]]
+        wanted_open = self.head_model.landmarks(wide)[0][[386, 374, 159, 145, 13, 14]]
         patch = rig.patch_vertices
         distance = torch.cdist(wanted, rest[0, patch]) + torch.cdist(wanted_open, wide[0, patch])
         nearest = distance.argmin(1)
@@ -145,7 +153,8 @@ class LiftEngine:
             return draw_frames(avatar, drive.to(self.device), self.head_model.expression_names)
 
     def mesh(self, avatar: Avatar) -> Mesh:
-        """The drawn surface in the source expression, textured with the photo: the front of the head, hair, neck and shoulders as far as the photo shows them."""
+        """The drawn surface in the source expression, textured with the photo: the front of the head, hair, neck and
+        shoulders as far as the photo shows them."""
         assert isinstance(avatar, LiftAvatar)
         rig = avatar.rig.to("cpu")
         texture = avatar.person.cpu().clone()
@@ -170,7 +179,10 @@ def source_warnings(rotation: np.ndarray, light: np.ndarray) -> list[str]:
     yaw, pitch, _ = (float(angle) for angle in matrix_to_euler_degrees(axis_angle_to_matrix(torch.as_tensor(rotation))))
     warnings = []
     if abs(yaw) > TURNED_DEGREES:
-        warnings.append(f"the head is turned {abs(yaw):.0f}° to the side: the hidden half is guessed; a photo within {TURNED_DEGREES:.0f}° works better")
+        warnings.append(
+            f"the head is turned {abs(yaw):.0f}° to the side: the hidden half is guessed; "
+            f"a photo within {TURNED_DEGREES:.0f}° works better"
+        )
     if abs(pitch) > TURNED_DEGREES:
         warnings.append(f"the head is tipped {abs(pitch):.0f}°: a photo at eye level works better")
     if light_asymmetry(light) > ONE_SIDED_LIGHT:

@@ -1,4 +1,5 @@
-"""Eyes: what lies behind the lid openings. The photo's own eye, completed under the lids, on a sphere that turns with the gaze."""
+"""Eyes: what lies behind the lid openings. The photo's own eye, completed under the lids, on a sphere that turns with
+the gaze."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ _ROWS, _COLUMNS = 9, 13
 
 @dataclass(frozen=True)
 class Eye:
-    """`rest` [V, 3] metres in the head frame, `from_centre` [V, 3] the matching points of the eyeball seen from its centre, `follow` [V] how much a point turns
+    """`rest` [V, 3] metres in the head frame, `from_centre` [V, 3] the matching points of the eyeball seen from its
+    centre, `follow` [V] how much a point turns
     with the eyeball, `uv` [V, 2] canvas pixels, `faces` [F, 3], `source_gaze` [3] axis-angle."""
 
     rest: Tensor
@@ -93,8 +95,11 @@ def complete_eye(photo: np.ndarray, lids: np.ndarray, iris: np.ndarray) -> np.nd
     return (photo * seen + completed * (1 - seen)).astype(np.float32)
 
 
-def _complete_iris(photo: np.ndarray, inside: np.ndarray, centre: np.ndarray, radius: float, distance: np.ndarray) -> np.ndarray:
-    """Hidden iris pixels from the visible ones: mirrored top to bottom where that is visible, else the mean of their ring."""
+def _complete_iris(
+    photo: np.ndarray, inside: np.ndarray, centre: np.ndarray, radius: float, distance: np.ndarray
+) -> np.ndarray:
+    """Hidden iris pixels from the visible ones: mirrored top to bottom where that is visible, else the mean of their
+    ring."""
     side = photo.shape[0]
     disc = distance < 1.3 * radius
     visible = inside & disc
@@ -120,7 +125,14 @@ def _complete_iris(photo: np.ndarray, inside: np.ndarray, centre: np.ndarray, ra
 
 
 def build_eye(
-    lids: np.ndarray, centre: Tensor, gaze: Tensor, rotation: Tensor, translation: Tensor, focal_px: float, margin: int, size: int
+    lids: np.ndarray,
+    centre: Tensor,
+    gaze: Tensor,
+    rotation: Tensor,
+    translation: Tensor,
+    focal_px: float,
+    margin: int,
+    size: int,
 ) -> Eye:
     """Geometry of one eye.
 

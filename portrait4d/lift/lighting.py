@@ -1,13 +1,14 @@
 """Light that stays in place while the head turns: a linear model of the photo's shading, applied as a ratio.
 
-Luminance on the face is fitted as `a + b . n` over surface normals (first-order spherical harmonics, Ramamoorthi, Hanrahan 2001). A point whose normal goes from
-n to n' is brightened by `(a + b . n') / (a + b . n)`: 1 where nothing moved. Folds of the moving face get their shade the same way.
+Luminance on the face is fitted as `a + b . n` over surface normals (first-order spherical harmonics, Ramamoorthi,
+Hanrahan 2001). A point whose normal goes from
+n to n' is brightened by `(a + b . n') / (a + b . n)`: 1 where nothing moved. Folds of the moving face get their shade
+the same way.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 _LIMITS = (0.72, 1.3)
@@ -37,7 +38,9 @@ def fit_light(photo: np.ndarray, uv: np.ndarray, normals: np.ndarray) -> np.ndar
     solution = np.array([median, 0, 0, 0])
     for _ in range(8):  # iteratively reweighted least squares: brows, lips and nostrils are no shading
         scaled = design * weight[:, None]
-        solution = np.linalg.solve(scaled.T @ design + 1e-2 * np.diag([0, 1, 1, 1]) * len(weight) / 10, scaled.T @ luminance)
+        solution = np.linalg.solve(
+            scaled.T @ design + 1e-2 * np.diag([0, 1, 1, 1]) * len(weight) / 10, scaled.T @ luminance
+        )
         residual = np.abs(design @ solution - luminance) / (0.1 * median)
         weight = 1 / (1 + residual**2)
     return (solution / median).astype(np.float32)

@@ -1,7 +1,9 @@
 """Mouth: what lies behind the lip opening.
 
-The source's own mouth where the photo shows it, in front of teeth, tongue and cavity of the head model in a small texture painted here by rule
-(no picture of anyone's teeth is in the project). The generic part gets darker with depth and where the mouth is hardly open.
+The source's own mouth where the photo shows it, in front of teeth, tongue and cavity of the head model in a small
+texture painted here by rule
+(no picture of anyone's teeth is in the project). The generic part gets darker with depth and where the mouth is
+hardly open.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ _TOOTH_EDGES = np.array([0, 0.0086, 0.0152, 0.0228, 0.0298, 0.0366, 0.0466])
 
 @dataclass(frozen=True)
 class Interior:
-    """Generic inside of the mouth. `rest` [V, 3] at zero expression, `expression_basis` [V * 3, E], `uv` [V, 2] atlas pixels, `occlusion` [V] brightness factor by
+    """Generic inside of the mouth. `rest` [V, 3] at zero expression, `expression_basis` [V * 3, E], `uv` [V, 2] atlas
+    pixels, `occlusion` [V] brightness factor by
     depth, `faces` [F, 3], `atlas` [H, W, 4]."""
 
     rest: Tensor
@@ -47,7 +50,8 @@ class Interior:
 
 @dataclass(frozen=True)
 class OwnMouth:
-    """The part of the mouth's inside that the photo shows. `rest` [V, 3], `uv` [V, 2] canvas pixels, `faces` [F, 3], `with_jaw` [V] how much a point follows the
+    """The part of the mouth's inside that the photo shows. `rest` [V, 3], `uv` [V, 2] canvas pixels, `faces` [F, 3],
+    `with_jaw` [V] how much a point follows the
     lower lip, `opening` the source's lip gap in metres, `shows_teeth` whether it stays when the mouth opens further."""
 
     rest: Tensor
@@ -76,14 +80,20 @@ def paint_atlas(tooth_colour: np.ndarray, flesh_colour: np.ndarray) -> np.ndarra
         back = 1 - 0.55 * np.clip(arch / _TOOTH_EDGES[-1] - 0.25, 0, 1)
         down = np.linspace(0, 1, _ATLAS)
         gum = np.clip((0.34 - down) / 0.1, 0, 1)[:, None, None]
-        colour = tooth_colour * (0.9 + 0.1 * np.sin(np.pi * np.clip(down, 0, 1)))[:, None, None] * (groove * back)[None, :, None]
+        colour = (
+            tooth_colour
+            * (0.9 + 0.1 * np.sin(np.pi * np.clip(down, 0, 1)))[:, None, None]
+            * (groove * back)[None, :, None]
+        )
         atlas[row, ..., :3] = colour * (1 - gum) + flesh_colour * 0.8 * gum
     atlas[2, ..., :3] = flesh_colour * np.array([1.0, 0.92, 0.92], np.float32)
     atlas[3, ..., :3] = flesh_colour * 0.35
     return atlas.reshape(4 * _ATLAS, _ATLAS, 4)
 
 
-def build_interior(model: HeadModel, shape: Tensor, photo: np.ndarray, inner_lips: np.ndarray, outer_lips: np.ndarray) -> Interior:
+def build_interior(
+    model: HeadModel, shape: Tensor, photo: np.ndarray, inner_lips: np.ndarray, outer_lips: np.ndarray
+) -> Interior:
     """Teeth, tongue and cavity of one person.
 
     Args:
@@ -149,7 +159,14 @@ def mouth_colours(photo: np.ndarray, inner_lips: np.ndarray, outer_lips: np.ndar
 
 
 def build_own_mouth(
-    inner_lips: np.ndarray, depth: float, opening: float, rotation: Tensor, translation: Tensor, focal_px: float, margin: int, size: int
+    inner_lips: np.ndarray,
+    depth: float,
+    opening: float,
+    rotation: Tensor,
+    translation: Tensor,
+    focal_px: float,
+    margin: int,
+    size: int,
 ) -> OwnMouth:
     """Geometry of the visible inside: a flat patch at the lips' depth.
 
@@ -186,7 +203,8 @@ def build_own_mouth(
 
 
 def own_mouth_texture(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray:
-    """The photo inside the lip opening, premultiplied float32 [H, W, 4]; solid two pixels beyond it, then fading under the lips."""
+    """The photo inside the lip opening, premultiplied float32 [H, W, 4]; solid two pixels beyond it, then fading
+    under the lips."""
     side = photo.shape[0]
     solid = polygon_mask(inner_lips, side, grow=2)
     alpha = np.maximum(solid, cv2.GaussianBlur(solid, (0, 0), 1.0))[..., None]

@@ -13,7 +13,8 @@ from portrait4d.lift.lighting import shading_ratio
 from portrait4d.lift.rig import project_points, vertex_normals
 
 SHUT_FROM, SHUT_AT = 0.55, 0.85
-"""Lids that the driver has closed this far begin to be, and are, fully shut: blends of open shapes stop half-way otherwise."""
+"""Lids that the driver has closed this far begin to be, and are, fully shut: blends of open shapes stop half-way
+otherwise."""
 
 WIDE_OPENING = 0.014
 """Lip gap in metres at which the inside of the mouth is fully lit."""
@@ -44,7 +45,10 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
         gain=gain,
         interior=on_screen(avatar.interior.deform(expression)),
         mouth=on_screen(mouth),
-        eyes=[on_screen(avatar.left_eye.turned(drive.eyes[:, 0])), on_screen(avatar.right_eye.turned(drive.eyes[:, 1]))],
+        eyes=[
+            on_screen(avatar.left_eye.turned(drive.eyes[:, 0])),
+            on_screen(avatar.right_eye.turned(drive.eyes[:, 1])),
+        ],
         gap=gap,
     )
     frames = [_draw(avatar, layers, index) for index in range(len(drive))]
@@ -55,8 +59,17 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
 class _Layers:
     """Everything to be drawn for a batch: screen positions [B, V, 3] per surface, brightness [B, V], lip gap [B]."""
 
-    def __init__(self, *, screen: Tensor, gain: Tensor, interior: Tensor, mouth: Tensor, eyes: list[Tensor], gap: Tensor) -> None:
-        self.screen, self.gain, self.interior, self.mouth, self.eyes, self.gap = screen, gain, interior, mouth, eyes, gap
+    def __init__(
+        self, *, screen: Tensor, gain: Tensor, interior: Tensor, mouth: Tensor, eyes: list[Tensor], gap: Tensor
+    ) -> None:
+        self.screen, self.gain, self.interior, self.mouth, self.eyes, self.gap = (
+            screen,
+            gain,
+            interior,
+            mouth,
+            eyes,
+            gap,
+        )
 
 
 def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ...]) -> Tensor:
@@ -126,7 +139,9 @@ def _draw_mouth(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor)
     interior, own = avatar.interior, avatar.own_mouth
     light = 0.3 + 0.7 * (layers.gap[index] / WIDE_OPENING).clamp(0, 1)
     box = bounding_box(layers.mouth[index], *target.shape[:2], pad=target.shape[0] // 8)
-    _put(target, layers.interior[index], interior.faces, interior.uv, interior.occlusion * light, interior.atlas, box=box)
+    _put(
+        target, layers.interior[index], interior.faces, interior.uv, interior.occlusion * light, interior.atlas, box=box
+    )
     beyond = (layers.gap[index] - own.opening - 0.001) / 0.003
     strength = 1.0 if bool(own.shows_teeth) else float((1 - beyond).clamp(0, 1))
     if strength > 0:

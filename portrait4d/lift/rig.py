@@ -1,8 +1,11 @@
 """The rig: every drawn point of a source, and how each one follows expression, landmarks and head pose.
 
-A point rests at `rest` in the head frame of the source. With expression change `de` and landmark displacement `r` (metres, head frame) it moves to
-`x = rest + expression_basis de + residual_basis r`, then to the camera as `w (R x + t) + (1 - w) (R0 x + t0)`: `w` is how much it belongs to the head,
-`R0, t0` the source pose. Its texture coordinate is where the photo showed it, so the source pose draws the photo itself.
+A point rests at `rest` in the head frame of the source. With expression change `de` and landmark displacement `r`
+(metres, head frame) it moves to
+`x = rest + expression_basis de + residual_basis r`, then to the camera as `w (R x + t) + (1 - w) (R0 x + t0)`:
+`w` is how much it belongs to the head,
+`R0, t0` the source pose. Its texture coordinate is where the photo showed it, so the source pose draws the photo
+itself.
 """
 
 from __future__ import annotations
@@ -27,8 +30,10 @@ RESIDUAL_RADIUS = 0.022
 
 @dataclass(frozen=True)
 class Rig:
-    """`rest` [V, 3] metres; `uv` [V, 2] canvas pixels; `faces` [F, 3]; `expression_basis` [V * 3, E]; `residual_basis` [V, 478];
-    `head_weight` [V]; `normal` [V, 3] (head frame); `focal_px` and `centre_px` of the crop camera; the source pose and expression.
+    """`rest` [V, 3] metres; `uv` [V, 2] canvas pixels; `faces` [F, 3]; `expression_basis` [V * 3, E];
+    `residual_basis` [V, 478];
+    `head_weight` [V]; `normal` [V, 3] (head frame); `focal_px` and `centre_px` of the crop camera; the source pose
+    and expression.
     Points 0..num_patch-1 are head-model vertices, their numbers in the head model are `patch_vertices`."""
 
     rest: Tensor
@@ -59,7 +64,8 @@ class Rig:
         return moved
 
     def pose(self, points: Tensor, rotation: Tensor, translation: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Head frame to camera space: [B, V, 3] under axis-angle rotations and translations [B, 3]; `weight` [V] defaults to the rig's own."""
+        """Head frame to camera space: [B, V, 3] under axis-angle rotations and translations [B, 3]; `weight` [V]
+        defaults to the rig's own."""
         weight = (self.head_weight if weight is None else weight)[:, None]
         turned = points @ axis_angle_to_matrix(rotation).mT + translation[:, None]
         still = points @ axis_angle_to_matrix(self.source_rotation).mT + self.source_translation
@@ -92,7 +98,8 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
 def residual_weights(model: HeadModel, vertices: np.ndarray) -> np.ndarray:
     """How far each of the 478 landmarks moves each vertex, [V, 478].
 
-    Interpolation with compactly supported radial functions (Wendland 1995, C2), so that a vertex at a landmark follows it exactly. Distances are measured with
+    Interpolation with compactly supported radial functions (Wendland 1995, C2), so that a vertex at a landmark
+    follows it exactly. Distances are measured with
     mouth and eyes wide open: upper and lower lip, upper and lower lid stay apart although they touch at rest.
     """
     opened = torch.zeros(1, model.num_expression)
@@ -100,7 +107,7 @@ def residual_weights(model: HeadModel, vertices: np.ndarray) -> np.ndarray:
         if name in model.expression_names:
             opened[0, model.expression_names.index(name)] = amount
     rest = model.shaped(torch.zeros(1, model.num_shape), opened)
-    landmarks = model.landmarks(rest, 478)[0].double().numpy()
+    landmarks = model.landmarks(rest)[0].double().numpy()
     valid = model.landmark_embedding(478).valid.clone()
     valid[468:] = False  # irises move with the eyeballs
     points = rest[0, vertices].double().numpy()
@@ -125,7 +132,8 @@ def patch_faces(model: HeadModel) -> Tensor:
 
 @dataclass(frozen=True)
 class _Surface:
-    """The fitted skin drawn at the source pose over the canvas: per grid point, whether it was hit, the triangle's vertices and the barycentrics."""
+    """The fitted skin drawn at the source pose over the canvas: per grid point, whether it was hit, the triangle's
+    vertices and the barycentrics."""
 
     hit: np.ndarray
     corners: np.ndarray
@@ -143,7 +151,8 @@ def _surface_under(points: np.ndarray, screen: Tensor, faces: Tensor, side: int)
 
 
 def _rooted_weight(points: np.ndarray, chin_y: float, face_height: float) -> np.ndarray:
-    """What a grid point outside the head model would belong to if nothing else were known: 1 level with the face, 0 at the chest."""
+    """What a grid point outside the head model would belong to if nothing else were known: 1 level with the face, 0
+    at the chest."""
     below = (points[:, 1] - chin_y) / face_height
     return 1 - np.clip(below / 0.75, 0, 1)
 
@@ -215,7 +224,8 @@ def build_rig(model: HeadModel, motion: Motion, canvas: Canvas, source_residual:
 
 
 def _distance_inside(vertices: Tensor, faces: Tensor, chosen: Tensor) -> np.ndarray:
-    """Distance [len(chosen)] in metres of patch vertices from the patch's outer rim (lid and lip openings are no rim)."""
+    """Distance [len(chosen)] in metres of patch vertices from the patch's outer rim (lid and lip openings are no
+    rim)."""
     edges = torch.sort(torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), -1).values
     unique, counts = torch.unique(edges, dim=0, return_counts=True)
     open_edges = unique[counts == 1].numpy()
@@ -302,5 +312,7 @@ def _grid_normals(grid, surface: _Surface, vertices: Tensor, model: HeadModel) -
     """Normals [V, 3] for shading, continued smoothly beyond the head."""
     normals = vertex_normals(vertices[None], model.faces)[0].numpy()
     known = np.einsum("vc,vci->vi", surface.barycentric, normals[surface.corners])
-    values = extend(grid, known.astype(np.float32), surface.hit, screening=0.001, target=np.tile([0.0, 0.0, 1.0], (len(known), 1)))
+    values = extend(
+        grid, known.astype(np.float32), surface.hit, screening=0.001, target=np.tile([0.0, 0.0, 1.0], (len(known), 1))
+    )
     return (values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-6)).astype(np.float32)

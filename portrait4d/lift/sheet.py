@@ -1,7 +1,9 @@
 """The sheet: one grid over the whole canvas that carries hair, ears, neck and shoulders with the head, without a seam.
 
-Inside the fitted head's outline a grid point follows the head surface under it. Outside, every quantity that makes a point move (depth, how much it belongs to
-the head, how it follows each expression) is continued by a screened Laplace equation, `(L + k) x = k x0`: smooth, equal to the head at its outline, dying out with distance.
+Inside the fitted head's outline a grid point follows the head surface under it. Outside, every quantity that makes a
+point move (depth, how much it belongs to
+the head, how it follows each expression) is continued by a screened Laplace equation,
+`(L + k) x = k x0`: smooth, equal to the head at its outline, dying out with distance.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ class Grid:
 
 
 def make_grid(height: int, width: int, spacing: int = SPACING) -> Grid:
-    """A regular triangulated grid whose outermost points lie on the canvas border; diagonals alternate so that it bends the same in every direction."""
+    """A regular triangulated grid whose outermost points lie on the canvas border; diagonals alternate so that it
+    bends the same in every direction."""
     rows, columns = height // spacing + 1, width // spacing + 1
     y, x = np.meshgrid(np.linspace(0, height, rows), np.linspace(0, width, columns), indexing="ij")
     points = np.stack([x, y], -1).reshape(-1, 2).astype(np.float32)
@@ -51,7 +54,12 @@ def laplacian(grid: Grid) -> scipy.sparse.csr_matrix:
 
 
 def extend(
-    grid: Grid, values: np.ndarray, fixed: np.ndarray, *, screening: np.ndarray | float = 0.0, target: np.ndarray | None = None
+    grid: Grid,
+    values: np.ndarray,
+    fixed: np.ndarray,
+    *,
+    screening: np.ndarray | float = 0.0,
+    target: np.ndarray | None = None,
 ) -> np.ndarray:
     """Continue values from fixed grid points to all others.
 

@@ -25,6 +25,10 @@ _THREADS = min(4, os.cpu_count() or 1)
 _SCANNED_PACKETS = 1000  # enough to tell the frame rate; longer clips are not read twice
 _BT709, _BT470BG, _SMPTE170M, _BT2020 = 1, 5, 6, 9  # colour matrices as numbered in ITU-T H.273
 _FULL_RANGE = 2
+_SWS_BT2020 = 9  # older PyAV has no name for it
+# Bilinear chroma with accurate rounding and full chroma: 0.0 levels of bias. The default is 1 ms faster at
+# 512 x 512 but 1.2 levels too dark; accurate rounding alone is 2 levels too dark.
+_EXACT = 0x2 | 0x40000 | 0x2000
 _SQUARE_ENOUGH = Fraction(1, 100)  # encoders that rounded a size write pixel aspects like 406:407
 
 
@@ -223,10 +227,10 @@ def _shown_size(frame: av.VideoFrame, stream: av.VideoStream) -> tuple[int, int]
 def _to_rgb(frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
     """Convert a decoded frame to upright `uint8 [H, W, 3]`."""
     matrix = frame.colorspace
-    if matrix == _BT709 or (matrix not in (_BT470BG, _SMPTE170M, _BT2020) and frame.height >= 720):
+    if matrix == _BT2020:
+        colorspace = _SWS_BT2020
+    elif matrix == _BT709 or (matrix not in (_BT470BG, _SMPTE170M) and frame.height >= 720):
         colorspace = Colorspace.ITU709  # what players assume for untagged high definition
-    elif matrix == _BT2020:
-        colorspace = Colorspace.BT2020 if hasattr(Colorspace, "BT2020") else Colorspace.ITU709
     else:
         colorspace = Colorspace.ITU601
     is_full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
@@ -236,6 +240,7 @@ def _to_rgb(frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
         dst_colorspace=colorspace,
         src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
+        interpolation=_EXACT,
     ).to_ndarray()
     if image.shape[:2] != (height, width):
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)

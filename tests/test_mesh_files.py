@@ -36,7 +36,8 @@ def test_geometry_round_trip(tmp_path, square, suffix):
     path = tmp_path / f"head ä{suffix}"
     write_mesh(path, vertices, faces, uv=uv, texture=TEXTURE)
     mesh = load(path)
-    assert sorted(map(tuple, mesh.vertices.round(6).tolist())) == sorted(map(tuple, vertices.round(6).tolist()))
+    assert len(mesh.vertices) == len(vertices)
+    assert np.abs(mesh.vertices[:, None] - vertices[None]).max(-1).min(0).max() < 1e-6  # each is there
     triangles = mesh.vertices[mesh.faces]
     normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
     assert (normals[:, 2] > 0).all()

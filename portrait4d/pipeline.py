@@ -30,7 +30,7 @@ from portrait4d.driver import (
 from portrait4d.engine import Avatar, Drive, Engine, load_engine
 from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, RenderOptions, is_avatar_file, is_motion_file
 from portrait4d.output import Progress, ignore_progress, panels, write_video
-from portrait4d.report import ReenactReport, Stopwatch, describe_gaps, find_gaps, peak_memory_mb
+from portrait4d.report import ReenactReport, Stopwatch, find_gaps, peak_memory_mb
 from portrait4d.retarget import RetargetOptions, batches, retarget
 from portrait4d.streams import num_render_workers, ordered_map, prefetch
 from preprocess.image import read_image, to_uint8, write_png
@@ -208,7 +208,6 @@ def reenact_tracked(
                 audio_start=options.start,
                 progress=progress,
             )
-    gaps = find_gaps(motion)
     return ReenactReport(
         source=str(source),
         driver=str(driver),
@@ -221,8 +220,8 @@ def reenact_tracked(
         seconds=watch.rounded(),
         frames_per_second=round(len(motion) / watch.total(), 2),
         peak_memory_mb=peak_memory_mb(),
-        gaps=gaps,
-        warnings=(*ready.avatar.warnings, *motion.warnings, *describe_gaps(gaps)),
+        gaps=find_gaps(motion),
+        warnings=(*ready.avatar.warnings, *motion.warnings),
     )
 
 

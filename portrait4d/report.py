@@ -100,10 +100,10 @@ def find_gaps(motion: Motion) -> tuple[tuple[float, float], ...]:
 
 
 def describe_gaps(gaps: tuple[tuple[float, float], ...]) -> tuple[str, ...]:
-    """One warning line about the gaps, or nothing."""
+    """One line about the gaps, or nothing."""
     if not gaps:
         return ()
     total = sum(end - begin for begin, end in gaps)
     spans = ", ".join(f"{begin:.2f}-{end:.2f} s" for begin, end in gaps[:5])
     more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
-    return (f"no face in {total:.2f} s of the driver ({spans}{more}): the last pose was held",)
+    return (f"no face in {total:.2f} s of the driver ({spans}{more}): pose bridged or held there",)

@@ -131,6 +131,7 @@ def reenact(
     """Make the face in SOURCE move like DRIVER, with the driver's frame rate and sound."""
     from portrait4d.options import ReenactOptions
     from portrait4d.pipeline import reenact as run
+    from portrait4d.report import describe_gaps
 
     options = ReenactOptions(
         engine=engine, mode=mode.value, crop=crop, side_by_side=side_by_side, fps=fps, start=start, duration=duration,
@@ -147,6 +148,8 @@ def reenact(
     say(
         f"{report.output}: {report.num_frames} frames, {report.duration_seconds:.2f} s, {sound}, engine {report.engine}"
     )
+    for line in describe_gaps(report.gaps):
+        say(line)
     _say_speed(report)
 
 

@@ -26,9 +26,8 @@ def run_batch_command(
     def on_result(result: BatchResult) -> None:
         finished.append(result)
         if not as_json:
-            say(
-                f"[{len(finished)}/{len(items)}] {result.state:<6} {result.item.output.name}  {_remark(result)}".rstrip()
-            )
+            count = f"[{len(finished)}/{len(items)}]"
+            say(f"{count} {result.state:<6} {result.item.output.name}  {_remark(result)}".rstrip())
 
     try:
         with progress_bars(is_quiet=is_quiet) as progress:

@@ -17,8 +17,7 @@ def run_track(driver: Path, output: Path, *, options: ReenactOptions, as_json: b
     with progress_bars(is_quiet=is_quiet) as progress:
         motion = track_driver(driver, output, options=options, progress=progress)
     gaps = find_gaps(motion)
-    warnings = (*motion.warnings, *describe_gaps(gaps))
-    for line in warnings:
+    for line in motion.warnings:
         warn(line)
     if as_json:
         return say_json(
@@ -30,13 +29,14 @@ def run_track(driver: Path, output: Path, *, options: ReenactOptions, as_json: b
                 "num_held": int((~motion.valid).sum()),
                 "mean_fit_error": round(float(motion.fit_error.mean()), 5),
                 "gaps": gaps,
-                "warnings": warnings,
+                "warnings": motion.warnings,
             }
         )
     rate = float(motion.frame_rate)
-    say(
-        f"{output}: {len(motion)} frames at {rate:g} per second, fit error {100 * float(motion.fit_error.mean()):.2f} %"
-    )
+    error = 100 * float(motion.fit_error.mean())
+    say(f"{output}: {len(motion)} frames at {rate:g} per second, fit error {error:.2f} % of the outer-eye distance")
+    for line in describe_gaps(gaps):
+        say(line)
 
 
 def run_avatar(sources: list[Path], output: Path, *, options: ReenactOptions, as_json: bool) -> None:

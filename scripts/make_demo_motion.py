@@ -1,0 +1,97 @@
+"""Bakes the motion of `portrait4d demo` from a table of measured numbers: `make_demo_motion.py TRACK.npz [OUT.npz]`.
+
+The table holds per frame 51 ARKit coefficients (`blend`, `blend_names`), head angles in degrees (`ypr`), gaze in eye
+widths and eye openings; no picture goes in. The motion is that of the open head's mean face: its own projected
+landmarks are stored, so nothing of the measured person's shape is left.
+"""
+
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.signal import savgol_filter
+
+from flame.head_model import HeadModel, HeadParams
+from flame.open_head import load_open_head
+from flame.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix_to_axis_angle
+from portrait4d.demo import MOTION_FILE
+from preprocess.landmark_groups import eye_opening
+from preprocess.motion import Motion
+
+CROP_SIZE = 512
+FACE_HEIGHT_OF_CROP = 0.5
+EYE_WIDTH_OVER_RADIUS = 2.4
+SHUT = 0.25
+"""Lids this far from their usual opening count as shut: trackers seldom see the last quarter of a blink."""
+
+
+def expressions(table: dict[str, np.ndarray], model: HeadModel) -> np.ndarray:
+    """Coefficients `[T, E]` of the open head: slightly smoothed, blinks taken from the lids."""
+    result = np.zeros((len(table["blend"]), model.num_expression))
+    usual = np.quantile(table["eye_open"], 0.8, axis=0)
+    shut = np.clip((1 - table["eye_open"] / usual) / (1 - SHUT), 0, 1).mean(1)
+    smooth = savgol_filter(table["blend"], 5, 2, axis=0)
+    for column, name in enumerate(table["blend_names"].tolist()):
+        is_blink, is_look = name.startswith("eyeBlink"), name.startswith("eyeLook")
+        values = shut if is_blink else 0 * shut if is_look else smooth[:, column]
+        result[:, model.expression_names.index(name)] = values
+    return np.clip(result, 0, 1)
+
+
+def eye_angles(table: dict[str, np.ndarray]) -> np.ndarray:
+    """Axis-angle `[T, 2, 3]` of both eyes around their usual direction."""
+    gaze = table["gaze"] - np.median(table["gaze"], axis=0)
+    angles = np.arcsin(np.clip(savgol_filter(gaze, 5, 2, axis=0) * EYE_WIDTH_OVER_RADIUS, -0.5, 0.5))
+    vectors = np.stack([-angles[:, 1], angles[:, 0], np.zeros(len(angles))], 1)
+    return np.repeat(vectors[:, None], 2, axis=1)
+
+
+def make_motion(table: dict[str, np.ndarray], model: HeadModel) -> Motion:
+    """The whole clip, the head at the distance at which a crop shows it."""
+    count = len(table["blend"])
+    degrees = savgol_filter(table["ypr"], 9, 2, axis=0)
+    degrees[:, 1:] -= np.median(degrees[:, 1:], axis=0)
+    matrices = euler_degrees_to_matrix(*torch.tensor(degrees.T.copy(), dtype=torch.float32))
+    params = HeadParams.zeros(model, count).replace(
+        expression=torch.tensor(expressions(table, model), dtype=torch.float32),
+        eyes=torch.tensor(eye_angles(table), dtype=torch.float32),
+    )
+    points = model.landmarks(model(params))
+    focal_px = CROP_SIZE / (2 * np.tan(np.radians(6.0)))
+    height = float((points[0, 10] - points[0, 152]).norm())
+    middle = points[0, [33, 263, 13]].mean(0)
+    translation = torch.tensor([0.0, 0.0, -focal_px * height / (CROP_SIZE * FACE_HEIGHT_OF_CROP)]) - middle
+    seen = points @ matrices.mT + translation
+    depth = -seen[..., 2]
+    x, y = CROP_SIZE / 2 + focal_px * seen[..., 0] / depth, CROP_SIZE / 2 - focal_px * seen[..., 1] / depth
+    z = (depth - depth.mean(1, keepdim=True)) * focal_px / depth.mean()
+    landmarks = np.round(torch.stack([x, y, z], -1).numpy() * 16) / 16  # a sixteenth of a pixel packs well
+    landmarks = landmarks.astype(np.float32)
+    rate = Fraction(float(table["fps"])).limit_denominator(1001)
+    zeros = np.zeros((count, 3), np.float32)
+    rotation = matrix_to_axis_angle(matrices)
+    assert torch.allclose(axis_angle_to_matrix(rotation), matrices, atol=1e-4)
+    return Motion(
+        head_model=model.name, frame_rate=rate, seconds=np.arange(count) / float(rate), source="demo",
+        shape=np.zeros(model.num_shape, np.float32), expression=params.expression.numpy(),
+        rotation=rotation.numpy(), translation=np.tile(translation.numpy(), (count, 1)), neck=zeros, jaw=zeros,
+        eyes=params.eyes.numpy(), landmarks=landmarks, valid=np.ones(count, bool), crop_matrix=np.eye(3),
+        crop_size=CROP_SIZE, frame_height=CROP_SIZE, frame_width=CROP_SIZE, eye_open=eye_opening(landmarks),
+        fit_error=np.zeros(count, np.float32),
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Reads the table, writes the motion file."""
+    with np.load(sys.argv[1], allow_pickle=False) as archive:
+        table = {name: archive[name] for name in archive.files}
+    output = Path(sys.argv[2]) if len(sys.argv) > 2 else MOTION_FILE
+    motion = make_motion(table, load_open_head())
+    motion.save(output)
+    print(f"{output}: {len(motion)} frames, {output.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -61,7 +61,7 @@ class Crop:
     @property
     def inverse(self) -> NDArray[np.float64]:
         """`[3, 3]`, crop px -> image px."""
-        return np.linalg.inv(self.matrix)
+        return np.linalg.inv(self.matrix).astype(np.float64)
 
     @property
     def scale(self) -> float:

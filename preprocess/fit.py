@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from flame.head_model import HeadModel
-from preprocess.fit_config import FitConfig, make_prior
+from preprocess.fit_config import FitConfig, active_expressions, joint_axes, make_prior
 from preprocess.gauss_newton import Normal, solve_box, solve_shared
 from preprocess.landmark_groups import outer_eye_distance
 from preprocess.landmark_model import LandmarkModel
@@ -47,8 +47,12 @@ class HeadFitter:
         config: `FitConfig.for_model(model)` by default.
         """
         self.config = config or FitConfig.for_model(model)
-        self.num_full_shape = model.num_shape
-        self.landmark_model = LandmarkModel(model, num_shape=self.config.num_shape, joints=self.config.joints)
+        self._num_full_shape = model.num_shape
+        self._active = active_expressions(model, self.config)
+        self._num_full_expression = model.num_expression
+        self.landmark_model = LandmarkModel(
+            model, expressions=self._active, num_shape=self.config.num_shape, joints=self.config.joints
+        )
         self.residuals = Residuals(self.landmark_model, self.config, crop_size=crop_size)
         self.prior = make_prior(model, self.config)
         self.num_own = len(self.prior.linear)
@@ -83,20 +87,42 @@ class HeadFitter:
         size = self.landmark_model.num_expression
         turns = dict(zip(self.config.joints, self.residuals.joint_turns(pose), strict=True))
         zero = np.zeros(3)
-        full_shape = np.zeros(self.num_full_shape, np.float32)
+        full_shape = np.zeros(self._num_full_shape, np.float32)
         full_shape[: len(shape)] = shape
+        expression = np.zeros(self._num_full_expression, np.float32)
+        expression[self._active] = pose.own[:size]
         distance = np.linalg.norm(self.residuals.project(pose, shape) - landmarks[:, :2], axis=-1)
         mesh = self.landmark_model.valid.copy()
         mesh[468:] = False
         return HeadFit(
             shape=full_shape,
-            expression=pose.own[:size].astype(np.float32),
+            expression=expression,
             rotation=Rotation.from_matrix(pose.rotation).as_rotvec().astype(np.float32),
             translation=pose.translation.astype(np.float32),
             jaw=turns.get("jaw", zero).astype(np.float32),
             eyes=np.stack([turns.get("eye_left", zero), turns.get("eye_right", zero)]).astype(np.float32),
             error=float(distance[mesh].mean() / outer_eye_distance(landmarks)),
         )
+
+    def project(
+        self,
+        shape: NDArray,
+        expression: NDArray,
+        rotation: NDArray,
+        translation: NDArray,
+        *,
+        jaw: NDArray,
+        eyes: NDArray,
+    ) -> NDArray[np.float64]:
+        """Landmarks `[478, 2]` (crop px) of one frame's parameters, in the shapes of `HeadFit`."""
+        joints = {"jaw": jaw, "eye_left": eyes[0], "eye_right": eyes[1]}
+        angles = [joints[self.config.joints[joint]][axis] for joint, axis in joint_axes(self.config)]
+        pose = Pose(
+            np.concatenate([expression[self._active], angles]).astype(np.float64),
+            Rotation.from_rotvec(rotation).as_matrix(),
+            translation.astype(np.float64),
+        )
+        return self.residuals.project(pose, shape[: self.landmark_model.num_shape].astype(np.float64))
 
     def _step_shared(
         self, poses: list[Pose], shape: NDArray, landmarks: Sequence[NDArray], *, is_pose_only: bool, is_robust: bool

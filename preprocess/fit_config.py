@@ -26,8 +26,14 @@ ANTAGONISTS = (
 )  # fmt: skip
 """Expressions that no face makes together: without a penalty a fit explains a smile by jawLeft plus jawRight."""
 
-UNSEEN = ("tongueOut", "cheekPuff", "jawForward")
-"""Expressions that landmarks cannot tell: they stay at zero."""
+HELD = ("tongueOut", "cheekPuff", "jawForward", "mh/")
+"""Expressions (or beginnings of their names) that stay at zero: landmarks cannot tell them, or they repeat others."""
+
+LOOKS = (
+    ("eyeLookDownLeft", "eyeLookUpLeft", "eye_left", 0), ("eyeLookDownRight", "eyeLookUpRight", "eye_right", 0),
+    ("eyeLookOutLeft", "eyeLookInLeft", "eye_left", 1), ("eyeLookInRight", "eyeLookOutRight", "eye_right", 1),
+)  # fmt: skip
+"""Actions of the lids that follow the eyeball: which one grows and which one falls with its turn about an axis."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ class FitConfig:
         jaw_sigma: radians, by axis.
         pose_iterations, iterations: for a single image; a video frame takes `video_iterations` from the frame before.
         temporal_sigma: standard deviation of the change of an action from one video frame to the next.
-        unseen: names of expressions held at zero.
+        look_radians: turn of the eyeball that goes with a full eyeLook action. look_sigma: of their difference.
+        held: names of expressions held at zero, or how they begin.
     """
 
     num_shape: int = 100
@@ -72,18 +79,21 @@ class FitConfig:
     symmetry_sigma: float = 0.25
     eye_sigma: float = 0.35
     eye_difference_sigma: float = 0.06
+    look_radians: float = 0.55
+    look_sigma: float = 0.12
     jaw_sigma: tuple[float, float, float] = (0.3, 0.03, 0.03)
     pose_iterations: int = 3
     iterations: int = 10
     video_iterations: int = 2
     temporal_sigma: float = 0.5
-    unseen: tuple[str, ...] = UNSEEN
+    held: tuple[str, ...] = HELD
 
     @classmethod
     def for_model(cls, model: HeadModel) -> "FitConfig":
         """The defaults for a head model: the open head opens its jaw by an expression, FLAME by a joint."""
         if model.name == "flame":
-            return cls(joints=("jaw", "eye_left", "eye_right"), expression_kind="normal", expression_sigma=1.0, unseen=())
+            joints = ("jaw", "eye_left", "eye_right")
+            return cls(joints=joints, expression_kind="normal", expression_sigma=1.0, held=())
         return cls()
 
 
@@ -117,16 +127,18 @@ def joint_axes(config: FitConfig) -> list[tuple[int, int]]:
 
 def make_prior(model: HeadModel, config: FitConfig) -> Prior:
     """The prior of the unknowns [expression E | joint angles]."""
-    names = model.expression_names
+    active = active_expressions(model, config)
+    names = [model.expression_names[index] for index in active]
     size = len(names)
     axes = joint_axes(config)
     hessian = np.zeros((size + len(axes), size + len(axes)))
     linear = np.zeros(size + len(axes))
-    lower = np.concatenate([model.expression_min.double().cpu().numpy(), np.zeros(len(axes))])
-    upper = np.concatenate([model.expression_max.double().cpu().numpy(), np.zeros(len(axes))])
+    lower = np.concatenate([model.expression_min.double().cpu().numpy()[active], np.zeros(len(axes))])
+    upper = np.concatenate([model.expression_max.double().cpu().numpy()[active], np.zeros(len(axes))])
     np.fill_diagonal(hessian[:size, :size], config.expression_sigma**-2)
     if config.expression_kind == "unit":
-        linear[:size] = np.where(lower[:size] >= 0, config.expression_sparsity, 0.0)
+        is_sparse = [not name.startswith("eyeLook") for name in names]
+        linear[:size] = np.where((lower[:size] >= 0) & is_sparse, config.expression_sparsity, 0.0)
         for first, second in _known_pairs(names, ANTAGONISTS):
             hessian[first, second] += config.antagonist_weight
             hessian[second, first] += config.antagonist_weight
@@ -135,21 +147,32 @@ def make_prior(model: HeadModel, config: FitConfig) -> Prior:
             hessian[second, second] += config.antagonist_weight
         for first, second in _known_pairs(names, _mirrored(names)):
             _add_difference(hessian, first, second, config.symmetry_sigma)
-    for name in config.unseen:
-        if name in names:
-            lower[names.index(name)] = upper[names.index(name)] = 0.0
     for row, (joint, axis) in enumerate(axes, start=size):
         is_eye = config.joints[joint].startswith("eye")
         hessian[row, row] += (config.eye_sigma if is_eye else config.jaw_sigma[axis]) ** -2
         lower[row] = -EYE_LIMIT if is_eye else JAW_LOWER[axis]
         upper[row] = EYE_LIMIT if is_eye else JAW_UPPER[axis]
-    _couple_eyes(hessian, size, axes, config)
+    _couple_eyes(hessian, names, axes, config)
     return Prior(hessian, linear, lower, upper)
 
 
-def _couple_eyes(hessian: NDArray, size: int, axes: list[tuple[int, int]], config: FitConfig) -> None:
+def active_expressions(model: HeadModel, config: FitConfig) -> NDArray[np.int64]:
+    """Columns of the expressions that a fit may use."""
+    kept = [index for index, name in enumerate(model.expression_names) if not name.startswith(config.held)]
+    return np.array(kept, np.int64)
+
+
+def _couple_eyes(hessian: NDArray, names: list[str], axes: list[tuple[int, int]], config: FitConfig) -> None:
+    """Both eyes turn alike, and the lids follow the eyeballs."""
     if "eye_left" not in config.joints or "eye_right" not in config.joints:
         return
+    size = len(names)
+    for grows, falls, joint, axis in LOOKS:
+        if grows in names and falls in names:
+            row = size + axes.index((config.joints.index(joint), axis))
+            difference = np.zeros(len(hessian))
+            difference[[names.index(grows), names.index(falls), row]] = 1.0, -1.0, -1.0 / config.look_radians
+            hessian += np.outer(difference, difference) / config.look_sigma**2
     left, right = config.joints.index("eye_left"), config.joints.index("eye_right")
     for axis in range(2):
         rows = [size + axes.index((joint, axis)) for joint in (left, right)]
@@ -157,7 +180,7 @@ def _couple_eyes(hessian: NDArray, size: int, axes: list[tuple[int, int]], confi
 
 
 def _mirrored(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Actions that usually go together on both sides; a look to one side is "in" for one eye and "out" for the other."""
+    """Actions that usually go together on both sides; a look aside is "in" for one eye and "out" for the other."""
     pairs = []
     for name in names:
         if name.endswith("Left") and name not in ("mouthLeft", "jawLeft"):

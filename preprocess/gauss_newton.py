@@ -88,7 +88,7 @@ def solve_shared(
         own = len(frame.lower)
         _, free = solve_box(frame.hessian[:own, :own], frame.gradient[:own], frame.lower, frame.upper)
         indices = np.flatnonzero(free)
-        coupling = frame.hessian[np.ix_(indices, range(own, len(frame.gradient)))]
+        coupling = frame.hessian[np.ix_(indices, np.arange(own, len(frame.gradient)))]
         factor = cho_factor(frame.hessian[np.ix_(indices, indices)], lower=True, check_finite=False)
         hessian += frame.hessian[own:, own:] - coupling.T @ cho_solve(factor, coupling, check_finite=False)
         eliminated = cho_solve(factor, frame.gradient[indices], check_finite=False)

@@ -70,7 +70,7 @@ def outer_eye_distance(landmarks: NDArray) -> NDArray:
 
 
 def eye_opening(landmarks: NDArray) -> NDArray:
-    """Mean opening of the lids over the width of the eye, `[..., 2]` (subject's left, right) of `[..., 478, 2 or 3]`."""
+    """Mean opening of the lids over the width of the eye: `[..., 2]`, subject's left first, of `[..., 478, 2 or 3]`."""
     upper, lower = np.array(LID_PAIRS).T
     gap = np.linalg.norm(landmarks[..., upper, :2] - landmarks[..., lower, :2], axis=-1)
     openings = []

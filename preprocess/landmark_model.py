@@ -1,7 +1,7 @@
 """The 478 landmarks of a head model as a function of its parameters, with the Jacobian: all that a fit needs.
 
-Only the points themselves are evaluated, not the mesh. A landmark is a mean of three vertices, and linear blend skinning
-is linear in each vertex, so the landmark and its skinning commute: for every joint j that moves,
+Only the points themselves are evaluated, not the mesh. A landmark is a mean of three vertices, and linear blend
+skinning is linear in each vertex, so the mean and the skinning commute: for every joint j that moves,
 `x += (R_j - I)(p_j - w_j J_j)` with `p_j` the skinning-weighted mean of the corners and `w_j` their mean weight.
 """
 
@@ -43,19 +43,24 @@ class Posed:
 
 
 class LandmarkModel:
-    """Landmarks of a head model, restricted to its first shape dimensions.
+    """Landmarks of a head model, restricted to some expressions and its first shape dimensions.
 
     Attributes:
+        num_expression, num_shape: how many are left.
         valid: `[478]` bool, landmarks the model has.
     """
 
-    def __init__(self, model: HeadModel, *, num_shape: int, joints: tuple[str, ...]) -> None:
+    def __init__(
+        self, model: HeadModel, *, expressions: NDArray[np.int64], num_shape: int, joints: tuple[str, ...]
+    ) -> None:
         """Args:
         model: any head model with 478 landmarks.
+        expressions: `[E]` columns of the model's expressions that the fit may use.
         num_shape: shape dimensions that the fit may use.
         joints: names of the joints that the fit may turn; none may be the parent of another.
         """
-        self.num_expression = model.num_expression
+        self._expressions = expressions
+        self.num_expression = len(expressions)
         self.num_shape = min(num_shape, model.num_shape)
         self.joint_names = joints
         embedding = model.landmark_embedding(478)
@@ -64,7 +69,11 @@ class LandmarkModel:
         self.valid = embedding.valid.cpu().numpy()
         template = _numpy(model.template)[corners]  # [478, 3 corners, 3]
         basis = np.concatenate(
-            [_numpy(model.expression_basis)[corners], _numpy(model.shape_basis[..., : self.num_shape])[corners]], -1
+            [
+                _numpy(model.expression_basis[..., expressions])[corners],
+                _numpy(model.shape_basis[..., : self.num_shape])[corners],
+            ],
+            -1,
         )
         self.mean = np.einsum("lk,lkc->lc", bary, template)
         self.basis = np.einsum("lk,lkcp->lcp", bary, basis)
@@ -79,7 +88,7 @@ class LandmarkModel:
         rows = np.flatnonzero(total > _MIN_WEIGHT)
         joint_basis = _numpy(model.joint_basis[index])
         expression, shape = joint_basis[:, model.num_shape :], joint_basis[:, : self.num_shape]
-        moved = np.concatenate([expression, shape], 1)
+        moved = np.concatenate([expression[:, self._expressions], shape], 1)
         arm_mean = np.einsum("lk,lkc->lc", weights[rows], template[rows])
         arm_basis = np.einsum("lk,lkcp->lcp", weights[rows], basis[rows])
         return _Joint(

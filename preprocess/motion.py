@@ -1,7 +1,8 @@
-"""What a tracked clip (or photo) says about its head, frame by frame, and the file it is kept in (docs/motion_file.md)."""
+"""The motion of the head in a tracked clip (or photo), and the file it is kept in (docs/motion_file.md)."""
 
 import dataclasses
 import zipfile
+import zlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -133,7 +134,7 @@ class Motion:
         arrays["frame_rate"] = np.array([self.frame_rate.numerator, self.frame_rate.denominator], np.int64)
         arrays["warnings"] = np.array(self.warnings, dtype=np.str_)
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, format=np.array(FORMAT), version=np.array(VERSION), **arrays)
+            np.savez_compressed(file, format=np.array(FORMAT), version=np.array(VERSION), allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> "Motion":
@@ -148,9 +149,10 @@ class Motion:
         arrays = _read_arrays(path)
         if str(arrays.get("format")) != FORMAT:
             raise InputError(f"'{path}' is not a motion file: make one with `portrait4d track`")
-        if int(arrays["version"]) != VERSION:
+        version = str(arrays.get("version"))
+        if version != str(VERSION):
             raise InputError(
-                f"'{path}' is a motion file of version {int(arrays['version'])}, this program reads {VERSION}: "
+                f"'{path}' is a motion file of version {version}, this program reads {VERSION}: "
                 "track the clip again, or update portrait4d"
             )
         names = (*_PER_FRAME, *_PER_CLIP, "frame_rate", "warnings")
@@ -182,17 +184,17 @@ _PER_CLIP = ("head_model", "shape", "crop_matrix", "crop_size", "frame_height", 
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray]:
+    damaged = f"'{path}' is damaged or not a motion file: make one with `portrait4d track`"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"'{path}' is a single array, not a motion file: make one with `portrait4d track`")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(damaged)
+        with archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"'{path}' cannot be read as a motion file: it is damaged or something else; make one with `portrait4d track`"
-        ) from error
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as error:
+        raise InputError(damaged) from error
 
 
 def _from_arrays(arrays: dict[str, NDArray]) -> Motion:

@@ -118,7 +118,9 @@ class Residuals:
         """Derivatives of the points in camera axes, `[3, 478, P]`."""
         size = self.landmark_model.num_expression
         count = basis.shape[2] if is_shape_free else size
-        angles = np.stack([turns[joint][:, :, axis] for joint, axis in self._axes], -1) if self._axes else basis[..., :0]
+        angles = np.zeros((*basis.shape[:2], len(self._axes)))
+        for column, (joint, axis) in enumerate(self._axes):
+            angles[:, :, column] = turns[joint][:, :, axis]
         head = np.concatenate([basis[..., :size], angles, basis[..., size:count]], -1)
         rotated = np.tensordot(rotation, head, axes=(1, 1))  # [3, 478, .]
         own = size + len(self._axes)

@@ -76,8 +76,8 @@ def smooth_rotations(
     total = np.zeros((len(rotvec), 3))
     weight_sum = np.ones(len(rotvec))
     for before, after, share, closeness in _pairs(seconds, width_seconds):
-        to_before = (inverse * rotation[before]).as_rotvec()
-        to_after = (inverse * rotation[after]).as_rotvec()
+        to_before = (inverse * Rotation.from_rotvec(rotvec[before])).as_rotvec()
+        to_after = (inverse * Rotation.from_rotvec(rotvec[after])).as_rotvec()
         difference = to_before * (1 - share[:, None]) + to_after * share[:, None]
         distance = np.linalg.norm(difference, axis=-1)
         weight = 2 * closeness * np.exp(-0.5 * (distance / tolerance_radians) ** 2)

@@ -100,7 +100,8 @@ def _action(points: np.ndarray, name: str) -> np.ndarray:
     elif name == "jawOpen":
         moved[:, 1] = -0.03 * np.clip((-0.0448 - points[:, 1]) / 0.005, 0, 1)
     elif name.startswith("mouthSmile"):
-        moved[:, 0], moved[:, 1] = (0.008 * side * bump(side * 0.03, -0.045, 0.02), 0.01 * bump(side * 0.03, -0.045, 0.02))
+        corner = bump(side * 0.03, -0.045, 0.02)
+        moved[:, 0], moved[:, 1] = 0.008 * side * corner, 0.01 * corner
     elif name == "browInnerUp":
         moved[:, 1] = 0.012 * bump(0, 0.055, 0.02)
     elif name in ("mouthLeft", "mouthRight"):

@@ -1,0 +1,139 @@
+"""Follows one face through a clip: landmarks from the last frame; the detector at the start, after losses and cuts."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocess.faces import FaceBox, FaceDetector, FaceLandmarker, FaceLandmarks
+
+FACE_THRESHOLD = 0.5
+"""Below this score a region holds no face."""
+
+_DETECT_EVERY = 30
+"""Frames between looks at who else is in the picture."""
+
+_MIN_OVERLAP = 0.35
+"""Boxes of one face in successive frames overlap at least so much (intersection over union)."""
+
+_CUT_DIFFERENCE = 22.0
+"""Mean change of the frame's thumbnail (0-255) that is a cut."""
+
+_PATIENCE = 12
+"""Frames after which a lost face may come back anywhere in the picture."""
+
+Box = NDArray[np.float64]
+"""`[4]` x0, y0, x1, y1."""
+
+
+class FaceFollower:
+    """Landmarks of one person, frame after frame.
+
+    Attributes:
+        num_faces: faces in the first frame that had one, 0 before.
+        is_cut: whether the last frame began a new scene.
+    """
+
+    def __init__(self, detector: FaceDetector, landmarker: FaceLandmarker, *, face: int = 0) -> None:
+        self.num_faces = 0
+        self.is_cut = False
+        self._detector, self._landmarker, self._face = detector, landmarker, face
+        self._previous: FaceLandmarks | None = None
+        self._last_box: Box | None = None
+        self._others: list[Box] = []
+        self._thumbnail: NDArray | None = None
+        self._num_lost = 0
+        self._frame_index = -1
+
+    def __call__(self, frame: NDArray[np.uint8]) -> FaceLandmarks | None:
+        """Landmarks in the next frame `[H, W, 3]` RGB, None where the person is not seen."""
+        self._frame_index += 1
+        self.is_cut = self._sees_cut(frame)
+        found = None
+        if self._previous is not None and not self.is_cut:
+            found = self._landmarker(frame, self._previous)
+            if not self._is_plausible(found):
+                found = None
+            elif self._frame_index % _DETECT_EVERY == 0:
+                self._look_around(frame, found)
+        if found is None:
+            found = self._detect(frame)
+        if found is None:
+            self._previous = None
+            self._num_lost += 1
+            return None
+        self._previous, self._last_box, self._num_lost = found, bounding_box(found.points), 0
+        return found
+
+    def _is_plausible(self, found: FaceLandmarks) -> bool:
+        if found.score < FACE_THRESHOLD or not np.isfinite(found.points).all():
+            return False
+        assert self._last_box is not None
+        return overlap(bounding_box(found.points), self._last_box) > _MIN_OVERLAP
+
+    def _detect(self, frame: NDArray[np.uint8]) -> FaceLandmarks | None:
+        # Tiles are searched at the start and after a cut; in between the face is where it was, or not there.
+        if self._last_box is None or self.is_cut:
+            boxes = self._detector(frame)
+        else:
+            boxes = self._detector.detect_batch([frame])[0]
+        for box in self._choose(boxes):
+            found = self._landmarker(frame, box)
+            if found.score >= FACE_THRESHOLD and np.isfinite(found.points).all():
+                chosen = bounding_box(found.points)
+                self._others = [_box(other) for other in boxes if overlap(_box(other), chosen) < 0.2]
+                return self._landmarker(frame, found)  # its own region is better than the detector's
+        return None
+
+    def _choose(self, boxes: Sequence[FaceBox]) -> list[FaceBox]:
+        """Boxes worth trying, the best first."""
+        if not boxes:
+            return []
+        if self._last_box is None:
+            self.num_faces = len(boxes)
+            first = boxes[min(self._face, len(boxes) - 1)]
+            return [first, *(box for box in boxes if box is not first)] if self._face == 0 else [first]
+        if self.is_cut:
+            return list(boxes)
+        last = self._last_box
+        strangers = [any(overlap(_box(box), other) > 0.3 for other in self._others) for box in boxes]
+        known = [box for box, is_stranger in zip(boxes, strangers, strict=True) if not is_stranger]
+        near = [box for box in known if _distance(_box(box), last) < 0.7]
+        near.sort(key=lambda box: _distance(_box(box), last))
+        return near if near or self._num_lost < _PATIENCE else known
+
+    def _look_around(self, frame: NDArray[np.uint8], found: FaceLandmarks) -> None:
+        chosen = bounding_box(found.points)
+        boxes = self._detector.detect_batch([frame])[0]
+        self._others = [_box(box) for box in boxes if overlap(_box(box), chosen) < 0.2]
+
+    def _sees_cut(self, frame: NDArray[np.uint8]) -> bool:
+        thumbnail = cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
+        before, self._thumbnail = self._thumbnail, thumbnail
+        return before is not None and float(np.abs(thumbnail - before).mean()) > _CUT_DIFFERENCE
+
+
+def bounding_box(points: NDArray) -> Box:
+    """`[4]` x0, y0, x1, y1 of the face mesh points."""
+    return np.concatenate([points[:468, :2].min(0), points[:468, :2].max(0)]).astype(np.float64)
+
+
+def overlap(first: Box, second: Box) -> float:
+    """Intersection over union of two boxes."""
+    shared = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    if (shared <= 0).any():
+        return 0.0
+    area = float(shared.prod())
+    return area / float((first[2:] - first[:2]).prod() + (second[2:] - second[:2]).prod() - area)
+
+
+def _distance(first: Box, second: Box) -> float:
+    """Distance of two boxes' centres in their mean size."""
+    centres = first.reshape(2, 2).mean(0) - second.reshape(2, 2).mean(0)
+    size = (first[2:] - first[:2] + second[2:] - second[:2]).mean() / 2
+    return float(np.linalg.norm(centres) / max(size, 1e-6))
+
+
+def _box(box: FaceBox) -> Box:
+    return np.array([box.x0, box.y0, box.x1, box.y1])

@@ -1,0 +1,213 @@
+"""Pixels in, head motion out: follows one face through a picture or a clip and fits the head model to it."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flame.errors import InputError
+from flame.head_model import HeadModel
+from flame.open_head import load_open_head
+from preprocess.clip import MAX_BRIDGED_FRAMES, ClipFit, fit_clip
+from preprocess.crop import DEFAULT_CROP_SIZE, Crop, face_crop
+from preprocess.faces import FaceDetector, FaceLandmarker, FaceLandmarks
+from preprocess.fit import HeadFitter
+from preprocess.follow import FaceFollower, bounding_box
+from preprocess.motion import Motion
+from preprocess.smooth import smooth_motion
+from preprocess.video import Frame, probe, read_frames
+
+MIN_FACE_PX = 24
+SMALL_FACE_PX = 40
+"""Face width in the picture: below the first nothing is tracked, below the second a warning is given."""
+
+
+@dataclass(frozen=True)
+class TrackedFrame:
+    """One tracked picture.
+
+    Attributes:
+        image: uint8 `[H, W, 3]` RGB, as given.
+        motion: T = 1.
+        crop: image px -> crop px.
+        landmarks: in image px.
+    """
+
+    image: NDArray[np.uint8]
+    motion: Motion
+    crop: Crop
+    landmarks: FaceLandmarks
+
+
+class Tracker:
+    """Tracks pictures and clips; holds the networks and the head model, and no state between calls."""
+
+    def __init__(
+        self,
+        device: str | torch.device = "cpu",
+        head_model: HeadModel | None = None,
+        *,
+        smooth: float = 1.0,
+        face: int = 0,
+        crop_size: int = DEFAULT_CROP_SIZE,
+    ) -> None:
+        """Args:
+        device: of the face networks; the fit runs on the CPU.
+        head_model: the open head by default.
+        smooth: 0 = off, 1 = default (preprocess/smooth.py).
+        face: which face of the first frame to follow, 0 = the largest, 1 = the second largest, ...
+        crop_size: side of the crop in px.
+        """
+        if smooth < 0 or face < 0:
+            raise InputError(f"expected smooth and face of 0 or more, got {smooth} and {face}")
+        self.head_model = head_model if head_model is not None else load_open_head()
+        self._detector, self._landmarker = FaceDetector(device), FaceLandmarker(device)
+        self._fitter = HeadFitter(self.head_model, crop_size=crop_size)
+        self._smooth, self._face, self._crop_size = smooth, face, crop_size
+
+    def track_image(self, image: NDArray[np.uint8]) -> TrackedFrame:
+        """Tracks one picture, uint8 `[H, W, 3]` RGB.
+
+        Raises:
+            InputError: no face, too small a face, or no face of the asked number.
+        """
+        follower = FaceFollower(self._detector, self._landmarker, face=self._face)
+        landmarks = follower(image) if min(image.shape[:2]) >= MIN_FACE_PX else None
+        if landmarks is None:
+            raise InputError(_no_face("the picture"))
+        if self._face >= follower.num_faces:
+            raise InputError(
+                f"expected at least {self._face + 1} faces in the picture, found {follower.num_faces}: "
+                f"use --face 0 to {follower.num_faces - 1}"
+            )
+        height, width = image.shape[:2]
+        size = (image.shape[0], image.shape[1])
+        crop = face_crop(landmarks.points, image_size=size, size=self._crop_size)
+        clip = fit_clip(
+            self._fitter, crop.to_crop(landmarks.points)[None], seen=np.ones(1, bool), cuts=np.zeros(1, bool)
+        )
+        warnings = _picture_warnings(landmarks.points[None], size)
+        motion = self._motion(clip, crop, np.zeros(1), Fraction(25), source="", warnings=warnings)
+        return TrackedFrame(image, motion, crop, landmarks)
+
+    def track_video(
+        self,
+        frames: Iterable[Frame],
+        frame_rate: Fraction,
+        *,
+        source: str = "",
+        progress: Callable[[int], None] | None = None,
+    ) -> Motion:
+        """Tracks a clip. One frame is held at a time.
+
+        Args:
+            frames: of `video.read_frames`.
+            frame_rate: of the frames.
+            source: name of the clip, for messages and the motion file.
+            progress: called with the number of frames done.
+
+        Raises:
+            InputError: no face in any frame, or too small a face.
+        """
+        follower = FaceFollower(self._detector, self._landmarker, face=self._face)
+        points: list[NDArray[np.float32] | None] = []
+        cuts: list[bool] = []
+        seconds: list[float] = []
+        size = (0, 0)
+        for frame in frames:
+            size = (frame.image.shape[0], frame.image.shape[1])
+            landmarks = follower(frame.image) if min(size) >= MIN_FACE_PX else None
+            points.append(None if landmarks is None else landmarks.points)
+            cuts.append(follower.is_cut)
+            seconds.append(frame.seconds)
+            if progress is not None:
+                progress(len(points))
+        seen = np.array([item is not None for item in points], bool)
+        if not seen.any():
+            raise InputError(_no_face(source or "the clip"))
+        found = np.stack([item for item in points if item is not None])
+        crop = face_crop(found, image_size=size, size=self._crop_size)
+        warnings = _picture_warnings(found, size)
+        if self._face >= follower.num_faces:
+            warnings.append(f"only {follower.num_faces} face(s) where the first one appears: followed the last of them")
+        gap = _longest_gap(seen)
+        if gap > MAX_BRIDGED_FRAMES:
+            warnings.append(f"no face in {int((~seen).sum())} of {len(seen)} frames: the last pose is held there")
+        clip = fit_clip(self._fitter, crop.to_crop(found), seen=seen, cuts=np.array(cuts))
+        motion = self._motion(clip, crop, np.array(seconds), frame_rate, source=source, warnings=warnings)
+        return smooth_motion(motion, smooth=self._smooth, predict=self._predict)
+
+    def track(self, path: str | Path, *, progress: Callable[[int], None] | None = None) -> Motion:
+        """Tracks a video, an animation, a folder of pictures or a picture, at its own frame rate."""
+        rate = probe(path).frame_rate
+        return self.track_video(read_frames(path, frame_rate=rate), rate, source=Path(path).name, progress=progress)
+
+    def _motion(
+        self,
+        clip: ClipFit,
+        crop: Crop,
+        seconds: NDArray[np.float64],
+        frame_rate: Fraction,
+        *,
+        source: str,
+        warnings: Sequence[str],
+    ) -> Motion:
+        fields = {field.name: getattr(clip, field.name) for field in dataclasses.fields(clip)}
+        return Motion(
+            head_model=self.head_model.name,
+            frame_rate=frame_rate,
+            seconds=seconds,
+            neck=np.zeros((len(seconds), 3), np.float32),
+            crop_matrix=crop.matrix,
+            crop_size=crop.size,
+            frame_height=crop.image_size[0],
+            frame_width=crop.image_size[1],
+            source=source,
+            warnings=tuple(warnings),
+            **fields,
+        )
+
+    def _predict(self, motion: Motion) -> NDArray[np.float32]:
+        """Landmarks `[T, 478, 3]` of the fitted model, crop px; depth is the measured one."""
+        predicted = motion.landmarks.copy()
+        for index in range(len(motion)):
+            predicted[index, :, :2] = self._fitter.project(
+                motion.shape, motion.expression[index], motion.rotation[index], motion.translation[index],
+                jaw=motion.jaw[index], eyes=motion.eyes[index],
+            )  # fmt: skip
+        return predicted
+
+
+def _no_face(name: str) -> str:
+    return f"no face found in {name}: expected a clearly visible human face, use a clearer or closer picture of one"
+
+
+def _picture_warnings(points: NDArray, size: tuple[int, int]) -> list[str]:
+    """What a user should know about the faces `[N, 478, 3]` found in pictures of (height, width)."""
+    boxes = np.stack([bounding_box(face) for face in points])
+    width_px = float(np.median(boxes[:, 2] - boxes[:, 0]))
+    if width_px < MIN_FACE_PX:
+        raise InputError(
+            f"expected a face at least {MIN_FACE_PX} px wide, found {width_px:.0f} px: use a larger picture of it"
+        )
+    warnings = []
+    if width_px < SMALL_FACE_PX:
+        warnings.append(f"the face is only {width_px:.0f} px wide: expect a coarse result")
+    height, width = size
+    flat = points[..., :2]
+    outside = ((flat < 0) | (flat > np.array([width, height]))).any(-1).mean(-1)
+    if np.median(outside) > 0.05:
+        percent = 100 * float(np.median(outside))
+        warnings.append(f"{percent:.0f} % of the face lies outside the picture: that part is guessed")
+    return warnings
+
+
+def _longest_gap(seen: NDArray[np.bool_]) -> int:
+    """Longest run of frames without a face."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], (~seen).astype(np.int8), [0]])))
+    return int((edges[1::2] - edges[::2]).max(initial=0))

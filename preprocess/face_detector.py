@@ -1,7 +1,7 @@
 """Where the faces are: the short-range BlazeFace detector on the whole frame, then on overlapping tiles.
 
-The network sees 128x128 pixels and finds faces from about a tenth of that on. Full-figure photos are
-therefore searched again in tiles, finer and finer, until a face shows.
+The network sees 128x128 pixels and is sure of faces from about a third of that on. Frames with smaller
+faces are searched again in tiles, finer and finer.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,12 @@ from preprocess.networks.weights import load_network
 
 INPUT_SIZE = 128
 SCORE_THRESHOLD = 0.5  # MediaPipe's
-TILE_SCORE_THRESHOLD = 0.6  # tiles show many more windows, and so more chances of a false one
-_OVERLAP_THRESHOLD = 0.3  # intersection over union above which two boxes are one face
+TILE_SCORE_THRESHOLD = 0.7  # tiles are many windows, and so many chances of a false face
+_SAME_FACE_IOU = 0.3  # intersection over union above which two boxes are one face
+_SAME_FACE_SHARE = 0.6  # the same across windows: intersection over the smaller box
 _TILE_LEVELS = (1, 2, 4)  # tile side = short side of the frame over this
-_TINY_FACE = 0.12  # of the long side of what the network saw: below, the position is poor
+_MIN_TILE_SIDE = 160  # pixels: in smaller tiles only faces below 20 pixels would be new
+_LARGE_FACE = 0.3  # of the side of the window: finer windows would show nothing larger
 _MAX_TILES_PER_BATCH = 16
 
 
@@ -63,34 +65,31 @@ class FaceDetector:
         self._anchors = anchor_centres().numpy()
 
     def __call__(self, frame: np.ndarray) -> list[FaceBox]:
-        """Faces of `frame` uint8 `[H, W, 3]` RGB, largest first."""
-        faces = self.detect_batch([frame])[0]
-        height, width = frame.shape[:2]
-        if faces and faces[0].x1 - faces[0].x0 >= _TINY_FACE * max(height, width):
-            return faces
-        return self._search_tiles(frame, faces)
+        """Faces of `frame` uint8 `[H, W, 3]` RGB, largest first.
+
+        A face that fills a third of the frame takes one run of the network; small or missing faces take up to
+        about twenty. `detect_batch` always takes one.
+        """
+        rows = self._detect([frame], [_whole(frame)], SCORE_THRESHOLD)[0]
+        window_side = max(frame.shape[:2])
+        for tiles in _tile_levels(*frame.shape[:2]):
+            if len(rows) and (rows[:, 2] - rows[:, 0]).max() >= _LARGE_FACE * window_side:
+                break
+            for start in range(0, len(tiles), _MAX_TILES_PER_BATCH):
+                part = tiles[start : start + _MAX_TILES_PER_BATCH]
+                found = self._detect([frame] * len(part), part, TILE_SCORE_THRESHOLD)
+                whole = [_drop_cut(faces, tile, frame) for faces, tile in zip(found, part, strict=True)]
+                rows = np.concatenate([rows, *whole])
+            rows = _best_views(rows)
+            window_side = tiles[0].side
+        return _by_area(rows)
 
     def detect_batch(self, frames: Sequence[np.ndarray]) -> list[list[FaceBox]]:
         """Faces of each frame, largest first; whole frames only, no tiles."""
+        if not frames:
+            return []
         windows = [_whole(frame) for frame in frames]
-        found = self._detect(frames, windows, SCORE_THRESHOLD)
-        return [_by_area(merge_boxes(rows)) for rows in found]
-
-    def _search_tiles(self, frame: np.ndarray, faces: list[FaceBox]) -> list[FaceBox]:
-        rows = np.stack([_to_row(face) for face in faces]) if faces else np.zeros((0, 17), np.float32)
-        height, width = frame.shape[:2]
-        for level in _TILE_LEVELS:
-            side = min(height, width) / level
-            if side < INPUT_SIZE / 2:
-                break
-            windows = _tiles(height, width, side)
-            for start in range(0, len(windows), _MAX_TILES_PER_BATCH):
-                part = windows[start : start + _MAX_TILES_PER_BATCH]
-                rows = np.concatenate([rows, *self._detect([frame] * len(part), part, TILE_SCORE_THRESHOLD)])
-            faces = _by_area(merge_boxes(rows))
-            if faces and faces[0].x1 - faces[0].x0 >= _TINY_FACE * side:
-                break
-        return faces
+        return [_by_area(rows) for rows in self._detect(frames, windows, SCORE_THRESHOLD)]
 
     def _detect(self, frames: Sequence[np.ndarray], windows: Sequence[_Window], threshold: float) -> list[np.ndarray]:
         """Per window, rows `[n, 17]`: x0, y0, x1, y1, six key points (frame pixels), score."""
@@ -102,7 +101,7 @@ class FaceDetector:
         found = []
         for values, score, window in zip(raw.cpu().numpy(), scores.cpu().numpy(), windows, strict=True):
             kept = score > threshold
-            found.append(_decode(values[kept], self._anchors[kept], score[kept], window))
+            found.append(merge_boxes(_decode(values[kept], self._anchors[kept], score[kept], window)))
         return found
 
 
@@ -112,14 +111,19 @@ def _whole(frame: np.ndarray) -> _Window:
     return _Window((width - side) / 2, (height - side) / 2, side)
 
 
-def _tiles(height: int, width: int, side: float) -> list[_Window]:
-    """Squares that cover the frame, each overlapping the next by at least half."""
-    rows, columns = (int(np.ceil((extent - side) / (side / 2))) + 1 for extent in (height, width))
-    return [
-        _Window(x0, y0, side)
-        for y0 in np.linspace(0, height - side, rows)
-        for x0 in np.linspace(0, width - side, columns)
-    ]
+def _tile_levels(height: int, width: int) -> list[list[_Window]]:
+    """Per level, squares that cover the frame, each overlapping the next by at least half."""
+    levels = []
+    for level in _TILE_LEVELS:
+        side = min(height, width) / level
+        if side < _MIN_TILE_SIDE or side == max(height, width):  # too small, or the whole frame again
+            continue
+        rows, columns = (int(np.ceil((extent - side) / (side / 2))) + 1 for extent in (height, width))
+        corners = [
+            (x0, y0) for y0 in np.linspace(0, height - side, rows) for x0 in np.linspace(0, width - side, columns)
+        ]
+        levels.append([_Window(x0, y0, side) for x0, y0 in corners])
+    return levels
 
 
 def _sample_window(frame: np.ndarray, window: _Window) -> np.ndarray:
@@ -161,7 +165,8 @@ def merge_boxes(rows: np.ndarray) -> np.ndarray:
     remaining = rows[np.argsort(-rows[:, 16], kind="stable")]
     merged = []
     while len(remaining):
-        overlaps = _overlap(remaining[0], remaining) > _OVERLAP_THRESHOLD
+        shared, own, areas = _intersections(remaining[0], remaining)
+        overlaps = shared > _SAME_FACE_IOU * (own + areas - shared)
         overlaps[0] = True  # an empty box overlaps nothing, not even itself
         group = remaining[overlaps]
         weights = group[:, 16:] / group[:, 16].sum()
@@ -170,17 +175,34 @@ def merge_boxes(rows: np.ndarray) -> np.ndarray:
     return np.stack(merged) if merged else np.zeros((0, 17), np.float32)
 
 
-def _overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union `[n]`."""
+def _best_views(rows: np.ndarray) -> np.ndarray:
+    """Of the same face seen in several windows, the view with the best score."""
+    remaining = rows[np.argsort(-rows[:, 16], kind="stable")]
+    best = []
+    while len(remaining):
+        best.append(remaining[0])
+        shared, own, areas = _intersections(remaining[0], remaining)
+        same = shared > _SAME_FACE_SHARE * np.minimum(own, areas)
+        same[0] = True
+        remaining = remaining[~same]
+    return np.stack(best) if best else rows
+
+
+def _drop_cut(rows: np.ndarray, tile: _Window, frame: np.ndarray) -> np.ndarray:
+    """Without the faces that reach out of the tile where the frame goes on; a neighbouring tile has them whole."""
+    height, width = frame.shape[:2]
+    low, high = np.array([tile.x0, tile.y0]), np.array([tile.x0, tile.y0]) + tile.side
+    is_inner_low, is_inner_high = low > 0.5, high < np.array([width, height]) - 0.5
+    cut = ((rows[:, :2] < low) & is_inner_low) | ((rows[:, 2:4] > high) & is_inner_high)
+    return rows[~cut.any(axis=1)]
+
+
+def _intersections(box: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    """Areas: shared by `box` and each of `boxes`, of `box`, of `boxes`."""
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:4], boxes[:, 2:4])
     shared = np.prod(np.clip(high - low, 0, None), axis=1)
     areas = np.prod(np.clip(boxes[:, 2:4] - boxes[:, :2], 0, None), axis=1)
-    own = np.prod(np.clip(box[2:4] - box[:2], 0, None))
-    return shared / np.maximum(areas + own - shared, 1e-9)
-
-
-def _to_row(face: FaceBox) -> np.ndarray:
-    return np.concatenate([[face.x0, face.y0, face.x1, face.y1], face.keypoints.reshape(-1), [face.score]])
+    return shared, float(np.prod(np.clip(box[2:4] - box[:2], 0, None))), areas
 
 
 def _by_area(rows: np.ndarray) -> list[FaceBox]:

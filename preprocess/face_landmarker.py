@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from preprocess.face_detector import FaceBox
+from preprocess.face_detector import FaceBox, FaceDetector
+from preprocess.face_plausibility import FACE_THRESHOLD, face_score
 from preprocess.face_region import FaceRegion, region_from_keypoints, region_from_points, sample_region
 from preprocess.networks.face_mesh import INPUT_SIZE, FaceMeshNetwork, MeshOutput
 from preprocess.networks.mesh_indices import EYE_LEFT, EYE_RIGHT, LIPS
@@ -22,11 +23,21 @@ class FaceLandmarks:
 
     Attributes:
         points: `[478, 3]` float32, frame pixels; z in the same unit, smaller is nearer.
-        score: 0 ... 1, confidence that this is a human face; below `FACE_THRESHOLD` it is none.
+        score: 0 ... 1, confidence that this is a human face.
     """
 
     points: np.ndarray
     score: float
+
+    @property
+    def is_face(self) -> bool:
+        """Whether the score reaches `FACE_THRESHOLD`: scenery, cartoons' letters, cats and dogs do not."""
+        return self.score >= FACE_THRESHOLD
+
+    @property
+    def size(self) -> float:
+        """Longer side of the box around the points, pixels."""
+        return float(np.ptp(self.points[:, :2], axis=0).max())
 
 
 class FaceLandmarker:
@@ -52,11 +63,28 @@ class FaceLandmarker:
         with torch.inference_mode():
             output = self._network(images)
             points = merge_refined(output).cpu().numpy()
-            presence = torch.sigmoid(output.presence).cpu().numpy()
+            presence = output.presence.cpu().numpy()
         return [
-            FaceLandmarks(_to_frame(found, square), float(score))
-            for found, square, score in zip(points, squares, presence, strict=True)
+            FaceLandmarks(_to_frame(found, square), face_score(float(logit), found))
+            for found, square, logit in zip(points, squares, presence, strict=True)
         ]
+
+
+def find_faces(
+    frame: np.ndarray, detector: FaceDetector, landmarker: FaceLandmarker, *, num_steps: int = 3
+) -> list[FaceLandmarks]:
+    """The human faces of a frame, largest first.
+
+    Args:
+        frame: uint8 `[H, W, 3]` RGB.
+        num_steps: runs of the landmarker; each after the first starts at the points of the one before, as if
+            tracking a still picture. Three settle to a fraction of a pixel.
+    """
+    faces = landmarker.batch([frame] * len(boxes), boxes) if (boxes := detector(frame)) else []
+    for _ in range(num_steps - 1):
+        faces = [face for face in faces if face.is_face]
+        faces = landmarker.batch([frame] * len(faces), faces)
+    return sorted((face for face in faces if face.is_face), key=lambda face: -face.size)
 
 
 def merge_refined(output: MeshOutput) -> Tensor:

@@ -23,8 +23,14 @@ class PortraitMatte:
 
     def batch(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
         """One matte per frame, each of its frame's size."""
-        if not frames:
-            return []
+        # on a CPU one frame at a time stays in the cache and takes half as long as eight together
+        at_once = 1 if self.device.type == "cpu" else max(len(frames), 1)
+        mattes: list[np.ndarray] = []
+        for start in range(0, len(frames), at_once):
+            mattes += self._matte(frames[start : start + at_once])
+        return mattes
+
+    def _matte(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
         images = torch.from_numpy(np.stack([_stretch(frame) for frame in frames])).to(self.device)
         with torch.inference_mode():
             mattes = self._network(images.permute(0, 3, 1, 2).float().div_(255))[:, 0].cpu().numpy()

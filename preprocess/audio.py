@@ -42,7 +42,7 @@ class AudioFeed:
         try:
             self._stream = self._input.streams.audio[0]
             self._zero = self._find_zero() + Fraction(start)
-            self.is_copied = self._stream.codec_context.name in COPIED_CODECS
+            self.is_copied = _codec_name(self._stream) in COPIED_CODECS
             if self.is_copied:
                 self._packets = self._copy(output.add_stream_from_template(self._stream))
             else:
@@ -119,12 +119,12 @@ class AudioFeed:
                 written = position
             if position - written > _LONGEST_STEP_SECONDS * encoder.sample_rate:
                 for silence in _silence(position - written, samples, encoder.sample_rate):
-                    yield from encoder.encode(_to_frame(silence, written, encoder))
+                    yield from stream.encode(_to_frame(silence, written, encoder))
                     written += silence.shape[1]
             if samples.shape[1]:
-                yield from encoder.encode(_to_frame(samples, written, encoder))
+                yield from stream.encode(_to_frame(samples, written, encoder))
                 written += samples.shape[1]
-        yield from encoder.encode(None)
+        yield from stream.encode(None)
 
     def _decode(self, sample_rate: int, layout: str) -> Iterator[tuple[int, np.ndarray]]:
         """Samples `float32 [channels, N]` inside the cut, and the place of the first in the output."""
@@ -164,6 +164,11 @@ def _open_with_sound(path: Path) -> av.container.InputContainer:
         container.close()
         raise LookupError(f"{path}: no sound that can be read in this file")
     return container
+
+
+def _codec_name(stream: av.AudioStream) -> str:
+    codec = stream.codec_context.codec
+    return getattr(codec, "canonical_name", codec.name)  # one decoder of `mp3` is named `mp3float`
 
 
 def _aac_stream(output: av.container.OutputContainer, source: av.AudioStream) -> av.AudioStream:

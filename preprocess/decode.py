@@ -60,13 +60,14 @@ def open_media(path: Path) -> Iterator[av.container.InputContainer]:
         InputError: it is missing, empty, or not a media file.
     """
     check_file(path, "a video")
+    message = f"{path}: not a video, or its index is missing (recording or download cut off); use a whole file"
     try:
         container = av.open(str(path), metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a video, or its index is missing (recording or download cut off); use a whole file"
-        ) from error
+        raise InputError(message) from error
     with container:
+        if not len(container.streams):
+            raise InputError(message)
         yield container
 
 
@@ -112,7 +113,8 @@ def read_track(path: Path) -> VideoTrack:
     with open_media(path) as container:
         stream = video_stream(container, path)
         rate, is_variable = nominal_rate(seconds, average=stream.average_rate, base=stream.base_rate)
-    duration = duration or num_frames / float(rate)
+    if duration is None:  # the last frame does not say how long it stays
+        duration = (float(seconds[-1] - seconds[0]) if len(seconds) else 0.0) + float(1 / rate)
     num_frames = num_frames if num_frames < _SCANNED_PACKETS else round(duration * rate)
     return VideoTrack(height, width, rate, is_variable, duration, max(1, num_frames), has_audio)
 
@@ -177,7 +179,7 @@ def _scan(path: Path) -> tuple[np.ndarray, float | None, int]:
         stream = video_stream(container, path)
         time_base = stream.time_base or Fraction(1, 1000)
         told = _told_duration(container, stream)
-        stamps, end, count = [], 0, 0
+        stamps, last, length, count = [], -math.inf, 0, 0
         packets = container.demux(stream)
         while told is None or count < _SCANNED_PACKETS:
             try:
@@ -190,13 +192,16 @@ def _scan(path: Path) -> tuple[np.ndarray, float | None, int]:
             if not packet.size or getattr(packet, "is_discard", False) or ticks is None:
                 continue
             count += 1
-            end = max(end, ticks + (packet.duration or 0))
+            if ticks > last:  # packets come in the order of decoding
+                last, length = ticks, packet.duration or 0
             if len(stamps) < _SCANNED_PACKETS:
                 stamps.append(ticks)
     seconds = np.sort(np.array(stamps, dtype=np.float64)) * float(time_base)
     if count >= _SCANNED_PACKETS and told is not None:
         return seconds, told, count
-    return seconds, float(end * time_base) - float(seconds[0]) if count else None, count
+    if count == 0 or length == 0:
+        return seconds, None, count
+    return seconds, float((last + length) * time_base) - float(seconds[0]), count
 
 
 def _told_duration(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:

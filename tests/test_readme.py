@@ -1,0 +1,63 @@
+"""What the README says can be run: its Python, its commands' options, the pictures it shows."""
+
+import re
+import shlex
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from portrait4d.cli.main import run
+from portrait4d.demo import demo_photo
+from preprocess.image import write_png
+from preprocess.video import probe
+from preprocess.video_writer import VideoWriter
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(language: str) -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_python_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (program,) = blocks("python")
+    assert len(program.strip().splitlines()) <= 5
+    monkeypatch.chdir(tmp_path)
+    photo = demo_photo()
+    write_png(tmp_path / "photo.png", photo)
+    shutil.copy(tmp_path / "photo.png", tmp_path / "photo.jpg")
+    with VideoWriter(tmp_path / "video.mp4", height=512, width=512, frame_rate=Fraction(25)) as writer:
+        for index in range(5):
+            writer.write(np.roll(photo, 2 * index, axis=1))
+    exec(compile(program, "README.md", "exec"), {})
+    assert probe(tmp_path / "result.mp4").num_frames_estimate == 5
+
+
+def test_first_two_commands_install_and_test():
+    first, second = blocks("bash")[:2]
+    assert "venv" in first and "pip install" in first and "portrait4d demo" in first
+    assert ".[test]" in second and "pytest" in second
+
+
+def test_every_option_shown_exists(capsys: pytest.CaptureFixture[str]):
+    shown = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("portrait4d ")]
+    assert len(shown) >= 6
+    for line in shown:
+        words = shlex.split(line, comments=True)[1:]
+        assert run([words[0], "--help"]) == 0
+        known = capsys.readouterr().out
+        for word in words[1:]:
+            if word.startswith("-"):
+                assert re.search(rf"{re.escape(word.split('=')[0])}\b", known), line
+
+
+def test_links_and_pictures_exist():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    assert targets
+    for target in targets:
+        assert (ROOT / target).exists(), target

@@ -66,7 +66,7 @@ def open_media(path: Path) -> Iterator[av.container.InputContainer]:
     except (av.FFmpegError, ValueError) as error:
         raise InputError(message) from error
     with container:
-        if not len(container.streams):
+        if not (container.streams.video or container.streams.audio):
             raise InputError(message)
         yield container
 

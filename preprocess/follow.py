@@ -94,9 +94,9 @@ class FaceFollower:
             self.num_faces = len(boxes)
             first = boxes[min(self._face, len(boxes) - 1)]
             return [first, *(box for box in boxes if box is not first)] if self._face == 0 else [first]
-        if self.is_cut:
-            return list(boxes)
         last = self._last_box
+        if self.is_cut:  # a flash looks like a cut: whoever is in the same place is the same person
+            return sorted(boxes, key=lambda box: overlap(_box(box), last) < 0.5)
         strangers = [any(overlap(_box(box), other) > 0.3 for other in self._others) for box in boxes]
         known = [box for box, is_stranger in zip(boxes, strangers, strict=True) if not is_stranger]
         near = [box for box in known if _distance(_box(box), last) < 0.7]

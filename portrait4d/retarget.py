@@ -142,7 +142,9 @@ def retarget(motion: Motion, avatar: Avatar, options: RetargetOptions, model: He
     rotation, translation = _retarget_pose(motion, source, options, neutral)
     opened = _tensor(motion.eye_open) / neutral.eye_open
     closed = (1 - opened).clamp(0, 1)
-    return Drive(expression, rotation, translation, _retarget_gaze(motion, source, options), closed, residual_out)
+    return Drive(
+        expression, rotation, translation, _retarget_gaze(motion, source, options, rotation), closed, residual_out
+    )
 
 
 def _retarget_expression(
@@ -195,12 +197,12 @@ def _soft_limit(values: Tensor, limit: float) -> Tensor:
     return torch.where(values.abs() > knee, values.sign() * bent, values)
 
 
-def _retarget_gaze(motion: Motion, source: Motion, options: RetargetOptions) -> Tensor:
+def _retarget_gaze(motion: Motion, source: Motion, options: RetargetOptions, rotation: Tensor) -> Tensor:
     driver, own = _tensor(motion.eyes), _tensor(source.eyes)[0]
     if options.gaze == "source":
         return own.expand_as(driver).clone()
     if options.gaze == "camera":
-        turned = axis_angle_to_matrix(_tensor(motion.rotation))
+        turned = axis_angle_to_matrix(rotation)  # of the result: what the eyes have to make up for
         forward = turned.mT @ turned.new_tensor([0.0, 0.0, 1.0])
         pitch, yaw = -torch.asin(forward[:, 1].clamp(-1, 1)), torch.atan2(forward[:, 0], forward[:, 2])
         return torch.stack([pitch, yaw, torch.zeros_like(yaw)], -1)[:, None].expand_as(driver).clone()

@@ -160,8 +160,14 @@ def reenact(
                 return build_source(source, models=models)
 
         building = pool.submit(build)
+
+        def track_progress(stage: str, done: int, total: int | None) -> None:
+            if building.done():
+                building.result()  # a bad photo is told at once, not after a long driver
+            progress(stage, done, total)
+
         with watch.stage("track"):
-            motion = track_driver(driver, options=options, models=models, progress=progress)
+            motion = track_driver(driver, options=options, models=models, progress=track_progress)
         ready = building.result()
     return reenact_tracked(
         ready,

@@ -1,0 +1,149 @@
+"""Pieces of the pipeline by their mathematics: pasting back, threads that keep the order, cuts of a motion, gaps."""
+
+import threading
+import time
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from fakes_engine import fake_motion
+from flame.errors import InputError
+from portrait4d.compose import DriverView, PasteBack, feather_mask, fit_height
+from portrait4d.driver import cut_motion
+from portrait4d.options import ReenactOptions, RenderOptions
+from portrait4d.report import find_gaps
+from portrait4d.streams import ordered_map, prefetch
+from portrait4d.views import video_angles
+from preprocess.crop import Crop
+
+
+def smooth_picture(height: int, width: int) -> np.ndarray:
+    """Slow waves, so that resampling costs next to nothing."""
+    y, x = np.mgrid[:height, :width] / 40.0
+    waves = [np.sin(x + 0.3 * y), np.cos(0.7 * x - y), np.sin(0.5 * x) * np.cos(y)]
+    return np.round(128 + 100 * np.stack(waves, -1)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("side", [150.0, 300.0, 500.0])
+def test_pasting_back_the_own_crop_changes_nothing(side: float):
+    picture = smooth_picture(360, 480)
+    crop = Crop.from_square((230.3, 170.8), side, size=256, image_size=(360, 480))
+    pasted = PasteBack(picture, crop)(crop.apply(picture))
+    assert pasted.shape == picture.shape
+    difference = np.abs(pasted.astype(int) - picture.astype(int))
+    assert difference.max() <= 6 and difference.mean() < 0.6
+
+
+def test_pasting_back_has_no_edge_and_stays_inside():
+    picture = np.full((200, 300, 3), 100, np.uint8)
+    crop = Crop.from_square((150, 100), 100, size=128, image_size=(200, 300))
+    pasted = PasteBack(picture, crop)(np.full((128, 128, 3), 200, np.uint8)).astype(int)
+    assert pasted[100, 150, 0] == 200
+    assert (pasted[:, :99] == 100).all() and (pasted[:49] == 100).all() and (pasted[:, 201:] == 100).all()
+    assert np.abs(np.diff(pasted[100, :, 0])).max() < 30  # of the step of 100
+
+
+def test_large_pictures_are_scaled_down_to_even_sizes():
+    picture = np.zeros((1501, 3001, 3), np.uint8)
+    paste = PasteBack(picture, Crop.from_square((1500, 700), 800, size=512, image_size=(1501, 3001)))
+    assert paste(np.zeros((512, 512, 3), np.uint8)).shape == (960, 1920, 3)
+
+
+def test_feather_is_symmetric_one_inside_and_small_at_the_border():
+    mask = feather_mask(128)
+    assert np.allclose(mask, mask.T) and np.allclose(mask, mask[::-1])
+    assert mask[64, 64] == 1 and mask[0].max() < 0.02
+
+
+def test_driver_panel_is_the_tracked_crop():
+    picture = smooth_picture(300, 400)
+    crop = Crop.from_square((210, 140), 200, size=256, image_size=(300, 400))
+    shown = DriverView(crop.matrix, crop.size, 128)(picture)
+    expected = fit_height(crop.apply(picture), 128)
+    assert np.abs(shown.astype(int) - expected.astype(int)).mean() < 1.0
+
+
+def test_prefetch_keeps_order_and_raises_in_place():
+    def items():
+        yield from range(20)
+        raise InputError("here")
+
+    seen = []
+    with pytest.raises(InputError, match="here"):
+        for item in prefetch(items(), depth=3):
+            seen.append(item)
+    assert seen == list(range(20))
+
+
+def test_prefetch_reads_only_as_far_ahead_as_told_and_stops_with_the_reader():
+    produced = []
+
+    def items():
+        for index in range(1000):
+            produced.append(index)
+            yield index
+
+    stream = prefetch(items(), depth=4)
+    next(stream)
+    time.sleep(0.3)
+    assert len(produced) <= 7
+    stream.close()  # pyright: ignore
+    assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+
+
+def test_ordered_map_keeps_order_and_runs_little_ahead():
+    started = []
+
+    def slow_first(item: int) -> int:
+        started.append(item)
+        time.sleep(0.1 if item == 0 else 0.0)
+        return item * item
+
+    results = ordered_map(slow_first, range(30), num_workers=2, ahead=1)
+    assert next(results) == 0
+    assert len(started) <= 4
+    assert list(results) == [item * item for item in range(1, 30)]
+
+
+def test_ordered_map_raises_what_the_function_raised():
+    def fail(item: int) -> int:
+        if item == 3:
+            raise InputError("third")
+        return item
+
+    with pytest.raises(InputError, match="third"):
+        list(ordered_map(fail, range(10), num_workers=2))
+
+
+def test_cut_of_a_motion_takes_the_nearest_frames():
+    motion = fake_motion([index / 100 for index in range(50)], Fraction(25))
+    whole = cut_motion(motion, ReenactOptions())
+    assert len(whole) == 50
+    cut = cut_motion(motion, ReenactOptions(start=0.4, duration=1.0))
+    assert np.allclose(cut.expression[:, 0], np.arange(10, 35) / 100)
+    half = cut_motion(motion, ReenactOptions(fps=12.5))
+    assert half.frame_rate == Fraction(25, 2) and np.allclose(half.expression[:, 0], np.arange(0, 50, 2) / 100)
+    double = cut_motion(motion, ReenactOptions(fps=50))
+    assert len(double) == 100 and np.allclose(double.seconds, np.arange(100) / 50)
+    with pytest.raises(InputError, match="--start"):
+        cut_motion(motion, ReenactOptions(start=2.0))
+
+
+def test_gaps_are_half_open_intervals():
+    assert find_gaps(fake_motion([-1, 0.1, 0.2, -1, -1, 0.3, -1])) == ((0.0, 0.04), (0.12, 0.2), (0.24, 0.28))
+    assert find_gaps(fake_motion([0.1])) == ()
+
+
+def test_video_angles_pass_through_the_keys():
+    yaw, pitch = video_angles(RenderOptions(yaw_degrees=(-20, 0, 20), pitch_degrees=(5,), duration=1.0, fps=25))
+    assert len(yaw) == 25 and yaw[0] == -20 and yaw[12] == 0 and yaw[-1] == 20
+    assert (np.diff(yaw) >= 0).all() and (pitch == 5).all()
+    yaw, pitch = video_angles(RenderOptions(duration=2.0))
+    assert len(yaw) == 50 and yaw.max() <= 20 and abs(yaw.mean()) < 1e-9 and pitch[0] == 0
+
+
+@pytest.mark.parametrize("wrong", [{"mode": "both"}, {"fps": float("nan")}, {"face": -1}, {"gaze": "left"}])
+def test_wrong_options_are_refused(wrong: dict):
+    with pytest.raises(InputError):
+        ReenactOptions(**wrong)

@@ -62,7 +62,7 @@ def _check_floor(name: str) -> None:
         found = getattr(module, "__file__", None) or list(getattr(module, "__path__", ["?"]))[0]
         raise ImportError(
             f"portrait4d needs its own package {name}, found a foreign one at {found}: "
-            f"pip uninstall {name}, then pip install --force-reinstall --no-deps portrait4d"
+            f"pip uninstall {name}, then in the checkout of portrait4d: pip install --force-reinstall --no-deps ."
         )
 
 

@@ -13,6 +13,9 @@ import portrait4d
 import preprocess
 
 
+REINSTALL = "in the checkout of portrait4d: pip install --force-reinstall --no-deps ."
+
+
 @dataclass(frozen=True)
 class Check:
     """One line of the doctor: `missing` breaks the program, `optional` only costs a feature."""
@@ -32,7 +35,7 @@ def examine() -> list[Check]:
         except Exception as error:  # a broken installation fails in any way it likes; that is the finding
             name = part.__name__.strip("_")
             reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-            checks.append(Check(name, "missing", reason, "reinstall: pip install --force-reinstall portrait4d"))
+            checks.append(Check(name, "missing", reason, REINSTALL))
     return checks
 
 
@@ -122,7 +125,7 @@ def _assets() -> Iterator[Check]:
         if path.is_file() and path.stat().st_size > 0:
             yield Check(name, "ok", f"{path.name}, {path.stat().st_size / 1e6:.1f} MB")
         else:
-            yield Check(name, "missing", f"{path} is not there", "reinstall: pip install --force-reinstall portrait4d")
+            yield Check(name, "missing", f"{path} is not there", REINSTALL)
 
 
 def _engines() -> Iterator[Check]:

@@ -12,7 +12,6 @@ import flame
 import portrait4d
 import preprocess
 
-
 REINSTALL = "in the checkout of portrait4d: pip install --force-reinstall --no-deps ."
 
 

@@ -40,7 +40,7 @@ def bake_geometry(num_samples: int) -> tuple[dict[str, np.ndarray], dict[str, li
         data, mesh, joint_vertices, count=num_samples, generator=np.random.default_rng(2)
     )
     basis = identity.reduce(sampled, mesh, expression.JOINT_MIRROR, num_shape=NUM_SHAPE)
-    expression_names, offsets = expression.expressions(data, mesh)
+    expression_names, offsets = expression.expressions(data, mesh, basis.template)
     origin = basis.joints[expression.JOINTS.index("neck")]
     tensors = {
         "template": (basis.template - origin).astype(np.float32),

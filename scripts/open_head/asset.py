@@ -40,3 +40,4 @@ def write_asset(path: Path, tensors: dict[str, np.ndarray], names: dict[str, lis
     metadata = {key: json.dumps(value) for key, value in names.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, path, metadata)
+    path.chmod(0o644)

@@ -1,8 +1,9 @@
 """Expressions (52 ARKit-named face units and 34 MakeHuman units), joints and skinning weights of the open head."""
 
 import numpy as np
+
 from open_head.makehuman import MakeHuman
-from open_head.mesh import HeadMesh
+from open_head.mesh import PARTS, HeadMesh
 
 JOINTS = ("root", "neck", "head", "jaw", "eye_left", "eye_right")
 PARENTS = (-1, 0, 1, 2, 2, 2)
@@ -26,27 +27,46 @@ ARKIT_NAMES = (
 """ARKit's blend shapes, in alphabetical order."""
 
 
-def expressions(data: MakeHuman, mesh: HeadMesh) -> tuple[list[str], np.ndarray]:
+def expressions(data: MakeHuman, mesh: HeadMesh, template: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Names and offsets `[E, V, 3]` in metres at full strength.
 
     The eyeballs stay where they are: only the eye joints turn them. The lashes ride on the lids, which the face units
-    leave out.
+    leave out. `eyeBlink` is scaled to close the eyes of the template `[V, 3]` exactly at one.
     """
     units = sorted(path.name for path in (data.folder / "mpfb2/targets/expression/units/caucasian").glob("*.gz"))
     offsets = [data.target(data.folder / f"faceunits01/targets/faceunits/{name}.target") for name in ARKIT_NAMES]
     for unit in units:
         offsets.append(np.mean([data.target(f"expression/units/{origin}/{unit}") for origin in _ORIGINS], axis=0))
     result = np.stack(offsets)[:, mesh.source]
+    for side in ("Left", "Right"):
+        blink = ARKIT_NAMES.index(f"eyeBlink{side}")
+        result[blink] = _meet_lids(result[blink], template, mesh.loops[f"eye_{side.lower()}_loop"])
     result[:, mesh.regions["left_eyeball"] | mesh.regions["right_eyeball"]] = 0
     lashes, lids, weights = _lash_anchors(data.vertices[mesh.source], mesh)
     result[:, lashes] = np.einsum("elki,lk->eli", result[:, lids], weights)
     return [*ARKIT_NAMES, *("mh/" + unit.removesuffix(".target.gz") for unit in units)], result
 
 
+def _meet_lids(blink: np.ndarray, template: np.ndarray, loop: np.ndarray) -> np.ndarray:
+    """Scales a blink `[V, 3]` along the lid, so that at full strength the upper lid's edge lies on the lower's."""
+    upper, lower = split_loop(loop, template)
+    order = np.argsort(template[lower, 0])
+    lower = lower[order]
+    upper = upper[1:-1]
+    place = template[upper, 0]
+    lower_height, lower_motion = (
+        np.interp(place, template[lower, 0], values[lower, 1]) for values in (template, blink)
+    )
+    gap = template[upper, 1] - lower_height
+    closing = lower_motion - blink[upper, 1]
+    is_wide = gap > 0.4 * gap.max()  # the quotient means nothing in the corners
+    scale = np.polyfit(place[is_wide], (gap / closing)[is_wide], 2)
+    low, high = place[is_wide].min(), place[is_wide].max()
+    return blink * np.polyval(scale, template[:, 0].clip(low, high))[:, None]
+
+
 def _lash_anchors(vertices: np.ndarray, mesh: HeadMesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lash vertices `[N]`, the lid-edge vertices they hang on `[N, K]` and weights `[N, K]`."""
-    from open_head.mesh import PARTS  # the part decides between the upper and the lower lid
-
     lashes, lids, weights = [], [], []
     for part, is_upper in (("lashes_upper", True), ("lashes_lower", False)):
         own = np.unique(mesh.faces[mesh.face_parts == PARTS.index(part)])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+
 from open_head.makehuman import MakeHuman
 from open_head.mesh import HeadMesh
 

@@ -1,11 +1,12 @@
-"""Cuts the head out of the MakeHuman base mesh: triangles, parts, texture coordinates, regions and lid and lip loops."""
+"""Cuts the head out of the MakeHuman base mesh: triangles, parts, texture coordinates, regions, lid and lip loops."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import yaml
-from open_head.makehuman import MakeHuman
 from PIL import Image
+
+from open_head.makehuman import MakeHuman
 
 PARTS = (
     "skin",
@@ -30,6 +31,10 @@ _GROUPS = {
     "lashes_lower": ["helper-l-eyelashes-1", "helper-r-eyelashes-1"],
 }
 _SEGMENTS = {"mouth_cavity": "mouth_cavity", "eye_cavity_left": "eye_cavity.L", "eye_cavity_right": "eye_cavity.R"}
+
+_HIDDEN_RINGS = {"mouth_cavity": 1, "eye_cavity_left": 2, "eye_cavity_right": 2}
+"""Rings of skin quads that turn inwards behind the visible edge of lips and lids; they count as cavity, so that the
+border between skin and cavity is the edge that a viewer sees, where the lips and lids meet when they close."""
 
 NECK_WEIGHT = 0.1
 """Body skin that follows the neck bones by more than this belongs to the head: a collar down to the shoulders."""
@@ -65,6 +70,9 @@ class HeadMesh:
 def cut_head(data: MakeHuman) -> HeadMesh:
     """The head mesh with all its tables."""
     quads, texture_quads, parts = _quads(data)
+    for cavity, rings in _HIDDEN_RINGS.items():
+        for _ in range(rings):
+            _grow(quads, parts, PARTS.index(cavity))
     triangles, texture_triangles, parts = _triangulate(data.vertices, quads, texture_quads, parts)
     source, faces = np.unique(triangles, return_inverse=True)
     texture_source, texture_faces = np.unique(texture_triangles, return_inverse=True)
@@ -107,6 +115,13 @@ def _quads(data: MakeHuman) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             texture.append(texture_corners)
             parts.append(np.full(len(corners), index))
     return np.concatenate(quads), np.concatenate(texture), np.concatenate(parts)
+
+
+def _grow(quads: np.ndarray, parts: np.ndarray, cavity: int) -> None:
+    """Gives the skin quads that touch a cavity to it, in place."""
+    skin = parts == PARTS.index("skin")
+    border = np.intersect1d(quads[skin], quads[parts == cavity])
+    parts[skin & np.isin(quads, border).any(1)] = cavity
 
 
 def _triangulate(

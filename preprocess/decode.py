@@ -21,6 +21,7 @@ from preprocess.timing import Shown, nominal_rate
 
 logger = logging.getLogger(__name__)
 
+_WILD_SECONDS = 10.0
 _THREADS = min(4, os.cpu_count() or 1)
 _SCANNED_PACKETS = 1000  # enough to tell the frame rate; longer clips are not read twice
 _BT709, _BT470BG, _SMPTE170M, _BT2020 = 1, 5, 6, 9  # colour matrices as numbered in ITU-T H.273
@@ -102,7 +103,7 @@ def read_track(path: Path) -> VideoTrack:
         first = next(_decode(container, stream, path), None)
         if first is None:
             raise InputError(f"{path}: the video track holds no frame that can be decoded; use another file")
-        height, width = _shown_size(first, stream)
+        height, width = _find_geometry(first, stream).shown_size
         if height * width > MAX_PIXELS or min(height, width) < MIN_SIDE:
             raise InputError(
                 f"{path}: frames of {width} x {height} pixels; expected at least {MIN_SIDE} on each side "
@@ -130,17 +131,18 @@ def show_video(path: Path, start: float, frame_rate: Fraction) -> Iterator[Shown
         origin = clip_origin(stream)
         if start > 0 and stream.time_base is not None:
             container.seek(math.floor((origin + Fraction(start)) / stream.time_base), stream=stream)
-        size: tuple[int, int] | None = None
+        told = _told_duration(container, stream)
+        geometry: _Geometry | None = None
         previous: float | None = None
         for frame in _decode(container, stream, path):
-            size = size or _stored_size(frame, stream)
+            geometry = geometry or _find_geometry(frame, stream)
             tick = frame.time_base or stream.time_base or Fraction(1, 1000)
             seconds = None if frame.pts is None else float(frame.pts * tick - origin)
-            if seconds is None or (previous is not None and seconds <= previous):
+            if seconds is None or (previous is not None and (seconds <= previous or _is_wild(seconds, previous, told))):
                 seconds = 0.0 if previous is None else previous + float(1 / frame_rate)
             previous = seconds
             ticks = getattr(frame, "duration", None)
-            yield Shown(seconds, float(ticks * tick) if ticks else None, partial(_to_rgb, frame, *size))
+            yield Shown(seconds, float(ticks * tick) if ticks else None, partial(_to_rgb, frame, geometry))
 
 
 def is_cover(stream: av.VideoStream) -> bool:
@@ -177,7 +179,7 @@ def _scan(path: Path) -> tuple[np.ndarray, float | None, int]:
     """Sorted time stamps of the first frames, the duration of the clip if it can be told, frames found."""
     with open_media(path) as container:
         stream = video_stream(container, path)
-        time_base = stream.time_base or Fraction(1, 1000)
+        tick = float(stream.time_base or Fraction(1, 1000))
         told = _told_duration(container, stream)
         stamps, last, length, count = [], -math.inf, 0, 0
         packets = container.demux(stream)
@@ -191,17 +193,24 @@ def _scan(path: Path) -> tuple[np.ndarray, float | None, int]:
             ticks = packet.pts if packet.pts is not None else packet.dts
             if not packet.size or getattr(packet, "is_discard", False) or ticks is None:
                 continue
+            if stamps and _is_wild((ticks - stamps[0]) * tick, (last - stamps[0]) * tick, told):
+                continue
             count += 1
             if ticks > last:  # packets come in the order of decoding
                 last, length = ticks, packet.duration or 0
             if len(stamps) < _SCANNED_PACKETS:
                 stamps.append(ticks)
-    seconds = np.sort(np.array(stamps, dtype=np.float64)) * float(time_base)
+    seconds = np.sort(np.array(stamps, dtype=np.float64)) * tick
     if count >= _SCANNED_PACKETS and told is not None:
         return seconds, told, count
     if count == 0 or length == 0:
         return seconds, None, count
-    return seconds, float((last + length) * time_base) - float(seconds[0]), count
+    return seconds, (last + length) * tick - float(seconds[0]), count
+
+
+def _is_wild(seconds: float, previous: float, told: float | None) -> bool:
+    """Whether a time stamp jumps far beyond the end of the clip: damage, which must not be held for hours."""
+    return told is not None and seconds > told + _WILD_SECONDS and seconds > previous + _WILD_SECONDS
 
 
 def _told_duration(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
@@ -214,22 +223,42 @@ def _told_duration(container: av.container.InputContainer, stream: av.VideoStrea
     return None
 
 
-def _stored_size(frame: av.VideoFrame, stream: av.VideoStream) -> tuple[int, int]:
-    """Height and width with square pixels, before rotation; one side is stretched, none is shrunk."""
+@dataclass(frozen=True)
+class _Geometry:
+    """How decoded frames become upright ones with square pixels.
+
+    Attributes:
+        height, width: after stretching to square pixels, before turning.
+        matrix: (a, b, c, d) by which a stored pixel (x, y) is shown at (a x + c y, b x + d y), up to a shift.
+    """
+
+    height: int
+    width: int
+    matrix: tuple[int, int, int, int]
+
+    @property
+    def is_transposed(self) -> bool:
+        return abs(self.matrix[0]) < abs(self.matrix[1])
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        return (self.width, self.height) if self.is_transposed else (self.height, self.width)
+
+
+def _find_geometry(frame: av.VideoFrame, stream: av.VideoStream) -> _Geometry:
+    """Read the geometry off one frame; doing so ties the frame into a reference cycle, so it is done once a clip."""
+    height, width, matrix = frame.height, frame.width, (1, 0, 0, 1)
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
-    if abs(aspect - 1) < _SQUARE_ENOUGH or not Fraction(1, 8) < aspect < 8:
-        return frame.height, frame.width
-    if aspect > 1:
-        return frame.height, round(frame.width * aspect)
-    return round(frame.height / aspect), frame.width
+    if abs(aspect - 1) >= _SQUARE_ENOUGH and Fraction(1, 8) < aspect < 8:  # one side is stretched, none is shrunk
+        height, width = (height, round(width * aspect)) if aspect > 1 else (round(height / aspect), width)
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is not None:
+        entries = np.frombuffer(bytes(data), np.int32)
+        matrix = (int(entries[0]), int(entries[1]), int(entries[3]), int(entries[4]))
+    return _Geometry(height, width, matrix)
 
 
-def _shown_size(frame: av.VideoFrame, stream: av.VideoStream) -> tuple[int, int]:
-    height, width = _stored_size(frame, stream)
-    return (width, height) if round(frame.rotation / 90) % 2 else (height, width)
-
-
-def _to_rgb(frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
+def _to_rgb(frame: av.VideoFrame, geometry: _Geometry) -> np.ndarray:
     """Convert a decoded frame to upright `uint8 [H, W, 3]`."""
     matrix = frame.colorspace
     if matrix == _BT2020:
@@ -247,7 +276,9 @@ def _to_rgb(frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
         dst_color_range=ColorRange.JPEG,
         interpolation=_EXACT,
     ).to_ndarray()
-    if image.shape[:2] != (height, width):
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
-    quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise
-    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+    if image.shape[:2] != (geometry.height, geometry.width):
+        image = cv2.resize(image, (geometry.width, geometry.height), interpolation=cv2.INTER_CUBIC)
+    a, b, c, d = geometry.matrix  # turn by quarters and mirror; other angles are rounded to quarters
+    if geometry.is_transposed:
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

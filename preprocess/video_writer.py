@@ -123,6 +123,10 @@ class VideoWriter:
             if kind is None:
                 self._finish()
                 commit_atomic(self._temporary, self.path)
+        except BaseException:  # e.g. a second Ctrl-C: the thread must not write to a file that is being closed
+            if self._encoder is not None:
+                self._encoder.stop(discard=True)
+            raise
         finally:
             self._close()
             abort_atomic(self._temporary)
@@ -146,7 +150,9 @@ class VideoWriter:
 
     def _open_audio(self, path: Path) -> None:
         if path.is_dir():
-            return
+            return  # a folder of pictures is silent
+        if not path.exists():
+            raise InputError(f"{path}: no such file; expected a clip whose sound is to be used")
         try:
             self._audio = AudioFeed(self._container, path, start=self._audio_start, duration=self._audio_duration)
         except LookupError as error:

@@ -43,6 +43,7 @@ class AudioFeed:
             self._stream = self._input.streams.audio[0]
             self._zero = self._find_zero() + Fraction(start)
             self.is_copied = _codec_name(self._stream) in COPIED_CODECS
+            self._packets: Iterator[av.Packet]
             if self.is_copied:
                 self._packets = self._copy(output.add_stream_from_template(self._stream))
             else:
@@ -71,6 +72,7 @@ class AudioFeed:
 
     def close(self) -> None:
         """Close the file the sound comes from."""
+        self._packets = iter(())  # the generator refers to this object; the cycle would keep its memory for long
         self._input.close()
 
     def _find_zero(self) -> Fraction:

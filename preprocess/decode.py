@@ -246,12 +246,16 @@ class _Geometry:
 
 
 def _find_geometry(frame: av.VideoFrame, stream: av.VideoStream) -> _Geometry:
-    """Read the geometry off one frame; doing so ties the frame into a reference cycle, so it is done once a clip."""
+    """Read the geometry off one frame.
+
+    PyAV ties a frame whose side data was looked at into a reference cycle, which keeps its memory for long;
+    therefore once a clip, and not for frames without rotation (a matrix that only mirrors top to bottom is lost).
+    """
     height, width, matrix = frame.height, frame.width, (1, 0, 0, 1)
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
     if abs(aspect - 1) >= _SQUARE_ENOUGH and Fraction(1, 8) < aspect < 8:  # one side is stretched, none is shrunk
         height, width = (height, round(width * aspect)) if aspect > 1 else (round(height / aspect), width)
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data = frame.side_data.get("DISPLAYMATRIX") if frame.rotation else None
     if data is not None:
         entries = np.frombuffer(bytes(data), np.int32)
         matrix = (int(entries[0]), int(entries[1]), int(entries[3]), int(entries[4]))

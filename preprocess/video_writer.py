@@ -187,6 +187,7 @@ class VideoWriter:
 
     def _close(self) -> None:
         """Close without raising: the file is either complete already or about to be removed."""
+        self._encoder = None  # it refers to this object; the cycle would keep the encoder's memory for long
         with contextlib.suppress(av.FFmpegError, ValueError):
             self._container.close()
         if self._audio is not None:

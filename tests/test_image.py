@@ -2,7 +2,10 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -216,13 +219,15 @@ def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path, error):
 
 
 def test_leftovers_of_killed_writers_are_removed(tmp_path):
-    child = os.fork() if hasattr(os, "fork") else pytest.skip("needs fork to leave a file behind")
     path = tmp_path / "a.txt"
-    if child == 0:
-        with atomic_path(path) as temporary:
-            temporary.write_text("half")
-            os.kill(os.getpid(), 9)
-    os.waitpid(child, 0)
+    program = (
+        "import os, sys\n"
+        "from preprocess.atomic import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os._exit(1)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], cwd=Path(__file__).resolve().parent.parent, check=False)
     left = os.listdir(tmp_path)
     assert len(left) == 1 and left[0].startswith(".") and left[0] != "a.txt"
     with atomic_path(path) as temporary, atomic_path(path) as other:  # a running writer is left alone

@@ -1,11 +1,13 @@
 """Clips are read at the right time and in the right shape, and written whole or not at all."""
 
+import gc
 import json
 import logging
 import os
 import subprocess
 import sys
 import time
+import weakref
 from fractions import Fraction
 from pathlib import Path
 
@@ -534,6 +536,21 @@ def test_memory_does_not_grow_with_the_clip(tmp_path):
     grown(40)  # pools and code are loaded once
     frame_megabytes = 320 * 320 * 3 / 2**20
     assert grown(160) < 40 * frame_megabytes
+
+
+def test_a_finished_writer_is_freed_at_once(tmp_path):
+    """A reference cycle kept the encoders of some twenty clips in memory until the collector ran."""
+    sound = write_sound(tmp_path / "a.m4a", 0.4, codec="aac")
+    gc.disable()
+    try:
+        writer = VideoWriter(tmp_path / "a.mp4", height=64, width=64, frame_rate=25, audio_from=sound)
+        with writer:
+            writer.write(coded(0))
+        alive = weakref.ref(writer)
+        del writer
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_reading_is_lazy(tmp_path):

@@ -1,8 +1,8 @@
 """Finds where the face tracker's 478 points sit on the open head, by letting the tracker look at renders of it.
 
 Each render gives, through the pixel under each landmark, a triangle and barycentric weights; these mean the same place
-on every identity, so many identities and views are averaged. Lid and inner-lip points are put on the visible edge loops,
-so that the opening of eyes and mouth is measured where it happens; iris points are constructed.
+on every identity, so many identities and views are averaged. Lid and inner-lip points are put on the visible edge
+loops, so that the opening of eyes and mouth is measured where it happens; iris points are constructed.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from open_head.expression import split_loop
-from open_head.portrait import IRIS_RADIUS, OVERSAMPLING, Portrait, render_portrait
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 from flame.head_model import HeadParams
 from flame.open_head import OpenHead
+from open_head.expression import split_loop
+from open_head.portrait import IRIS_RADIUS, OVERSAMPLING, Portrait, render_portrait
 from preprocess.faces import FaceDetector, FaceLandmarker
 from preprocess.landmark_groups import CONTOUR, INNER_LIPS, LEFT_EYE, RIGHT_EYE
 

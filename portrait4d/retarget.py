@@ -38,6 +38,10 @@ ABSOLUTE_EXPRESSIONS = (
 """Beginnings of the names of expressions that are never taken relative to the neutral frame."""
 
 
+HEAD_CENTRE = (0.0, 0.1, 0.06)
+"""Middle of the head in its own frame, metres: what stays in place when a view is asked for by angles."""
+
+
 @dataclass(frozen=True)
 class RetargetOptions:
     """How a driver's motion is applied.
@@ -216,12 +220,15 @@ def orbit_drive(avatar: Avatar, model: HeadModel, yaw_degrees: np.ndarray, pitch
     count = len(yaw_degrees)
     yaw, pitch = torch.as_tensor(yaw_degrees, dtype=torch.float32), torch.as_tensor(pitch_degrees, dtype=torch.float32)
     rotation = euler_degrees_to_matrix(yaw, pitch, torch.zeros_like(yaw))
+    own = axis_angle_to_matrix(_tensor(source.rotation)[0])
+    centre = rotation.new_tensor(HEAD_CENTRE)
+    translation = own @ centre + _tensor(source.translation)[0] - rotation @ centre
     repeat = lambda values: _tensor(values)[:1].expand(count, *_tensor(values).shape[1:]).clone()  # noqa: E731
     residual = landmark_residual(model, source)[:1].expand(count, -1, -1).clone()
     return Drive(
         repeat(source.expression),
         matrix_to_axis_angle(rotation),
-        repeat(source.translation),
+        translation,
         repeat(source.eyes),
         torch.zeros(count, 2),
         residual,

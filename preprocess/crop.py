@@ -111,6 +111,7 @@ def face_crop(
     image_size: tuple[int, int],
     size: int = DEFAULT_CROP_SIZE,
     scale: float = DEFAULT_CROP_SCALE,
+    is_inside: bool = False,
 ) -> Crop:
     """The crop of a head, from one or several frames' landmarks (their median: one fixed crop for a clip).
 
@@ -119,6 +120,7 @@ def face_crop(
         image_size: (height, width) of the image.
         size: side of the crop in pixels.
         scale: side of the square in face heights.
+        is_inside: shrink and shift the square so that it shows nothing beyond the image's border.
     """
     if landmarks.ndim not in (2, 3) or landmarks.shape[-2:] != (478, 3):
         raise ValueError(f"landmarks must be [478, 3] or [T, 478, 3], got {landmarks.shape}")
@@ -126,9 +128,12 @@ def face_crop(
     # With depth the height does not shrink when the head nods; without, nothing is lost.
     height = float(np.median(np.linalg.norm(points[:, _CHIN] - points[:, _FOREHEAD], axis=-1)))
     middle = np.median(points[:, _EARS, :2].mean(1), axis=0)
-    return Crop.from_square(
-        (float(middle[0]), float(middle[1] + _DOWN * height)), scale * height, size=size, image_size=image_size
-    )
+    center, side = middle + [0, _DOWN * height], scale * height
+    if is_inside:
+        side = min(side, *image_size)
+        extent = np.array([image_size[1], image_size[0]])
+        center = np.clip(center, side / 2, extent - side / 2)
+    return Crop.from_square((float(center[0]), float(center[1])), side, size=size, image_size=image_size)
 
 
 def _map_points(matrix: NDArray[np.float64], points: NDArray) -> NDArray:

@@ -87,7 +87,7 @@ class Tracker:
             )
         height, width = image.shape[:2]
         size = (image.shape[0], image.shape[1])
-        crop = face_crop(landmarks.points, image_size=size, size=self._crop_size)
+        crop = face_crop(landmarks.points, image_size=size, size=self._crop_size, is_inside=True)
         clip = fit_clip(
             self._fitter, crop.to_crop(landmarks.points)[None], seen=np.ones(1, bool), cuts=np.zeros(1, bool)
         )

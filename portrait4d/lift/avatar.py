@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flame.errors import InputError
 from portrait4d.lift.eyes import Eye
+from portrait4d.lift.lids import Lid
 from portrait4d.lift.mouth import Interior, OwnMouth
 from portrait4d.lift.rig import Rig
 from preprocess.atomic import atomic_path
@@ -33,7 +34,8 @@ class LiftAvatar:
 
     `person` [H, W, 4] premultiplied canvas; `under` [H, W, 4] what shows through the openings (eyes completed under
     the lids, the photo's mouth);
-    `background` [S, S, 3]; all in [0, 1]. `light` [4] see `lighting`. `lids`: patch points (upper, lower) of the
+    `lid_skin` [H, W, 4] what closed lids show; `background` [S, S, 3]; all in [0, 1]. `light` [4] see `lighting`.
+    `lids`: patch points (upper, lower) of the
     subject's left and right eye, [2, 2];
     `lips`: patch points (upper, lower), [2].
     """
@@ -41,10 +43,13 @@ class LiftAvatar:
     rig: Rig
     left_eye: Eye
     right_eye: Eye
+    left_lid: Lid
+    right_lid: Lid
     interior: Interior
     own_mouth: OwnMouth
     person: Tensor
     under: Tensor
+    lid_skin: Tensor
     background: Tensor
     light: Tensor
     lids: Tensor
@@ -117,10 +122,12 @@ _PARTS: dict[str, type[Any]] = {
     "rig": Rig,
     "left_eye": Eye,
     "right_eye": Eye,
+    "left_lid": Lid,
+    "right_lid": Lid,
     "interior": Interior,
     "own_mouth": OwnMouth,
 }
-_PICTURES = ("person", "under", "background")
+_PICTURES = ("person", "under", "lid_skin", "background")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

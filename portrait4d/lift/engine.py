@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ from portrait4d.engine import Avatar, Drive, Mesh, Rendering
 from portrait4d.lift.avatar import LiftAvatar
 from portrait4d.lift.canvas import MARGIN, Canvas, cut_canvas, keep_component, refine_matte, split_canvas
 from portrait4d.lift.eyes import IRIS, LIDS, Eye, build_eye, complete_eye
+from portrait4d.lift.lids import build_lid, lid_texture
 from portrait4d.lift.lighting import fit_light, light_asymmetry
 from portrait4d.lift.mouth import INNER_LIPS, build_interior, build_own_mouth, own_mouth_texture
 from portrait4d.lift.render import draw_frames
-from portrait4d.lift.rig import Rig, build_rig, patch_faces, vertex_normals
+from portrait4d.lift.rig import Rig, build_rig, patch_faces, residual_weights, vertex_normals
+from portrait4d.lift.view import SourceView
 from portrait4d.retarget import landmark_residual
 from preprocess.faces import PortraitMatte
 from preprocess.motion import Motion
@@ -51,38 +54,38 @@ class LiftEngine:
             return self._build(source).to(self.device)
 
     def _build(self, source: TrackedFrame) -> LiftAvatar:
-        motion, crop = source.motion, source.crop
+        model, motion, crop = self.head_model, source.motion, source.crop
+        view, shape = SourceView.of(motion), motion.params(self.head_model, 0).shape
         landmarks = motion.landmarks[0, :, :2] + MARGIN
-        canvas = self._canvas(source.image, crop.matrix, crop.size, landmarks)
-        residual = landmark_residual(self.head_model, motion)[0]
-        rig = build_rig(self.head_model, motion, canvas, residual)
-        eyes, under = self._eyes(motion, rig, canvas.photo, landmarks)
         inner = landmarks[list(INNER_LIPS)]
-        shape = motion.params(self.head_model, 0).shape
-        matrix = axis_angle_to_matrix(rig.source_rotation)
+        canvas = self._canvas(source.image, crop.matrix, crop.size, landmarks)
+        residual = landmark_residual(model, motion)[0]
+        rig = build_rig(model, motion, canvas, residual, self._landmark_weights)
         lids, lips = self._opening_points(rig)
-        gap = float((rig.rest[lips[0]] - rig.rest[lips[1]]).norm())
-        depth = -float((matrix @ rig.rest[lips].mean(0) + rig.source_translation)[2])
-        own_mouth = build_own_mouth(
-            inner, depth, gap, matrix, rig.source_translation, float(rig.focal_px), MARGIN, crop.size
+        gaps = [float((rig.rest[upper] - rig.rest[lower]).norm()) for upper, lower in (*lids, lips)]
+        eyes, under = self._eyes(motion, view, canvas.photo, landmarks)
+        depth = -float(view.to_camera(rig.rest[lips].mean(0)[None])[0, 2])
+        own_mouth = build_own_mouth(inner, depth, gaps[2], view)
+        mouth_rows = slice(int(inner[:, 1].min()) - 12, int(inner[:, 1].max()) + 12)
+        under[mouth_rows] = torch.from_numpy(own_mouth_texture(canvas.photo, inner))[mouth_rows]
+        faces = rig.faces[: rig.num_patch_faces]
+        light = fit_light(
+            canvas.photo,
+            rig.uv[: rig.num_patch].numpy(),
+            (vertex_normals(rig.rest[None, : rig.num_patch], faces)[0] @ view.rotation.T).numpy(),
         )
-        mouth = torch.from_numpy(own_mouth_texture(canvas.photo, inner))
-        top, bottom = int(inner[:, 1].min()) - 12, int(inner[:, 1].max()) + 12
-        under[top:bottom] = mouth[top:bottom]
-        faces = patch_faces(self.head_model)
-        normals = vertex_normals(self.head_model.shaped(shape, rig.source_expression[None]), faces)[0][
-            rig.patch_vertices
-        ]
-        light = fit_light(canvas.photo, rig.uv[: len(rig.patch_vertices)].numpy(), (normals @ matrix.T).numpy())
         inside = slice(MARGIN, MARGIN + crop.size)
         return LiftAvatar(
             rig=rig,
             left_eye=eyes[0],
             right_eye=eyes[1],
-            interior=build_interior(self.head_model, shape, canvas.photo, inner, landmarks[list(OUTER_LIPS)]),
+            left_lid=build_lid(model, "left", rig.patch_vertices, faces, gaps[0]),
+            right_lid=build_lid(model, "right", rig.patch_vertices, faces, gaps[1]),
+            interior=build_interior(model, shape, canvas.photo, inner, landmarks[list(OUTER_LIPS)]),
             own_mouth=own_mouth,
             person=torch.from_numpy(np.concatenate([canvas.person, canvas.alpha[..., None]], -1)),
             under=under,
+            lid_skin=torch.from_numpy(lid_texture(canvas.photo, [landmarks[list(edge)] for edge in LIDS.values()])),
             background=torch.from_numpy(canvas.background[inside, inside].copy()),
             light=torch.from_numpy(light),
             lids=lids,
@@ -92,6 +95,11 @@ class LiftEngine:
             warnings=(*motion.warnings, *source_warnings(motion.rotation[0], light)),
         )
 
+    @cached_property
+    def _landmark_weights(self) -> np.ndarray:
+        """See `rig.residual_weights`; the same for every source."""
+        return residual_weights(self.head_model, torch.unique(patch_faces(self.head_model)).numpy())
+
     def _canvas(self, image: np.ndarray, matrix: np.ndarray, size: int, landmarks: np.ndarray) -> Canvas:
         photo, known = cut_canvas(image, matrix, size)
         coarse = self._matte(np.round(photo * 255).astype(np.uint8))
@@ -99,30 +107,21 @@ class LiftEngine:
         alpha = refine_matte(photo, keep_component(coarse, row, column))
         return split_canvas(photo, known, alpha)
 
-    def _eyes(self, motion: Motion, rig: Rig, photo: np.ndarray, landmarks: np.ndarray) -> tuple[list[Eye], Tensor]:
+    def _eyes(
+        self, motion: Motion, view: SourceView, photo: np.ndarray, landmarks: np.ndarray
+    ) -> tuple[list[Eye], Tensor]:
         """Both eyes (subject's left first) and the texture that holds them."""
         params = motion.params(self.head_model, 0)
         joints = self.head_model.joints(params)[0]
-        names = self.head_model.joint_names
         texture = np.concatenate([photo, np.ones_like(photo[..., :1])], -1)
-        eyes = []
         middle = int(landmarks[list(LIDS["left"] + LIDS["right"]), 0].mean())
+        eyes = []
         for index, side in enumerate(("left", "right")):
             lids, iris = landmarks[list(LIDS[side])], landmarks[list(IRIS[side])]
             columns = slice(middle, None) if lids[:, 0].mean() > middle else slice(None, middle)
             texture[:, columns, :3] = complete_eye(photo, lids, iris)[:, columns]
-            eyes.append(
-                build_eye(
-                    lids,
-                    joints[names.index(f"eye_{side}")],
-                    params.eyes[0, index],
-                    axis_angle_to_matrix(rig.source_rotation),
-                    rig.source_translation,
-                    float(rig.focal_px),
-                    MARGIN,
-                    motion.crop_size,
-                )
-            )
+            centre = joints[self.head_model.joint_names.index(f"eye_{side}")]
+            eyes.append(build_eye(lids, centre, params.eyes[0, index], view))
         return eyes, torch.from_numpy(texture)
 
     def _opening_points(self, rig: Rig) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from flame.rotation import axis_angle_to_matrix
 from portrait4d.lift.canvas import fill
+from portrait4d.lift.view import SourceView
 
 EYE_RADIUS = 0.0119
 """Metres; adult eyeballs differ by less than 5 % (Bekerman et al. 2014)."""
@@ -124,45 +125,35 @@ def _complete_iris(
     return texture
 
 
-def build_eye(
-    lids: np.ndarray,
-    centre: Tensor,
-    gaze: Tensor,
-    rotation: Tensor,
-    translation: Tensor,
-    focal_px: float,
-    margin: int,
-    size: int,
-) -> Eye:
+def build_eye(lids: np.ndarray, centre: Tensor, gaze: Tensor, view: SourceView) -> Eye:
     """Geometry of one eye.
 
     Args:
         lids: [16, 2] canvas pixels.
         centre: [3] of the eyeball, head frame, metres.
         gaze: [3] eyeball rotation of the source.
-        rotation: [3, 3] head to camera. translation: [3].
-        focal_px: focal length in crop pixels.
-        margin: canvas margin in pixels.
-        size: side of the crop.
+        view: of the source.
     """
     low, high = lids.min(0), lids.max(0)
     width = high[0] - low[0]
-    x = np.linspace(low[0] - 0.15 * width, high[0] + 0.15 * width, _COLUMNS)
-    y = np.linspace(low[1] - 0.45 * width, high[1] + 0.45 * width, _ROWS)
-    uv = torch.from_numpy(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2).astype(np.float32))
-    camera_centre = rotation @ centre + translation
-    depth = -(camera_centre[2] + 0.8 * EYE_RADIUS)
-    offset = (uv - margin - size / 2) * depth / focal_px
-    camera_points = torch.stack([offset[:, 0], -offset[:, 1], -depth.expand(len(uv))], -1)
-    rest = (camera_points - translation) @ rotation
-    flat = camera_points - camera_centre
+    low, high = low - [0.25 * width, 0.45 * width], high + [0.25 * width, 0.45 * width]
+    uv, faces = flat_patch(low, high, rows=_ROWS, columns=_COLUMNS)
+    camera_centre = view.to_camera(centre[None])[0]
+    rest = view.from_canvas(uv, -(camera_centre[2] + 0.8 * EYE_RADIUS))
+    flat = view.to_camera(rest) - camera_centre
     across = flat[:, :2].norm(dim=-1)
     shrink = (0.9 * EYE_RADIUS / across.clamp(min=1e-6)).clamp(max=1)
     plane = flat[:, :2] * shrink[:, None]
     forward = (EYE_RADIUS**2 - plane.square().sum(-1)).clamp(min=0).sqrt()
-    from_centre = torch.cat([plane, forward[:, None]], -1) @ rotation
+    from_centre = torch.cat([plane, forward[:, None]], -1) @ view.rotation
     follow = ((1.3 - across / EYE_RADIUS) / 0.5).clamp(0, 1)
-    index = np.arange(_ROWS * _COLUMNS).reshape(_ROWS, _COLUMNS)
+    return Eye(rest, from_centre, follow, uv, faces, gaze.float())
+
+
+def flat_patch(low: np.ndarray, high: np.ndarray, *, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+    """A rectangular grid of canvas points [V, 2] between two corners and its triangles [F, 3]."""
+    grid = np.stack(np.meshgrid(np.linspace(low[0], high[0], columns), np.linspace(low[1], high[1], rows)), -1)
+    index = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
     faces = np.concatenate([np.stack([a, c, b], -1), np.stack([b, c, d], -1)])
-    return Eye(rest, from_centre, follow, uv, torch.from_numpy(faces), gaze.float())
+    return torch.from_numpy(grid.reshape(-1, 2).astype(np.float32)), torch.from_numpy(faces)

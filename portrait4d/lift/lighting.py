@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-_LIMITS = (0.72, 1.3)
+_LIMITS = (0.8, 1.2)
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from flame.head_model import HeadModel
-from portrait4d.lift.eyes import polygon_mask
+from portrait4d.lift.eyes import flat_patch, polygon_mask
+from portrait4d.lift.view import SourceView
 
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 """Inner edge of the lips in the 478 points, in order around the opening."""
@@ -158,48 +159,22 @@ def mouth_colours(photo: np.ndarray, inner_lips: np.ndarray, outer_lips: np.ndar
     return (np.array([0.74, 0.69, 0.62]) * light).astype(np.float32), flesh.astype(np.float32)
 
 
-def build_own_mouth(
-    inner_lips: np.ndarray,
-    depth: float,
-    opening: float,
-    rotation: Tensor,
-    translation: Tensor,
-    focal_px: float,
-    margin: int,
-    size: int,
-) -> OwnMouth:
+def build_own_mouth(inner_lips: np.ndarray, depth: float, opening: float, view: SourceView) -> OwnMouth:
     """Geometry of the visible inside: a flat patch at the lips' depth.
 
     Args:
         inner_lips: [20, 2] canvas pixels.
         depth: metres from the camera.
         opening: lip gap in metres.
-        rotation: [3, 3] head to camera. translation: [3].
-        focal_px: focal length in crop pixels.
-        margin: canvas margin. size: side of the crop.
+        view: of the source.
     """
-    low, high = inner_lips.min(0) - 4, inner_lips.max(0) + 4
-    rows, columns = 13, 17
-    grid = np.stack(np.meshgrid(np.linspace(low[0], high[0], columns), np.linspace(low[1], high[1], rows)), -1)
-    uv = torch.from_numpy(grid.reshape(-1, 2).astype(np.float32))
-    offset = (uv - margin - size / 2) * depth / focal_px
-    camera_points = torch.stack([offset[:, 0], -offset[:, 1], torch.full((len(uv),), -depth)], -1)
-    rest = (camera_points - translation) @ rotation
-    width = float(inner_lips[:, 0].max() - inner_lips[:, 0].min()) * depth / focal_px
-    down = np.repeat(np.linspace(0, 1, rows), columns)
-    middle = np.clip((down - 0.4) / 0.3, 0, 1)
-    with_jaw = middle * middle * (3 - 2 * middle) if opening > 0.25 * width else np.zeros_like(down)
-    index = np.arange(rows * columns).reshape(rows, columns)
-    a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
-    faces = np.concatenate([np.stack([a, c, b], -1), np.stack([b, c, d], -1)])
-    return OwnMouth(
-        rest,
-        uv,
-        torch.from_numpy(faces),
-        torch.from_numpy(with_jaw.astype(np.float32)),
-        torch.tensor(opening),
-        torch.tensor(opening > 0.06 * width),
-    )
+    uv, faces = flat_patch(inner_lips.min(0) - 4, inner_lips.max(0) + 4, rows=13, columns=17)
+    width = float(np.ptp(inner_lips[:, 0])) * depth / view.focal_px
+    down = (uv[:, 1] - uv[:, 1].min()) / (uv[:, 1].max() - uv[:, 1].min())
+    middle = ((down - 0.4) / 0.3).clamp(0, 1)
+    with_jaw = middle * middle * (3 - 2 * middle) if opening > 0.25 * width else torch.zeros_like(down)
+    shows_teeth = torch.tensor(opening > 0.06 * width)
+    return OwnMouth(view.from_canvas(uv, depth), uv, faces, with_jaw, torch.tensor(opening), shows_teeth)
 
 
 def own_mouth_texture(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray:

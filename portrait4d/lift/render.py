@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,8 @@ from portrait4d.engine import Drive, Rendering
 from portrait4d.lift.avatar import LiftAvatar
 from portrait4d.lift.draw import Box, bounding_box, draw_surface, over, soften_openings
 from portrait4d.lift.lighting import shading_ratio
-from portrait4d.lift.rig import project_points, vertex_normals
+from portrait4d.lift.rig import smooth_normals
+from portrait4d.lift.view import project_points
 
 SHUT_FROM, SHUT_AT = 0.55, 0.85
 """Lids that the driver has closed this far begin to be, and are, fully shut: blends of open shapes stop half-way
@@ -38,6 +41,7 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
         return project_points(rest @ rotation.mT + drive.translation[:, None], rig.focal_px, size)
 
     gap = (points[:, avatar.lips[0]] - points[:, avatar.lips[1]]).norm(dim=-1)
+    lid_gaps = (points[:, avatar.lids[:, 0]] - points[:, avatar.lids[:, 1]]).norm(dim=-1)
     jaw = points[:, avatar.lips[1]] - rig.rest[avatar.lips[1]]
     mouth = avatar.own_mouth.rest + avatar.own_mouth.with_jaw[:, None] * jaw[:, None]
     layers = _Layers(
@@ -50,26 +54,27 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
             on_screen(avatar.right_eye.turned(drive.eyes[:, 1])),
         ],
         gap=gap,
+        lid_strength=torch.stack(
+            [avatar.left_lid.strength(lid_gaps[:, 0]), avatar.right_lid.strength(lid_gaps[:, 1])], 1
+        ),
     )
     frames = [_draw(avatar, layers, index) for index in range(len(drive))]
     picture = torch.stack(frames).permute(0, 3, 1, 2)
     return Rendering((picture[:, :3] * 2 - 1).clamp(-1, 1), picture[:, 3:])
 
 
+@dataclass(frozen=True)
 class _Layers:
-    """Everything to be drawn for a batch: screen positions [B, V, 3] per surface, brightness [B, V], lip gap [B]."""
+    """Everything to be drawn for a batch: screen positions [B, V, 3] per surface, brightness `gain` [B, V], lip `gap`
+    [B], `lid_strength` [B, 2]."""
 
-    def __init__(
-        self, *, screen: Tensor, gain: Tensor, interior: Tensor, mouth: Tensor, eyes: list[Tensor], gap: Tensor
-    ) -> None:
-        self.screen, self.gain, self.interior, self.mouth, self.eyes, self.gap = (
-            screen,
-            gain,
-            interior,
-            mouth,
-            eyes,
-            gap,
-        )
+    screen: Tensor
+    gain: Tensor
+    interior: Tensor
+    mouth: Tensor
+    eyes: list[Tensor]
+    gap: Tensor
+    lid_strength: Tensor
 
 
 def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ...]) -> Tensor:
@@ -93,22 +98,15 @@ def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ..
 
 
 def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
-    """Brightness factor [B, V]: light stands still while the head turns and folds."""
+    """Brightness factor [B, V]: light stands still while the face turns and folds; the sheet around it keeps the
+    photo's."""
     rig = avatar.rig
-    count = len(rig.patch_vertices)
-    faces = rig.faces[: _num_patch_faces(avatar)]
-    patch_before = vertex_normals(rig.rest[None, :count], faces)[0]
-    patch_after = vertex_normals(points[:, :count], faces)
-    sheet = rig.normal[count:]
-    turn = axis_angle_to_matrix(rotation)
-    before = torch.cat([patch_before, sheet]) @ axis_angle_to_matrix(rig.source_rotation).T
-    after = torch.cat([patch_after, sheet.expand(len(points), -1, -1)], 1) @ turn.mT
-    return 1 + rig.head_weight * (shading_ratio(avatar.light, before, after) - 1)
-
-
-def _num_patch_faces(avatar: LiftAvatar) -> int:
-    """Patch faces come first; the sheet's first face has no patch point."""
-    return int((avatar.rig.faces < len(avatar.rig.patch_vertices)).all(1).sum())
+    faces = rig.faces[: rig.num_patch_faces]
+    before = smooth_normals(rig.rest[None, : rig.num_patch], faces)[0] @ axis_angle_to_matrix(rig.source_rotation).T
+    after = smooth_normals(points[:, : rig.num_patch], faces) @ axis_angle_to_matrix(rotation).mT
+    gain = points.new_ones(points.shape[:2])
+    gain[:, : rig.num_patch] += rig.light_weight * (shading_ratio(avatar.light, before, after) - 1)
+    return gain
 
 
 def _draw(avatar: LiftAvatar, layers: _Layers, index: int) -> Tensor:
@@ -120,7 +118,12 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int) -> Tensor:
         _put(target, screen[index], eye.faces, eye.uv, screen.new_ones(screen.shape[1]), avatar.under)
     rig, screen = avatar.rig, layers.screen[index]
     layer, covered = draw_surface(screen, rig.faces, rig.uv, layers.gain[index], avatar.person, box=(0, 0, size, size))
-    moved = (screen[: len(rig.patch_vertices), :2] - _source_screen(avatar)).abs().mean()
+    for side, lid in enumerate((avatar.left_lid, avatar.right_lid)):
+        strength = float(layers.lid_strength[index, side])
+        if strength > 0:
+            patch = screen[: rig.num_patch]
+            _put(layer, patch, lid.faces, rig.uv[: rig.num_patch], lid.gain, avatar.lid_skin, strength=strength)
+    moved = (screen[: rig.num_patch, :2] - _source_screen(avatar)).abs().mean()
     for points in (*layers.eyes, layers.mouth):
         box = bounding_box(points[index], size, size, pad=6)
         if box is not None:
@@ -131,7 +134,7 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int) -> Tensor:
 def _source_screen(avatar: LiftAvatar) -> Tensor:
     """Where patch points are in the unmoved picture, [V, 2] crop pixels."""
     margin = (avatar.person.shape[0] - avatar.background.shape[0]) / 2
-    return avatar.rig.uv[: len(avatar.rig.patch_vertices)] - margin
+    return avatar.rig.uv[: avatar.rig.num_patch] - margin
 
 
 def _draw_mouth(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> None:

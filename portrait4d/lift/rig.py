@@ -20,8 +20,9 @@ from torch import Tensor
 from flame.head_model import HeadModel
 from flame.raster import rasterize
 from flame.rotation import axis_angle_to_matrix
-from portrait4d.lift.canvas import MARGIN, Canvas
-from portrait4d.lift.sheet import drop_covered, extend, make_grid
+from portrait4d.lift.canvas import Canvas
+from portrait4d.lift.sheet import Grid, drop_covered, extend, make_grid
+from portrait4d.lift.view import SourceView, project_points
 from preprocess.motion import Motion
 
 RESIDUAL_RADIUS = 0.022
@@ -32,7 +33,8 @@ RESIDUAL_RADIUS = 0.022
 class Rig:
     """`rest` [V, 3] metres; `uv` [V, 2] canvas pixels; `faces` [F, 3]; `expression_basis` [V * 3, E];
     `residual_basis` [V, 478];
-    `head_weight` [V]; `normal` [V, 3] (head frame); `focal_px` and `centre_px` of the crop camera; the source pose
+    `head_weight` [V]; `light_weight` [P] share of relighting of the patch points, fading out at its rim; `focal_px`
+    and `centre_px` of the crop camera; the source pose
     and expression.
     Points 0..num_patch-1 are head-model vertices, their numbers in the head model are `patch_vertices`."""
 
@@ -42,7 +44,7 @@ class Rig:
     expression_basis: Tensor
     residual_basis: Tensor
     head_weight: Tensor
-    normal: Tensor
+    light_weight: Tensor
     patch_vertices: Tensor
     source_expression: Tensor
     source_rotation: Tensor
@@ -54,13 +56,22 @@ class Rig:
         """The same rig on another device."""
         return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
+    @property
+    def num_patch(self) -> int:
+        """Points of the face patch; they come first."""
+        return len(self.patch_vertices)
+
+    @property
+    def num_patch_faces(self) -> int:
+        """Triangles of the face patch; they come first."""
+        return int((self.faces < self.num_patch).all(1).sum())
+
     def deform(self, expression: Tensor, residual: Tensor) -> Tensor:
         """Head-frame positions [B, V, 3] under expressions [B, E] and landmark displacements [B, 478, 3]."""
         batch, count = expression.shape[0], self.rest.shape[0]
         moved = (expression - self.source_expression) @ self.expression_basis.T
-        num_driven = self.residual_basis.shape[0]
         moved = moved.reshape(batch, count, 3) + self.rest
-        moved[:, :num_driven] += self.residual_basis @ (residual - self.source_residual)
+        moved[:, : self.num_patch] += self.residual_basis @ (residual - self.source_residual)
         return moved
 
     def pose(self, points: Tensor, rotation: Tensor, translation: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -76,15 +87,6 @@ class Rig:
         return project_points(camera_points, self.focal_px, size)
 
 
-def project_points(camera_points: Tensor, focal_px: Tensor | float, size: int) -> Tensor:
-    """OpenGL camera space to (x, y, depth): pixels of a square picture of the given side, y down, and metres."""
-    depth = -camera_points[..., 2]
-    scale = focal_px / depth
-    x = size / 2 + camera_points[..., 0] * scale
-    y = size / 2 - camera_points[..., 1] * scale
-    return torch.stack([x, y, depth], -1)
-
-
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     """Area-weighted unit normals, [B, V, 3]."""
     corners = vertices[:, faces]
@@ -93,6 +95,19 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     for corner in range(3):
         total.index_add_(1, faces[:, corner], normal)
     return torch.nn.functional.normalize(total, dim=-1)
+
+
+def smooth_normals(vertices: Tensor, faces: Tensor, *, rounds: int = 2) -> Tensor:
+    """Vertex normals [B, V, 3] averaged over their neighbourhood: creases shade softly and single triangles not at
+    all."""
+    normals = vertex_normals(vertices, faces)
+    for _ in range(rounds):
+        mean = normals[:, faces].sum(2)
+        total = torch.zeros_like(normals)
+        for corner in range(3):
+            total.index_add_(1, faces[:, corner], mean)
+        normals = torch.nn.functional.normalize(total, dim=-1)
+    return normals
 
 
 def residual_weights(model: HeadModel, vertices: np.ndarray) -> np.ndarray:
@@ -157,7 +172,9 @@ def _rooted_weight(points: np.ndarray, chin_y: float, face_height: float) -> np.
     return 1 - np.clip(below / 0.75, 0, 1)
 
 
-def build_rig(model: HeadModel, motion: Motion, canvas: Canvas, source_residual: Tensor) -> Rig:
+def build_rig(
+    model: HeadModel, motion: Motion, canvas: Canvas, source_residual: Tensor, landmark_weights: np.ndarray
+) -> Rig:
     """Bind the canvas of one source to its fitted head.
 
     Args:
@@ -165,12 +182,9 @@ def build_rig(model: HeadModel, motion: Motion, canvas: Canvas, source_residual:
         motion: the tracked source, T = 1.
         canvas: its texture.
         source_residual: [478, 3] landmark displacement of the source beyond its fitted head.
+        landmark_weights: [P, 478], see `residual_weights`.
     """
-    params = motion.params(model, 0)
-    rotation = torch.as_tensor(motion.rotation[0], dtype=torch.float32)
-    translation = torch.as_tensor(motion.translation[0], dtype=torch.float32)
-    size = motion.crop_size
-    focal_px = float(motion.camera(0).intrinsics[0, 0, 0]) * size
+    params, view = motion.params(model, 0), SourceView.of(motion)
     side = canvas.alpha.shape[0]
 
     fitted = model.shaped(params.shape, params.expression)[0]
@@ -178,33 +192,27 @@ def build_rig(model: HeadModel, motion: Motion, canvas: Canvas, source_residual:
     patch_vertices = torch.unique(faces)
     renumber = torch.full((len(fitted),), -1, dtype=torch.long)
     renumber[patch_vertices] = torch.arange(len(patch_vertices))
-    weights = residual_weights(model, patch_vertices.numpy())
     boundary = _distance_inside(fitted, faces, patch_vertices)
-    weights *= np.clip(boundary / 0.015, 0, 1)[:, None].astype(np.float32)
+    weights = landmark_weights * np.clip(boundary / 0.015, 0, 1)[:, None].astype(np.float32)
     fitted = fitted.clone()
     fitted[patch_vertices] += torch.from_numpy(weights) @ source_residual
 
-    screen = project_points(fitted @ axis_angle_to_matrix(rotation).T + translation, focal_px, size)
-    screen[:, :2] += MARGIN
+    screen = view.to_canvas(fitted)
     grid = make_grid(side, side)
     skin = model.faces[model.regions["skin"][model.faces].all(1)]
     surface = _surface_under(grid.points, screen, skin, side)
     covered = _well_inside(grid.points, screen, faces, side)
     visible = _near_visible(grid.points, canvas.alpha)
 
-    depth = _grid_depth(grid, surface, screen[:, 2].numpy(), float(-translation[2]))
+    depth = _grid_depth(grid, surface, covered, screen[:, 2].numpy(), float(-view.translation[2]))
     chin = screen[patch_vertices, 1].max().item()
     face_height = chin - screen[patch_vertices, 1].min().item()
     head_weight = _grid_weight(grid, surface, model, chin, face_height)
     basis = _grid_expression(grid, surface, model, face_height)
 
-    centred = grid.points - MARGIN - size / 2
-    camera_points = np.stack([centred[:, 0] * depth / focal_px, -centred[:, 1] * depth / focal_px, -depth], -1)
-    matrix = axis_angle_to_matrix(rotation)
-    sheet_rest = (torch.from_numpy(camera_points.astype(np.float32)) - translation) @ matrix
+    sheet_rest = view.from_canvas(torch.from_numpy(grid.points), torch.from_numpy(depth))
     sheet_faces = torch.from_numpy(drop_covered(grid, covered, visible)) + len(patch_vertices)
 
-    normals = vertex_normals(fitted[None], model.faces)[0][patch_vertices]
     patch_basis = model.expression_basis[patch_vertices].reshape(len(patch_vertices) * 3, -1)
     return Rig(
         rest=torch.cat([fitted[patch_vertices], sheet_rest]),
@@ -213,13 +221,13 @@ def build_rig(model: HeadModel, motion: Motion, canvas: Canvas, source_residual:
         expression_basis=torch.cat([patch_basis, torch.from_numpy(basis)]).float(),
         residual_basis=torch.from_numpy(weights),
         head_weight=torch.cat([torch.ones(len(patch_vertices)), torch.from_numpy(head_weight)]),
-        normal=torch.cat([normals, torch.from_numpy(_grid_normals(grid, surface, fitted, model))]),
+        light_weight=torch.from_numpy(np.clip(boundary / 0.025, 0, 1).astype(np.float32)),
         patch_vertices=patch_vertices,
         source_expression=params.expression[0].float(),
-        source_rotation=rotation,
-        source_translation=translation,
+        source_rotation=torch.as_tensor(motion.rotation[0], dtype=torch.float32),
+        source_translation=view.translation,
         source_residual=source_residual.float(),
-        focal_px=torch.tensor(focal_px),
+        focal_px=torch.tensor(view.focal_px),
     )
 
 
@@ -264,20 +272,22 @@ def _near_visible(points: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return near[np.clip(points[:, 1].astype(int), 0, side - 1), np.clip(points[:, 0].astype(int), 0, side - 1)] > 0
 
 
-def _grid_depth(grid, surface: _Surface, vertex_depth: np.ndarray, pivot_depth: float) -> np.ndarray:
-    """Depth [V] in metres: the head where it is, smoothly on around it, no further back than the neck joint."""
+def _grid_depth(
+    grid: Grid, surface: _Surface, covered: np.ndarray, vertex_depth: np.ndarray, pivot_depth: float
+) -> np.ndarray:
+    """Depth [V] in metres: the head where it is, smoothly on around it, no further back than the neck joint.
+
+    Steps in depth beside the face (jaw to neck, ear to hair) are smoothed: a steep sheet would smear when it turns.
+    """
     known = (vertex_depth[surface.corners] * surface.barycentric).sum(-1)
     known = np.minimum(known, pivot_depth + 0.01) + 0.001  # a millimetre behind the face patch
     border = (grid.points[:, 1] >= grid.points[:, 1].max()) & ~surface.hit
     values = np.where(surface.hit, known, pivot_depth - 0.02).astype(np.float32)
     depth = extend(grid, values, surface.hit | border)
-    image = depth.reshape(grid.rows, grid.columns)
-    smooth = cv2.GaussianBlur(image, (0, 0), 1.2)
-    outside = 1 - cv2.erode(surface.hit.reshape(image.shape).astype(np.uint8), np.ones((3, 3), np.uint8))
-    return np.where(outside > 0, smooth, np.maximum(image, 0 * image + image)).ravel().astype(np.float32)
+    return extend(grid, depth, covered, screening=0.05, target=depth)
 
 
-def _grid_weight(grid, surface: _Surface, model: HeadModel, chin_y: float, face_height: float) -> np.ndarray:
+def _grid_weight(grid: Grid, surface: _Surface, model: HeadModel, chin_y: float, face_height: float) -> np.ndarray:
     """Share of the head's motion [V] that a grid point takes part in."""
     share = {"root": 0.0, "neck": 0.5}
     belongs = np.array([share.get(name, 1.0) for name in model.joint_names], np.float32)
@@ -292,27 +302,17 @@ def _grid_weight(grid, surface: _Surface, model: HeadModel, chin_y: float, face_
     return np.clip(extend(grid, values, fixed | (low_border & ~fixed), screening=0.02, target=target), 0, 1)
 
 
-def _grid_expression(grid, surface: _Surface, model: HeadModel, face_height: float) -> np.ndarray:
+def _grid_expression(grid: Grid, surface: _Surface, model: HeadModel, face_height: float) -> np.ndarray:
     """How expressions move each grid point, [V * 3, E]."""
     basis = model.expression_basis.numpy()
     num_expression = basis.shape[-1]
     known = np.einsum("vc,vcik->vik", surface.barycentric, basis[surface.corners]).reshape(len(grid.points), -1)
     known[~surface.hit] = 0
     reach = 0.25 * face_height / (grid.points[1, 0] - grid.points[0, 0])
-    near = cv2.dilate(
-        surface.hit.reshape(grid.rows, grid.columns).astype(np.uint8),
-        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (int(4 * reach) | 1,) * 2),
-    )
-    far = near.ravel() == 0
-    values = extend(grid, known, surface.hit | far, screening=1 / reach**2)
-    return values.reshape(-1, num_expression).astype(np.float32)
-
-
-def _grid_normals(grid, surface: _Surface, vertices: Tensor, model: HeadModel) -> np.ndarray:
-    """Normals [V, 3] for shading, continued smoothly beyond the head."""
-    normals = vertex_normals(vertices[None], model.faces)[0].numpy()
-    known = np.einsum("vc,vci->vi", surface.barycentric, normals[surface.corners])
-    values = extend(
-        grid, known.astype(np.float32), surface.hit, screening=0.001, target=np.tile([0.0, 0.0, 1.0], (len(known), 1))
-    )
-    return (values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-6)).astype(np.float32)
+    hit = surface.hit.reshape(grid.rows, grid.columns).astype(np.uint8)
+    near = cv2.dilate(hit, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (int(4 * reach) | 1,) * 2)).ravel() > 0
+    rim = (surface.hit & (cv2.erode(hit, np.ones((3, 3), np.uint8)).ravel() == 0)).nonzero()[0]
+    moving = np.abs(known[rim]).max(0) > 1e-4 if len(rim) else np.zeros(known.shape[1], bool)
+    if moving.any():  # most expressions do not reach the outline
+        known[:, moving] = extend(grid, known[:, moving], surface.hit | ~near, screening=1 / reach**2)
+    return known.reshape(-1, num_expression).astype(np.float32)

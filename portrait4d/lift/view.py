@@ -1,0 +1,56 @@
+"""How the source photo sees its head: one pinhole camera for rig, eyes and mouth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flame.rotation import axis_angle_to_matrix
+from portrait4d.lift.canvas import MARGIN
+from preprocess.motion import Motion
+
+
+@dataclass(frozen=True)
+class SourceView:
+    """`rotation` [3, 3] and `translation` [3] take head-frame points to camera space; `focal_px` and `size` in crop
+    pixels."""
+
+    rotation: Tensor
+    translation: Tensor
+    focal_px: float
+    size: int
+
+    @classmethod
+    def of(cls, motion: Motion) -> SourceView:
+        """The view of a tracked source, T = 1."""
+        rotation = axis_angle_to_matrix(torch.as_tensor(motion.rotation[0], dtype=torch.float32))
+        translation = torch.as_tensor(motion.translation[0], dtype=torch.float32)
+        focal_px = float(motion.camera(0).intrinsics[0, 0, 0]) * motion.crop_size
+        return cls(rotation, translation, focal_px, motion.crop_size)
+
+    def to_camera(self, points: Tensor) -> Tensor:
+        """Head frame [N, 3] to camera space."""
+        return points @ self.rotation.T + self.translation
+
+    def to_canvas(self, points: Tensor) -> Tensor:
+        """Head frame [N, 3] to canvas pixels and depth, [N, 3]."""
+        screen = project_points(self.to_camera(points), self.focal_px, self.size)
+        return screen + screen.new_tensor([MARGIN, MARGIN, 0])
+
+    def from_canvas(self, pixels: Tensor, depth: Tensor | float) -> Tensor:
+        """Canvas pixels [N, 2] at a depth ([N] or one for all, metres) to the head frame, [N, 3]."""
+        depth = torch.as_tensor(depth, dtype=torch.float32).expand(len(pixels))
+        offset = (pixels - MARGIN - self.size / 2) * (depth / self.focal_px)[:, None]
+        camera_points = torch.stack([offset[:, 0], -offset[:, 1], -depth], -1)
+        return (camera_points - self.translation) @ self.rotation
+
+
+def project_points(camera_points: Tensor, focal_px: Tensor | float, size: int) -> Tensor:
+    """OpenGL camera space to (x, y, depth): pixels of a square picture of the given side, y down, and metres."""
+    depth = -camera_points[..., 2]
+    scale = focal_px / depth
+    x = size / 2 + camera_points[..., 0] * scale
+    y = size / 2 - camera_points[..., 1] * scale
+    return torch.stack([x, y, depth], -1)

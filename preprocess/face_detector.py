@@ -1,16 +1,16 @@
 """Where the faces are: the short-range BlazeFace detector on the whole frame, then on overlapping tiles.
 
-The network sees 128x128 pixels and is sure of faces from about a third of that on. Frames with smaller
+The network sees 128x128 pixels and is sure of faces from about a quarter of that on. Frames with smaller
 faces are searched again in tiles, finer and finer.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 
+from preprocess.face_region import Square, sample_square
 from preprocess.networks.face_detector import FaceDetectorNetwork, anchor_centres
 from preprocess.networks.weights import load_network
 
@@ -21,7 +21,7 @@ _SAME_FACE_IOU = 0.3  # intersection over union above which two boxes are one fa
 _SAME_FACE_SHARE = 0.6  # the same across windows: intersection over the smaller box
 _TILE_LEVELS = (1, 2, 4)  # tile side = short side of the frame over this
 _MIN_TILE_SIDE = 160  # pixels: in smaller tiles only faces below 20 pixels would be new
-_LARGE_FACE = 0.3  # of the side of the window: finer windows would show nothing larger
+_LARGE_FACE = 0.25  # of the side of the window: finer windows would show nothing larger
 _MAX_TILES_PER_BATCH = 16
 
 
@@ -47,15 +47,6 @@ class FaceBox:
         return (self.x1 - self.x0) * (self.y1 - self.y0)
 
 
-@dataclass(frozen=True)
-class _Window:
-    """A square of the frame that is shown to the network."""
-
-    x0: float
-    y0: float
-    side: float
-
-
 class FaceDetector:
     """Finds faces in frames."""
 
@@ -67,7 +58,7 @@ class FaceDetector:
     def __call__(self, frame: np.ndarray) -> list[FaceBox]:
         """Faces of `frame` uint8 `[H, W, 3]` RGB, largest first.
 
-        A face that fills a third of the frame takes one run of the network; small or missing faces take up to
+        A face that fills a quarter of the frame takes one run of the network; small or missing faces take up to
         about twenty. `detect_batch` always takes one.
         """
         rows = self._detect([frame], [_whole(frame)], SCORE_THRESHOLD)[0]
@@ -91,10 +82,13 @@ class FaceDetector:
         windows = [_whole(frame) for frame in frames]
         return [_by_area(rows) for rows in self._detect(frames, windows, SCORE_THRESHOLD)]
 
-    def _detect(self, frames: Sequence[np.ndarray], windows: Sequence[_Window], threshold: float) -> list[np.ndarray]:
+    def _detect(self, frames: Sequence[np.ndarray], windows: Sequence[Square], threshold: float) -> list[np.ndarray]:
         """Per window, rows `[n, 17]`: x0, y0, x1, y1, six key points (frame pixels), score."""
-        images = np.stack([_sample_window(frame, window) for frame, window in zip(frames, windows, strict=True)])
-        batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        crops = [
+            sample_square(frame, window, INPUT_SIZE, outside="black")
+            for frame, window in zip(frames, windows, strict=True)
+        ]
+        batch = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
         with torch.inference_mode():
             raw, logits = self._network(batch)
             scores = torch.sigmoid(logits.clamp(-100, 100))
@@ -105,13 +99,12 @@ class FaceDetector:
         return found
 
 
-def _whole(frame: np.ndarray) -> _Window:
+def _whole(frame: np.ndarray) -> Square:
     height, width = frame.shape[:2]
-    side = max(height, width)
-    return _Window((width - side) / 2, (height - side) / 2, side)
+    return Square(width / 2, height / 2, max(height, width), 0.0)
 
 
-def _tile_levels(height: int, width: int) -> list[list[_Window]]:
+def _tile_levels(height: int, width: int) -> list[list[Square]]:
     """Per level, squares that cover the frame, each overlapping the next by at least half."""
     levels = []
     for level in _TILE_LEVELS:
@@ -119,37 +112,19 @@ def _tile_levels(height: int, width: int) -> list[list[_Window]]:
         if side < _MIN_TILE_SIDE or side == max(height, width):  # too small, or the whole frame again
             continue
         rows, columns = (int(np.ceil((extent - side) / (side / 2))) + 1 for extent in (height, width))
-        corners = [
-            (x0, y0) for y0 in np.linspace(0, height - side, rows) for x0 in np.linspace(0, width - side, columns)
-        ]
-        levels.append([_Window(x0, y0, side) for x0, y0 in corners])
+        centres_y = np.linspace(side / 2, height - side / 2, rows)
+        centres_x = np.linspace(side / 2, width - side / 2, columns)
+        levels.append([Square(x, y, side, 0.0) for y in centres_y for x in centres_x])
     return levels
 
 
-def _sample_window(frame: np.ndarray, window: _Window) -> np.ndarray:
-    """The window as uint8 `[128, 128, 3]`, black outside the frame."""
-    height, width = frame.shape[:2]
-    scale = INPUT_SIZE / window.side
-    left, top = max(window.x0, 0), max(window.y0, 0)
-    right, bottom = min(window.x0 + window.side, width), min(window.y0 + window.side, height)
-    part = frame[int(round(top)) : max(int(round(bottom)), 1), int(round(left)) : max(int(round(right)), 1)]
-    columns, rows = (max(1, int(round(extent * scale))) for extent in (right - left, bottom - top))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    image = np.zeros((INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
-    x0, y0 = int(round((left - window.x0) * scale)), int(round((top - window.y0) * scale))
-    resized = cv2.resize(part, (columns, rows), interpolation=interpolation)
-    target = image[y0 : y0 + rows, x0 : x0 + columns]
-    target[:] = resized[: target.shape[0], : target.shape[1]]
-    return image
-
-
-def _decode(values: np.ndarray, anchors: np.ndarray, scores: np.ndarray, window: _Window) -> np.ndarray:
+def _decode(values: np.ndarray, anchors: np.ndarray, scores: np.ndarray, window: Square) -> np.ndarray:
     """Raw predictions `[n, 16]` of anchors `[n, 2]` to rows `[n, 17]` in frame pixels."""
     points = values.reshape(-1, 8, 2) / INPUT_SIZE
     points[:, [0, 2, 3, 4, 5, 6, 7]] += anchors[:, None]
     half = points[:, 1] / 2
     placed = np.concatenate([points[:, :1] - half[:, None], points[:, :1] + half[:, None], points[:, 2:]], axis=1)
-    placed = placed * window.side + np.array([window.x0, window.y0], np.float32)
+    placed = placed * window.side + window.corner.astype(np.float32)
     return np.concatenate([placed.reshape(-1, 16), scores[:, None]], axis=1)
 
 
@@ -188,10 +163,10 @@ def _best_views(rows: np.ndarray) -> np.ndarray:
     return np.stack(best) if best else rows
 
 
-def _drop_cut(rows: np.ndarray, tile: _Window, frame: np.ndarray) -> np.ndarray:
+def _drop_cut(rows: np.ndarray, tile: Square, frame: np.ndarray) -> np.ndarray:
     """Without the faces that reach out of the tile where the frame goes on; a neighbouring tile has them whole."""
     height, width = frame.shape[:2]
-    low, high = np.array([tile.x0, tile.y0]), np.array([tile.x0, tile.y0]) + tile.side
+    low, high = tile.corner, tile.corner + tile.side
     is_inner_low, is_inner_high = low > 0.5, high < np.array([width, height]) - 0.5
     cut = ((rows[:, :2] < low) & is_inner_low) | ((rows[:, 2:4] > high) & is_inner_high)
     return rows[~cut.any(axis=1)]
@@ -206,8 +181,8 @@ def _intersections(box: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, floa
 
 
 def _by_area(rows: np.ndarray) -> list[FaceBox]:
-    boxes = [
-        FaceBox(*(float(value) for value in row[:4]), row[4:16].reshape(6, 2).astype(np.float32), float(row[16]))
-        for row in rows
-    ]
+    boxes = []
+    for row in rows:
+        x0, y0, x1, y1 = row[:4].tolist()
+        boxes.append(FaceBox(x0, y0, x1, y1, row[4:16].reshape(6, 2).astype(np.float32), float(row[16])))
     return sorted(boxes, key=lambda box: -box.area)

@@ -5,16 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from preprocess.face_detector import FaceBox, FaceDetector
 from preprocess.face_plausibility import FACE_THRESHOLD, face_score
-from preprocess.face_region import FaceRegion, region_from_keypoints, region_from_points, sample_region
-from preprocess.networks.face_mesh import INPUT_SIZE, FaceMeshNetwork, MeshOutput
-from preprocess.networks.mesh_indices import EYE_LEFT, EYE_RIGHT, LIPS
+from preprocess.face_region import Square, sample_square, square_from_keypoints, square_from_points
+from preprocess.networks.face_mesh import INPUT_SIZE, FaceMeshNetwork
 from preprocess.networks.weights import load_network
-
-_NUM_CONTOUR = 16  # the first points of an eye's table are its lid contour; the irises take its mean depth
 
 
 @dataclass(frozen=True)
@@ -57,12 +53,12 @@ class FaceLandmarker:
             raise ValueError(f"expected one region per frame, got {len(frames)} frames and {len(regions)} regions")
         if not frames:
             return []
-        squares = [_face_region(region) for region in regions]
-        crops = [sample_region(frame, square, INPUT_SIZE) for frame, square in zip(frames, squares, strict=True)]
+        squares = [_face_square(region) for region in regions]
+        crops = [sample_square(frame, square, INPUT_SIZE) for frame, square in zip(frames, squares, strict=True)]
         images = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2).float().div_(255)
         with torch.inference_mode():
             output = self._network(images)
-            points = merge_refined(output).cpu().numpy()
+            points = output.points.cpu().numpy()
             presence = output.presence.cpu().numpy()
         return [
             FaceLandmarks(_to_frame(found, square), face_score(float(logit), found))
@@ -87,26 +83,14 @@ def find_faces(
     return sorted((face for face in faces if face.is_face), key=lambda face: -face.size)
 
 
-def merge_refined(output: MeshOutput) -> Tensor:
-    """The 478 points `[B, 478, 3]` in input pixels: refined x, y replace those of the mesh, irises are appended."""
-    points = torch.cat([output.mesh, output.mesh.new_zeros(len(output.mesh), 10, 3)], dim=1)
-    points[:, list(LIPS), :2] = output.lips
-    points[:, list(EYE_RIGHT), :2] = output.right_eye
-    points[:, list(EYE_LEFT), :2] = output.left_eye
-    for first, iris, contour in ((468, output.right_iris, EYE_RIGHT), (473, output.left_iris, EYE_LEFT)):
-        points[:, first : first + 5, :2] = iris
-        points[:, first : first + 5, 2] = points[:, list(contour[:_NUM_CONTOUR]), 2].mean(dim=1, keepdim=True)
-    return points
-
-
-def _face_region(region: "FaceBox | FaceLandmarks") -> FaceRegion:
+def _face_square(region: "FaceBox | FaceLandmarks") -> Square:
     if isinstance(region, FaceLandmarks):
-        return region_from_points(region.points)
+        return square_from_points(region.points)
     box = (region.x0, region.y0, region.x1, region.y1)
-    return region_from_keypoints(box, region.keypoints[0], region.keypoints[1])
+    return square_from_keypoints(box, region.keypoints[0], region.keypoints[1])
 
 
-def _to_frame(points: np.ndarray, region: FaceRegion) -> np.ndarray:
-    to_frame = region.to_frame(INPUT_SIZE)
+def _to_frame(points: np.ndarray, square: Square) -> np.ndarray:
+    to_frame = square.to_frame(INPUT_SIZE)
     placed = points[:, :2] @ to_frame[:, :2].T + to_frame[:, 2]
-    return np.concatenate([placed, points[:, 2:] * (region.side / INPUT_SIZE)], axis=1).astype(np.float32)
+    return np.concatenate([placed, points[:, 2:] * (square.side / INPUT_SIZE)], axis=1).astype(np.float32)

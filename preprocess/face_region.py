@@ -1,7 +1,8 @@
-"""The rotated square around a face that the mesh network looks at, and its sampling from a frame."""
+"""Squares of a frame that a network looks at: which one holds a face, and its sampling."""
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -11,8 +12,8 @@ _EYE_CORNERS = (33, 263)  # outer corners: subject's right, left
 
 
 @dataclass(frozen=True)
-class FaceRegion:
-    """A square in the frame.
+class Square:
+    """A square in the frame, upright or turned.
 
     Attributes:
         centre_x, centre_y, side: frame pixels.
@@ -24,8 +25,13 @@ class FaceRegion:
     side: float
     roll_radians: float
 
+    @property
+    def corner(self) -> np.ndarray:
+        """Top-left corner `[2]` (x, y) of an upright square."""
+        return np.array([self.centre_x, self.centre_y]) - self.side / 2
+
     def to_frame(self, resolution: int) -> np.ndarray:
-        """Affine map `[2, 3]` from region pixels (0 ... resolution) to frame pixels; top-left corners at 0."""
+        """Affine map `[2, 3]` from pixels of the square (0 ... resolution) to frame pixels; top-left corners at 0."""
         scale = self.side / resolution
         along_x, along_y = scale * math.cos(self.roll_radians), scale * math.sin(self.roll_radians)
         linear = np.array([[along_x, -along_y], [along_y, along_x]])
@@ -33,50 +39,56 @@ class FaceRegion:
         return np.concatenate([linear, origin[:, None]], axis=1)
 
 
-def region_from_keypoints(box: tuple[float, float, float, float], right_eye: np.ndarray, left_eye: np.ndarray):
-    """The region of a detection: x0, y0, x1, y1 and the eyes `[2]`, frame pixels."""
-    return _region(box, left_eye - right_eye)
+def square_from_keypoints(
+    box: tuple[float, float, float, float], right_eye: np.ndarray, left_eye: np.ndarray
+) -> Square:
+    """The square of a detection: x0, y0, x1, y1 and the eyes `[2]`, frame pixels."""
+    return _square(box, left_eye - right_eye)
 
 
-def region_from_points(points: np.ndarray) -> FaceRegion:
-    """The region of known landmarks `[478, 2 or 3]`, frame pixels."""
+def square_from_points(points: np.ndarray) -> Square:
+    """The square of known landmarks `[478, 2 or 3]`, frame pixels."""
     low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
     right, left = points[_EYE_CORNERS[0], :2], points[_EYE_CORNERS[1], :2]
-    return _region((*low.tolist(), *high.tolist()), left - right)
+    return _square((*low.tolist(), *high.tolist()), left - right)
 
 
-def _region(box: tuple[float, float, float, float], along_eyes: np.ndarray) -> FaceRegion:
+def _square(box: tuple[float, float, float, float], along_eyes: np.ndarray) -> Square:
     x0, y0, x1, y1 = box
     side = REGION_SCALE * max(x1 - x0, y1 - y0)
-    return FaceRegion((x0 + x1) / 2, (y0 + y1) / 2, side, math.atan2(along_eyes[1], along_eyes[0]))
+    return Square((x0 + x1) / 2, (y0 + y1) / 2, side, math.atan2(along_eyes[1], along_eyes[0]))
 
 
-def sample_region(frame: np.ndarray, region: FaceRegion, resolution: int) -> np.ndarray:
-    """Cut the region out of `frame` uint8 `[H, W, 3]`: uint8 `[resolution, resolution, 3]`.
+def sample_square(
+    frame: np.ndarray, square: Square, resolution: int, *, outside: Literal["edge", "black"] = "edge"
+) -> np.ndarray:
+    """Cut the square out of `frame` uint8 `[H, W, 3]`: uint8 `[resolution, resolution, 3]`.
 
-    Bilinear, with the frame's edge repeated outside; a region larger than twice the resolution is
+    Bilinear, with the frame's edge repeated or black outside; a square larger than twice the resolution is
     first reduced by averaging, so that large photos do not alias.
     """
-    to_frame = region.to_frame(resolution)
-    reduction = int(region.side / resolution)
+    to_frame = square.to_frame(resolution)
+    reduction = int(square.side / resolution)
     if reduction >= 2:
-        frame, offset = _reduce(frame, region, reduction)
+        frame, offset = _reduce(frame, square, reduction)
         to_frame[:, 2] -= offset
         to_frame /= reduction
     # OpenCV counts from pixel centres: half a pixel is added before and taken away after the map
     to_frame[:, 2] += to_frame[:, :2] @ np.full(2, 0.5) - 0.5
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(frame, to_frame, (resolution, resolution), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    border = cv2.BORDER_REPLICATE if outside == "edge" else cv2.BORDER_CONSTANT
+    frame = np.ascontiguousarray(frame)
+    return cv2.warpAffine(frame, to_frame, (resolution, resolution), flags=flags, borderMode=border)
 
 
-def _reduce(frame: np.ndarray, region: FaceRegion, reduction: int) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the frame around the region, `reduction` times smaller; and its corner `[2]` (x, y)."""
+def _reduce(frame: np.ndarray, square: Square, reduction: int) -> tuple[np.ndarray, np.ndarray]:
+    """The part of the frame around the square, `reduction` times smaller; and its corner `[2]` (x, y)."""
     height, width = frame.shape[:2]
-    reach = region.side * (abs(math.cos(region.roll_radians)) + abs(math.sin(region.roll_radians))) / 2
-    x0 = min(max(0, int(region.centre_x - reach) - reduction), width - 1)
-    y0 = min(max(0, int(region.centre_y - reach) - reduction), height - 1)
-    columns = min(width, int(region.centre_x + reach) + 2 * reduction) - x0
-    rows = min(height, int(region.centre_y + reach) + 2 * reduction) - y0
+    reach = square.side * (abs(math.cos(square.roll_radians)) + abs(math.sin(square.roll_radians))) / 2
+    x0 = min(max(0, int(square.centre_x - reach) - reduction), width - 1)
+    y0 = min(max(0, int(square.centre_y - reach) - reduction), height - 1)
+    columns = min(width, int(square.centre_x + reach) + 2 * reduction) - x0
+    rows = min(height, int(square.centre_y + reach) + 2 * reduction) - y0
     columns, rows = max(columns // reduction, 1), max(rows // reduction, 1)
     part = frame[y0 : y0 + rows * reduction, x0 : x0 + columns * reduction]
     return cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA), np.array([x0, y0], dtype=float)

@@ -185,10 +185,11 @@ def convert(wheel: Path, folder: Path) -> list[Path]:
             graph = Graph(content)
             if name == "face_mesh":
                 check_point_tables(graph)
-            metadata = {"source": f"mediapipe 0.10.21: {member}", "licence": "Apache-2.0"}
-            metadata["source_sha256"] = hashlib.sha256(content).hexdigest()
+            digest = hashlib.sha256(content).hexdigest()
+            provenance = f"mediapipe 0.10.21, {member}, sha256 {digest}, Apache-2.0"
             path = folder / f"{name}.safetensors"
-            save_file(fill(network(), graph), path, metadata=metadata)
+            # one entry only: safetensors writes several in random order
+            save_file(fill(network(), graph), path, metadata={"source": provenance})
             written.append(path)
         licence = folder / "MEDIAPIPE_LICENSE.txt"
         licence.write_bytes(archive.read("mediapipe-0.10.21.dist-info/LICENSE"))

@@ -14,33 +14,30 @@ from preprocess.networks.blocks import ResidualBlock, SameConv
 from preprocess.networks.mesh_indices import EYE_LEFT, EYE_RIGHT, LIPS
 
 INPUT_SIZE = 192
+NUM_POINTS = 478
+_NUM_MESH_POINTS = 468
 _FEATURE_STRIDE = 4
 _REGION_SIZE = 16  # feature pixels across a region
 _REGION_SCALE = 1.5  # side of a region over the extent of its points
-# Region: its points and the two that give its rotation, in the order of the branches.
-# "right" is the subject's; the rotation points run from left to right in the picture.
-_REGIONS = ((LIPS, (61, 291)), (EYE_RIGHT, (33, 133)), (EYE_LEFT, (362, 263)))
-_NUM_BRANCHES = len(_REGIONS)
+# Regions in the order of the branches, and the two points that give each its rotation, from left to right in the
+# picture; "right" is the subject's.
+_REGIONS = (LIPS, EYE_RIGHT, EYE_LEFT)
+_ROTATION_POINTS = ((61, 291), (33, 133), (362, 263))
 _BRANCH_OF_HEAD = (0, 1, 1, 2, 2)  # lips, right eye, right iris, left eye, left iris
-_POINTS_OF_HEAD = (len(LIPS), len(EYE_RIGHT), 5, len(EYE_LEFT), 5)
+_POINTS_OF_HEAD = (LIPS, EYE_RIGHT, tuple(range(468, 473)), EYE_LEFT, tuple(range(473, 478)))
+_NUM_LID_POINTS = 16  # the first points of an eye's table run around its lids; the iris takes their mean depth
 
 
 @dataclass(frozen=True)
 class MeshOutput:
-    """Raw predictions in pixels of the 192x192 input, top-left corner at 0.
+    """What the network sees in a crop.
 
     Attributes:
-        mesh: `[B, 468, 3]`; z in the same unit.
-        lips, right_eye, right_iris, left_eye, left_iris: refined points `[B, 80 | 71 | 5 | 71 | 5, 2]`.
+        points: `[B, 478, 3]` in pixels of the 192x192 input, top-left corner at 0; z in the same unit.
         presence: logit `[B]` of "this is a face".
     """
 
-    mesh: Tensor
-    lips: Tensor
-    right_eye: Tensor
-    right_iris: Tensor
-    left_eye: Tensor
-    left_iris: Tensor
+    points: Tensor
     presence: Tensor
 
 
@@ -67,41 +64,69 @@ class FaceMeshNetwork(nn.Module):
             *_blocks((128, 128, 1), (128, 128, 1), (128, 128, 2), (128, 128, 1), (128, 128, 1), branches=5),
             *_narrow(128, 32, branches=5),
         )
-        self.points = nn.ModuleList([nn.Conv2d(32, 2 * count, 2) for count in _POINTS_OF_HEAD])
+        self.points = nn.ModuleList([nn.Conv2d(32, 2 * len(points), 2) for points in _POINTS_OF_HEAD])
         self.presence = nn.Conv2d(32, 1, 3)
+        for index, points in enumerate(_REGIONS):
+            self.register_buffer(f"region{index}", torch.tensor(points), persistent=False)
+        self.register_buffer("refined", torch.tensor(sum(_POINTS_OF_HEAD, ())), persistent=False)
+        self.register_buffer("branch_of_head", torch.tensor(_BRANCH_OF_HEAD), persistent=False)
+        self.register_buffer("grid", _region_grid(), persistent=False)
 
     def forward(self, images: Tensor) -> MeshOutput:
         early = self.early(self.stem(images))
         final = self.trunk(early)
-        mesh = self.mesh(final).reshape(-1, 468, 3)
+        mesh = self.mesh(final).reshape(-1, _NUM_MESH_POINTS, 3)
         presence = self.presence(final).reshape(-1)
-        regions = torch.stack([region_matrix(mesh[..., :2], *region) for region in _REGIONS], dim=1)
-        crops = sample_regions(early, regions)
-        branches = self.branches(crops.flatten(1, 2)).unflatten(1, (_NUM_BRANCHES, -1))
-        heads = self.heads(branches[:, list(_BRANCH_OF_HEAD)].flatten(1, 2)).unflatten(1, (len(_BRANCH_OF_HEAD), -1))
-        refined = [
-            _transform(regions[:, branch], layer(heads[:, index]).reshape(len(images), -1, 2))
+        regions = [
+            region_matrix(mesh[..., :2], self.get_buffer(f"region{index}"), points)
+            for index, points in enumerate(_ROTATION_POINTS)
+        ]
+        return MeshOutput(self._merge(mesh, self._refine(early, torch.stack(regions, dim=1))), presence)
+
+    def _refine(self, early: Tensor, regions: Tensor) -> Tensor:
+        """Points `[B, 232, 2]` of all heads in input pixels."""
+        crops = sample_regions(early, regions, self.get_buffer("grid"))
+        branches = self.branches(crops.flatten(1, 2)).unflatten(1, (len(_REGIONS), -1))
+        heads = self.heads(branches[:, self.get_buffer("branch_of_head")].flatten(1, 2))
+        heads = heads.unflatten(1, (len(_BRANCH_OF_HEAD), -1))
+        found = [
+            _transform(regions[:, branch], layer(heads[:, index]).reshape(len(early), -1, 2))
             for index, (branch, layer) in enumerate(zip(_BRANCH_OF_HEAD, self.points, strict=True))
         ]
-        return MeshOutput(mesh, *refined, presence=presence)
+        return torch.cat(found, dim=1)
+
+    def _merge(self, mesh: Tensor, refined: Tensor) -> Tensor:
+        """Refined x and y replace those of the mesh; irises are appended, as deep as their lids."""
+        depths = mesh[..., 2]
+        right, left = (depths[:, list(eye[:_NUM_LID_POINTS])].mean(dim=1) for eye in (EYE_RIGHT, EYE_LEFT))
+        irises = torch.stack([right] * 5 + [left] * 5, dim=1)
+        positions = functional.pad(mesh[..., :2], (0, 0, 0, NUM_POINTS - _NUM_MESH_POINTS))
+        positions[:, self.get_buffer("refined")] = refined
+        return torch.cat([positions, torch.cat([depths, irises], dim=1)[..., None]], dim=-1)
 
 
-def region_matrix(points: Tensor, subset: tuple[int, ...], rotation_points: tuple[int, int]) -> Tensor:
-    """The upright square-grid region around some points, as an affine map.
+def _region_grid() -> Tensor:
+    """Centres `[256, 2]` (x, y) of a region's feature pixels, row by row, in units of the region (64 wide)."""
+    steps = (torch.arange(_REGION_SIZE, dtype=torch.float32) + 0.5) * _FEATURE_STRIDE
+    grid_y, grid_x = torch.meshgrid(steps, steps, indexing="ij")
+    return torch.stack([grid_x, grid_y], dim=-1).reshape(-1, 2)
+
+
+def region_matrix(points: Tensor, subset: Tensor, rotation_points: tuple[int, int]) -> Tensor:
+    """The rectangle around some points, turned with them, as an affine map.
 
     Args:
         points: `[B, N, 2]` in input pixels.
-        subset: the points the region must hold.
-        rotation_points: from the first to the second is the region's x axis.
+        subset: int64 `[n]`, the points the region must hold.
+        rotation_points: from the first to the second runs the region's x axis.
 
     Returns:
-        `[B, 2, 3]`: position in the region, in input pixels / 4 with the region 64 wide, to input pixels.
+        `[B, 2, 3]`: from the region, 64 wide and 64 high whatever its shape, to input pixels.
     """
-    along = points[:, rotation_points[1]] - points[:, rotation_points[0]]
-    axis_x = functional.normalize(along, dim=-1)
+    axis_x = functional.normalize(points[:, rotation_points[1]] - points[:, rotation_points[0]], dim=-1)
     axis_y = torch.stack([-axis_x[:, 1], axis_x[:, 0]], dim=-1)
     axes = torch.stack([axis_x, axis_y], dim=-1)  # columns
-    inside = points[:, list(subset)] @ axes
+    inside = points[:, subset] @ axes
     low, high = inside.amin(dim=1), inside.amax(dim=1)
     centre, extent = (low + high) / 2, (high - low) * _REGION_SCALE
     linear = axes * (extent / (_REGION_SIZE * _FEATURE_STRIDE))[:, None, :]
@@ -109,23 +134,18 @@ def region_matrix(points: Tensor, subset: tuple[int, ...], rotation_points: tupl
     return torch.cat([linear, corner], dim=-1)
 
 
-def sample_regions(features: Tensor, regions: Tensor) -> Tensor:
+def sample_regions(features: Tensor, regions: Tensor, grid: Tensor) -> Tensor:
     """Cut regions out of a feature map, bilinearly; zero outside.
 
     Args:
-        features: `[B, C, H, W]` at a quarter of the input resolution.
+        features: `[B, C, H, H]` at a quarter of the input resolution.
         regions: `[B, G, 2, 3]` of `region_matrix`.
+        grid: `[256, 2]`, where to sample in each region.
 
     Returns:
         `[B, G, C, 16, 16]`.
     """
-    batch, groups = regions.shape[:2]
-    side = features.shape[-1]
-    steps = torch.arange(_REGION_SIZE, dtype=features.dtype, device=features.device) + 0.5
-    grid_y, grid_x = torch.meshgrid(steps, steps, indexing="ij")
-    grid = torch.stack([grid_x, grid_y], dim=-1).reshape(1, 1, -1, 2).expand(batch, groups, -1, -1)
-    positions = _transform(regions, grid * _FEATURE_STRIDE)
-    normalised = positions * (2 / (side * _FEATURE_STRIDE)) - 1
+    normalised = _transform(regions, grid) * (2 / (features.shape[-1] * _FEATURE_STRIDE)) - 1
     sampled = functional.grid_sample(features, normalised, padding_mode="zeros", align_corners=False)
     return sampled.unflatten(-1, (_REGION_SIZE, _REGION_SIZE)).transpose(1, 2)
 

@@ -308,21 +308,23 @@ def test_clip_that_does_not_begin_at_zero(tmp_path):
 # --- shape and colour of what is read
 
 
-@pytest.mark.parametrize("degrees", [90, 180, -90])
-def test_rotation_is_applied(tmp_path, degrees):
+@pytest.mark.parametrize(
+    ("degrees", "is_mirrored"), [(90, False), (180, False), (-90, False), (0, True), (90, True), (-90, True)]
+)
+def test_rotation_and_mirroring_are_applied(tmp_path, degrees, is_mirrored):
+    """`degrees` counter-clockwise, then left and right exchanged."""
     image = smooth(1.0, height=64, width=128)
     image[:32, :64] //= 4
-    stored = np.ascontiguousarray(np.rot90(image, -degrees // 90))
-    options = {"picture": lambda index: stored, "prepare": lambda stream: set_rotation(stream, degrees)}
-    path = write_timed(tmp_path / "a.mp4", [0, 40], **options)
+    stored = np.ascontiguousarray(np.rot90(image[:, ::-1] if is_mirrored else image, -degrees // 90))
+
+    def prepare(stream):
+        if not hasattr(stream, "set_display_rotation"):
+            pytest.skip("this PyAV cannot write rotation tags")
+        stream.set_display_rotation(degrees, hflip=is_mirrored)
+
+    path = write_timed(tmp_path / "a.mp4", [0, 40], picture=lambda index: stored, prepare=prepare)
     assert (probe(path).height, probe(path).width) == (64, 128)
     assert np.abs(next(read_frames(path)).image.astype(int) - image).mean() < 4
-
-
-def set_rotation(stream, degrees):
-    if not hasattr(stream, "set_display_rotation"):
-        pytest.skip("this PyAV cannot write rotation tags")
-    stream.set_display_rotation(degrees)
 
 
 def test_pixel_aspect_is_applied(tmp_path):

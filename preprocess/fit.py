@@ -63,11 +63,13 @@ class HeadFitter:
             if frame.shape != (478, 3) or not np.isfinite(frame).all():
                 raise ValueError(f"landmarks must be finite [478, 3] per frame, got {frame.shape}")
         poses = [rigid_start(self.landmark_model, frame, self.residuals, self.num_own) for frame in landmarks]
+        distances = [float(pose.translation[2]) for pose in poses]
         shape = np.zeros(self.landmark_model.num_shape)
         for iteration in range(self.config.pose_iterations + self.config.iterations):
             is_pose_only = iteration < self.config.pose_iterations
             is_robust = iteration > self.config.pose_iterations + self.config.iterations // 2
-            shape = self._step_shared(poses, shape, landmarks, is_pose_only=is_pose_only, is_robust=is_robust)
+            normals = self._normals(poses, shape, landmarks, distances, is_robust=is_robust)
+            shape = self._step_shared(poses, shape, normals, is_pose_only=is_pose_only)
         return [self.result(pose, shape, frame) for pose, frame in zip(poses, landmarks, strict=True)]
 
     def step(self, pose: Pose, shape: NDArray, landmarks: NDArray, *, before: Pose | None = None) -> None:
@@ -124,19 +126,29 @@ class HeadFitter:
         )
         return self.residuals.project(pose, shape[: self.landmark_model.num_shape].astype(np.float64))
 
+    def _normals(
+        self, poses: list[Pose], shape: NDArray, landmarks: Sequence[NDArray], distances: list[float], *, is_robust: bool
+    ) -> list[Normal]:
+        """The quadratic models of all frames, the shape free, the heads near their expected distances."""
+        normals = []
+        row = self.num_own + 5
+        for pose, frame, distance in zip(poses, landmarks, distances, strict=True):
+            linear = self.residuals.linearize(pose, shape, frame, is_shape_free=True, is_robust=is_robust)
+            weight = (self.config.distance_sigma * distance) ** -2
+            linear.hessian[row, row] += weight
+            linear.gradient[row] += weight * (pose.translation[2] - distance)
+            normals.append(self._normal(linear, pose))
+        return normals
+
     def _step_shared(
-        self, poses: list[Pose], shape: NDArray, landmarks: Sequence[NDArray], *, is_pose_only: bool, is_robust: bool
+        self, poses: list[Pose], shape: NDArray, normals: list[Normal], *, is_pose_only: bool
     ) -> NDArray:
         """One step of all frames and their common shape; returns the new shape, poses change in place."""
-        normals = []
-        for pose, frame in zip(poses, landmarks, strict=True):
-            linear = self.residuals.linearize(pose, shape, frame, is_shape_free=True, is_robust=is_robust)
-            normal = self._normal(linear, pose)
-            if is_pose_only:
+        if is_pose_only:
+            for normal in normals:
                 normal.lower[: self.num_own] = normal.upper[: self.num_own] = 0.0
-            normals.append(normal)
-        identity = np.eye(len(shape)) * (1e6 if is_pose_only else 1.0)
-        change, steps = solve_shared(normals, identity, identity @ shape)
+        prior = np.eye(len(shape)) * (1e6 if is_pose_only else self.config.shape_sigma**-2)
+        change, steps = solve_shared(normals, prior, prior @ shape)
         for pose, step in zip(poses, steps, strict=True):
             turn(pose, step, self.num_own)
         return shape + change

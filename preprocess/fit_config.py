@@ -42,6 +42,9 @@ class FitConfig:
 
     Attributes:
         num_shape: shape dimensions used, the first of the model.
+        shape_sigma: standard deviation of a shape coefficient (1 is the population's).
+        distance_sigma: of the head's distance, as a fraction of that of a mean head: a picture cannot tell a small
+            head from a far one, and perspective of another lens would be taken for it.
         joints: joints that turn, besides the head as a whole.
         sigma: standard deviation of a landmark, fraction of the outer-eye distance.
         num_independent: how many independent measurements the 478 landmarks are worth (their errors are correlated).
@@ -63,22 +66,24 @@ class FitConfig:
         held: names of expressions held at zero, or how they begin.
     """
 
-    num_shape: int = 100
+    num_shape: int = 120
+    shape_sigma: float = 1.0
+    distance_sigma: float = 0.03
     joints: tuple[str, ...] = ("eye_left", "eye_right")
     sigma: float = 0.01
-    num_independent: float = 120.0
+    num_independent: float = 60.0
     outlier: float = 0.08
     weights: GroupWeights = field(default_factory=GroupWeights)
     depth_weight: float = 0.1
-    opening_weight: float = 4.0
-    gaze_weight: float = 4.0
+    opening_weight: float = 12.0
+    gaze_weight: float = 16.0
     expression_kind: Literal["unit", "normal"] = "unit"
     expression_sigma: float = 0.4
     expression_sparsity: float = 3.0
     antagonist_weight: float = 10.0
-    symmetry_sigma: float = 0.25
+    symmetry_sigma: float = 0.15
     eye_sigma: float = 0.35
-    eye_difference_sigma: float = 0.06
+    eye_difference_sigma: float = 0.08
     look_radians: float = 0.55
     look_sigma: float = 0.12
     jaw_sigma: tuple[float, float, float] = (0.3, 0.03, 0.03)

@@ -101,7 +101,7 @@ def _quads(data: MakeHuman) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return (seen == np.array(colours[name])).all(1)
 
     weights, _ = data.bone_weights()
-    neck = sum(weights[bone] for bone in ("neck01", "neck02", "neck03"))
+    neck = np.sum([weights[bone] for bone in ("neck01", "neck02", "neck03")], axis=0)
     chosen = {"skin": painted("head") | (painted("body") & (neck[body] > NECK_WEIGHT).all(1))}
     chosen |= {part: painted(colour) for part, colour in _SEGMENTS.items()}
     quads, texture, parts = [], [], []
@@ -181,7 +181,7 @@ def _regions(
         for side in ("Left", "Right")
     )
     weights, _ = data.bone_weights()
-    neck = sum(weights[bone] for bone in ("neck01", "neck02", "neck03"))[source]
+    neck = np.sum([weights[bone] for bone in ("neck01", "neck02", "neck03")], axis=0)[source]
     skin = of_parts("skin")
     regions = {
         "skin": skin,

@@ -32,7 +32,7 @@ from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, RenderOptions, is
 from portrait4d.output import Progress, ignore_progress, panels, write_video
 from portrait4d.report import ReenactReport, Stopwatch, find_gaps, peak_memory_mb
 from portrait4d.retarget import RetargetOptions, batches, retarget
-from portrait4d.streams import num_render_workers, ordered_map, prefetch
+from portrait4d.streams import num_render_workers, one_torch_thread, ordered_map, prefetch
 from preprocess.image import read_image, to_uint8, write_png
 from preprocess.motion import Motion
 from preprocess.track import TrackedFrame, Tracker
@@ -68,6 +68,7 @@ def load_models(options: ReenactOptions | RenderOptions) -> Models:
     return Models(engine, tracker, head_model, watch.total())
 
 
+@one_torch_thread()
 def build_source(path: str | Path | Sequence[str | Path], *, models: Models) -> Source:
     """Reads, tracks and builds a photo (or several of one person), or loads an avatar file."""
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(item) for item in path]
@@ -95,6 +96,7 @@ def build_avatar(
     return avatar
 
 
+@one_torch_thread()
 def track_driver(
     driver: str | Path,
     output: str | Path | None = None,
@@ -124,6 +126,7 @@ def track_driver(
     return motion
 
 
+@one_torch_thread()
 def reenact(
     source: str | Path,
     driver: str | Path,
@@ -182,6 +185,7 @@ def reenact(
     )
 
 
+@one_torch_thread()
 def reenact_tracked(
     ready: Source,
     motion: Motion,

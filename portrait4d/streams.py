@@ -1,12 +1,19 @@
-"""Threads between the stages: an iterator filled ahead, and a map that runs ahead but keeps the order."""
+"""Threads between the stages: an iterator filled ahead, a map that runs ahead but keeps the order, torch kept to one.
+
+Stages run beside each other, so each torch call gets one thread: with more, idle ones spin and cost the other stages
+more time than they save (44 against 18 CPU seconds for a clip of 200 frames on two cores).
+"""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
+
+import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -89,6 +96,17 @@ def ordered_map(
             yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Each torch call inside runs on one thread; also usable as a decorator."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def num_render_workers(device: str) -> int:

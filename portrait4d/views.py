@@ -19,6 +19,7 @@ from portrait4d.pipeline import (
     render_drive,
 )
 from portrait4d.retarget import orbit_drive
+from portrait4d.streams import one_torch_thread
 from preprocess.image import write_png
 from preprocess.mesh_files import write_mesh
 
@@ -35,6 +36,7 @@ class RenderReport:
     warnings: tuple[str, ...]
 
 
+@one_torch_thread()
 def render_avatar(
     source: str | Path,
     output: str | Path,

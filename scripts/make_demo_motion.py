@@ -23,6 +23,9 @@ from preprocess.motion import Motion
 CROP_SIZE = 512
 FACE_HEIGHT_OF_CROP = 0.5
 EYE_WIDTH_OVER_RADIUS = 2.4
+CALM = (0.85, 0.5, 0.7)
+"""Share of yaw, pitch and roll that is kept: the demo shows a calm speaker."""
+SMILE_SHARE = 0.5
 SHUT = 0.25
 """Lids this far from their usual opening count as shut: trackers seldom see the last quarter of a blink."""
 
@@ -36,7 +39,8 @@ def expressions(table: dict[str, np.ndarray], model: HeadModel) -> np.ndarray:
     for column, name in enumerate(table["blend_names"].tolist()):
         is_blink, is_look = name.startswith("eyeBlink"), name.startswith("eyeLook")
         values = shut if is_blink else 0 * shut if is_look else smooth[:, column]
-        result[:, model.expression_names.index(name)] = values
+        share = SMILE_SHARE if name.startswith("mouthSmile") else 1.0
+        result[:, model.expression_names.index(name)] = share * values
     return np.clip(result, 0, 1)
 
 
@@ -52,7 +56,7 @@ def make_motion(table: dict[str, np.ndarray], model: HeadModel) -> Motion:
     """The whole clip, the head at the distance at which a crop shows it."""
     count = len(table["blend"])
     degrees = savgol_filter(table["ypr"], 9, 2, axis=0)
-    degrees[:, 1:] -= np.median(degrees[:, 1:], axis=0)
+    degrees = (degrees - np.median(degrees, axis=0)) * CALM
     matrices = euler_degrees_to_matrix(*torch.tensor(degrees.T.copy(), dtype=torch.float32))
     params = HeadParams.zeros(model, count).replace(
         expression=torch.tensor(expressions(table, model), dtype=torch.float32),

@@ -6,7 +6,7 @@ import torch
 
 from flame.raster import rasterize
 from portrait4d.lift.canvas import MARGIN, cut_canvas, fill, refine_matte, split_canvas
-from portrait4d.lift.draw import bounding_box, over, shade, soften_openings
+from portrait4d.lift.draw import bounding_box, over, shade, soften_edges
 from portrait4d.lift.lighting import fit_light, shading_ratio
 from portrait4d.lift.sheet import extend, make_grid
 
@@ -95,17 +95,27 @@ def test_over_with_opaque_and_empty_layers():
     assert torch.allclose(over(target, opaque), torch.tensor(0.2))
 
 
-def test_softening_touches_only_the_edge_of_openings():
-    layer = torch.ones(16, 16, 4)
-    covered = torch.ones(16, 16, dtype=torch.bool)
-    covered[6:10, 6:10] = False
-    layer[~covered] = 0
-    before = layer.clone()
-    soften_openings(layer, covered, 0.0, (0, 0, 16, 16))
-    assert torch.equal(layer, before)
-    soften_openings(layer, covered, 1.0, (0, 0, 16, 16))
-    changed = (layer != before).any(-1)
-    assert changed[5:11, 5:11].any() and not changed[:4].any() and not changed[7:9, 7:9].any()
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_softening_touches_only_edges_in_depth(backend):
+    generator = torch.Generator().manual_seed(0)
+    layer = torch.rand(24, 24, 4, generator=generator)
+    depth = torch.ones(24, 24)
+    depth[6:10, 6:10] = torch.inf  # an opening
+    depth[:, 18:] = 1.05  # a fold
+    assert soften_edges(layer, depth, 0.0, backend=backend) is layer
+    soft = soften_edges(layer, depth, 1.0, backend=backend)
+    changed = (soft != layer).any(-1)
+    assert changed[5:11, 5].all() and changed[:, 17:19].all()
+    assert not changed[:4, :16].any() and not changed[12:, :16].any() and not changed[7:9, 7:9].any()
+    assert torch.allclose(soft[12, 17], layer[11:14, 16:19].mean((0, 1)), atol=1e-6)
+
+
+def test_softening_backends_agree():
+    generator = torch.Generator().manual_seed(1)
+    layer, depth = torch.rand(32, 32, 4, generator=generator), 1 + 0.004 * torch.rand(32, 32, generator=generator)
+    depth[torch.rand(32, 32, generator=generator) < 0.2] = torch.inf
+    fast = soften_edges(layer, depth, 0.7, step=0.003, backend="numba")
+    assert (fast - soften_edges(layer, depth, 0.7, step=0.003, backend="torch")).abs().max() < 1e-5
 
 
 def test_bounding_box_is_clipped_or_none():

@@ -34,7 +34,8 @@ class LiftAvatar:
 
     `person` [H, W, 4] premultiplied canvas; `under` [H, W, 4] what shows through the openings (eyes completed under
     the lids, the photo's mouth);
-    `lid_skin` [H, W, 4] what closed lids show; `background` [S, S, 3]; all in [0, 1]. `light` [4] see `lighting`.
+    `changed` [H, W, 4] the skin of closed lids, and the photo's teeth without the lips around them; `background` [S,
+    S, 3]; all in [0, 1]. `light` [4] see `lighting`.
     `lids`: patch points (upper, lower) of the
     subject's left and right eye, [2, 2];
     `lips`: patch points (upper, lower), [2].
@@ -49,7 +50,7 @@ class LiftAvatar:
     own_mouth: OwnMouth
     person: Tensor
     under: Tensor
-    lid_skin: Tensor
+    changed: Tensor
     background: Tensor
     light: Tensor
     lids: Tensor
@@ -127,7 +128,7 @@ _PARTS: dict[str, type[Any]] = {
     "interior": Interior,
     "own_mouth": OwnMouth,
 }
-_PICTURES = ("person", "under", "lid_skin", "background")
+_PICTURES = ("person", "under", "changed", "background")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

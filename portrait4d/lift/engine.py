@@ -19,7 +19,7 @@ from portrait4d.lift.canvas import MARGIN, Canvas, cut_canvas, keep_component, r
 from portrait4d.lift.eyes import IRIS, LIDS, Eye, build_eye, complete_eye
 from portrait4d.lift.lids import build_lid, lid_texture
 from portrait4d.lift.lighting import fit_light, light_asymmetry
-from portrait4d.lift.mouth import INNER_LIPS, build_interior, build_own_mouth, own_mouth_texture
+from portrait4d.lift.mouth import INNER_LIPS, build_interior, build_own_mouth, own_mouth_texture, own_teeth_texture
 from portrait4d.lift.render import draw_frames
 from portrait4d.lift.rig import Rig, build_rig, patch_faces, residual_weights, vertex_normals
 from portrait4d.lift.view import SourceView
@@ -68,6 +68,8 @@ class LiftEngine:
         own_mouth = build_own_mouth(inner, depth, gaps[2], view)
         mouth_rows = slice(int(inner[:, 1].min()) - 12, int(inner[:, 1].max()) + 12)
         under[mouth_rows] = torch.from_numpy(own_mouth_texture(canvas.photo, inner))[mouth_rows]
+        changed = torch.from_numpy(lid_texture(canvas.photo, [landmarks[list(edge)] for edge in LIDS.values()]))
+        changed[mouth_rows] = torch.from_numpy(own_teeth_texture(canvas.photo, inner))[mouth_rows]
         faces = rig.faces[: rig.num_patch_faces]
         light = fit_light(
             canvas.photo,
@@ -85,7 +87,7 @@ class LiftEngine:
             own_mouth=own_mouth,
             person=torch.from_numpy(np.concatenate([canvas.person, canvas.alpha[..., None]], -1)),
             under=under,
-            lid_skin=torch.from_numpy(lid_texture(canvas.photo, [landmarks[list(edge)] for edge in LIDS.values()])),
+            changed=changed,
             background=torch.from_numpy(canvas.background[inside, inside].copy()),
             light=torch.from_numpy(light),
             lids=lids,

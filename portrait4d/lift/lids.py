@@ -18,7 +18,12 @@ from flame.head_model import HeadModel
 from portrait4d.lift.canvas import fill
 from portrait4d.lift.eyes import polygon_mask
 
-LASH_GAIN = 0.45
+LASH_GAIN, LASH_WIDTH = 0.4, 0.003
+"""Brightness at the lid edge, and the distance in metres at which it is that of skin."""
+
+LID_WIDTH = 0.011
+"""Skin within this distance of the lid edge, metres, can be replaced."""
+
 CLOSES_FROM, CLOSES_AT = 0.15, 0.6
 """Share of the source's lid gap that has gone when the lid texture begins to show, and when it has replaced the
 photo."""
@@ -54,10 +59,10 @@ def build_lid(model: HeadModel, side: str, patch_vertices: Tensor, patch_faces: 
         patch_faces: [F, 3] in patch numbers.
         gap: of the source, metres.
     """
-    sign = 1 if side == "left" else -1
-    is_lid = (model.regions["eyelids"] & (model.template[:, 0] * sign > 0))[patch_vertices]
-    gain = torch.ones(len(patch_vertices))
-    gain[torch.isin(patch_vertices, model.loops[f"eye_{side}_loop"])] = LASH_GAIN
+    edge = model.template[model.loops[f"eye_{side}_loop"]]
+    distance = torch.cdist(model.template[patch_vertices], edge).min(1).values
+    is_lid = distance < LID_WIDTH
+    gain = LASH_GAIN + (1 - LASH_GAIN) * (distance / LASH_WIDTH).clamp(0, 1)
     return Lid(patch_faces[is_lid[patch_faces].all(1)], gain, torch.tensor(float(gap)))
 
 
@@ -73,8 +78,8 @@ def lid_texture(photo: np.ndarray, eyes: list[np.ndarray]) -> np.ndarray:
     alpha = np.zeros((side, side), np.float32)
     for lids in eyes:
         width = float(np.ptp(lids[:, 0]))
-        hidden = np.maximum(hidden, polygon_mask(lids, side, grow=max(3, 0.13 * width)))
-        solid = polygon_mask(lids, side, grow=max(4, 0.2 * width))
+        hidden = np.maximum(hidden, polygon_mask(lids, side, grow=max(3, 0.15 * width)))
+        solid = polygon_mask(lids, side, grow=max(4, 0.22 * width))
         alpha = np.maximum(alpha, cv2.GaussianBlur(solid, (0, 0), max(1.0, 0.05 * width)))
     skin = fill(photo, hidden < 0.5)
     return np.concatenate([skin * alpha[..., None], alpha[..., None]], -1).astype(np.float32)

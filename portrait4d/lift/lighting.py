@@ -2,7 +2,8 @@
 
 Luminance on the face is fitted as `a + b . n` over surface normals (first-order spherical harmonics, Ramamoorthi,
 Hanrahan 2001). A point whose normal goes from
-n to n' is brightened by `(a + b . n') / (a + b . n)`: 1 where nothing moved. Folds of the moving face get their shade
+n to n' is brightened by a power of `(a + b . n') / (a + b . n)`: 1 where nothing moved. Folds of the moving face get
+their shade
 the same way.
 """
 
@@ -11,7 +12,10 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-_LIMITS = (0.8, 1.2)
+_LIMITS = (0.86, 1.14)
+_STRENGTH = 0.6
+"""Exponent of the ratio: the fitted light takes part of the albedo for shading."""
+
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -51,7 +55,7 @@ def shading_ratio(light: Tensor, before: Tensor, after: Tensor) -> Tensor:
     ambient, direction = light[0], light[1:]
     old = (ambient + before @ direction).clamp(min=0.3)
     new = (ambient + after @ direction).clamp(min=0.3)
-    return (new / old).clamp(*_LIMITS)
+    return ((new / old) ** _STRENGTH).clamp(*_LIMITS)
 
 
 def light_asymmetry(light: np.ndarray) -> float:

@@ -67,6 +67,13 @@ class OwnMouth:
         return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
+_CROWN_FROM = 0.52
+"""Share of the model's tooth rows, from above, that is gum."""
+
+_UPPER_TEETH_DROP = 0.0015
+"""Metres by which the upper teeth are lowered: at rest the incisors of an open mouth show under the lip."""
+
+
 def paint_atlas(tooth_colour: np.ndarray, flesh_colour: np.ndarray) -> np.ndarray:
     """The interior's texture, float32 [4 * 128, 128, 4]: rows of upper teeth, lower teeth, tongue, cavity.
 
@@ -77,18 +84,18 @@ def paint_atlas(tooth_colour: np.ndarray, flesh_colour: np.ndarray) -> np.ndarra
     for row, squeeze in ((0, 1.0), (1, 0.66)):
         edges = _TOOTH_EDGES * squeeze
         gap = np.abs(arch[:, None] * (1 if row == 0 else 0.8) - edges[None, :]).min(1)
-        groove = 1 - 0.45 * np.exp(-((gap / 0.0005) ** 2))
+        groove = 1 - 0.22 * np.exp(-((gap / 0.0004) ** 2))
         back = 1 - 0.55 * np.clip(arch / _TOOTH_EDGES[-1] - 0.25, 0, 1)
         down = np.linspace(0, 1, _ATLAS)
-        gum = np.clip((0.34 - down) / 0.1, 0, 1)[:, None, None]
+        gum = np.clip((_CROWN_FROM - down) / 0.06, 0, 1)[:, None, None]
         colour = (
             tooth_colour
             * (0.9 + 0.1 * np.sin(np.pi * np.clip(down, 0, 1)))[:, None, None]
             * (groove * back)[None, :, None]
         )
         atlas[row, ..., :3] = colour * (1 - gum) + flesh_colour * 0.8 * gum
-    atlas[2, ..., :3] = flesh_colour * np.array([1.0, 0.92, 0.92], np.float32)
-    atlas[3, ..., :3] = flesh_colour * 0.35
+    atlas[2, ..., :3] = flesh_colour * np.array([0.8, 0.72, 0.72], np.float32)
+    atlas[3, ..., :3] = flesh_colour * 0.3
     return atlas.reshape(4 * _ATLAS, _ATLAS, 4)
 
 
@@ -118,8 +125,10 @@ def build_interior(
     uv[model.regions["tongue"], 1] = 2.5 * _ATLAS
     front = rest[model.loops["lip_inner_loop"], 2].median()
     behind = (front - rest[:, 2]).clamp(min=0)
-    occlusion = torch.exp(-behind / 0.02).clamp(0.08, 1)
+    teeth = model.regions["teeth_upper"] | model.regions["teeth_lower"]
+    occlusion = torch.exp(-(behind - 0.01 * teeth).clamp(min=0) / 0.02).clamp(0.08, 1)
     occlusion[model.regions["teeth_lower"]] *= 0.85
+    rest = rest - _UPPER_TEETH_DROP * torch.outer(model.regions["teeth_upper"].float(), torch.tensor([0.0, 1.0, 0.0]))
     tooth, flesh = mouth_colours(photo, inner_lips, outer_lips)
     return Interior(
         rest[chosen],
@@ -183,4 +192,10 @@ def own_mouth_texture(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray:
     side = photo.shape[0]
     solid = polygon_mask(inner_lips, side, grow=2)
     alpha = np.maximum(solid, cv2.GaussianBlur(solid, (0, 0), 1.0))[..., None]
+    return np.concatenate([photo * alpha, alpha], -1).astype(np.float32)
+
+
+def own_teeth_texture(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray:
+    """The photo's teeth without the rim of lip around them, premultiplied float32 [H, W, 4]."""
+    alpha = cv2.GaussianBlur(polygon_mask(inner_lips, photo.shape[0], grow=-2), (0, 0), 1.0)[..., None]
     return np.concatenate([photo * alpha, alpha], -1).astype(np.float32)

@@ -10,7 +10,7 @@ from torch import Tensor
 from flame.rotation import axis_angle_to_matrix
 from portrait4d.engine import Drive, Rendering
 from portrait4d.lift.avatar import LiftAvatar
-from portrait4d.lift.draw import Box, bounding_box, draw_surface, over, soften_openings
+from portrait4d.lift.draw import Box, bounding_box, draw_surface, over, soften_edges
 from portrait4d.lift.lighting import shading_ratio
 from portrait4d.lift.rig import smooth_normals
 from portrait4d.lift.view import project_points
@@ -117,17 +117,14 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int) -> Tensor:
     for eye, screen in zip((avatar.left_eye, avatar.right_eye), layers.eyes, strict=True):
         _put(target, screen[index], eye.faces, eye.uv, screen.new_ones(screen.shape[1]), avatar.under)
     rig, screen = avatar.rig, layers.screen[index]
-    layer, covered = draw_surface(screen, rig.faces, rig.uv, layers.gain[index], avatar.person, box=(0, 0, size, size))
+    layer, depth = draw_surface(screen, rig.faces, rig.uv, layers.gain[index], avatar.person, box=(0, 0, size, size))
     for side, lid in enumerate((avatar.left_lid, avatar.right_lid)):
         strength = float(layers.lid_strength[index, side])
         if strength > 0:
             patch = screen[: rig.num_patch]
-            _put(layer, patch, lid.faces, rig.uv[: rig.num_patch], lid.gain, avatar.lid_skin, strength=strength)
+            _put(layer, patch, lid.faces, rig.uv[: rig.num_patch], lid.gain, avatar.changed, strength=strength)
     moved = (screen[: rig.num_patch, :2] - _source_screen(avatar)).abs().mean()
-    for points in (*layers.eyes, layers.mouth):
-        box = bounding_box(points[index], size, size, pad=6)
-        if box is not None:
-            soften_openings(layer, covered, float((moved * 2).clamp(0, 1)), box)
+    layer = soften_edges(layer, depth, float((2 * moved).clamp(0, 1)))
     return over(target, layer)
 
 
@@ -138,18 +135,19 @@ def _source_screen(avatar: LiftAvatar) -> Tensor:
 
 
 def _draw_mouth(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> None:
-    """Teeth, tongue and cavity, then the photo's own mouth, which leaves as a closed mouth opens."""
+    """Teeth, tongue and cavity, then the photo's own mouth: as it was, or once opened further its teeth alone, if
+    they show."""
     interior, own = avatar.interior, avatar.own_mouth
-    light = 0.3 + 0.7 * (layers.gap[index] / WIDE_OPENING).clamp(0, 1)
+    light = 0.55 + 0.45 * (layers.gap[index] / WIDE_OPENING).clamp(0, 1)
     box = bounding_box(layers.mouth[index], *target.shape[:2], pad=target.shape[0] // 8)
     _put(
         target, layers.interior[index], interior.faces, interior.uv, interior.occlusion * light, interior.atlas, box=box
     )
-    beyond = (layers.gap[index] - own.opening - 0.001) / 0.003
-    strength = 1.0 if bool(own.shows_teeth) else float((1 - beyond).clamp(0, 1))
-    if strength > 0:
-        ones = target.new_ones(len(own.uv))
-        _put(target, layers.mouth[index], own.faces, own.uv, ones, avatar.under, strength=strength)
+    opened = float(((layers.gap[index] - own.opening - 0.001) / 0.003).clamp(0, 1))
+    ones = target.new_ones(len(own.uv))
+    for texture, strength in ((avatar.under, 1 - opened), (avatar.changed, opened * float(own.shows_teeth))):
+        if strength > 0:
+            _put(target, layers.mouth[index], own.faces, own.uv, ones, texture, strength=strength)
 
 
 def _put(

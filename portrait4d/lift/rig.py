@@ -201,10 +201,10 @@ def build_rig(
     grid = make_grid(side, side)
     skin = model.faces[model.regions["skin"][model.faces].all(1)]
     surface = _surface_under(grid.points, screen, skin, side)
-    covered = _well_inside(grid.points, screen, faces, side)
+    covered, under_patch = _under_patch(grid.points, screen, faces, side)
     visible = _near_visible(grid.points, canvas.alpha)
 
-    depth = _grid_depth(grid, surface, covered, screen[:, 2].numpy(), float(-view.translation[2]))
+    depth = _grid_depth(grid, surface, under_patch, screen[:, 2].numpy(), float(-view.translation[2]))
     chin = screen[patch_vertices, 1].max().item()
     face_height = chin - screen[patch_vertices, 1].min().item()
     head_weight = _grid_weight(grid, surface, model, chin, face_height)
@@ -255,15 +255,16 @@ def _connected(edges: np.ndarray) -> list[np.ndarray]:
     return [vertices[label == k] for k in range(count)]
 
 
-def _well_inside(points: np.ndarray, screen: Tensor, faces: Tensor, side: int) -> np.ndarray:
-    """Grid points deep enough under the face patch to be hidden by it; eye and mouth openings count as inside."""
+def _under_patch(points: np.ndarray, screen: Tensor, faces: Tensor, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Grid points deep enough under the face patch to be hidden by it, and all under it; eye and mouth openings count
+    as inside."""
     mask = (rasterize(screen, faces, height=side, width=side).face_id.numpy() >= 0).astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = cv2.drawContours(np.zeros_like(mask), contours, -1, 1, cv2.FILLED)
     inside = cv2.erode(filled, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (21, 21)))
     column = np.clip(points[:, 0].astype(int), 0, side - 1)
     row = np.clip(points[:, 1].astype(int), 0, side - 1)
-    return inside[row, column] > 0
+    return inside[row, column] > 0, filled[row, column] > 0
 
 
 def _near_visible(points: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -273,7 +274,7 @@ def _near_visible(points: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def _grid_depth(
-    grid: Grid, surface: _Surface, covered: np.ndarray, vertex_depth: np.ndarray, pivot_depth: float
+    grid: Grid, surface: _Surface, under_patch: np.ndarray, vertex_depth: np.ndarray, pivot_depth: float
 ) -> np.ndarray:
     """Depth [V] in metres: the head where it is, smoothly on around it, no further back than the neck joint.
 
@@ -284,7 +285,7 @@ def _grid_depth(
     border = (grid.points[:, 1] >= grid.points[:, 1].max()) & ~surface.hit
     values = np.where(surface.hit, known, pivot_depth - 0.02).astype(np.float32)
     depth = extend(grid, values, surface.hit | border)
-    return extend(grid, depth, covered, screening=0.05, target=depth)
+    return extend(grid, depth, under_patch, screening=0.05, target=depth)
 
 
 def _grid_weight(grid: Grid, surface: _Surface, model: HeadModel, chin_y: float, face_height: float) -> np.ndarray:

@@ -65,16 +65,24 @@ class HeadFitter:
         poses = [rigid_start(self.landmark_model, frame, self.residuals, self.num_own) for frame in landmarks]
         distances = [float(pose.translation[2]) for pose in poses]
         shape = np.zeros(self.landmark_model.num_shape)
-        for iteration in range(self.config.pose_iterations + self.config.iterations):
-            is_pose_only = iteration < self.config.pose_iterations
-            is_robust = iteration > self.config.pose_iterations + self.config.iterations // 2
+        for pose, frame in zip(poses, landmarks, strict=True):
+            self._align(pose, frame)
+        for iteration in range(self.config.iterations):
+            is_robust = iteration > self.config.iterations // 2
             normals = self._normals(poses, shape, landmarks, distances, is_robust=is_robust)
-            shape = self._step_shared(poses, shape, normals, is_pose_only=is_pose_only)
+            shape = self._step_shared(poses, shape, normals)
         return [self.result(pose, shape, frame) for pose, frame in zip(poses, landmarks, strict=True)]
 
-    def step(self, pose: Pose, shape: NDArray, landmarks: NDArray, *, before: Pose | None = None) -> None:
-        """One robust Gauss-Newton step of a single frame in place, the shape `[S']` held; `before` = previous frame."""
-        linear = self.residuals.linearize(pose, shape, landmarks, is_shape_free=False, is_robust=True)
+    def step(self, person: Residuals, pose: Pose, landmarks: NDArray, *, before: Pose | None = None) -> None:
+        """One Gauss-Newton step of a single frame in place.
+
+        Args:
+            person: `residuals.with_shape(shape)`.
+            pose: is changed.
+            landmarks: `[478, 3]` crop px.
+            before: the previous frame.
+        """
+        linear = person.linearize(pose, np.zeros(0), landmarks, is_robust=True)
         normal = self._normal(linear, pose)
         if before is not None:
             weight = self.config.temporal_sigma**-2
@@ -83,6 +91,24 @@ class HeadFitter:
             normal.gradient[own] += weight * (pose.own - before.own)
         step, _ = solve_box(normal.hessian, normal.gradient, normal.lower, normal.upper)
         turn(pose, step, self.num_own)
+
+    def start(self, landmarks: NDArray) -> Pose:
+        """The pose of the resting mean head that lies best on landmarks `[478, 3]` (crop px)."""
+        pose = rigid_start(self.landmark_model, landmarks, self.residuals, self.num_own)
+        self._align(pose, landmarks)
+        return pose
+
+    def _align(self, pose: Pose, landmarks: NDArray) -> None:
+        """Turns and moves the head only, in place."""
+        shape = np.zeros(self.landmark_model.num_shape)
+        rigid = slice(self.num_own, self.num_own + 6)
+        for _ in range(self.config.pose_iterations):
+            linear = self.residuals.linearize(pose, shape, landmarks, is_pose_only=True, is_robust=False)
+            step = np.zeros(self.num_own + 6)
+            hessian = linear.hessian[rigid, rigid]
+            hessian = hessian + _RIGID_DAMPING * np.diag(hessian.diagonal())
+            step[rigid] = -np.linalg.solve(hessian, linear.gradient[rigid])
+            turn(pose, step, self.num_own)
 
     def result(self, pose: Pose, shape: NDArray, landmarks: NDArray) -> HeadFit:
         """The fit in the head model's own terms."""
@@ -127,27 +153,28 @@ class HeadFitter:
         return self.residuals.project(pose, shape[: self.landmark_model.num_shape].astype(np.float64))
 
     def _normals(
-        self, poses: list[Pose], shape: NDArray, landmarks: Sequence[NDArray], distances: list[float], *, is_robust: bool
+        self,
+        poses: list[Pose],
+        shape: NDArray,
+        landmarks: Sequence[NDArray],
+        distances: list[float],
+        *,
+        is_robust: bool,
     ) -> list[Normal]:
         """The quadratic models of all frames, the shape free, the heads near their expected distances."""
         normals = []
         row = self.num_own + 5
         for pose, frame, distance in zip(poses, landmarks, distances, strict=True):
-            linear = self.residuals.linearize(pose, shape, frame, is_shape_free=True, is_robust=is_robust)
+            linear = self.residuals.linearize(pose, shape, frame, is_robust=is_robust)
             weight = (self.config.distance_sigma * distance) ** -2
             linear.hessian[row, row] += weight
             linear.gradient[row] += weight * (pose.translation[2] - distance)
             normals.append(self._normal(linear, pose))
         return normals
 
-    def _step_shared(
-        self, poses: list[Pose], shape: NDArray, normals: list[Normal], *, is_pose_only: bool
-    ) -> NDArray:
+    def _step_shared(self, poses: list[Pose], shape: NDArray, normals: list[Normal]) -> NDArray:
         """One step of all frames and their common shape; returns the new shape, poses change in place."""
-        if is_pose_only:
-            for normal in normals:
-                normal.lower[: self.num_own] = normal.upper[: self.num_own] = 0.0
-        prior = np.eye(len(shape)) * (1e6 if is_pose_only else self.config.shape_sigma**-2)
+        prior = np.eye(len(shape)) * self.config.shape_sigma**-2
         change, steps = solve_shared(normals, prior, prior @ shape)
         for pose, step in zip(poses, steps, strict=True):
             turn(pose, step, self.num_own)
@@ -180,6 +207,7 @@ class VideoFitter:
         """
         self._fitter = fitter
         self._shape = shape[: fitter.landmark_model.num_shape].astype(np.float64)
+        self._person = fitter.residuals.with_shape(self._shape)
         self._pose: Pose | None = None
 
     def reset(self) -> None:
@@ -190,12 +218,11 @@ class VideoFitter:
         """The fit to the next frame's landmarks `[478, 3]` (crop px)."""
         fitter = self._fitter
         if self._pose is None:
-            pose = rigid_start(fitter.landmark_model, landmarks, fitter.residuals, fitter.num_own)
-            before, iterations = None, fitter.config.pose_iterations + fitter.config.iterations
+            pose, before, iterations = fitter.start(landmarks), None, fitter.config.iterations
         else:
             pose, before, iterations = self._pose.copy(), self._pose, fitter.config.video_iterations
         for _ in range(iterations):
-            fitter.step(pose, self._shape, landmarks, before=before)
+            fitter.step(self._person, pose, landmarks, before=before)
         self._pose = pose
         return fitter.result(pose, self._shape, landmarks)
 

@@ -76,7 +76,7 @@ class FitConfig:
     weights: GroupWeights = field(default_factory=GroupWeights)
     depth_weight: float = 0.1
     opening_weight: float = 12.0
-    gaze_weight: float = 16.0
+    gaze_weight: float = 8.0
     expression_kind: Literal["unit", "normal"] = "unit"
     expression_sigma: float = 0.4
     expression_sparsity: float = 3.0

@@ -39,7 +39,7 @@ class GroupWeights:
     skin: float = 0.5
     lids: float = 3.0
     eye_corners: float = 4.0
-    irises: float = 3.0
+    irises: float = 5.0
     brows: float = 1.5
     outer_lips: float = 3.0
     inner_lips: float = 3.0

@@ -5,6 +5,8 @@ skinning is linear in each vertex, so the mean and the skinning commute: for eve
 `x += (R_j - I)(p_j - w_j J_j)` with `p_j` the skinning-weighted mean of the corners and `w_j` their mean weight.
 """
 
+import copy
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from flame.head_model import HeadModel
+from preprocess.small_products import combine
 
 _MIN_WEIGHT = 1e-4
 
@@ -24,22 +27,32 @@ class _Joint:
     rows: NDArray[np.int64]
     arm_mean: NDArray[np.float64]  # [N, 3]
     arm_basis: NDArray[np.float64]  # [N, 3, E + S]
-    correction: NDArray[np.float64] | None  # [478, 3, 9]: pose corrective, linear in R - I
+    correction: NDArray[np.float64] | None  # [N, 3, 9]: pose corrective, linear in R - I
+
+
+@dataclass(frozen=True)
+class JointTurn:
+    """What a joint does to the landmarks that follow it.
+
+    Attributes:
+        rows: `[N]` their indices.
+        change: `[3, 3]` `R - I`.
+        arm_basis: `[N, 3, E + S]`; `change @ arm_basis` adds to the landmarks' derivatives by the coefficients.
+        slopes: `[N, 3, 3]` derivatives of the landmarks by the rotation vector.
+    """
+
+    rows: NDArray[np.int64]
+    change: NDArray[np.float64]
+    arm_basis: NDArray[np.float64]
+    slopes: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Posed:
-    """Landmarks in head axes and their derivatives by expression, shape and joint angles.
-
-    Attributes:
-        points: `[478, 3]` metres.
-        basis: `[478, 3, E + S]`.
-        turns: one `[478, 3, 3]` per moving joint, by its rotation vector.
-    """
+    """Landmarks in head axes, `[478, 3]` metres, and how their joints moved them."""
 
     points: NDArray[np.float64]
-    basis: NDArray[np.float64]
-    turns: tuple[NDArray[np.float64], ...]
+    joints: tuple[JointTurn, ...]
 
 
 class LandmarkModel:
@@ -47,6 +60,8 @@ class LandmarkModel:
 
     Attributes:
         num_expression, num_shape: how many are left.
+        mean: `[478, 3]`.
+        basis: `[3, 478, E + S]` float32, expression first.
         valid: `[478]` bool, landmarks the model has.
     """
 
@@ -76,7 +91,7 @@ class LandmarkModel:
             -1,
         )
         self.mean = np.einsum("lk,lkc->lc", bary, template)
-        self.basis = np.einsum("lk,lkcp->lcp", bary, basis)
+        self.basis = np.einsum("lk,lkcp->clp", bary, basis).astype(np.float32)
         self._joints = tuple(self._joint(model, name, corners, bary, template, basis) for name in joints)
 
     def _joint(
@@ -85,7 +100,11 @@ class LandmarkModel:
         index = model.joint_names.index(name)
         weights = bary * _numpy(model.skinning_weights)[corners, index]  # [478, 3]
         total = weights.sum(1)
-        rows = np.flatnonzero(total > _MIN_WEIGHT)
+        correction = _correction(model, index, corners, bary)
+        follows = total > _MIN_WEIGHT
+        if correction is not None:
+            follows |= np.abs(correction).max((1, 2)) > 1e-9
+        rows = np.flatnonzero(follows)
         joint_basis = _numpy(model.joint_basis[index])
         expression, shape = joint_basis[:, model.num_shape :], joint_basis[:, : self.num_shape]
         moved = np.concatenate([expression[:, self._expressions], shape], 1)
@@ -95,8 +114,25 @@ class LandmarkModel:
             rows=rows,
             arm_mean=arm_mean - total[rows, None] * _numpy(model.joint_template[index]),
             arm_basis=arm_basis - total[rows, None, None] * moved,
-            correction=_correction(model, index, corners, bary),
+            correction=None if correction is None else correction[rows],
         )
+
+    def with_shape(self, shape: NDArray) -> "LandmarkModel":
+        """The landmarks of one person, shape `[S]`: expressions only."""
+        fixed = copy.copy(self)
+        size = self.num_expression
+        fixed.num_shape = 0
+        fixed.mean = self.mean + combine(self.basis[:, :, size:], shape).T
+        fixed.basis = np.ascontiguousarray(self.basis[:, :, :size])
+        fixed._joints = tuple(
+            dataclasses.replace(
+                joint,
+                arm_mean=joint.arm_mean + combine(joint.arm_basis[:, :, size:], shape),
+                arm_basis=np.ascontiguousarray(joint.arm_basis[:, :, :size]),
+            )
+            for joint in self._joints
+        )
+        return fixed
 
     def pose(self, coefficients: NDArray, turns: NDArray) -> Posed:
         """Landmarks for given parameters.
@@ -105,23 +141,19 @@ class LandmarkModel:
             coefficients: `[E + S]`, expression first.
             turns: `[M, 3]` rotation vectors of the moving joints.
         """
-        points = self.mean + self.basis @ coefficients
-        basis = self.basis
-        derivatives = []
+        points = self.mean + combine(self.basis, coefficients).T
+        moved = []
         for joint, turn in zip(self._joints, turns, strict=True):
             rotation, slopes = _rotation_and_slopes(turn)
-            arm = joint.arm_mean + joint.arm_basis @ coefficients
-            derivative = np.zeros((len(points), 3, 3))
-            derivative[joint.rows] = np.einsum("kab,nb->nak", slopes, arm)
-            if turn.any():
-                basis = basis.copy() if basis is self.basis else basis
-                points[joint.rows] += arm @ (rotation - np.eye(3)).T
-                basis[joint.rows] += np.einsum("ab,nbp->nap", rotation - np.eye(3), joint.arm_basis)
+            change = rotation - np.eye(3)
+            arm = joint.arm_mean + combine(joint.arm_basis, coefficients)
+            points[joint.rows] += arm @ change.T
+            derivative = np.einsum("kab,nb->nak", slopes, arm)
             if joint.correction is not None:
-                points += joint.correction @ (rotation - np.eye(3)).ravel()
+                points[joint.rows] += joint.correction @ change.ravel()
                 derivative += joint.correction @ slopes.reshape(3, 9).T
-            derivatives.append(derivative)
-        return Posed(points, basis, tuple(derivatives))
+            moved.append(JointTurn(joint.rows, change, joint.arm_basis, derivative))
+        return Posed(points, tuple(moved))
 
 
 def _rotation_and_slopes(rotvec: NDArray) -> tuple[NDArray, NDArray]:

@@ -1,5 +1,6 @@
 """Residuals of a head model against one frame's landmarks, and their quadratic model around the present pose."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ from scipy.spatial.transform import Rotation
 from flame.camera import DEFAULT_FOV_DEGREES
 from preprocess.fit_config import FitConfig, joint_axes
 from preprocess.landmark_groups import EYE_CORNERS, LID_PAIRS, LIP_PAIRS, outer_eye_distance
-from preprocess.landmark_model import LandmarkModel
+from preprocess.landmark_model import LandmarkModel, Posed
+from preprocess.small_products import gram, product
 
 
 @dataclass
@@ -36,12 +38,10 @@ class Linearized:
     Attributes:
         hessian: `[P, P]`.
         gradient: `[P]`.
-        projected: `[478, 2]` crop px.
     """
 
     hessian: NDArray[np.float64]
     gradient: NDArray[np.float64]
-    projected: NDArray[np.float64]
 
 
 class Residuals:
@@ -60,6 +60,12 @@ class Residuals:
         self._differences, difference_weights = _difference_rows(landmark_model.valid, config)
         self._difference_weights = difference_weights * unit
 
+    def with_shape(self, shape: NDArray) -> "Residuals":
+        """The same for one person's shape `[S]`, which is no unknown any more."""
+        fixed = copy.copy(self)
+        fixed.landmark_model = self.landmark_model.with_shape(shape)
+        return fixed
+
     def joint_turns(self, pose: Pose) -> NDArray[np.float64]:
         """Rotation vectors of the moving joints, `[M, 3]`."""
         turns = np.zeros((self._num_joints, 3))
@@ -75,62 +81,79 @@ class Residuals:
         return self._to_pixels(in_camera)
 
     def linearize(
-        self, pose: Pose, shape: NDArray, landmarks: NDArray, *, is_shape_free: bool, is_robust: bool
+        self, pose: Pose, shape: NDArray, landmarks: NDArray, *, is_pose_only: bool = False, is_robust: bool
     ) -> Linearized:
         """Quadratic model of the cost of landmarks `[478, 3]` (crop px) around a pose and a shape `[S]`.
 
-        The rotation's unknowns are a rotation vector in camera axes, applied from the left.
+        The rotation's unknowns are a rotation vector in camera axes, applied from the left. With `is_pose_only` the
+        derivatives by all but the six unknowns of the head's pose are left out, as zeros.
         """
         model = self.landmark_model
-        size = model.num_expression
-        posed = model.pose(np.concatenate([pose.own[:size], shape]), self.joint_turns(pose))
+        posed = model.pose(np.concatenate([pose.own[: model.num_expression], shape]), self.joint_turns(pose))
         turned = posed.points @ pose.rotation.T
         in_camera = turned + pose.translation
-        jacobian = self._camera_jacobian(posed.basis, posed.turns, turned, pose.rotation, is_shape_free)
-        inverse_depth = -1.0 / in_camera[:, 2]
-        projected = self._to_pixels(in_camera)
-        scale = self.focal_px * inverse_depth[:, None]
-        slope = in_camera * inverse_depth[:, None]
-        along_x = scale * (jacobian[0] + slope[:, :1] * jacobian[2])
-        along_y = -scale * (jacobian[1] + slope[:, 1:2] * jacobian[2])
-        along_z = -(self.focal_px * inverse_depth.mean()) * jacobian[2]
-        depth = -in_camera[:, 2] * self.focal_px * inverse_depth.mean()
-        unit = 1.0 / (self._config.sigma * outer_eye_distance(landmarks))
-        error = (projected - landmarks[:, :2]) * unit
-        weights = self._weights * self._robust(error) if is_robust else self._weights
-        depth_error = self._centred((depth - landmarks[:, 2]) * unit)
-        hessian, gradient = 0.0, 0.0
-        for rows, values, row_weights in (
-            (along_x, error[:, 0], weights),
-            (along_y, error[:, 1], weights),
-            (self._centred(along_z), depth_error, weights * self._config.depth_weight),
-            (self._differences @ along_x, self._differences @ error[:, 0], self._difference_weights),
-            (self._differences @ along_y, self._differences @ error[:, 1], self._difference_weights),
-        ):
-            weighted = rows * (np.sqrt(row_weights)[:, None] * unit)
-            hessian = hessian + (weighted.T @ weighted)
-            gradient = gradient + weighted.T @ (np.sqrt(row_weights) * values)
-        return Linearized(np.asarray(hessian, np.float64), np.asarray(gradient, np.float64), projected)
+        rigid = slice(len(pose.own), len(pose.own) + 6)
+        size = model.num_expression + len(self._axes) + 6 + model.num_shape
+        jacobian = np.zeros((3, len(turned), 6 if is_pose_only else size), np.float32)
+        _fill_rigid(jacobian if is_pose_only else jacobian[:, :, rigid], turned)
+        if not is_pose_only:
+            self._fill_head(jacobian, posed, pose.rotation)
+        rows = self._rows(jacobian, in_camera, landmarks, is_robust=is_robust)
+        normal = gram(rows)
+        if is_pose_only:
+            hessian, gradient = np.zeros((size, size)), np.zeros(size)
+            hessian[rigid, rigid], gradient[rigid] = normal[:-1, :-1], normal[:-1, -1]
+        else:
+            hessian, gradient = normal[:-1, :-1], normal[:-1, -1]
+        return Linearized(hessian, gradient)
 
-    def _camera_jacobian(
-        self, basis: NDArray, turns: tuple[NDArray, ...], turned: NDArray, rotation: NDArray, is_shape_free: bool
-    ) -> NDArray:
-        """Derivatives of the points in camera axes, `[3, 478, P]`."""
-        size = self.landmark_model.num_expression
-        count = basis.shape[2] if is_shape_free else size
-        angles = np.zeros((*basis.shape[:2], len(self._axes)))
-        for column, (joint, axis) in enumerate(self._axes):
-            angles[:, :, column] = turns[joint][:, :, axis]
-        head = np.concatenate([basis[..., :size], angles, basis[..., size:count]], -1)
-        rotated = np.tensordot(rotation, head, axes=(1, 1))  # [3, 478, .]
-        own = size + len(self._axes)
-        rigid = np.zeros((3, len(turned), 6))
-        x, y, z = turned.T
-        rigid[0, :, 1], rigid[0, :, 2] = z, -y  # d(exp(w) p)/dw = -[p]x
-        rigid[1, :, 0], rigid[1, :, 2] = -z, x
-        rigid[2, :, 0], rigid[2, :, 1] = y, -x
-        rigid[[0, 1, 2], :, [3, 4, 5]] = 1.0
-        return np.concatenate([rotated[..., :own], rigid, rotated[..., own:]], -1)
+    def _rows(self, jacobian: NDArray, in_camera: NDArray, landmarks: NDArray, *, is_robust: bool) -> NDArray:
+        """Weighted derivatives of all residuals, the residuals themselves in the last column: `[N, P + 1]` float32."""
+        inverse_depth = -1.0 / in_camera[:, 2]
+        scale = self.focal_px * inverse_depth
+        mean_scale = scale.mean()
+        unit = 1.0 / (self._config.sigma * outer_eye_distance(landmarks))
+        slope = (in_camera[:, :2] * inverse_depth[:, None]).astype(np.float32)
+        error = (self._to_pixels(in_camera) - landmarks[:, :2]) * unit
+        depth_error = (-in_camera[:, 2] * mean_scale - landmarks[:, 2]) * unit
+        weights = self._weights * self._robust(error) if is_robust else self._weights
+        count, width = jacobian.shape[1:]
+        differences = self._differences
+        rows = np.empty((3 * count + 2 * len(differences), width + 1), np.float32)
+        parts = [rows[index * count : (index + 1) * count] for index in range(3)]
+        factor = (scale * unit).astype(np.float32)[:, None]
+        np.multiply(jacobian[0] + slope[:, :1] * jacobian[2], factor, out=parts[0][:, :-1])
+        np.multiply(jacobian[1] + slope[:, 1:] * jacobian[2], -factor, out=parts[1][:, :-1])
+        np.multiply(jacobian[2], np.float32(-mean_scale * unit), out=parts[2][:, :-1])
+        parts[0][:, -1], parts[1][:, -1], parts[2][:, -1] = error[:, 0], error[:, 1], depth_error
+        # Depth is known up to a constant only: its rows lose their weighted mean.
+        parts[2] -= np.einsum("l,lp->p", self._weights.astype(np.float32), parts[2]) / np.float32(self._weights.sum())
+        plus, minus, other = differences.T
+        root = np.sqrt(self._difference_weights).astype(np.float32)[:, None]
+        for axis in range(2):
+            start = 3 * count + axis * len(differences)
+            rows[start : start + len(differences)] = root * (
+                parts[axis][plus] - 0.5 * (parts[axis][minus] + parts[axis][other])
+            )
+        root = np.sqrt(weights).astype(np.float32)[:, None]
+        rows[: 2 * count].reshape(2, count, -1)[:] *= root
+        parts[2] *= root * np.float32(np.sqrt(self._config.depth_weight))
+        return rows
+
+    def _fill_head(self, jacobian: NDArray, posed: Posed, rotation: NDArray) -> None:
+        """Derivatives of the points in camera axes by expression, joint angles and shape, into `[3, 478, P]`."""
+        model = self.landmark_model
+        size = model.num_expression
+        first_shape = size + len(self._axes) + 6
+        rotated = product(rotation.astype(np.float32), model.basis.reshape(3, -1)).reshape(model.basis.shape)
+        jacobian[:, :, :size], jacobian[:, :, first_shape:] = rotated[..., :size], rotated[..., size:]
+        for joint in posed.joints:
+            moved = np.einsum("ab,nbp->anp", rotation @ joint.change, joint.arm_basis)
+            jacobian[:, joint.rows, :size] += moved[..., :size]
+            jacobian[:, joint.rows, first_shape:] += moved[..., size:]
+        for column, (index, axis) in enumerate(self._axes, start=size):
+            joint = posed.joints[index]
+            jacobian[:, joint.rows, column] = rotation @ joint.slopes[:, :, axis].T
 
     def _to_pixels(self, in_camera: NDArray) -> NDArray:
         scale = self.focal_px / -in_camera[:, 2:]
@@ -141,9 +164,14 @@ class Residuals:
         limit = self._config.outlier / self._config.sigma
         return 1.0 / (1.0 + (error**2).sum(-1) / limit**2)
 
-    def _centred(self, values: NDArray) -> NDArray:
-        """Depth is known up to a constant only: values minus their weighted mean over the landmarks."""
-        return values - self._weights @ values / self._weights.sum()
+
+def _fill_rigid(jacobian: NDArray, turned: NDArray) -> None:
+    """Derivatives `[3, 478, 6]` by a small rotation from the left and by translation."""
+    x, y, z = turned.T
+    jacobian[0, :, 1], jacobian[0, :, 2] = z, -y  # d(exp(w) p)/dw = -[p]x
+    jacobian[1, :, 0], jacobian[1, :, 2] = -z, x
+    jacobian[2, :, 0], jacobian[2, :, 1] = y, -x
+    jacobian[[0, 1, 2], :, [3, 4, 5]] = 1.0
 
 
 def turn(pose: Pose, step: NDArray, num_own: int) -> None:
@@ -172,18 +200,12 @@ def rigid_start(landmark_model: LandmarkModel, landmarks: NDArray, residuals: Re
     return Pose(np.zeros(num_own), rotation, centre - rotation @ model_centre)
 
 
-def _difference_rows(valid: NDArray[np.bool_], config: FitConfig) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sparse sums of landmarks `[K, 478]` whose difference from the measured ones counts extra, and weights `[K]`."""
-    rows, weights = [], []
-    for upper, lower in LID_PAIRS + LIP_PAIRS:
-        rows.append({upper: 1.0, lower: -1.0})
-        weights.append(config.opening_weight)
+def _difference_rows(valid: NDArray[np.bool_], config: FitConfig) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Landmarks whose difference counts extra: `[K, 3]` (one point minus the middle of two others), weights `[K]`."""
+    rows = [(upper, lower, lower) for upper, lower in LID_PAIRS + LIP_PAIRS]
+    weights = [config.opening_weight] * len(rows)
     for iris, side in ((468, "right"), (473, "left")):
-        outer, inner = EYE_CORNERS[side]
-        rows.append({iris: 1.0, outer: -0.5, inner: -0.5})
+        rows.append((iris, *EYE_CORNERS[side]))
         weights.append(config.gaze_weight)
-    kept = [(row, weight) for row, weight in zip(rows, weights, strict=True) if all(valid[i] for i in row)]
-    matrix = np.zeros((len(kept), len(valid)))
-    for index, (row, _) in enumerate(kept):
-        matrix[index, list(row)] = list(row.values())
-    return matrix, np.array([weight for _, weight in kept])
+    kept = [index for index, row in enumerate(rows) if valid[list(row)].all()]
+    return np.array(rows)[kept], np.array(weights)[kept]

@@ -14,7 +14,8 @@ from preprocess.fit_config import FitConfig, make_prior
 from preprocess.gauss_newton import Normal, solve_box, solve_shared
 from preprocess.landmark_groups import eye_opening, outer_eye_distance
 from preprocess.landmark_model import LandmarkModel
-from preprocess.residuals import Pose, turn
+from preprocess.residuals import Pose, Residuals, turn
+from preprocess.small_products import gram, product
 from tests.fakes import ACTIONS, FakeHead, make_fake_head
 
 CROP = 512
@@ -82,46 +83,59 @@ def test_landmark_model_is_the_head_model(head: FakeHead, joints: tuple[str, ...
         return head.landmarks(head(params))[0].numpy()
 
     posed = model.pose(coefficients, turns)
-    np.testing.assert_allclose(posed.points, forward(coefficients, turns), atol=1e-12)
-    step = 1e-6
-    for column in (0, 5, len(ACTIONS) + 1):
-        change = step * np.eye(len(coefficients))[column]
-        slope = (forward(coefficients + change, turns) - forward(coefficients - change, turns)) / (2 * step)
-        np.testing.assert_allclose(posed.basis[:, :, column], slope, atol=1e-8)
+    np.testing.assert_allclose(posed.points, forward(coefficients, turns), atol=1e-8)  # the basis is float32
+    person = model.with_shape(coefficients[len(ACTIONS) :])
+    np.testing.assert_allclose(person.pose(coefficients[: len(ACTIONS)], turns).points, posed.points, atol=1e-12)
     for joint in range(len(joints)):
         change = np.zeros_like(turns)
-        change[joint, 1] = step
-        slope = (forward(coefficients, turns + change) - forward(coefficients, turns - change)) / (2 * step)
-        np.testing.assert_allclose(posed.turns[joint][:, :, 1], slope, atol=1e-7)
+        change[joint, 1] = 1e-6
+        slope = (forward(coefficients, turns + change) - forward(coefficients, turns - change)) / 2e-6
+        np.testing.assert_allclose(posed.joints[joint].slopes[:, :, 1], slope[posed.joints[joint].rows], atol=1e-7)
 
 
-def test_gradient_against_differences(fitter: HeadFitter, head: FakeHead) -> None:
+@pytest.mark.parametrize("joints", [("eye_left", "eye_right"), ("jaw", "eye_left", "eye_right")])
+def test_gradient_against_differences(head: FakeHead, joints: tuple[str, ...]) -> None:
     """The x and y part of the cost; the depth part freezes its scale on purpose and is left out."""
     random = np.random.default_rng(1)
-    fitter = HeadFitter(head, config=FitConfig(depth_weight=0.0))
+    fitter = HeadFitter(head, config=FitConfig(depth_weight=0.0, joints=joints))
     residuals, own = fitter.residuals, fitter.num_own
     size = fitter.landmark_model.num_expression
-    start = np.concatenate([random.uniform(0, 0.6, size), random.uniform(-0.2, 0.2, own - size)])
+    start = np.concatenate([random.uniform(0, 0.6, size), random.uniform(-0.1, 0.1, own - size)])
     pose = Pose(start, Rotation.from_rotvec([0.1, 0.3, -0.1]).as_matrix(), np.array([0.02, -0.03, -1.4]))
     shape = random.normal(size=head.num_shape)
     measured = np.concatenate([residuals.project(pose, shape) + random.normal(0, 3, (478, 2)), np.zeros((478, 1))], 1)
+    plus, minus, other = residuals._differences.T
 
     def cost(step: np.ndarray) -> float:
         moved = pose.copy()
         turn(moved, step, own)
-        error = (residuals.project(moved, shape + step[own + 6 :]) - measured[:, :2]) / (
-            0.01 * outer_eye_distance(measured)
-        )
-        differences = residuals._differences @ error
+        projected = residuals.project(moved, shape + step[own + 6 :])
+        error = (projected - measured[:, :2]) / (0.01 * outer_eye_distance(measured))
+        differences = error[plus] - (error[minus] + error[other]) / 2
         return 0.5 * float(
             (residuals._weights[:, None] * error**2).sum()
             + (residuals._difference_weights[:, None] * differences**2).sum()
         )
 
-    linear = residuals.linearize(pose, shape, measured, is_shape_free=True, is_robust=False)
-    probes = 1e-6 * np.eye(len(linear.gradient))
-    numeric = np.array([(cost(probe) - cost(-probe)) / 2e-6 for probe in probes])
-    np.testing.assert_allclose(linear.gradient, numeric, rtol=1e-5, atol=1e-4 * np.abs(numeric).max())
+    linear = residuals.linearize(pose, shape, measured, is_robust=False)
+    probes = 1e-5 * np.eye(len(linear.gradient))
+    numeric = np.array([(cost(probe) - cost(-probe)) / 2e-5 for probe in probes])
+    np.testing.assert_allclose(linear.gradient, numeric, rtol=1e-3, atol=1e-5 * np.abs(numeric).max())
+    person = residuals.with_shape(shape).linearize(pose, np.zeros(0), measured, is_robust=False)
+    np.testing.assert_allclose(person.gradient, linear.gradient[: own + 6], rtol=1e-3, atol=1e-4)
+    rigid = residuals.linearize(pose, shape, measured, is_pose_only=True, is_robust=False)
+    np.testing.assert_allclose(rigid.gradient[own : own + 6], linear.gradient[own : own + 6], rtol=1e-4)
+    assert not rigid.gradient[:own].any()
+
+
+@pytest.mark.parametrize("shape", [(1434, 179), (5, 3), (64, 64), (130, 65)])
+def test_small_products(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=shape).astype(np.float32)
+    np.testing.assert_allclose(gram(rows), rows.T.astype(np.float64) @ rows, atol=1e-3)
+    other = random.normal(size=(shape[1], 57))
+    np.testing.assert_allclose(product(rows, other), rows @ other, atol=1e-9)
+    assert product(rows, other[:, :0]).shape == (shape[0], 0)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -167,7 +181,7 @@ def test_one_image_recovers_its_parameters(head: FakeHead, fitter: HeadFitter, n
     angle = (Rotation.from_rotvec(fit.rotation) * sample.rotation.inv()).magnitude()
     assert np.degrees(angle) < 2.5
     assert np.corrcoef(fit.expression, sample.expression)[0, 1] > 0.9
-    assert np.abs(np.degrees(fit.eyes - sample.eyes)).max() < 2 + 2 * noise_px
+    assert np.abs(np.degrees(fit.eyes - sample.eyes)).max() < 2 + 3 * noise_px  # a third of a pixel is a degree
     assert fit.error < 0.003 + 0.009 * noise_px
     assert (fit.expression >= 0).all() and (fit.expression <= 1).all()
 
@@ -219,8 +233,6 @@ def test_missing_landmarks_are_skipped(head: FakeHead) -> None:
     fitter.landmark_model.valid[468:] = False
     blind = HeadFitter.__new__(HeadFitter)
     blind.__dict__.update(fitter.__dict__)
-    from preprocess.residuals import Residuals
-
     blind.residuals = Residuals(fitter.landmark_model, fitter.config, crop_size=CROP)
     broken = sample.landmarks.copy()
     broken[468:, :2] += 500

@@ -82,9 +82,7 @@ def find_faces(
     for _ in range(num_steps - 1):
         found = landmarker.batch([frame] * len(runs), [run[-1] for run in runs])
         runs = [[*run, face] for run, face in zip(runs, found, strict=True) if face.is_face]
-    faces = [
-        FaceLandmarks(np.mean([face.points for face in run], axis=0, dtype=np.float32), run[-1].score) for run in runs
-    ]
+    faces = [FaceLandmarks(np.stack([face.points for face in run]).mean(axis=0), run[-1].score) for run in runs]
     return sorted(faces, key=lambda face: -face.size)
 
 

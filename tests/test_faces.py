@@ -60,6 +60,7 @@ def one_thread():
 
 def read(path: Path) -> np.ndarray:
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None, path
     return np.ascontiguousarray(image[..., ::-1])
 
 

@@ -1,6 +1,6 @@
 """From a driver's motion to what one avatar should do: same identity, the driver's pose, expression and gaze.
 
-`absolute` copies the driver's values. `relative` adds the driver's change since its neutral frame to the source's own
+`absolute` copies the driver's values; only the head's place in the picture counts from the first frame. `relative` adds the driver's change since its neutral frame to the source's own
 values, so that a tilted photo stays tilted
 and a smiling one goes on smiling; mouth opening, lids and gaze are always absolute, because a mouth that should be
 shut must be shut.
@@ -42,6 +42,13 @@ HEAD_CENTRE = (0.0, 0.1, 0.06)
 """Middle of the head in its own frame, metres: what stays in place when a view is asked for by angles."""
 
 
+UPPER_INNER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)
+LOWER_INNER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
+UPPER_OUTER_LIP = (185, 40, 39, 37, 0, 267, 269, 270, 409)
+LOWER_OUTER_LIP = (146, 91, 181, 84, 17, 314, 405, 321, 375)
+"""Landmarks of the lips that lie above each other, from the subject's right to the left corner."""
+
+
 @dataclass(frozen=True)
 class RetargetOptions:
     """How a driver's motion is applied.
@@ -76,19 +83,23 @@ class Neutral:
     eye_open: Tensor
 
 
+def landmark_positions(model: HeadModel, shape: Tensor, expression: Tensor) -> Tensor:
+    """The 478 landmarks on the unposed head, [T, 478, 3] metres, for one shape [S] and expressions [T, E]."""
+    embedding = model.landmark_embedding(478)
+    corners, weights = model.faces[embedding.faces], embedding.barycentric[..., None]
+    neutral = torch.zeros(1, model.num_expression)
+    base = (model.shaped(shape[None], neutral)[0][corners] * weights).sum(1)
+    basis = (model.expression_basis[corners] * weights[..., None]).sum(1)
+    return base + (expression @ basis.reshape(-1, basis.shape[-1]).T).reshape(len(expression), -1, 3)
+
+
 def landmark_residual(model: HeadModel, motion: Motion) -> Tensor:
     """What the tracked landmarks do beyond the fitted head: [T, 478, 3] metres in the head frame, zero for irises and
     unknown points.
 
     Only the picture plane is seen, so the displacement lies in it.
     """
-    embedding = model.landmark_embedding(478)
-    corners = model.faces[embedding.faces]
-    weights = embedding.barycentric[..., None]
-    base = (model.shaped(_row(motion.shape), torch.zeros(1, model.num_expression))[0][corners] * weights).sum(1)
-    basis = (model.expression_basis[corners] * weights[..., None]).sum(1)
-    expression = _tensor(motion.expression)
-    points = base + (expression @ basis.reshape(-1, basis.shape[-1]).T).reshape(len(expression), -1, 3)
+    points = landmark_positions(model, _tensor(motion.shape), _tensor(motion.expression))
     rotation = axis_angle_to_matrix(_tensor(motion.rotation))
     camera_points = points @ rotation.mT + _tensor(motion.translation)[:, None]
     size = motion.crop_size
@@ -98,9 +109,36 @@ def landmark_residual(model: HeadModel, motion: Motion) -> Tensor:
     x = (seen[..., 0] - size / 2) * depth / focal_px - camera_points[..., 0]
     y = (size / 2 - seen[..., 1]) * depth / focal_px - camera_points[..., 1]
     residual = torch.stack([x, y, torch.zeros_like(x)], -1) @ rotation
-    usable = embedding.valid.clone()
+    usable = model.landmark_embedding(478).valid.clone()
     usable[468:] = False
     return residual * usable[:, None]
+
+
+def match_lip_gaps(
+    model: HeadModel, motion: Motion, source: Motion, expression: Tensor, residual: Tensor, *, scale: float = 1.0
+) -> Tensor:
+    """Residuals [T, 478, 3] that open the source's lips as far as the driver's: closed lips touch, an O is an O.
+
+    At each of nine places along the mouth the gap becomes the driver's, in metres (`scale` < 1: that part of the way); a third
+    of the missing way is done by the upper lip, the rest by the lower.
+    """
+    result = residual.clone()
+    upper, lower = list(UPPER_INNER_LIP), list(LOWER_INNER_LIP)
+
+    def gaps(points: Tensor) -> Tensor:
+        return points[:, upper, 1] - points[:, lower, 1]
+
+    driver = gaps(
+        landmark_positions(model, _tensor(motion.shape), _tensor(motion.expression)) + landmark_residual(model, motion)
+    )
+    own_points = landmark_positions(model, _tensor(source.shape), _tensor(source.expression))
+    own = gaps(own_points + landmark_residual(model, source))
+    now = gaps(landmark_positions(model, _tensor(source.shape), expression) + residual)
+    missing = own + scale * (driver - own) - now
+    for inner, outer, share in ((upper, UPPER_OUTER_LIP, 0.35), (lower, LOWER_OUTER_LIP, -0.65)):
+        result[:, inner, 1] += share * missing
+        result[:, list(outer), 1] += 0.8 * share * missing
+    return result
 
 
 def find_neutral(motion: Motion, residual: Tensor) -> int:
@@ -171,7 +209,11 @@ def _retarget_expression(
         residual_change = residual - neutral.residual
     expression = own + options.expression_scale * change
     expression = torch.maximum(torch.minimum(expression, model.expression_max), model.expression_min)
-    return expression, source_residual + options.expression_scale * residual_change
+    residual_out = source_residual + options.expression_scale * residual_change
+    if options.mode == "relative":
+        scale = options.expression_scale
+        residual_out = match_lip_gaps(model, motion, source, expression, residual_out, scale=scale)
+    return expression, residual_out
 
 
 def _retarget_pose(motion: Motion, source: Motion, options: RetargetOptions, neutral: Neutral) -> tuple[Tensor, Tensor]:
@@ -179,16 +221,17 @@ def _retarget_pose(motion: Motion, source: Motion, options: RetargetOptions, neu
     own = axis_angle_to_matrix(_tensor(source.rotation)[0])
     own_translation = _tensor(source.translation)[0]
     reference = own if options.mode == "absolute" else axis_angle_to_matrix(neutral.rotation)
-    origin = own_translation if options.mode == "absolute" else neutral.translation
+    origin = _tensor(motion.translation)[0] if options.mode == "absolute" else neutral.translation
     change = matrix_to_axis_angle(driver @ reference.mT) * options.pose_scale
     rotation = axis_angle_to_matrix(change) @ own
     if options.yaw_limit_degrees is not None:
         yaw, pitch, roll = matrix_to_euler_degrees(rotation)
         limit = max(options.yaw_limit_degrees, abs(float(matrix_to_euler_degrees(own)[0])))
         rotation = euler_degrees_to_matrix(_soft_limit(yaw, limit), pitch, roll)
-    shift = _tensor(motion.translation) - origin
-    scale = own_translation[2] / origin[2]  # the same shift in the picture at the source's distance
-    translation = own_translation + options.pose_scale * scale * shift
+    moved = _tensor(motion.translation)
+    sideways = own_translation[:2] + options.pose_scale * (moved[:, :2] - origin[:2])
+    distance = own_translation[2] * (moved[:, 2] / origin[2]) ** options.pose_scale
+    translation = torch.cat([sideways, distance[:, None]], 1)
     return matrix_to_axis_angle(rotation), translation
 
 

@@ -131,7 +131,7 @@ class Tracker:
         if not seen.any():
             raise InputError(_no_face(source or "the clip"))
         found = np.stack([item for item in points if item is not None])
-        crop = face_crop(found, image_size=size, size=self._crop_size)
+        crop = face_crop(found, image_size=size, size=self._crop_size, is_inside=True)
         warnings = _picture_warnings(found, size)
         if self._face >= follower.num_faces:
             warnings.append(f"only {follower.num_faces} face(s) where the first one appears: followed the last of them")

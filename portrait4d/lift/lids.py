@@ -81,5 +81,8 @@ def lid_texture(photo: np.ndarray, eyes: list[np.ndarray]) -> np.ndarray:
         hidden = np.maximum(hidden, polygon_mask(lids, side, grow=max(3, 0.15 * width)))
         solid = polygon_mask(lids, side, grow=max(4, 0.22 * width))
         alpha = np.maximum(alpha, cv2.GaussianBlur(solid, (0, 0), max(1.0, 0.05 * width)))
-    skin = fill(photo, hidden < 0.5)
+    around = (alpha > 0.02) & (hidden < 0.5)
+    luminance = photo.mean(-1)
+    bright = luminance > 0.85 * np.median(luminance[around]) if around.any() else np.ones_like(around)
+    skin = fill(photo, (hidden < 0.5) & bright)  # brows and lashes are no lid skin
     return np.concatenate([skin * alpha[..., None], alpha[..., None]], -1).astype(np.float32)

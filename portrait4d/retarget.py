@@ -1,6 +1,7 @@
 """From a driver's motion to what one avatar should do: same identity, the driver's pose, expression and gaze.
 
-`absolute` copies the driver's values; only the head's place in the picture counts from the first frame. `relative` adds the driver's change since its neutral frame to the source's own
+`absolute` copies the driver's values; only the head's place in the picture counts from the first frame.
+`relative` adds the driver's change since its neutral frame to the source's own
 values, so that a tilted photo stays tilted
 and a smiling one goes on smiling; mouth opening, lids and gaze are always absolute, because a mouth that should be
 shut must be shut.
@@ -47,6 +48,10 @@ LOWER_INNER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
 UPPER_OUTER_LIP = (185, 40, 39, 37, 0, 267, 269, 270, 409)
 LOWER_OUTER_LIP = (146, 91, 181, 84, 17, 314, 405, 321, 375)
 """Landmarks of the lips that lie above each other, from the subject's right to the left corner."""
+
+LEFT_LIDS = ((466, 388, 387, 386, 385, 384, 398), (249, 390, 373, 374, 380, 381, 382))
+RIGHT_LIDS = ((246, 161, 160, 159, 158, 157, 173), (7, 163, 144, 145, 153, 154, 155))
+"""Landmarks of the lids that lie above each other: upper, lower."""
 
 
 @dataclass(frozen=True)
@@ -114,30 +119,49 @@ def landmark_residual(model: HeadModel, motion: Motion) -> Tensor:
     return residual * usable[:, None]
 
 
-def match_lip_gaps(
-    model: HeadModel, motion: Motion, source: Motion, expression: Tensor, residual: Tensor, *, scale: float = 1.0
+def match_gaps(
+    model: HeadModel,
+    motion: Motion,
+    source: Motion,
+    expression: Tensor,
+    residual: Tensor,
+    opened: Tensor,
+    *,
+    scale: float = 1.0,
 ) -> Tensor:
-    """Residuals [T, 478, 3] that open the source's lips as far as the driver's: closed lips touch, an O is an O.
+    """Residuals [T, 478, 3] that open lips and lids as the driver does: closed lips touch, an O is an O.
 
-    At each of nine places along the mouth the gap becomes the driver's, in metres (`scale` < 1: that part of the way); a third
-    of the missing way is done by the upper lip, the rest by the lower.
+    Lip gaps become the driver's, in metres; lid gaps the source's own times how far the driver's eye is open.
+
+    Args:
+        model: the head model of both.
+        motion: the driver. source: the source, T = 1.
+        expression: [T, E] of the result.
+        residual: [T, 478, 3] of the result so far.
+        opened: [T, 2] the driver's eye opening over its open eyes, subject's left first.
+        scale: less than 1 goes only this part of the way from the source.
     """
     result = residual.clone()
-    upper, lower = list(UPPER_INNER_LIP), list(LOWER_INNER_LIP)
+    driver = landmark_positions(model, _tensor(motion.shape), _tensor(motion.expression))
+    driver = driver + landmark_residual(model, motion)
+    own = landmark_positions(model, _tensor(source.shape), _tensor(source.expression))
+    own = own + landmark_residual(model, source)
+    now = landmark_positions(model, _tensor(source.shape), expression) + residual
 
-    def gaps(points: Tensor) -> Tensor:
-        return points[:, upper, 1] - points[:, lower, 1]
+    def gaps(points: Tensor, upper: tuple[int, ...], lower: tuple[int, ...]) -> Tensor:
+        return points[:, list(upper), 1] - points[:, list(lower), 1]
 
-    driver = gaps(
-        landmark_positions(model, _tensor(motion.shape), _tensor(motion.expression)) + landmark_residual(model, motion)
-    )
-    own_points = landmark_positions(model, _tensor(source.shape), _tensor(source.expression))
-    own = gaps(own_points + landmark_residual(model, source))
-    now = gaps(landmark_positions(model, _tensor(source.shape), expression) + residual)
-    missing = own + scale * (driver - own) - now
-    for inner, outer, share in ((upper, UPPER_OUTER_LIP, 0.35), (lower, LOWER_OUTER_LIP, -0.65)):
-        result[:, inner, 1] += share * missing
-        result[:, list(outer), 1] += 0.8 * share * missing
+    def add(upper: tuple[int, ...], lower: tuple[int, ...], missing: Tensor, upper_share: float) -> None:
+        result[:, list(upper), 1] += upper_share * missing
+        result[:, list(lower), 1] -= (1 - upper_share) * missing
+
+    lips = (UPPER_INNER_LIP, LOWER_INNER_LIP)
+    missing = gaps(own, *lips) + scale * (gaps(driver, *lips) - gaps(own, *lips)) - gaps(now, *lips)
+    add(*lips, missing, 0.35)
+    add(UPPER_OUTER_LIP, LOWER_OUTER_LIP, 0.8 * missing, 0.35)
+    for index, lids in enumerate((LEFT_LIDS, RIGHT_LIDS)):
+        factor = 1 + scale * (opened[:, index, None].clamp(max=1.6) - 1)
+        add(*lids, gaps(own, *lids) * factor - gaps(now, *lids), 0.85)
     return result
 
 
@@ -211,8 +235,9 @@ def _retarget_expression(
     expression = torch.maximum(torch.minimum(expression, model.expression_max), model.expression_min)
     residual_out = source_residual + options.expression_scale * residual_change
     if options.mode == "relative":
+        opened = _tensor(motion.eye_open) / neutral.eye_open
         scale = options.expression_scale
-        residual_out = match_lip_gaps(model, motion, source, expression, residual_out, scale=scale)
+        residual_out = match_gaps(model, motion, source, expression, residual_out, opened, scale=scale)
     return expression, residual_out
 
 

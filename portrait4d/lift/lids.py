@@ -21,7 +21,7 @@ from portrait4d.lift.eyes import polygon_mask
 LASH_GAIN, LASH_WIDTH = 0.4, 0.003
 """Brightness at the lid edge, and the distance in metres at which it is that of skin."""
 
-LID_WIDTH = 0.011
+LID_WIDTH = 0.013
 """Skin within this distance of the lid edge, metres, can be replaced."""
 
 CLOSES_FROM, CLOSES_AT = 0.15, 0.6
@@ -79,8 +79,8 @@ def lid_texture(photo: np.ndarray, eyes: list[np.ndarray]) -> np.ndarray:
     for lids in eyes:
         width = float(np.ptp(lids[:, 0]))
         hidden = np.maximum(hidden, polygon_mask(lids, side, grow=max(3, 0.15 * width)))
-        solid = polygon_mask(lids, side, grow=max(4, 0.22 * width))
-        alpha = np.maximum(alpha, cv2.GaussianBlur(solid, (0, 0), max(1.0, 0.05 * width)))
+        solid = polygon_mask(lids, side, grow=max(4, 0.2 * width))
+        alpha = np.maximum(alpha, cv2.GaussianBlur(solid, (0, 0), max(1.0, 0.08 * width)))
     around = (alpha > 0.02) & (hidden < 0.5)
     luminance = photo.mean(-1)
     bright = luminance > 0.85 * np.median(luminance[around]) if around.any() else np.ones_like(around)

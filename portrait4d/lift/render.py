@@ -15,9 +15,9 @@ from portrait4d.lift.lighting import shading_ratio
 from portrait4d.lift.rig import smooth_normals
 from portrait4d.lift.view import project_points
 
-SHUT_FROM, SHUT_AT = 0.55, 0.85
-"""Lids that the driver has closed this far begin to be, and are, fully shut: blends of open shapes stop half-way
-otherwise."""
+SHUT_FROM, SHUT_AT = 0.3, 0.58
+"""Lids that the driver has closed this far begin to be, and are, fully shut: the tracker sees some opening in shut eyes,
+and blends of open shapes stop half-way."""
 
 WIDE_OPENING = 0.014
 """Lip gap in metres at which the inside of the mouth is fully lit."""

@@ -207,8 +207,8 @@ def build_rig(
     depth = _grid_depth(grid, surface, under_patch, screen[:, 2].numpy(), float(-view.translation[2]))
     chin = screen[patch_vertices, 1].max().item()
     face_height = chin - screen[patch_vertices, 1].min().item()
-    head_weight = _grid_weight(grid, surface, model, chin, face_height)
-    basis = _grid_expression(grid, surface, model, face_height)
+    head_weight = _grid_weight(grid, surface, under_patch, model, chin, face_height)
+    basis = _grid_expression(grid, surface, under_patch, model, face_height)
 
     sheet_rest = view.from_canvas(torch.from_numpy(grid.points), torch.from_numpy(depth))
     sheet_faces = torch.from_numpy(drop_covered(grid, covered, visible)) + len(patch_vertices)
@@ -288,32 +288,37 @@ def _grid_depth(
     return extend(grid, depth, under_patch, screening=0.05, target=depth)
 
 
-def _grid_weight(grid: Grid, surface: _Surface, model: HeadModel, chin_y: float, face_height: float) -> np.ndarray:
+def _grid_weight(
+    grid: Grid, surface: _Surface, under_patch: np.ndarray, model: HeadModel, chin_y: float, face_height: float
+) -> np.ndarray:
     """Share of the head's motion [V] that a grid point takes part in."""
     share = {"root": 0.0, "neck": 0.5}
     belongs = np.array([share.get(name, 1.0) for name in model.joint_names], np.float32)
     vertex_weight = model.skinning_weights.numpy() @ belongs
     known = (vertex_weight[surface.corners] * surface.barycentric).sum(-1)
-    target = _rooted_weight(grid.points, chin_y, face_height)
-    fixed = surface.hit & (grid.points[:, 1] < chin_y + 0.25 * face_height)
-    low_border = (grid.points[:, 1] >= grid.points[:, 1].max()) | (
-        ((grid.points[:, 0] <= 0) | (grid.points[:, 0] >= grid.points[:, 0].max())) & (grid.points[:, 1] > chin_y)
-    )
-    values = np.where(fixed, known, 0.0).astype(np.float32)
-    return np.clip(extend(grid, values, fixed | (low_border & ~fixed), screening=0.02, target=target), 0, 1)
+    target = np.where(surface.hit, known, _rooted_weight(grid.points, chin_y, face_height))
+    x, y = grid.points.T
+    still = (y >= y.max()) | (((x <= 0) | (x >= x.max())) & (y > chin_y))
+    values = np.where(under_patch, 1.0, 0.0).astype(np.float32)
+    screening = np.where(surface.hit, 0.05, 0.02)
+    return np.clip(extend(grid, values, under_patch | still, screening=screening, target=target), 0, 1)
 
 
-def _grid_expression(grid: Grid, surface: _Surface, model: HeadModel, face_height: float) -> np.ndarray:
-    """How expressions move each grid point, [V * 3, E]."""
+def _grid_expression(
+    grid: Grid, surface: _Surface, under_patch: np.ndarray, model: HeadModel, face_height: float
+) -> np.ndarray:
+    """How expressions move each grid point, [V * 3, E]: as the face under it, dying out around the face."""
     basis = model.expression_basis.numpy()
     num_expression = basis.shape[-1]
-    known = np.einsum("vc,vcik->vik", surface.barycentric, basis[surface.corners]).reshape(len(grid.points), -1)
-    known[~surface.hit] = 0
-    reach = 0.25 * face_height / (grid.points[1, 0] - grid.points[0, 0])
-    hit = surface.hit.reshape(grid.rows, grid.columns).astype(np.uint8)
-    near = cv2.dilate(hit, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (int(4 * reach) | 1,) * 2)).ravel() > 0
-    rim = (surface.hit & (cv2.erode(hit, np.ones((3, 3), np.uint8)).ravel() == 0)).nonzero()[0]
-    moving = np.abs(known[rim]).max(0) > 1e-4 if len(rim) else np.zeros(known.shape[1], bool)
-    if moving.any():  # most expressions do not reach the outline
-        known[:, moving] = extend(grid, known[:, moving], surface.hit | ~near, screening=1 / reach**2)
-    return known.reshape(-1, num_expression).astype(np.float32)
+    under = under_patch & surface.hit
+    values = np.zeros((len(grid.points), 3 * num_expression), np.float32)
+    moved = np.einsum("vc,vcik->vik", surface.barycentric[under], basis[surface.corners[under]])
+    values[under] = moved.reshape(under.sum(), -1)
+    reach = 0.12 * face_height / (grid.points[1, 0] - grid.points[0, 0])
+    mask = under_patch.reshape(grid.rows, grid.columns).astype(np.uint8)
+    near = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (int(8 * reach) | 1,) * 2)).ravel() > 0
+    rim = under & (cv2.erode(mask, np.ones((3, 3), np.uint8)).ravel() == 0)
+    moving = np.abs(values[rim]).max(0) > 1e-4  # most expressions do not reach the outline
+    fixed = under | (under_patch & ~surface.hit) | ~near
+    values[:, moving] = extend(grid, values[:, moving], fixed, screening=1 / reach**2)
+    return values.reshape(-1, num_expression)

@@ -1,12 +1,11 @@
 """The rasteriser of `raster.py` compiled by numba at first use: the same pixels, faster."""
 
-from collections.abc import Callable
-
 import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from flame.compiled import compiled
 from flame.raster import NEAR, Fragments
 
 
@@ -26,15 +25,7 @@ def rasterize_numba(points: Tensor, faces: Tensor, height: int, width: int, cull
     )
 
 
-def _compile(function: Callable) -> Callable:
-    """Compiles at the first call and keeps the machine code on disk where a place for it can be found."""
-    try:
-        return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
-    except RuntimeError:  # no writable cache folder
-        return numba.njit(error_model="numpy", nogil=True)(function)
-
-
-@_compile
+@numba.njit
 def _edge(ax, ay, bx, by):  # noqa: ANN001, ANN202
     """The edge from a to b as (sign, origin x, y, step x, y), from its smaller to its larger end."""
     if ax > bx or (ax == bx and ay > by):
@@ -42,7 +33,7 @@ def _edge(ax, ay, bx, by):  # noqa: ANN001, ANN202
     return 1.0, ax, ay, bx - ax, by - ay
 
 
-@_compile
+@compiled(error_model="numpy")
 def _fill(points, faces, cull_backfaces, face_id, depth):  # noqa: ANN001, ANN202
     height, width = depth.shape
     for face in range(len(faces)):
@@ -84,7 +75,7 @@ def _fill(points, faces, cull_backfaces, face_id, depth):  # noqa: ANN001, ANN20
                     face_id[row, column] = face
 
 
-@_compile
+@compiled(error_model="numpy")
 def _barycentrics(points, faces, face_id, barycentric):  # noqa: ANN001, ANN202
     height, width = face_id.shape
     for row in range(height):

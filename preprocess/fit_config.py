@@ -41,7 +41,7 @@ class FitConfig:
     """What a fit knows before it sees landmarks. One unit of cost is one squared standard deviation.
 
     Attributes:
-        num_shape: shape dimensions used, the first of the model.
+        num_shape: shape dimensions used, the first of the model (up to 120 the BLAS stays on one thread).
         shape_sigma: standard deviation of a shape coefficient (1 is the population's).
         distance_sigma: of the head's distance, as a fraction of that of a mean head: a picture cannot tell a small
             head from a far one, and perspective of another lens would be taken for it.

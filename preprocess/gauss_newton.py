@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from preprocess.small_products import product
+from preprocess.small_products import product, solve_columns
 
 _MAX_ACTIVE_SET_STEPS = 12
 
@@ -92,7 +92,7 @@ def solve_shared(
         indices = np.flatnonzero(free)
         coupling = frame.hessian[np.ix_(indices, np.arange(own, len(frame.gradient)))]
         factor = cho_factor(frame.hessian[np.ix_(indices, indices)], lower=True, check_finite=False)
-        hessian += frame.hessian[own:, own:] - product(coupling.T, cho_solve(factor, coupling, check_finite=False))
+        hessian += frame.hessian[own:, own:] - product(coupling.T, solve_columns(factor, coupling))
         eliminated = cho_solve(factor, frame.gradient[indices], check_finite=False)
         gradient += frame.gradient[own:] - coupling.T @ eliminated
     shared = -cho_solve(cho_factor(hessian, lower=True, check_finite=False), gradient, check_finite=False)

@@ -7,6 +7,7 @@ thread up to 2^18 multiplications; `torch` and `numpy` offer no switch that woul
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_solve
 
 _BLOCK = 64
 """64^3 = 2^18."""
@@ -33,6 +34,12 @@ def product(left: NDArray, right: NDArray) -> NDArray:
     step = max(1, 2**18 // max(1, left.shape[0] * left.shape[1]))
     pieces = [left @ right[:, start : start + step] for start in range(0, right.shape[1], step)]
     return np.concatenate(pieces, 1) if pieces else np.zeros((left.shape[0], 0), left.dtype)
+
+
+def solve_columns(factor: tuple[NDArray, bool], right: NDArray) -> NDArray:
+    """`scipy.linalg.cho_solve` for many right-hand sides `[N, M]`, sixteen at a time."""
+    pieces = [cho_solve(factor, right[:, at : at + 16], check_finite=False) for at in range(0, right.shape[1], 16)]
+    return np.concatenate(pieces, 1) if pieces else np.zeros_like(right)
 
 
 def combine(basis: NDArray, coefficients: NDArray) -> NDArray:

@@ -44,7 +44,17 @@ def expressions(data: MakeHuman, mesh: HeadMesh, template: np.ndarray) -> tuple[
     result[:, mesh.regions["left_eyeball"] | mesh.regions["right_eyeball"]] = 0
     lashes, lids, weights = _lash_anchors(data.vertices[mesh.source], mesh)
     result[:, lashes] = np.einsum("elki,lk->eli", result[:, lids], weights)
-    return [*ARKIT_NAMES, *("mh/" + unit.removesuffix(".target.gz") for unit in units)], result
+    names = [*ARKIT_NAMES, *("mh/" + unit.removesuffix(".target.gz") for unit in units)]
+    partner = [names.index(_other_side(name)) for name in names]
+    mirrored = result[partner][:, mesh.mirror] * [-1, 1, 1]
+    return names, (result + mirrored) / 2
+
+
+def _other_side(name: str) -> str:
+    """`eyeBlinkLeft` -> `eyeBlinkRight` and back; names without a side stay."""
+    swap = {"Left": "Right", "Right": "Left", "-left-": "-right-", "-right-": "-left-"}
+    side = next((key for key in swap if key in name), None)
+    return name if side is None else name.replace(side, swap[side])
 
 
 def _meet_lids(blink: np.ndarray, template: np.ndarray, loop: np.ndarray) -> np.ndarray:
@@ -109,6 +119,9 @@ def skinning_weights(data: MakeHuman, mesh: HeadMesh) -> np.ndarray:
         while joint and joint not in _BONES:
             joint = parents.get(joint, "")
         result[:, JOINTS.index(_BONES.get(joint, "root"))] += weight[mesh.source]
+    # lids move by expressions; only the eyeballs follow the eye joints
+    result[:, 2] += result[:, 4:].sum(1)
+    result[:, 4:] = 0
     result[mesh.regions["left_eyeball"]] = np.eye(6)[4]
     result[mesh.regions["right_eyeball"]] = np.eye(6)[5]
     result = (result + result[mesh.mirror][:, JOINT_MIRROR]) / 2

@@ -87,6 +87,9 @@ def cut_head(data: MakeHuman) -> HeadMesh:
     uv[faces[::-1].ravel()] = texture[texture_faces[::-1].ravel()]
     loops = _loops(faces, parts, data.vertices[source])
     regions = _regions(data, source, faces, parts, texture, texture_faces)
+    for name, mask in regions.items():
+        if "eyeball" not in name:
+            regions[name] = mask | mask[mirror]  # the painted pictures are not quite symmetric
     return HeadMesh(source, mirror, faces, parts, texture, texture_faces, uv, regions, loops)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from flame.raster import rasterize
 from portrait4d.lift.canvas import MARGIN, cut_canvas, fill, refine_matte, split_canvas
-from portrait4d.lift.draw import bounding_box, over, shade, soften_edges
+from portrait4d.lift.draw import bounding_box, put_over, shade, soften_edges
 from portrait4d.lift.lighting import fit_light, shading_ratio
 from portrait4d.lift.sheet import extend, make_grid
 
@@ -89,10 +89,12 @@ def test_numba_shading_equals_torch():
 
 
 def test_over_with_opaque_and_empty_layers():
-    target = torch.rand(4, 4, 3)
-    opaque = torch.cat([torch.full((4, 4, 3), 0.2), torch.ones(4, 4, 1)], -1)
-    assert torch.equal(over(target, torch.zeros(4, 4, 4)), target)
-    assert torch.allclose(over(target, opaque), torch.tensor(0.2))
+    target = torch.rand(4, 4, 4, generator=torch.Generator().manual_seed(0))
+    before = target.clone()
+    put_over(target, torch.zeros(4, 4, 4))
+    assert torch.equal(target, before)
+    put_over(target, torch.tensor([0.2, 0.2, 0.2, 1.0]).expand(4, 4, 4))
+    assert torch.allclose(target, torch.tensor([0.2, 0.2, 0.2, 1.0]))
 
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])

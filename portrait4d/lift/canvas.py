@@ -109,7 +109,7 @@ def fill(image: np.ndarray, known: np.ndarray) -> np.ndarray:
         known: bool or float [H, W] weight.
     """
     weight = known.astype(np.float32)
-    levels = [(image * weight[..., None], weight)]
+    levels: list[tuple[np.ndarray, np.ndarray]] = [(image * weight[..., None], weight)]
     while min(levels[-1][0].shape[:2]) > 2:
         colours, weights = levels[-1]
         colours, weights = cv2.pyrDown(colours), cv2.pyrDown(weights)

@@ -110,9 +110,9 @@ def _shade_numba(face_id, barycentric, screen, faces, uv, gain, texture):  # noq
     return result
 
 
-def over(target: Tensor, layer: Tensor) -> Tensor:
-    """Put a premultiplied layer [H, W, 4] over a picture [H, W, 3], or over another premultiplied one [H, W, 4]."""
-    return layer[..., : target.shape[-1]] + (1 - layer[..., 3:]) * target
+def put_over(target: Tensor, layer: Tensor) -> None:
+    """Put a premultiplied layer [H, W, 4] over a premultiplied picture [H, W, 4], in place."""
+    target.mul_(1 - layer[..., 3:]).add_(layer)
 
 
 def soften_edges(

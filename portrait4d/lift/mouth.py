@@ -67,6 +67,9 @@ class OwnMouth:
         return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
+_IVORY, _SKIN = np.array([0.76, 0.71, 0.64]), np.array([0.78, 0.60, 0.51])
+"""Colours of teeth and of light skin in even white light, sRGB in [0, 1]."""
+
 _CROWN_FROM = 0.52
 """Share of the model's tooth rows, from above, that is gum."""
 
@@ -153,19 +156,22 @@ def _tooth_uv(vertices: Tensor, row: int) -> Tensor:
 
 
 def mouth_colours(photo: np.ndarray, inner_lips: np.ndarray, outer_lips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tooth and flesh colour [3] that fit the photo: own teeth if they show, else ivory in the light of the lips."""
+    """Tooth and flesh colour [3] that fit the photo: own teeth if they show, else ivory in the light on the skin."""
     side = photo.shape[0]
-    lips = (polygon_mask(outer_lips, side) > 0.5) & (polygon_mask(inner_lips, side, grow=2) < 0.5)
-    flesh = np.median(photo[lips], axis=0) if lips.any() else np.array([0.6, 0.35, 0.33])
-    inside = polygon_mask(inner_lips, side, grow=-1) > 0.5
-    pixels = photo[inside]
+    outer = polygon_mask(outer_lips, side)
+    lips = (outer > 0.5) & (polygon_mask(inner_lips, side, grow=2) < 0.5)
+    around = (polygon_mask(outer_lips, side, grow=0.35 * float(np.ptp(outer_lips[:, 0]))) > 0.5) & (outer < 0.5)
+    flesh = np.median(photo[lips], axis=0) if lips.any() else _SKIN * 0.8
+    skin = np.median(photo[around], axis=0) if around.any() else _SKIN
+    pixels = photo[polygon_mask(inner_lips, side, grow=-1) > 0.5]
     if len(pixels) > 60:
         bright = pixels[pixels.mean(1) >= np.quantile(pixels.mean(1), 0.7)]
         saturation = (bright.max(1) - bright.min(1)) / np.maximum(bright.max(1), 1e-3)
         if np.median(saturation) < 0.33 and bright.mean() > 0.8 * flesh.mean():
             return np.median(bright, axis=0).astype(np.float32), flesh.astype(np.float32)
-    light = np.clip(flesh.mean() / 0.5, 0.35, 1.15)
-    return (np.array([0.74, 0.69, 0.62]) * light).astype(np.float32), flesh.astype(np.float32)
+    cast = (skin / skin.mean()) / (_SKIN / _SKIN.mean())
+    light = np.clip(skin.mean() / _SKIN.mean(), 0.3, 1.15)
+    return (_IVORY * light * cast**0.6).clip(0, 1).astype(np.float32), flesh.astype(np.float32)
 
 
 def build_own_mouth(inner_lips: np.ndarray, depth: float, opening: float, view: SourceView) -> OwnMouth:

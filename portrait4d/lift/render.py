@@ -10,14 +10,14 @@ from torch import Tensor
 from flame.rotation import axis_angle_to_matrix
 from portrait4d.engine import Drive, Rendering
 from portrait4d.lift.avatar import LiftAvatar
-from portrait4d.lift.draw import Box, bounding_box, draw_surface, over, soften_edges
+from portrait4d.lift.draw import Box, bounding_box, draw_surface, put_over, soften_edges
 from portrait4d.lift.lighting import shading_ratio
 from portrait4d.lift.rig import smooth_normals
 from portrait4d.lift.view import project_points
 
 SHUT_FROM, SHUT_AT = 0.3, 0.58
-"""Lids that the driver has closed this far begin to be, and are, fully shut: the tracker sees some opening in shut eyes,
-and blends of open shapes stop half-way."""
+"""Lids that the driver has closed this far begin to be, and are, fully shut: the tracker sees some opening in shut
+eyes, and blends of open shapes stop half-way."""
 
 WIDE_OPENING = 0.014
 """Lip gap in metres at which the inside of the mouth is fully lit."""
@@ -58,9 +58,11 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
             [avatar.left_lid.strength(lid_gaps[:, 0]), avatar.right_lid.strength(lid_gaps[:, 1])], 1
         ),
     )
-    frames = [_draw(avatar, layers, index) for index in range(len(drive))]
-    picture = torch.stack(frames).permute(0, 3, 1, 2)
-    return Rendering((picture[:, :3] * 2 - 1).clamp(-1, 1), picture[:, 3:])
+    picture = avatar.background.new_zeros(len(drive), size, size, 4)
+    for index in range(len(drive)):
+        _draw(avatar, layers, index, picture[index])
+    picture = picture.permute(0, 3, 1, 2)
+    return Rendering(picture[:, :3].mul_(2).sub_(1).clamp_(-1, 1), picture[:, 3:])
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,13 @@ def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ..
     """
     rig = avatar.rig
     expression = drive.expression.clone()
-    points = rig.deform(expression, drive.residual)
+    points = rig.deform_some(avatar.lids.flatten(), expression, drive.residual).unflatten(1, (2, 2))
+    basis = rig.expression_basis.reshape(-1, 3, len(expression_names))
     for index, side in enumerate(("Left", "Right")):
         upper, lower = avatar.lids[index].tolist()
         column = expression_names.index(f"eyeBlink{side}")
-        basis = rig.expression_basis.reshape(-1, 3, len(expression_names))
         slope = basis[lower, 1, column] - basis[upper, 1, column]
-        gap = points[:, upper, 1] - points[:, lower, 1]
+        gap = points[:, index, 0, 1] - points[:, index, 1, 1]
         share = ((drive.eye_closed[:, index] - SHUT_FROM) / (SHUT_AT - SHUT_FROM)).clamp(0, 1)
         share = share * share * (3 - 2 * share)
         expression[:, column] += share * (gap / slope.clamp(min=1e-4)).clamp(0, 1.5)
@@ -109,10 +111,10 @@ def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
     return gain
 
 
-def _draw(avatar: LiftAvatar, layers: _Layers, index: int) -> Tensor:
-    """One frame, [S, S, 4]: colour in [0, 1] and alpha."""
+def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> None:
+    """One frame into an empty target [S, S, 4]: colour in [0, 1] and alpha."""
     size = avatar.background.shape[0]
-    target = torch.cat([avatar.background, avatar.background.new_zeros(size, size, 1)], -1)
+    target[..., :3] = avatar.background
     _draw_mouth(avatar, layers, index, target)
     for eye, screen in zip((avatar.left_eye, avatar.right_eye), layers.eyes, strict=True):
         _put(target, screen[index], eye.faces, eye.uv, screen.new_ones(screen.shape[1]), avatar.under)
@@ -124,8 +126,7 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int) -> Tensor:
             patch = screen[: rig.num_patch]
             _put(layer, patch, lid.faces, rig.uv[: rig.num_patch], lid.gain, avatar.changed, strength=strength)
     moved = (screen[: rig.num_patch, :2] - _source_screen(avatar)).abs().mean()
-    layer = soften_edges(layer, depth, float((2 * moved).clamp(0, 1)))
-    return over(target, layer)
+    put_over(target, soften_edges(layer, depth, float((2 * moved).clamp(0, 1))))
 
 
 def _source_screen(avatar: LiftAvatar) -> Tensor:
@@ -167,4 +168,4 @@ def _put(
         return
     top, left, bottom, right = box
     layer, _ = draw_surface(screen, faces, uv, gain, texture, box=box)
-    target[top:bottom, left:right] = over(target[top:bottom, left:right], strength * layer)
+    put_over(target[top:bottom, left:right], layer if strength == 1 else strength * layer)

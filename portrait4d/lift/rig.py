@@ -74,6 +74,12 @@ class Rig:
         moved[:, : self.num_patch] += self.residual_basis @ (residual - self.source_residual)
         return moved
 
+    def deform_some(self, chosen: Tensor, expression: Tensor, residual: Tensor) -> Tensor:
+        """The same for a few patch points [N]: [B, N, 3]."""
+        basis = self.expression_basis.reshape(len(self.rest), 3, -1)[chosen]
+        moved = torch.einsum("nie,be->bni", basis, expression - self.source_expression) + self.rest[chosen]
+        return moved + self.residual_basis[chosen] @ (residual - self.source_residual)
+
     def pose(self, points: Tensor, rotation: Tensor, translation: Tensor, weight: Tensor | None = None) -> Tensor:
         """Head frame to camera space: [B, V, 3] under axis-angle rotations and translations [B, 3]; `weight` [V]
         defaults to the rig's own."""

@@ -93,7 +93,8 @@ class LiftAvatar:
             },
             "warnings": list(self.warnings),
         }
-        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        # safetensors refuses tensors that share memory
+        stored = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
         with atomic_path(path) as temporary:
             save_file(stored, temporary, metadata={"portrait4d": json.dumps(header)})
 

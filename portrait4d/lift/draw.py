@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from flame.compiled import compiled
 from flame.raster import Fragments, rasterize
 
 Backend = Literal["auto", "torch", "numba"]
@@ -73,7 +73,7 @@ def _shade_torch(
     return result
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@compiled(fastmath=True)
 def _shade_numba(face_id, barycentric, screen, faces, uv, gain, texture):  # noqa: ANN001, ANN202
     height, width = face_id.shape
     texture_height, texture_width = texture.shape[0], texture.shape[1]
@@ -137,7 +137,7 @@ def soften_edges(
     return layer + edge * (mean[0].permute(1, 2, 0) - layer)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _soften_numba(layer, depth, amount, step):  # noqa: ANN001, ANN202
     height, width = depth.shape
     result = layer.copy()

@@ -115,6 +115,7 @@ class LiftEngine:
         """Both eyes (subject's left first) and the texture that holds them."""
         params = motion.params(self.head_model, 0)
         joints = self.head_model.joints(params)[0]
+        fitted = self.head_model.shaped(params.shape, params.expression)[0]
         texture = np.concatenate([photo, np.ones_like(photo[..., :1])], -1)
         middle = int(landmarks[list(LIDS["left"] + LIDS["right"]), 0].mean())
         eyes = []
@@ -123,7 +124,9 @@ class LiftEngine:
             columns = slice(middle, None) if lids[:, 0].mean() > middle else slice(None, middle)
             texture[:, columns, :3] = complete_eye(photo, lids, iris)[:, columns]
             centre = joints[self.head_model.joint_names.index(f"eye_{side}")]
-            eyes.append(build_eye(lids, centre, params.eyes[0, index], view))
+            eyeball = fitted[self.head_model.regions[f"{side}_eyeball"]]
+            radius = float((eyeball - centre).norm(dim=-1).median())
+            eyes.append(build_eye(lids, centre, radius, params.eyes[0, index], view))
         return eyes, torch.from_numpy(texture)
 
     def _opening_points(self, rig: Rig) -> tuple[Tensor, Tensor]:

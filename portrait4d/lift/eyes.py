@@ -14,9 +14,6 @@ from flame.rotation import axis_angle_to_matrix
 from portrait4d.lift.canvas import fill
 from portrait4d.lift.view import SourceView
 
-EYE_RADIUS = 0.0119
-"""Metres; adult eyeballs differ by less than 5 % (Bekerman et al. 2014)."""
-
 LIDS = {
     "left": (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
     "right": (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
@@ -125,12 +122,13 @@ def _complete_iris(
     return texture
 
 
-def build_eye(lids: np.ndarray, centre: Tensor, gaze: Tensor, view: SourceView) -> Eye:
+def build_eye(lids: np.ndarray, centre: Tensor, radius: float, gaze: Tensor, view: SourceView) -> Eye:
     """Geometry of one eye.
 
     Args:
         lids: [16, 2] canvas pixels.
         centre: [3] of the eyeball, head frame, metres.
+        radius: of the head model's eyeball, metres: gaze angles are measured with it.
         gaze: [3] eyeball rotation of the source.
         view: of the source.
     """
@@ -139,14 +137,14 @@ def build_eye(lids: np.ndarray, centre: Tensor, gaze: Tensor, view: SourceView) 
     low, high = low - [0.25 * width, 0.45 * width], high + [0.25 * width, 0.45 * width]
     uv, faces = flat_patch(low, high, rows=_ROWS, columns=_COLUMNS)
     camera_centre = view.to_camera(centre[None])[0]
-    rest = view.from_canvas(uv, -(camera_centre[2] + 0.8 * EYE_RADIUS))
+    rest = view.from_canvas(uv, -(camera_centre[2] + 0.8 * radius))
     flat = view.to_camera(rest) - camera_centre
     across = flat[:, :2].norm(dim=-1)
-    shrink = (0.9 * EYE_RADIUS / across.clamp(min=1e-6)).clamp(max=1)
+    shrink = (0.9 * radius / across.clamp(min=1e-6)).clamp(max=1)
     plane = flat[:, :2] * shrink[:, None]
-    forward = (EYE_RADIUS**2 - plane.square().sum(-1)).clamp(min=0).sqrt()
+    forward = (radius**2 - plane.square().sum(-1)).clamp(min=0).sqrt()
     from_centre = torch.cat([plane, forward[:, None]], -1) @ view.rotation
-    follow = ((1.3 - across / EYE_RADIUS) / 0.5).clamp(0, 1)
+    follow = ((1.3 - across / radius) / 0.5).clamp(0, 1)
     return Eye(rest, from_centre, follow, uv, faces, gaze.float())
 
 

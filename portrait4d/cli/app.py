@@ -100,8 +100,8 @@ def demo(
         report = run_demo(output, options=options, progress=progress)
     if as_json:
         return say_json(asdict(report))
-    say(f"video          {report.video}")
-    say(f"contact sheet  {report.sheet}")
+    say(f"video          {Path(report.video).resolve()}")
+    say(f"contact sheet  {Path(report.sheet).resolve()}")
     _say_speed(report.reenactment)
 
 

@@ -42,7 +42,7 @@ class FitConfig:
 
     Attributes:
         num_shape: shape dimensions used, the first of the model (up to 120 the BLAS stays on one thread).
-        shape_sigma: standard deviation of a shape coefficient (1 is the population's).
+        shape_sigma: standard deviation of a shape coefficient; 1 is the population's, less leaves more to expressions.
         distance_sigma: of the head's distance, as a fraction of that of a mean head: a picture cannot tell a small
             head from a far one, and perspective of another lens would be taken for it.
         joints: joints that turn, besides the head as a whole.
@@ -67,19 +67,19 @@ class FitConfig:
     """
 
     num_shape: int = 120
-    shape_sigma: float = 1.0
+    shape_sigma: float = 0.5
     distance_sigma: float = 0.03
     joints: tuple[str, ...] = ("eye_left", "eye_right")
     sigma: float = 0.01
-    num_independent: float = 60.0
+    num_independent: float = 80.0
     outlier: float = 0.08
     weights: GroupWeights = field(default_factory=GroupWeights)
     depth_weight: float = 0.1
     opening_weight: float = 12.0
     gaze_weight: float = 8.0
     expression_kind: Literal["unit", "normal"] = "unit"
-    expression_sigma: float = 0.4
-    expression_sparsity: float = 3.0
+    expression_sigma: float = 0.5
+    expression_sparsity: float = 4.0
     antagonist_weight: float = 10.0
     symmetry_sigma: float = 0.15
     eye_sigma: float = 0.35

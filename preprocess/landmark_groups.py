@@ -40,7 +40,7 @@ class GroupWeights:
     lids: float = 3.0
     eye_corners: float = 4.0
     irises: float = 5.0
-    brows: float = 1.5
+    brows: float = 2.0
     outer_lips: float = 3.0
     inner_lips: float = 3.0
     nose: float = 2.0

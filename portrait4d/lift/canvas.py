@@ -16,6 +16,9 @@ import numpy as np
 MARGIN = 64
 """Canvas pixels beyond each side of the crop: what moves in from outside the picture's edge."""
 
+MIRRORED_PX = 70
+"""Depth in pixels of the strip along the person's outline that is filled with mirrored background."""
+
 
 @dataclass(frozen=True)
 class Canvas:
@@ -123,6 +126,34 @@ def fill(image: np.ndarray, known: np.ndarray) -> np.ndarray:
     return filled.astype(np.float32)
 
 
+def continue_background(photo: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """What may lie behind the person: the background mirrored at the person's outline, smoother further inside.
+
+    A mirrored background keeps the grain and the pattern of the real one, which a smooth fill does not; only a strip
+    along the outline is ever seen.
+
+    Args:
+        photo: float32 [H, W, 3] in [0, 1].
+        known: bool [H, W], pixels that show background.
+    """
+    smooth = fill(photo, known)
+    if not known.any():
+        return smooth
+    distance, labels = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    rows, columns = np.nonzero(known)
+    nearest = np.zeros((labels.max() + 1, 2), np.float32)
+    nearest[labels[rows, columns]] = np.stack([columns, rows], -1)
+    y, x = np.mgrid[: photo.shape[0], : photo.shape[1]].astype(np.float32)
+    outline = cv2.GaussianBlur(nearest[labels], (0, 0), 4)  # neighbours mirror at about the same place
+    mirrored = 2 * outline - np.stack([x, y], -1)
+    filled = np.where(known[..., None], photo, smooth)
+    picture = cv2.remap(filled, mirrored[..., 0], mirrored[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    share = np.exp(-np.square(distance / MIRRORED_PX))[..., None]
+    return share * picture + (1 - share) * smooth
+
+
 def split_canvas(photo: np.ndarray, known: np.ndarray, alpha: np.ndarray) -> Canvas:
     """Cut the photo into person and background.
 
@@ -132,9 +163,5 @@ def split_canvas(photo: np.ndarray, known: np.ndarray, alpha: np.ndarray) -> Can
         alpha: float32 [H, W], the refined matte.
     """
     covered = cv2.dilate((alpha > 0.03).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))) > 0
-    behind = fill(photo, known & ~covered)
-    grain = photo - cv2.GaussianBlur(photo, (0, 0), 1.5)
-    texture = float(grain[known & ~covered].std()) if (known & ~covered).any() else 0.0
-    noise = np.random.default_rng(0).standard_normal(photo.shape[:2]).astype(np.float32)[..., None]
-    behind = np.where(covered[..., None], behind + min(texture, 0.02) * noise, photo).astype(np.float32)
+    behind = np.where(covered[..., None], continue_background(photo, known & ~covered), photo).astype(np.float32)
     return Canvas(photo, alpha, (photo - (1 - alpha[..., None]) * behind).astype(np.float32), behind, known)

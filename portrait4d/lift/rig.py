@@ -175,7 +175,7 @@ def _rooted_weight(points: np.ndarray, chin_y: float, face_height: float) -> np.
     """What a grid point outside the head model would belong to if nothing else were known: 1 level with the face, 0
     at the chest."""
     below = (points[:, 1] - chin_y) / face_height
-    return 1 - np.clip(below / 0.75, 0, 1)
+    return 1 - np.clip(below / 0.5, 0, 1)
 
 
 def build_rig(

@@ -19,7 +19,7 @@ from flame.rotation import axis_angle_to_matrix
 from portrait4d.engine import Avatar, Drive
 from portrait4d.lift.avatar import LiftAvatar
 from portrait4d.lift.canvas import MARGIN, cut_canvas
-from portrait4d.lift.draw import draw_surface, over
+from portrait4d.lift.draw import draw_surface
 from portrait4d.lift.rig import project_points
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import Models
@@ -125,7 +125,8 @@ def render_plain_mesh(
         screen = project_points(turned, rig.focal_px, crop.size)[0].contiguous()
         box = (0, 0, crop.size, crop.size)
         layer, _ = draw_surface(screen, faces, rig.uv[:count].contiguous(), torch.ones(count), texture, box=box)
-        yield (over(photo, layer).clamp(0, 1) * 255).round().byte().numpy()
+        shown = layer[..., :3] + (1 - layer[..., 3:]) * photo
+        yield (shown.clamp(0, 1) * 255).round().byte().numpy()
 
 
 def measure_landmarks(landmarker: FaceLandmarker, images: Sequence[np.ndarray], regions: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ def smooth_motion(
     Args:
         motion: T frames.
         smooth: 0 = off, 1 = default; scales what counts as noise.
-        predict: landmarks `[T, 478, 3]` that the head model puts where a motion says. With it the smoothed landmarks
+        predict: landmarks `[T, 478, 2]` that the head model puts where a motion says. With it the smoothed landmarks
             follow the smoothed parameters, and only what the model cannot explain is smoothed as landmarks.
     """
     if smooth < 0:
@@ -121,10 +121,14 @@ def smooth_motion(
         eye_open=values(motion.eye_open, EYE_OPEN_TOLERANCE),
     )
     tolerance = LANDMARK_TOLERANCE * _outer_eye_distance(motion.landmarks)
+    in_picture, depth = motion.landmarks[..., :2], motion.landmarks[..., 2]
     if predict is None:
-        return dataclasses.replace(result, landmarks=values(motion.landmarks, tolerance))
-    unexplained = values(motion.landmarks - predict(motion), tolerance)
-    return dataclasses.replace(result, landmarks=(predict(result) + unexplained).astype(np.float32))
+        in_picture = values(in_picture, tolerance)
+    else:
+        in_picture = predict(result) + values(in_picture - predict(motion), tolerance)
+    depth = values(depth, 2 * tolerance)
+    landmarks = np.concatenate([in_picture, depth[..., None]], -1).astype(np.float32)
+    return dataclasses.replace(result, landmarks=landmarks)
 
 
 def _pairs(

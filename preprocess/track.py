@@ -140,7 +140,7 @@ class Tracker:
             warnings.append(f"no face in {int((~seen).sum())} of {len(seen)} frames: the last pose is held there")
         clip = fit_clip(self._fitter, crop.to_crop(found), seen=seen, cuts=np.array(cuts))
         motion = self._motion(clip, crop, np.array(seconds), frame_rate, source=source, warnings=warnings)
-        return smooth_motion(motion, smooth=self._smooth, predict=self._predict)
+        return smooth_motion(motion, smooth=self._smooth, predict=self.predict)
 
     def track(self, path: str | Path, *, progress: Callable[[int], None] | None = None) -> Motion:
         """Tracks a video, an animation, a folder of pictures or a picture, at its own frame rate."""
@@ -172,15 +172,16 @@ class Tracker:
             **fields,
         )
 
-    def _predict(self, motion: Motion) -> NDArray[np.float32]:
-        """Landmarks `[T, 478, 3]` of the fitted model, crop px; depth is the measured one."""
-        predicted = motion.landmarks.copy()
-        for index in range(len(motion)):
-            predicted[index, :, :2] = self._fitter.project(
+    def predict(self, motion: Motion) -> NDArray[np.float32]:
+        """Landmarks `[T, 478, 2]` where the fitted model has them, crop px."""
+        frames = [
+            self._fitter.project(
                 motion.shape, motion.expression[index], motion.rotation[index], motion.translation[index],
                 jaw=motion.jaw[index], eyes=motion.eyes[index],
             )  # fmt: skip
-        return predicted
+            for index in range(len(motion))
+        ]
+        return np.stack(frames).astype(np.float32)
 
 
 def _no_face(name: str) -> str:

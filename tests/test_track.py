@@ -1,0 +1,272 @@
+"""Tracking: recovery of known heads, gaps, refusals, accuracy on the reference portraits and clips."""
+
+import itertools
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from flame.camera import Camera
+from flame.errors import InputError
+from flame.head_model import HeadParams
+from flame.open_head import OpenHead, load_open_head
+from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from preprocess.clip import MAX_BRIDGED_FRAMES, fit_clip
+from preprocess.fit import HeadFitter, VideoFitter
+from preprocess.image import read_image
+from preprocess.motion import Motion
+from preprocess.smooth import smooth_motion
+from preprocess.track import Tracker
+from preprocess.video import Frame, probe, read_frames
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The small networks are faster on one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def head() -> OpenHead:
+    return load_open_head()
+
+
+@pytest.fixture(scope="module")
+def fitter(head: OpenHead) -> HeadFitter:
+    return HeadFitter(head)
+
+
+@pytest.fixture(scope="module")
+def tracker(head: OpenHead) -> Tracker:
+    return Tracker(head_model=head)
+
+
+PLAUSIBLE = (
+    ("jawOpen", "mouthSmile"), ("mouthSmile", "eyeSquint"), ("eyeBlink",), ("browInnerUp", "browOuterUp"),
+    ("mouthPucker", "browDown"), ("mouthFunnel", "jawOpen"), ("jawRight",), ("mouthFrown", "browInnerUp"),
+    ("mouthUpperUp", "mouthLowerDown"), ("mouthLeft", "eyeWide"),
+)  # fmt: skip
+
+
+def _synthetic(head: OpenHead, seed: int, noise_px: float) -> tuple[HeadParams, np.ndarray, np.ndarray]:
+    """Parameters, head rotation `[3]` and landmarks `[478, 3]` of a face that could be, seen by a perfect tracker."""
+    random = np.random.default_rng(seed)
+    params = HeadParams.zeros(head)
+    for name in PLAUSIBLE[seed % len(PLAUSIBLE)]:
+        strength = random.uniform(0.4, 0.9)
+        for column, known in enumerate(head.expression_names):
+            if known in (name, name + "Left", name + "Right"):
+                params.expression[0, column] = strength
+    params.shape[0, :60] = torch.from_numpy(random.normal(0, 0.6, 60))
+    rotation = np.radians(random.uniform(-1, 1, 3) * [15, 25, 12])
+    pose = torch.tensor([rotation.tolist(), [0.01, -0.1, -1.65]], dtype=torch.float32)
+    camera = Camera.from_head_pose(pose[:1], pose[1:])
+    pixels, depth = camera.project(head.landmarks(head(params)), height=512, width=512)
+    depth = (depth - depth.mean()) / depth.mean() * float(camera.intrinsics[0, 0, 0]) * 512
+    landmarks = torch.cat([pixels, depth[..., None]], -1)[0].numpy()
+    return params, rotation, (landmarks + random.normal(0, noise_px, landmarks.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("noise_px", [0.0, 1.0])
+def test_open_head_is_recovered(head: OpenHead, fitter: HeadFitter, noise_px: float) -> None:
+    angles, agreement, known = [], [], []
+    for seed in range(len(PLAUSIBLE)):
+        params, rotation, landmarks = _synthetic(head, seed, noise_px)
+        truth = params.expression[0].numpy()
+        fit = fitter.fit([landmarks])[0]
+        angles.append((Rotation.from_rotvec(fit.rotation) * Rotation.from_rotvec(rotation).inv()).magnitude())
+        agreement.append(np.corrcoef(fit.expression, truth)[0, 1])
+        video = VideoFitter(fitter, params.shape[0].numpy())(landmarks)
+        known.append(np.corrcoef(video.expression, truth)[0, 1])
+    assert np.degrees(np.mean(angles)) < 1.0 and np.degrees(max(angles)) < 2.5
+    assert np.mean(agreement) > 0.8 and np.mean(known) > 0.9
+
+
+def test_mirrored_face_gives_mirrored_fit(head: OpenHead, fitter: HeadFitter) -> None:
+    """Left and right are treated alike: a turned smile and its mirror image give swapped actions."""
+    params, _, landmarks = _synthetic(head, 1, 0.0)
+    still = params.replace(expression=torch.zeros_like(params.expression), shape=torch.zeros_like(params.shape))
+    names = head.expression_names
+    fits = []
+    for side in ("Left", "Right"):
+        smile = still.expression.clone()
+        smile[0, names.index(f"mouthSmile{side}")] = 0.8
+        yaw = torch.tensor([[0.0, 0.3 if side == "Left" else -0.3, 0.0]])
+        camera = Camera.from_head_pose(yaw, torch.tensor([[0.0, -0.1, -1.65]]))
+        points = head.landmarks(head(still.replace(expression=smile)))
+        pixels, depth = camera.project(points, height=512, width=512)
+        landmarks = torch.cat([pixels, (depth[..., None] - depth.mean()) * 1450], -1)[0].numpy()
+        fits.append(fitter.fit([landmarks])[0])
+    left = fits[0].expression[names.index("mouthSmileLeft")]
+    right = fits[1].expression[names.index("mouthSmileRight")]
+    assert left > 0.25 and abs(left - right) < 0.1
+    np.testing.assert_allclose(fits[0].rotation, fits[1].rotation * [1, -1, -1], atol=np.radians(1))
+
+
+def test_gaps_are_bridged_or_held(head: OpenHead, fitter: HeadFitter) -> None:
+    _, _, start = _synthetic(head, 0, 0.0)
+    seen = np.array([False] * 2 + [True] * 3 + [False] * MAX_BRIDGED_FRAMES + [True] + [False] * 9 + [True] + [False])
+    landmarks = np.stack([start + np.float32([4 * index, 0, 0]) for index in range(int(seen.sum()))])
+    clip = fit_clip(fitter, landmarks, seen=seen, cuts=np.zeros(len(seen), bool))
+    x = clip.translation[:, 0]
+    np.testing.assert_allclose(x[:2], x[2])  # before the first face
+    bridged = x[4 : 4 + MAX_BRIDGED_FRAMES + 2]
+    np.testing.assert_allclose(np.diff(bridged), (bridged[-1] - bridged[0]) / (MAX_BRIDGED_FRAMES + 1), rtol=1e-2)
+    np.testing.assert_allclose(x[11:20], x[10])  # a long gap holds
+    assert x[20] > x[19] and x[21] == x[20] and np.array_equal(clip.valid, seen)
+    cuts = np.zeros(len(seen), bool)
+    cuts[7] = True
+    cut = fit_clip(fitter, landmarks, seen=seen, cuts=cuts)
+    np.testing.assert_allclose(cut.translation[5:10, 0], cut.translation[4, 0])  # nothing is blended across a cut
+
+
+def _frames(image: np.ndarray, count: int) -> list[Frame]:
+    return [Frame(image, index / 25, index) for index in range(count)]
+
+
+def test_no_face_is_one_clear_line(tracker: Tracker) -> None:
+    blank = np.full((200, 200, 3), 128, np.uint8)
+    for action in (
+        lambda: tracker.track_image(blank),
+        lambda: tracker.track_image(blank[:1, :1]),
+        lambda: tracker.track_video(_frames(blank, 3), Fraction(25), source="blank.mp4"),
+        lambda: tracker.track_video([], Fraction(25), source="nothing.mp4"),
+    ):
+        with pytest.raises(InputError, match="no face found") as error:
+            action()
+        assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="smooth"):
+        Tracker(smooth=-1.0)
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> np.ndarray:
+    from skimage.data import astronaut
+
+    return astronaut()
+
+
+def test_photo_and_still_clip_agree(tracker: Tracker, astronaut: np.ndarray) -> None:
+    """A public-domain photo: a still clip of it does not move, and shows what the photo shows."""
+    photo = tracker.track_image(astronaut)
+    done: list[int] = []
+    clip = tracker.track_video(_frames(astronaut, 6), Fraction(25), source="still", progress=done.append)
+    assert done == [1, 2, 3, 4, 5, 6] and len(clip) == 6 and clip.valid.all() and clip.source == "still"
+    assert photo.motion.fit_error[0] < 0.018
+    angle = Rotation.from_rotvec(clip.rotation).inv() * Rotation.from_rotvec(photo.motion.rotation[0])
+    assert np.degrees(angle.magnitude()).max() < 2
+    assert np.degrees(np.abs(np.diff(clip.rotation, axis=0)).max()) < 0.3
+    assert np.abs(np.diff(clip.expression, axis=0)).max() < 0.05
+    smile = photo.motion.expression[0][tracker.head_model.expression_names.index("mouthSmileLeft")]
+    assert smile > 0.2  # she smiles
+
+
+def test_camera_puts_the_model_on_the_photo(tracker: Tracker, astronaut: np.ndarray) -> None:
+    tracked = tracker.track_image(astronaut)
+    model = tracker.head_model
+    vertices = model(tracked.motion.params(model, 0))
+    pixels, _ = tracked.motion.camera(0).project(model.landmarks(vertices), height=512, width=512)
+    distance = np.linalg.norm(pixels[0, :468].numpy() - tracked.motion.landmarks[0, :468, :2], axis=-1).mean()
+    outer = np.linalg.norm(tracked.motion.landmarks[0, 33, :2] - tracked.motion.landmarks[0, 263, :2])
+    assert distance / outer == pytest.approx(float(tracked.motion.fit_error[0]), rel=0.02)
+    np.testing.assert_allclose(tracked.crop.to_crop(tracked.landmarks.points), tracked.motion.landmarks[0], atol=1e-3)
+
+
+def test_small_and_cut_faces_are_told(tracker: Tracker, astronaut: np.ndarray) -> None:
+    import cv2
+
+    small = cv2.resize(astronaut, (180, 180), interpolation=cv2.INTER_AREA)
+    assert any("px wide" in line for line in tracker.track_image(small).motion.warnings)
+    with pytest.raises(InputError, match="24 px"):
+        tracker.track_image(cv2.resize(astronaut, (80, 80), interpolation=cv2.INTER_AREA))
+    assert tracker.track_image(astronaut).motion.warnings == ()
+
+
+def test_a_missing_face_number_is_refused(head: OpenHead, astronaut: np.ndarray) -> None:
+    with pytest.raises(InputError, match="at least 4 faces"):
+        Tracker(head_model=head, face=3).track_image(astronaut)
+
+
+def test_reference_portraits(tracker: Tracker, shared: Path) -> None:
+    """Sixteen portraits: mean error of the fit, and eye, nose and mouth corners against reference landmarks."""
+    reference = np.load(shared / "data/p4d/params.npz")
+    wflw = np.array([60, 64, 68, 72, 54, 76, 82])
+    mesh = np.array([33, 133, 362, 263, 4, 61, 291])
+    errors, distances = [], []
+    for name, points in zip(reference["files"], reference["lmk98"], strict=True):
+        tracked = tracker.track_image(read_image(shared / "data/p4d/images" / str(name)))
+        fitted = tracked.crop.to_image(tracker.predict(tracked.motion)[0])
+        outer = np.linalg.norm(points[60] - points[72])
+        distances.append(np.linalg.norm(fitted[mesh, :2] - points[wflw], axis=-1) / outer)
+        errors.append(tracked.motion.fit_error[0])
+    assert np.mean(errors) < 0.014 and max(errors) < 0.018
+    assert np.mean(distances) < 0.025
+
+
+@pytest.fixture(scope="module")
+def speech(head: OpenHead, shared: Path) -> Motion:
+    """Sixty frames of a speaking man, not smoothed."""
+    return _first_frames(Tracker(head_model=head, smooth=0.0), shared / "data/drivers/d06_speech_24fps.mp4", 60)
+
+
+def _check_against_reference(motion: Motion, reference: dict, names: tuple[str, ...]) -> None:
+    angles = matrix_to_euler_degrees(axis_angle_to_matrix(torch.from_numpy(motion.rotation)))
+    for index in range(3):
+        measured, expected = angles[index].numpy(), reference["ypr"][: len(motion), index]
+        if expected.std() > 1.5:  # otherwise it is noise that is compared
+            assert np.corrcoef(measured, expected)[0, 1] > 0.93
+        assert np.abs((measured - measured.mean()) - (expected - expected.mean())).mean() < 1.5
+    opened = np.corrcoef(motion.eye_open[:, 0], reference["eye_open"][: len(motion), 0])[0, 1]
+    jaw = motion.expression[:, names.index("jawOpen")]
+    assert opened > 0.85 and np.corrcoef(jaw, reference["mouth_open"][: len(motion)])[0, 1] > 0.7
+
+
+def test_head_turns_like_the_reference_track(speech: Motion, head: OpenHead, shared: Path) -> None:
+    with np.load(shared / "data/tracks/d06_speech_24fps.npz") as reference:
+        _check_against_reference(speech, dict(reference), head.expression_names)
+
+
+@pytest.mark.slow  # 200 frames
+def test_wide_head_turns(tracker: Tracker, head: OpenHead, shared: Path) -> None:
+    motion = tracker.track(shared / "data/drivers/d02_speech_woman.mp4")
+    with np.load(shared / "data/tracks/d02_speech_woman.npz") as reference:
+        _check_against_reference(motion, dict(reference), head.expression_names)
+
+
+def test_smoothing_a_real_clip(speech: Motion, tracker: Tracker) -> None:
+    """Less jitter, nothing displaced, and the landmarks still lie where the smoothed head is."""
+    smooth = smooth_motion(speech, predict=tracker.predict)
+
+    def shake(values: np.ndarray) -> float:
+        return float(np.abs(np.diff(values, n=3, axis=0)).mean())
+
+    for name in ("rotation", "translation", "expression", "landmarks"):
+        assert shake(getattr(smooth, name)) < 0.75 * shake(getattr(speech, name)), name
+    np.testing.assert_allclose(smooth.expression, speech.expression, atol=0.15)
+    gap = np.linalg.norm(tracker.predict(smooth) - smooth.landmarks[..., :2], axis=-1).mean()
+    outer = np.linalg.norm(smooth.landmarks[:, 33, :2] - smooth.landmarks[:, 263, :2], axis=-1).mean()
+    assert gap / outer < 0.018
+
+
+def test_two_people_never_swap(head: OpenHead, shared: Path) -> None:
+    path = shared / "data/negatives/two_people.mp4"
+    centres = []
+    for face in (0, 1):
+        motion = _first_frames(Tracker(head_model=head, face=face), path, 20)
+        image = np.linalg.inv(motion.crop_matrix)
+        x = motion.landmarks[:, 1, 0] * image[0, 0] + image[0, 2]
+        assert np.ptp(x) < 30 and motion.valid.all()
+        centres.append(x.mean())
+    assert abs(centres[0] - centres[1]) > 150
+
+
+def _first_frames(tracker: Tracker, path: Path, count: int) -> Motion:
+    rate = probe(path).frame_rate
+    return tracker.track_video(itertools.islice(read_frames(path, frame_rate=rate), count), rate, source=path.name)

@@ -221,7 +221,7 @@ def _check_against_reference(motion: Motion, reference: dict, names: tuple[str, 
     for index in range(3):
         measured, expected = angles[index].numpy(), reference["ypr"][: len(motion), index]
         if expected.std() > 1.5:  # otherwise it is noise that is compared
-            assert np.corrcoef(measured, expected)[0, 1] > 0.93
+            assert np.corrcoef(measured, expected)[0, 1] > 0.9
         assert np.abs((measured - measured.mean()) - (expected - expected.mean())).mean() < 1.5
     opened = np.corrcoef(motion.eye_open[:, 0], reference["eye_open"][: len(motion), 0])[0, 1]
     jaw = motion.expression[:, names.index("jawOpen")]

@@ -30,12 +30,17 @@ SHUT = 0.25
 """Lids this far from their usual opening count as shut: trackers seldom see the last quarter of a blink."""
 
 
+def steady(values: np.ndarray, *, frames: int = 5) -> np.ndarray:
+    """Values over time `[T, ...]` without the measurement's noise."""
+    return np.asarray(savgol_filter(values, frames, 2, axis=0))
+
+
 def expressions(table: dict[str, np.ndarray], model: HeadModel) -> np.ndarray:
     """Coefficients `[T, E]` of the open head: slightly smoothed, blinks taken from the lids."""
     result = np.zeros((len(table["blend"]), model.num_expression))
     usual = np.quantile(table["eye_open"], 0.8, axis=0)
     shut = np.clip((1 - table["eye_open"] / usual) / (1 - SHUT), 0, 1).mean(1)
-    smooth = savgol_filter(table["blend"], 5, 2, axis=0)
+    smooth = steady(table["blend"])
     for column, name in enumerate(table["blend_names"].tolist()):
         is_blink, is_look = name.startswith("eyeBlink"), name.startswith("eyeLook")
         values = shut if is_blink else 0 * shut if is_look else smooth[:, column]
@@ -47,7 +52,7 @@ def expressions(table: dict[str, np.ndarray], model: HeadModel) -> np.ndarray:
 def eye_angles(table: dict[str, np.ndarray]) -> np.ndarray:
     """Axis-angle `[T, 2, 3]` of both eyes around their usual direction."""
     gaze = table["gaze"] - np.median(table["gaze"], axis=0)
-    angles = np.arcsin(np.clip(savgol_filter(gaze, 5, 2, axis=0) * EYE_WIDTH_OVER_RADIUS, -0.5, 0.5))
+    angles = np.arcsin(np.clip(steady(gaze) * EYE_WIDTH_OVER_RADIUS, -0.5, 0.5))
     vectors = np.stack([-angles[:, 1], angles[:, 0], np.zeros(len(angles))], 1)
     return np.repeat(vectors[:, None], 2, axis=1)
 
@@ -55,7 +60,7 @@ def eye_angles(table: dict[str, np.ndarray]) -> np.ndarray:
 def make_motion(table: dict[str, np.ndarray], model: HeadModel) -> Motion:
     """The whole clip, the head at the distance at which a crop shows it."""
     count = len(table["blend"])
-    degrees = savgol_filter(table["ypr"], 9, 2, axis=0)
+    degrees = steady(table["ypr"], frames=9)
     degrees = (degrees - np.median(degrees, axis=0)) * CALM
     matrices = euler_degrees_to_matrix(*torch.tensor(degrees.T.copy(), dtype=torch.float32))
     params = HeadParams.zeros(model, count).replace(

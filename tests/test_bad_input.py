@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import shared_folder
 
 import portrait4d.batch
 import portrait4d.pipeline
-from conftest import shared_folder
 from portrait4d.cli.main import run
 from portrait4d.demo import MOTION_FILE, demo_photo
 from portrait4d.options import ReenactOptions
@@ -44,7 +44,7 @@ def list_negatives() -> list[pytest.param]:  # pyright: ignore
 
 @pytest.fixture(scope="session")
 def expectations(shared: Path) -> dict[str, str]:
-    """"accept", "refuse" or "either" by file name, from the manifest's sentences."""
+    """The words accept, refuse or either by file name, from the manifest's sentences."""
     manifest = json.loads((shared / "data" / "manifest.json").read_text(encoding="utf-8"))
     return {
         Path(entry["file"]).name: verdict(Path(entry["file"]).name, entry["expect"])

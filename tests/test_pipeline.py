@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-
 from fakes_engine import fake_motion
+
 from flame.errors import InputError
 from portrait4d.compose import DriverView, PasteBack, feather_mask, fit_height
 from portrait4d.driver import cut_motion

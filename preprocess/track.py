@@ -85,7 +85,6 @@ class Tracker:
                 f"expected at least {self._face + 1} faces in the picture, found {follower.num_faces}: "
                 f"use --face 0 to {follower.num_faces - 1}"
             )
-        height, width = image.shape[:2]
         size = (image.shape[0], image.shape[1])
         crop = face_crop(landmarks.points, image_size=size, size=self._crop_size, is_inside=True)
         clip = fit_clip(

@@ -69,6 +69,15 @@ def test_face_crop_follows_the_head() -> None:
     )
 
 
+def test_inside_shows_nothing_beyond_the_border() -> None:
+    landmarks = _landmarks() + np.array([-150.0, 0, 0])
+    crop = face_crop(landmarks, image_size=(480, 400), is_inside=True)
+    corners = crop.to_image(np.array([[0.0, 0.0], [512.0, 512.0]]))
+    assert (corners > -1e-6).all() and (corners[1] < np.array([400, 480]) + 1e-6).all()
+    free, kept = (face_crop(_landmarks(), image_size=(4000, 4000), is_inside=is_inside) for is_inside in (False, True))
+    np.testing.assert_array_equal(free.matrix, kept.matrix)
+
+
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="side"):
         Crop.from_square((0, 0), 0, image_size=(1, 1))

@@ -223,9 +223,10 @@ def _check_against_reference(motion: Motion, reference: dict, names: tuple[str, 
         if expected.std() > 1.5:  # otherwise it is noise that is compared
             assert np.corrcoef(measured, expected)[0, 1] > 0.9
         assert np.abs((measured - measured.mean()) - (expected - expected.mean())).mean() < 1.5
-    opened = np.corrcoef(motion.eye_open[:, 0], reference["eye_open"][: len(motion), 0])[0, 1]
-    jaw = motion.expression[:, names.index("jawOpen")]
-    assert opened > 0.85 and np.corrcoef(jaw, reference["mouth_open"][: len(motion)])[0, 1] > 0.7
+    opened, jaw = reference["eye_open"][: len(motion), 0], motion.expression[:, names.index("jawOpen")]
+    if opened.min() < 0.5 * np.median(opened):  # a blink
+        assert np.corrcoef(motion.eye_open[:, 0], opened)[0, 1] > 0.85
+    assert np.corrcoef(jaw, reference["mouth_open"][: len(motion)])[0, 1] > 0.7
 
 
 def test_head_turns_like_the_reference_track(speech: Motion, head: OpenHead, shared: Path) -> None:

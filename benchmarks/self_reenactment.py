@@ -20,7 +20,7 @@ from portrait4d.engine import Avatar, Drive
 from portrait4d.lift.avatar import LiftAvatar
 from portrait4d.lift.canvas import MARGIN, cut_canvas
 from portrait4d.lift.draw import draw_surface
-from portrait4d.lift.rig import project_points
+from portrait4d.lift.view import project_points
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import Models
 from portrait4d.retarget import RetargetOptions, retarget

@@ -1,11 +1,9 @@
 """From a driver's motion to what one avatar should do: same identity, the driver's pose, expression and gaze.
 
-`absolute` copies the driver's values; only the head's place in the picture counts from the first frame.
-`relative` adds the driver's change since its neutral frame to the source's own
-values, so that a tilted photo stays tilted
-and a smiling one goes on smiling; mouth opening, lids and gaze are always absolute, because a mouth that should be
-shut must be shut.
-A source that drives itself is drawn unchanged in both modes.
+`absolute` copies the driver's values; only the head's place in the picture counts from the first frame. `relative`
+adds the driver's change since its neutral frame to the source's own values, so that a tilted photo stays tilted and a
+smiling one goes on smiling; mouth opening, lids and gaze are always absolute, because a mouth that should be shut must
+be shut. A source that drives itself is drawn unchanged in both modes.
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from torch import Tensor
 from flame.head_model import HeadModel
 from flame.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix_to_axis_angle, matrix_to_euler_degrees
 from portrait4d.engine import Avatar, Drive
+from portrait4d.landmarks import landmark_residual, match_gaps
 from preprocess.motion import Motion
 
 ABSOLUTE_EXPRESSIONS = (
@@ -41,17 +40,6 @@ ABSOLUTE_EXPRESSIONS = (
 
 HEAD_CENTRE = (0.0, 0.1, 0.06)
 """Middle of the head in its own frame, metres: what stays in place when a view is asked for by angles."""
-
-
-UPPER_INNER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)
-LOWER_INNER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
-UPPER_OUTER_LIP = (185, 40, 39, 37, 0, 267, 269, 270, 409)
-LOWER_OUTER_LIP = (146, 91, 181, 84, 17, 314, 405, 321, 375)
-"""Landmarks of the lips that lie above each other, from the subject's right to the left corner."""
-
-LEFT_LIDS = ((466, 388, 387, 386, 385, 384, 398), (249, 390, 373, 374, 380, 381, 382))
-RIGHT_LIDS = ((246, 161, 160, 159, 158, 157, 173), (7, 163, 144, 145, 153, 154, 155))
-"""Landmarks of the lids that lie above each other: upper, lower."""
 
 
 @dataclass(frozen=True)
@@ -86,83 +74,6 @@ class Neutral:
     translation: Tensor
     residual: Tensor
     eye_open: Tensor
-
-
-def landmark_positions(model: HeadModel, shape: Tensor, expression: Tensor) -> Tensor:
-    """The 478 landmarks on the unposed head, [T, 478, 3] metres, for one shape [S] and expressions [T, E]."""
-    embedding = model.landmark_embedding(478)
-    corners, weights = model.faces[embedding.faces], embedding.barycentric[..., None]
-    neutral = torch.zeros(1, model.num_expression)
-    base = (model.shaped(shape[None], neutral)[0][corners] * weights).sum(1)
-    basis = (model.expression_basis[corners] * weights[..., None]).sum(1)
-    return base + (expression @ basis.reshape(-1, basis.shape[-1]).T).reshape(len(expression), -1, 3)
-
-
-def landmark_residual(model: HeadModel, motion: Motion) -> Tensor:
-    """What the tracked landmarks do beyond the fitted head: [T, 478, 3] metres in the head frame, zero for irises and
-    unknown points.
-
-    Only the picture plane is seen, so the displacement lies in it.
-    """
-    points = landmark_positions(model, _tensor(motion.shape), _tensor(motion.expression))
-    rotation = axis_angle_to_matrix(_tensor(motion.rotation))
-    camera_points = points @ rotation.mT + _tensor(motion.translation)[:, None]
-    size = motion.crop_size
-    focal_px = float(motion.camera(0).intrinsics[0, 0, 0]) * size
-    depth = -camera_points[..., 2]
-    seen = _tensor(motion.landmarks)[..., :2]
-    x = (seen[..., 0] - size / 2) * depth / focal_px - camera_points[..., 0]
-    y = (size / 2 - seen[..., 1]) * depth / focal_px - camera_points[..., 1]
-    residual = torch.stack([x, y, torch.zeros_like(x)], -1) @ rotation
-    usable = model.landmark_embedding(478).valid.clone()
-    usable[468:] = False
-    return residual * usable[:, None]
-
-
-def match_gaps(
-    model: HeadModel,
-    motion: Motion,
-    source: Motion,
-    expression: Tensor,
-    residual: Tensor,
-    opened: Tensor,
-    *,
-    scale: float = 1.0,
-) -> Tensor:
-    """Residuals [T, 478, 3] that open lips and lids as the driver does: closed lips touch, an O is an O.
-
-    Lip gaps become the driver's, in metres; lid gaps the source's own times how far the driver's eye is open.
-
-    Args:
-        model: the head model of both.
-        motion: the driver. source: the source, T = 1.
-        expression: [T, E] of the result.
-        residual: [T, 478, 3] of the result so far.
-        opened: [T, 2] the driver's eye opening over its open eyes, subject's left first.
-        scale: less than 1 goes only this part of the way from the source.
-    """
-    result = residual.clone()
-    driver = landmark_positions(model, _tensor(motion.shape), _tensor(motion.expression))
-    driver = driver + landmark_residual(model, motion)
-    own = landmark_positions(model, _tensor(source.shape), _tensor(source.expression))
-    own = own + landmark_residual(model, source)
-    now = landmark_positions(model, _tensor(source.shape), expression) + residual
-
-    def gaps(points: Tensor, upper: tuple[int, ...], lower: tuple[int, ...]) -> Tensor:
-        return points[:, list(upper), 1] - points[:, list(lower), 1]
-
-    def add(upper: tuple[int, ...], lower: tuple[int, ...], missing: Tensor, upper_share: float) -> None:
-        result[:, list(upper), 1] += upper_share * missing
-        result[:, list(lower), 1] -= (1 - upper_share) * missing
-
-    lips = (UPPER_INNER_LIP, LOWER_INNER_LIP)
-    missing = gaps(own, *lips) + scale * (gaps(driver, *lips) - gaps(own, *lips)) - gaps(now, *lips)
-    add(*lips, missing, 0.35)
-    add(UPPER_OUTER_LIP, LOWER_OUTER_LIP, 0.8 * missing, 0.35)
-    for index, lids in enumerate((LEFT_LIDS, RIGHT_LIDS)):
-        factor = 1 + scale * (opened[:, index, None].clamp(max=1.6) - 1)
-        add(*lids, gaps(own, *lids) * factor - gaps(now, *lids), 0.85)
-    return result
 
 
 def find_neutral(motion: Motion, residual: Tensor) -> int:
@@ -311,7 +222,3 @@ def batches(drive: Drive, size: int = 8) -> Iterator[Drive]:
 
 def _tensor(values: np.ndarray | Tensor) -> Tensor:
     return torch.as_tensor(np.asarray(values), dtype=torch.float32)
-
-
-def _row(values: np.ndarray | Tensor) -> Tensor:
-    return _tensor(values).reshape(1, -1)

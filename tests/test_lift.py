@@ -9,8 +9,8 @@ import torch
 
 from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from portrait4d.lift.avatar import LiftAvatar
+from portrait4d.lift.bind import patch_faces, residual_weights
 from portrait4d.lift.engine import LiftEngine, source_warnings
-from portrait4d.lift.rig import patch_faces, residual_weights
 from portrait4d.retarget import RetargetOptions, orbit_drive, retarget
 from preprocess.image import to_uint8
 from preprocess.track import Tracker

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
-from portrait4d.retarget import RetargetOptions, batches, find_neutral, landmark_residual, orbit_drive, retarget
+from portrait4d.landmarks import landmark_residual
+from portrait4d.retarget import RetargetOptions, batches, find_neutral, orbit_drive, retarget
 from tests.fakes import make_fake_head
 from tests.motions import make_motion
 

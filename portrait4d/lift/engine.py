@@ -14,16 +14,17 @@ from flame.head_model import HeadModel
 from flame.open_head import load_open_head
 from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from portrait4d.engine import Avatar, Drive, Mesh, Rendering
+from portrait4d.landmarks import landmark_residual
 from portrait4d.lift.avatar import LiftAvatar
+from portrait4d.lift.bind import build_rig, patch_faces, residual_weights
 from portrait4d.lift.canvas import MARGIN, Canvas, cut_canvas, keep_component, refine_matte, split_canvas
 from portrait4d.lift.eyes import IRIS, LIDS, Eye, build_eye, complete_eye
 from portrait4d.lift.lids import build_lid, lid_texture
 from portrait4d.lift.lighting import fit_light, light_asymmetry
 from portrait4d.lift.mouth import INNER_LIPS, build_interior, build_own_mouth, own_mouth_texture, own_teeth_texture
 from portrait4d.lift.render import draw_frames
-from portrait4d.lift.rig import Rig, build_rig, patch_faces, residual_weights, vertex_normals
+from portrait4d.lift.rig import Rig, vertex_normals
 from portrait4d.lift.view import SourceView
-from portrait4d.retarget import landmark_residual
 from preprocess.faces import PortraitMatte
 from preprocess.motion import Motion
 from preprocess.track import TrackedFrame

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from flame.errors import InputError
 from flame.head_model import HeadModel
 from preprocess.fit_config import FitConfig, active_expressions, joint_axes, make_prior
 from preprocess.gauss_newton import Normal, solve_box, solve_shared
@@ -15,6 +16,7 @@ from preprocess.landmark_model import LandmarkModel
 from preprocess.residuals import Linearized, Pose, Residuals, rigid_start, turn
 
 _RIGID_DAMPING = 1e-3
+_MIN_LANDMARKS = 40
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,12 @@ class HeadFitter:
         self.landmark_model = LandmarkModel(
             model, expressions=self._active, num_shape=self.config.num_shape, joints=self.config.joints
         )
+        num_valid = int(self.landmark_model.valid.sum())
+        if num_valid < _MIN_LANDMARKS:
+            raise InputError(
+                f"expected a head model that knows at least {_MIN_LANDMARKS} of the tracker's 478 landmarks, "
+                f"{model.name} knows {num_valid}: put its landmark embedding beside it, or use the open head"
+            )
         self.residuals = Residuals(self.landmark_model, self.config, crop_size=crop_size)
         self.prior = make_prior(model, self.config)
         self.num_own = len(self.prior.linear)

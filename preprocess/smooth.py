@@ -27,7 +27,7 @@ SIDEWAYS_TOLERANCE = 0.0012
 DEPTH_TOLERANCE = 0.02
 """Metres. Through a 12 degree lens depth is known an order of magnitude less well than position."""
 
-EXPRESSION_TOLERANCE = 0.05
+EXPRESSION_TOLERANCE = 0.03
 JAW_TOLERANCE = np.radians(0.6)
 EYE_TOLERANCE = np.radians(2.0)
 EYE_OPEN_TOLERANCE = 0.012

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from flame.errors import InputError
-from portrait4d.options import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ReenactOptions, is_motion_file
+from portrait4d.options import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
 from preprocess.motion import Motion
 from preprocess.video import Frame, probe, read_frames
 from preprocess.video_writer import SUFFIXES
@@ -63,6 +63,9 @@ def check_request(source: Path, driver: Path, output: Path, options: ReenactOpti
         raise InputError(f"expected a photo as source, got the video {source.name}: save one frame of it as a picture")
     if output.resolve() in (source.resolve(), driver.resolve()):
         raise InputError(f"output {output} is one of the inputs: choose another name")
+    if is_avatar_file(source) and (options.side_by_side or not options.crop):
+        asked = "--side-by-side" if options.side_by_side else "--paste-back"
+        raise InputError(f"{asked} needs the picture, got the avatar file {source.name}: give the photo instead")
     if options.side_by_side and is_motion_file(driver):
         raise InputError(f"--side-by-side shows the driver, got the motion file {driver.name}: give the video instead")
 

@@ -240,14 +240,14 @@ def result_frames(
 ) -> Iterator[np.ndarray]:
     """The finished frames uint8 `[H, W, 3]`, one per frame of the motion."""
     rendered = render_frames(ready.avatar, motion, options=options, models=models)
+    if options.crop and not options.side_by_side:
+        return rendered
+    if ready.picture is None:
+        raise InputError("expected a photo as source to paste back or show, got an avatar file: give the photo")
     if not options.crop:
-        if ready.picture is None:
-            raise InputError("expected a photo as source for --paste-back, got an avatar file: give the photo")
         rendered = map(PasteBack(ready.picture, ready.avatar.crop), rendered)
     if not options.side_by_side:
         return rendered
-    if ready.picture is None:
-        raise InputError("expected a photo as source for --side-by-side, got an avatar file: give the photo")
     first = next(rendered)
     shown = ready.avatar.crop.apply(ready.picture) if options.crop else ready.picture
     view = DriverView(motion.crop_matrix if options.crop else None, motion.crop_size, first.shape[0])

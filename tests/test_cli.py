@@ -84,10 +84,13 @@ def test_motion_file_drives_like_the_video_it_came_from(folder: Path):
     assert levels_of(folder / "one.mp4") == levels_of(folder / "two.mp4")
 
 
-def test_avatar_file_stands_for_the_photo(folder: Path):
+def test_avatar_file_stands_for_the_photo(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert run(["avatar", "photo.png", "-o", "photo.safetensors"]) == 0
     assert run(["reenact", "photo.safetensors", "nod.mp4", "-o", "one.mp4", "--quiet"]) == 0
     assert probe(folder / "one.mp4").num_frames_estimate == NUM_FRAMES
+    for option in ("--paste-back", "--side-by-side"):
+        assert run(["reenact", "photo.safetensors", "nod.mp4", "-o", "two.mp4", "--quiet", option]) == 2
+        assert f"{option} needs the picture" in capsys.readouterr().err
 
 
 def test_start_duration_and_rate_cut_video_and_motion_file_alike(folder: Path):

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flame.open_head import load_open_head
 from portrait4d.cli.main import run
-from portrait4d.demo import demo_photo
+from portrait4d.demo import MOTION_FILE, demo_photo
+from preprocess.fit import HeadFitter
 from preprocess.image import write_png
+from preprocess.motion import Motion
 from preprocess.video import probe
 from preprocess.video_writer import VideoWriter
 
@@ -41,6 +44,27 @@ def test_first_two_commands_install_and_test():
     first, second = blocks("bash")[:2]
     assert "venv" in first and "pip install" in first and "portrait4d demo" in first
     assert ".[test]" in second and "pytest" in second
+
+
+def test_demo_writes_video_and_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(["demo", "-o", str(tmp_path / "demo"), "--duration", "0.48", "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("demo.mp4", "demo.png"):
+        assert (tmp_path / "demo" / name).stat().st_size > 0
+        assert str(tmp_path / "demo" / name) in printed
+    assert probe(tmp_path / "demo" / "demo.mp4").num_frames_estimate == 12
+
+
+def test_demo_motion_fits_the_open_head():
+    """Its landmarks are the model's own; if the model changes, scripts/make_demo_motion.py must run again."""
+    motion = Motion.load(MOTION_FILE)
+    fitter = HeadFitter(load_open_head())
+    for index in (0, 60, 120, 199):
+        predicted = fitter.project(
+            motion.shape, motion.expression[index], motion.rotation[index], motion.translation[index],
+            jaw=motion.jaw[index], eyes=motion.eyes[index],
+        )  # fmt: skip
+        assert np.abs(predicted - motion.landmarks[index, :, :2])[:468].max() < 0.2
 
 
 def test_every_option_shown_exists(capsys: pytest.CaptureFixture[str]):

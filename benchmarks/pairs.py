@@ -60,19 +60,21 @@ def inspect(path: Path) -> Stream:
     return Stream(len(times), rate, seconds, audio, name, pixel_format)
 
 
-def check(driver: Stream, result: Stream) -> list[str]:
-    """What is wrong with a result, in words."""
+def check(driver: Stream, result: Stream, limit: float) -> list[str]:
+    """What is wrong with a result of at most `limit` seconds, in words."""
     problems = []
+    wanted = min(driver.seconds, limit)
+    sound = min(driver.audio_seconds, wanted)
     if (result.codec, result.pixel_format) != ("h264", "yuv420p"):
         problems.append(f"codec {result.codec} {result.pixel_format}")
     if abs(result.frame_rate - driver.frame_rate) > 0.01 * driver.frame_rate:
         problems.append(f"frame rate {result.frame_rate:.3f} for {driver.frame_rate:.3f}")
-    if abs(result.seconds - driver.seconds) > 1.01 / driver.frame_rate:
-        problems.append(f"{result.seconds:.3f} s for {driver.seconds:.3f} s")
+    if abs(result.seconds - wanted) > 1.01 / driver.frame_rate:
+        problems.append(f"{result.seconds:.3f} s for {wanted:.3f} s")
     if bool(result.audio_seconds) != bool(driver.audio_seconds):
-        problems.append(f"sound {result.audio_seconds:.2f} s for {driver.audio_seconds:.2f} s")
-    elif abs(result.audio_seconds - min(driver.audio_seconds, driver.seconds)) > 0.15:
-        problems.append(f"sound {result.audio_seconds:.2f} s for {driver.audio_seconds:.2f} s")
+        problems.append(f"sound {result.audio_seconds:.2f} s for {sound:.2f} s")
+    elif abs(result.audio_seconds - sound) > 0.15:
+        problems.append(f"sound {result.audio_seconds:.2f} s for {sound:.2f} s")
     return problems
 
 
@@ -138,9 +140,10 @@ def run_pair(source: Path, driver: Path, folder: Path, options: list[str]) -> di
     if "error" in row:
         row["problems"] = [row["error"]]
         return row
+    limit = float(options[options.index("--duration") + 1]) if "--duration" in options else float("inf")
     wanted, got = inspect(driver), inspect(output)
     row |= {
-        "problems": check(wanted, got),
+        "problems": check(wanted, got, limit),
         "frames": got.num_frames,
         "rate": got.frame_rate,
         "audio": got.audio_seconds,

@@ -26,7 +26,6 @@ from portrait4d.pipeline import Models, build_source, load_models
 from preprocess.contact_sheet import contact_sheet
 from preprocess.faces import FaceLandmarker
 from preprocess.image import write_png
-from preprocess.video import probe, read_frames
 
 SOURCES = (
     "s01 s02 s03 s05 s06 s07 s09 s10 s12 s13 s16 s17 s18 s19 s21 s22".split()  # photos, paintings, a statue
@@ -79,7 +78,7 @@ def reenact_clip(clip: Clip, models: Models, landmarker: FaceLandmarker, options
         masks = [face_mask(points, clip.crop.size) for points in wanted]
         rows[variant]["face_psnr"] = float(np.mean([psnr(*item) for item in zip(frames, truth, masks, strict=True)]))
         rows[variant]["frame_psnr"] = float(np.mean([psnr(*item) for item in zip(frames, truth, strict=True)]))
-    job = keep_frames(clip, truth, images, run)
+    job = keep_frames(name, clip, truth, images, run)
     sheet = np.unique(np.linspace(0, len(truth) - 1, 6).round().astype(int))
     contact_sheet(
         [[clip.truth[0], *(part[index] for index in sheet)] for part in (truth, images["lift"], images["mesh"])],
@@ -90,13 +89,13 @@ def reenact_clip(clip: Clip, models: Models, landmarker: FaceLandmarker, options
     return {"clip": name, "rows": rows, "job": job}
 
 
-def keep_frames(clip: Clip, truth: list, images: dict[str, list], run: list) -> dict[str, Any]:
-    """Writes the frames and returns this clip's part of the measuring job."""
-    folder = output_folder("quality") / "frames" / clip.path.stem
+def keep_frames(name: str, clip: Clip, truth: list, images: dict[str, list], run: list) -> dict[str, Any]:
+    """Writes the frames to a folder of that name and returns this clip's part of the measuring job."""
+    folder = output_folder("quality") / "frames" / name
     folder.mkdir(parents=True, exist_ok=True)
 
-    def keep(name: str, frames: list) -> list[str]:
-        paths = [folder / f"{name}_{index:03d}.png" for index in range(len(frames))]
+    def keep(part: str, frames: list) -> list[str]:
+        paths = [folder / f"{part}_{index:03d}.png" for index in range(len(frames))]
         for path, frame in zip(paths, frames, strict=True):
             write_png(path, frame)
         return [str(path) for path in paths]
@@ -105,7 +104,7 @@ def keep_frames(clip: Clip, truth: list, images: dict[str, list], run: list) -> 
         "source": keep("source", [clip.truth[0]])[0],
         "frame_rate": float(clip.motion.frame_rate),
         "truth": keep("truth", truth),
-        "variants": {name: keep(name, frames) for name, frames in images.items()},
+        "variants": {variant: keep(variant, frames) for variant, frames in images.items()},
         "truth_run": keep("truth_run", [clip.truth[index] for index in clip.run]),
         "runs": {"lift": keep("lift_run", run)},
     }
@@ -116,8 +115,6 @@ def cross_reenact(models: Models, pairs: list[tuple[str, str]], num_frames: int)
     jobs = {}
     for source_name, driver_name in pairs:
         path = find(driver_name)
-        rate = probe(path).frame_rate
-        frames = [frame.image for frame in read_frames(path, duration=4.0, frame_rate=rate)]
         clip = load_clip(path, models, max_seconds=4.0, num_spread=num_frames, num_run=0)
         ready = build_source(find(source_name), models=models)
         assert ready.picture is not None
@@ -125,11 +122,10 @@ def cross_reenact(models: Models, pairs: list[tuple[str, str]], num_frames: int)
         results = list(render(ready.avatar, drive, clip.spread, models))
         name = f"{source_name}-{driver_name}"
         shown = ready.avatar.crop.apply(ready.picture)
-        jobs[name] = keep_frames(clip, [clip.truth[index] for index in clip.spread], {"lift": results}, [])
+        jobs[name] = keep_frames(name, clip, [clip.truth[index] for index in clip.spread], {"lift": results}, [])
         source = output_folder("quality") / "frames" / f"{name}.png"
         write_png(source, shown)
         jobs[name]["source"] = str(source)
-        del frames
     return jobs
 
 
@@ -182,6 +178,34 @@ def _mean(values: list) -> float | None:
     return float(np.mean(present)) if present else None
 
 
+EXPLAINED = """`photo` is the unmoved source, `mesh` the head model's face textured with the photo and drawn over it,
+`lift` the result. `landmark`: distance of 468 points by our tracker, and by MediaPipe itself, over the outer-eye
+distance; `mouth` opening in the same unit; `eye` opening and `gaze` in eye widths; dB against the true frames, within
+the face and over the whole crop; `identity`: probability of the same person; `expression`: distance of 52 coefficients;
+r: correlation with the driver over time; `jitter`: high-frequency residue of the head's path in 1/1000 of the outer-eye
+distance, beside the driver's own."""
+
+
+def reenact_clips(names: list[str], models: Models, options: ReenactOptions) -> list[dict[str, Any]]:
+    """Self-reenactment of every clip."""
+    landmarker, results = FaceLandmarker(), []
+    for name in names:
+        clip = load_clip(find(name), models, max_seconds=6.0, num_spread=25, num_run=30)
+        results.append(reenact_clip(clip, models, landmarker, options))
+        print(name, {key: round(value, 4) for key, value in results[-1]["rows"]["lift"].items()})
+    return results
+
+
+def add_measures(result: dict[str, Any], measured: dict[str, Any]) -> None:
+    """Puts what the foreign networks say into a clip's rows, in place."""
+    if result["clip"] not in measured:
+        return
+    answers = measured[result["clip"]]
+    for variant in VARIANTS:
+        result["rows"][variant] |= answers[variant]
+        result["rows"][variant]["driver_hf"] = answers["driver"].get("jitter_hf")
+
+
 def main() -> None:
     """Runs all parts."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -194,26 +218,22 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     models = load_models(ReenactOptions(device=arguments.device))
-    landmarker = FaceLandmarker()
     data: dict[str, Any] = {"mode": arguments.mode}
     text = ["## Quality", GOALS]
     if "zero" not in arguments.skip:
-        data["zero"] = zero_motion(models, SOURCES[:4] if arguments.quick else SOURCES)
+        data["zero"] = zero_motion(models, list(SOURCES[:4] if arguments.quick else SOURCES))
         text += ["### Zero motion: a source that drives itself, against its own crop", zero_table(data["zero"])]
-    clips = arguments.clips or (CLIPS[:2] if arguments.quick else CLIPS)
-    options = ReenactOptions(mode=arguments.mode, yaw_limit=None, device=arguments.device)
     results = []
-    for name in [] if "self" in arguments.skip else clips:
-        clip = load_clip(find(name), models, max_seconds=6.0, num_spread=25, num_run=30)
-        results.append(reenact_clip(clip, models, landmarker, options))
-        print(name, {key: round(value, 4) for key, value in results[-1]["rows"]["lift"].items()})
+    if "self" not in arguments.skip:
+        clips = arguments.clips or (CLIPS[:2] if arguments.quick else CLIPS)
+        options = ReenactOptions(mode=arguments.mode, yaw_limit=None, device=arguments.device)
+        results = reenact_clips(list(clips), models, options)
     pairs = list(CROSS[:1] if arguments.quick else CROSS)
     cross = {} if "cross" in arguments.skip else cross_reenact(models, pairs, 8)
-    measured = measure({"clips": {**{r["clip"]: r.pop("job") for r in results}, **cross}}, output_folder("quality"))
+    jobs = {**{result["clip"]: result.pop("job") for result in results}, **cross}
+    measured = measure({"clips": jobs}, output_folder("quality")) or {}
     for result in results:
-        for variant in VARIANTS if measured else ():
-            result["rows"][variant] |= measured[result["clip"]][variant]
-            result["rows"][variant]["driver_hf"] = measured[result["clip"]]["driver"].get("jitter_hf")
+        add_measures(result, measured)
     if results:
         data["self"] = results
         text += [f"### Self-reenactment, {arguments.mode} mode: the first frame driven by its clip", EXPLAINED]
@@ -224,14 +244,6 @@ def main() -> None:
         text += ["### Another person's motion: is the result still the person of the photo?"]
         text += [table(["source-driver", "identity, mean", "least", "logit"], rows)]
     conclude("quality", "\n\n".join(text), data, is_published=arguments.publish)
-
-
-EXPLAINED = """`photo` is the unmoved source, `mesh` the head model's face textured with the photo and drawn over it,
-`lift` the result. `landmark`: distance of 468 points by our tracker, and by MediaPipe itself, over the outer-eye
-distance; `mouth` opening in the same unit; `eye` opening and `gaze` in eye widths; dB against the true frames, within
-the face and over the whole crop; `identity`: probability of the same person; `expression`: distance of 52 coefficients;
-r: correlation with the driver over time; `jitter`: high-frequency residue of the head's path in 1/1000 of the outer-eye
-distance, beside the driver's own."""
 
 
 if __name__ == "__main__":

@@ -222,7 +222,8 @@ def _check_against_reference(motion: Motion, reference: dict, names: tuple[str, 
         measured, expected = angles[index].numpy(), reference["ypr"][: len(motion), index]
         if expected.std() > 1.5:  # otherwise it is noise that is compared
             assert np.corrcoef(measured, expected)[0, 1] > 0.9
-        assert np.abs((measured - measured.mean()) - (expected - expected.mean())).mean() < 1.5
+        difference = np.abs((measured - measured.mean()) - (expected - expected.mean())).mean()
+        assert difference < 0.8 + 0.15 * expected.std()  # the reference reads large turns low
     opened, jaw = reference["eye_open"][: len(motion), 0], motion.expression[:, names.index("jawOpen")]
     if opened.min() < 0.5 * np.median(opened):  # a blink
         assert np.corrcoef(motion.eye_open[:, 0], opened)[0, 1] > 0.85

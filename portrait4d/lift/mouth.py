@@ -67,14 +67,14 @@ class OwnMouth:
         return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-_IVORY, _SKIN = np.array([0.76, 0.71, 0.64]), np.array([0.78, 0.60, 0.51])
+_IVORY, _SKIN = np.array([0.80, 0.74, 0.65]), np.array([0.78, 0.60, 0.51])
 """Colours of teeth and of light skin in even white light, sRGB in [0, 1]."""
 
 _CROWN_FROM = 0.52
 """Share of the model's tooth rows, from above, that is gum."""
 
-_UPPER_TEETH_DROP = 0.0015
-"""Metres by which the upper teeth are lowered: at rest the incisors of an open mouth show under the lip."""
+_TEETH_DROP = {"teeth_upper": 0.0042, "teeth_lower": 0.003}
+"""Metres by which the model's teeth are lowered: speech shows upper incisors under the lip, hardly lower ones."""
 
 
 def paint_atlas(tooth_colour: np.ndarray, flesh_colour: np.ndarray) -> np.ndarray:
@@ -130,8 +130,9 @@ def build_interior(
     behind = (front - rest[:, 2]).clamp(min=0)
     teeth = model.regions["teeth_upper"] | model.regions["teeth_lower"]
     occlusion = torch.exp(-(behind - 0.01 * teeth).clamp(min=0) / 0.02).clamp(0.08, 1)
-    occlusion[model.regions["teeth_lower"]] *= 0.85
-    rest = rest - _UPPER_TEETH_DROP * torch.outer(model.regions["teeth_upper"].float(), torch.tensor([0.0, 1.0, 0.0]))
+    occlusion[model.regions["teeth_lower"]] *= 0.6
+    for part, drop in _TEETH_DROP.items():
+        rest = rest - drop * torch.outer(model.regions[part].float(), torch.tensor([0.0, 1.0, 0.0]))
     tooth, flesh = mouth_colours(photo, inner_lips, outer_lips)
     return Interior(
         rest[chosen],
@@ -171,7 +172,7 @@ def mouth_colours(photo: np.ndarray, inner_lips: np.ndarray, outer_lips: np.ndar
             return np.median(bright, axis=0).astype(np.float32), flesh.astype(np.float32)
     cast = (skin / skin.mean()) / (_SKIN / _SKIN.mean())
     light = np.clip(skin.mean() / _SKIN.mean(), 0.3, 1.15)
-    return (_IVORY * light * cast**0.6).clip(0, 1).astype(np.float32), flesh.astype(np.float32)
+    return (_IVORY * light * cast**0.35).clip(0, 1).astype(np.float32), flesh.astype(np.float32)
 
 
 def build_own_mouth(inner_lips: np.ndarray, depth: float, opening: float, view: SourceView) -> OwnMouth:

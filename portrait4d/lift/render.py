@@ -10,7 +10,7 @@ from torch import Tensor
 from flame.rotation import axis_angle_to_matrix
 from portrait4d.engine import Drive, Rendering
 from portrait4d.lift.avatar import LiftAvatar
-from portrait4d.lift.draw import Box, bounding_box, draw_surface, put_over, soften_edges
+from portrait4d.lift.draw import bounding_box, draw_surface, put_over, soften_edges
 from portrait4d.lift.lighting import shading_ratio
 from portrait4d.lift.rig import smooth_normals
 from portrait4d.lift.view import project_points
@@ -141,9 +141,12 @@ def _draw_mouth(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor)
     interior, own = avatar.interior, avatar.own_mouth
     light = 0.55 + 0.45 * (layers.gap[index] / WIDE_OPENING).clamp(0, 1)
     box = bounding_box(layers.mouth[index], *target.shape[:2], pad=target.shape[0] // 8)
-    _put(
-        target, layers.interior[index], interior.faces, interior.uv, interior.occlusion * light, interior.atlas, box=box
-    )
+    if box is None:
+        return
+    top, left, bottom, right = box
+    gain = interior.occlusion * light
+    layer, depth = draw_surface(layers.interior[index], interior.faces, interior.uv, gain, interior.atlas, box=box)
+    put_over(target[top:bottom, left:right], soften_edges(layer, depth, 1.0, step=0.001))
     opened = float(((layers.gap[index] - own.opening - 0.001) / 0.003).clamp(0, 1))
     ones = target.new_ones(len(own.uv))
     for texture, strength in ((avatar.under, 1 - opened), (avatar.changed, opened * float(own.shows_teeth))):
@@ -159,11 +162,10 @@ def _put(
     gain: Tensor,
     texture: Tensor,
     *,
-    box: Box | None = None,
     strength: float = 1.0,
 ) -> None:
-    """Draw a surface over the picture, in place, within a box or around its points."""
-    box = box or bounding_box(screen, *target.shape[:2])
+    """Draw a surface over the picture, in place."""
+    box = bounding_box(screen, *target.shape[:2])
     if box is None:
         return
     top, left, bottom, right = box

@@ -115,6 +115,12 @@ def put_over(target: Tensor, layer: Tensor) -> None:
     target.mul_(1 - layer[..., 3:]).add_(layer)
 
 
+def blur(layer: Tensor) -> Tensor:
+    """3 x 3 mean of a layer [H, W, 4]."""
+    mean = torch.nn.functional.avg_pool2d(layer.permute(2, 0, 1)[None], 3, 1, 1, count_include_pad=False)
+    return mean[0].permute(1, 2, 0)
+
+
 def soften_edges(
     layer: Tensor, depth: Tensor, amount: float, *, step: float = 0.004, backend: Backend = "auto"
 ) -> Tensor:
@@ -133,8 +139,7 @@ def soften_edges(
     near = torch.nn.functional.max_pool2d(-depth[None, None], 3, 1, 1)[0, 0]
     far = torch.nn.functional.max_pool2d(depth[None, None], 3, 1, 1)[0, 0]
     edge = ((far + near > step) & torch.isfinite(near))[..., None].to(layer.dtype) * amount
-    mean = torch.nn.functional.avg_pool2d(layer.permute(2, 0, 1)[None], 3, 1, 1, count_include_pad=False)
-    return layer + edge * (mean[0].permute(1, 2, 0) - layer)
+    return layer + edge * (blur(layer) - layer)
 
 
 @compiled()

@@ -69,7 +69,7 @@ class LiftEngine:
         own_mouth = build_own_mouth(inner, depth, gaps[2], view)
         mouth_rows = slice(int(inner[:, 1].min()) - 12, int(inner[:, 1].max()) + 12)
         under[mouth_rows] = torch.from_numpy(own_mouth_texture(canvas.photo, inner))[mouth_rows]
-        changed = torch.from_numpy(lid_texture(canvas.photo, [landmarks[list(edge)] for edge in LIDS.values()]))
+        changed = torch.from_numpy(lid_texture(canvas.photo, landmarks))
         changed[mouth_rows] = torch.from_numpy(own_teeth_texture(canvas.photo, inner))[mouth_rows]
         faces = rig.faces[: rig.num_patch_faces]
         light = fit_light(

@@ -16,10 +16,16 @@ from torch import Tensor
 
 from flame.head_model import HeadModel
 from portrait4d.lift.canvas import fill
-from portrait4d.lift.eyes import polygon_mask
+from portrait4d.lift.eyes import LIDS, polygon_mask
 
-LASH_GAIN, LASH_WIDTH = 0.4, 0.003
-"""Brightness at the lid edge, and the distance in metres at which it is that of skin."""
+BROWS = {
+    "left": (276, 283, 282, 295, 285, 336, 296, 334, 293, 300),
+    "right": (46, 53, 52, 65, 55, 107, 66, 105, 63, 70),
+}
+"""Outline of the brows in the 478 points."""
+
+LASH_GAIN, LASH_WIDTH = 0.25, 0.005
+"""Brightness at the upper lid's edge, and the distance in metres at which it is that of skin."""
 
 LID_WIDTH = 0.013
 """Skin within this distance of the lid edge, metres, can be replaced."""
@@ -60,29 +66,38 @@ def build_lid(model: HeadModel, side: str, patch_vertices: Tensor, patch_faces: 
         gap: of the source, metres.
     """
     edge = model.template[model.loops[f"eye_{side}_loop"]]
-    distance = torch.cdist(model.template[patch_vertices], edge).min(1).values
-    is_lid = distance < LID_WIDTH
-    gain = LASH_GAIN + (1 - LASH_GAIN) * (distance / LASH_WIDTH).clamp(0, 1)
+    corners = edge[[int(edge[:, 0].argmin()), int(edge[:, 0].argmax())]]
+    along = ((edge[:, 0] - corners[0, 0]) / (corners[1, 0] - corners[0, 0]))[:, None]
+    is_upper = edge[:, 1] > (corners[0] + along * (corners[1] - corners[0]))[:, 1]
+    points = model.template[patch_vertices]
+    is_lid = torch.cdist(points, edge).min(1).values < LID_WIDTH
+    from_lashes = torch.cdist(points, edge[is_upper]).min(1).values
+    gain = LASH_GAIN + (1 - LASH_GAIN) * (from_lashes / LASH_WIDTH).clamp(0, 1)
     return Lid(patch_faces[is_lid[patch_faces].all(1)], gain, torch.tensor(float(gap)))
 
 
-def lid_texture(photo: np.ndarray, eyes: list[np.ndarray]) -> np.ndarray:
-    """Skin over both eyes, premultiplied float32 [H, W, 4]: solid over the lids, fading into the skin around them.
+def lid_texture(photo: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Skin over both eyes, premultiplied float32 [H, W, 4]: solid over lids and lashes, fading into the skin around
+    them, never over the brows.
 
     Args:
         photo: float32 [H, W, 3].
-        eyes: lid edges [16, 2] in canvas pixels.
+        landmarks: [478, 2] canvas pixels.
     """
     side = photo.shape[0]
-    hidden = np.zeros((side, side), np.float32)
-    alpha = np.zeros((side, side), np.float32)
-    for lids in eyes:
+    hidden, alpha, brow = (np.zeros((side, side), np.float32) for _ in range(3))
+    for name in ("left", "right"):
+        lids = landmarks[list(LIDS[name])]
         width = float(np.ptp(lids[:, 0]))
-        hidden = np.maximum(hidden, polygon_mask(lids, side, grow=max(3, 0.15 * width)))
-        solid = polygon_mask(lids, side, grow=max(4, 0.2 * width))
-        alpha = np.maximum(alpha, cv2.GaussianBlur(solid, (0, 0), max(1.0, 0.08 * width)))
-    around = (alpha > 0.02) & (hidden < 0.5)
-    luminance = photo.mean(-1)
-    bright = luminance > 0.85 * np.median(luminance[around]) if around.any() else np.ones_like(around)
-    skin = fill(photo, (hidden < 0.5) & bright)  # brows and lashes are no lid skin
-    return np.concatenate([skin * alpha[..., None], alpha[..., None]], -1).astype(np.float32)
+        hidden = np.maximum(hidden, polygon_mask(lids, side, grow=max(3, 0.2 * width)))
+        solid = polygon_mask(lids, side, grow=max(3, 0.26 * width))
+        alpha = np.maximum(alpha, cv2.GaussianBlur(solid, (0, 0), max(1.0, 0.06 * width)))
+        over = polygon_mask(landmarks[list(BROWS[name])], side, grow=max(2, 0.05 * width))
+        brow = np.maximum(brow, cv2.GaussianBlur(over, (0, 0), max(1.0, 0.04 * width)))
+    alpha = (alpha * (1 - brow))[..., None]
+    around = (alpha[..., 0] > 0.02) & (hidden < 0.5)
+    luminance = cv2.GaussianBlur(photo.mean(-1), (0, 0), 1.0)
+    typical = np.median(luminance[around]) if around.any() else 0.5
+    is_skin = np.clip((luminance / typical - 0.65) / 0.25, 0, 1)  # lashes are no lid skin
+    skin = fill(photo, (1 - hidden) * (1 - brow) * is_skin)
+    return np.concatenate([skin * alpha, alpha], -1).astype(np.float32)

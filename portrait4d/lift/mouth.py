@@ -170,9 +170,8 @@ def mouth_colours(photo: np.ndarray, inner_lips: np.ndarray, outer_lips: np.ndar
         saturation = (bright.max(1) - bright.min(1)) / np.maximum(bright.max(1), 1e-3)
         if np.median(saturation) < 0.33 and bright.mean() > 0.8 * flesh.mean():
             return np.median(bright, axis=0).astype(np.float32), flesh.astype(np.float32)
-    cast = (skin / skin.mean()) / (_SKIN / _SKIN.mean())
     light = np.clip(skin.mean() / _SKIN.mean(), 0.3, 1.15)
-    return (_IVORY * light * cast**0.35).clip(0, 1).astype(np.float32), flesh.astype(np.float32)
+    return (_IVORY * light).clip(0, 1).astype(np.float32), flesh.astype(np.float32)
 
 
 def build_own_mouth(inner_lips: np.ndarray, depth: float, opening: float, view: SourceView) -> OwnMouth:

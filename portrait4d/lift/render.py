@@ -10,7 +10,7 @@ from torch import Tensor
 from flame.rotation import axis_angle_to_matrix
 from portrait4d.engine import Drive, Rendering
 from portrait4d.lift.avatar import LiftAvatar
-from portrait4d.lift.draw import bounding_box, draw_surface, put_over, soften_edges
+from portrait4d.lift.draw import blur, bounding_box, draw_surface, put_over, soften_edges
 from portrait4d.lift.lighting import shading_ratio
 from portrait4d.lift.rig import smooth_normals
 from portrait4d.lift.view import project_points
@@ -18,6 +18,9 @@ from portrait4d.lift.view import project_points
 SHUT_FROM, SHUT_AT = 0.3, 0.58
 """Lids that the driver has closed this far begin to be, and are, fully shut: the tracker sees some opening in shut
 eyes, and blends of open shapes stop half-way."""
+
+LID_OVERLAP = 0.0008
+"""Metres by which shut lids overlap, so that no line of eye is left between them."""
 
 WIDE_OPENING = 0.014
 """Lip gap in metres at which the inside of the mouth is fully lit."""
@@ -95,7 +98,7 @@ def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ..
         gap = points[:, index, 0, 1] - points[:, index, 1, 1]
         share = ((drive.eye_closed[:, index] - SHUT_FROM) / (SHUT_AT - SHUT_FROM)).clamp(0, 1)
         share = share * share * (3 - 2 * share)
-        expression[:, column] += share * (gap / slope.clamp(min=1e-4)).clamp(0, 1.5)
+        expression[:, column] += share * ((gap + LID_OVERLAP) / slope.clamp(min=1e-4)).clamp(0, 1.5)
     return expression
 
 
@@ -124,7 +127,16 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
         strength = float(layers.lid_strength[index, side])
         if strength > 0:
             patch = screen[: rig.num_patch]
-            _put(layer, patch, lid.faces, rig.uv[: rig.num_patch], lid.gain, avatar.changed, strength=strength)
+            _put(
+                layer,
+                patch,
+                lid.faces,
+                rig.uv[: rig.num_patch],
+                lid.gain,
+                avatar.changed,
+                strength=strength,
+                is_blurred=True,
+            )
     moved = (screen[: rig.num_patch, :2] - _source_screen(avatar)).abs().mean()
     put_over(target, soften_edges(layer, depth, float((2 * moved).clamp(0, 1))))
 
@@ -163,6 +175,7 @@ def _put(
     texture: Tensor,
     *,
     strength: float = 1.0,
+    is_blurred: bool = False,
 ) -> None:
     """Draw a surface over the picture, in place."""
     box = bounding_box(screen, *target.shape[:2])
@@ -170,4 +183,5 @@ def _put(
         return
     top, left, bottom, right = box
     layer, _ = draw_surface(screen, faces, uv, gain, texture, box=box)
+    layer = blur(layer) if is_blurred else layer
     put_over(target[top:bottom, left:right], layer if strength == 1 else strength * layer)

@@ -31,6 +31,11 @@ def landmark_positions(model: HeadModel, shape: Tensor, expression: Tensor) -> T
     return base + (expression @ basis.reshape(-1, basis.shape[-1]).T).reshape(len(expression), -1, 3)
 
 
+def face_centre(model: HeadModel, motion: Motion) -> Tensor:
+    """Mean of the landmarks of a tracked person at rest, [3] metres in the head frame."""
+    return landmark_positions(model, _tensor(motion.shape), torch.zeros(1, model.num_expression))[0].mean(0)
+
+
 def landmark_residual(model: HeadModel, motion: Motion) -> Tensor:
     """What the tracked landmarks do beyond the fitted head: [T, 478, 3] metres in the head frame, zero for irises and
     unknown points.

@@ -19,7 +19,7 @@ from torch import Tensor
 from flame.head_model import HeadModel
 from flame.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix_to_axis_angle, matrix_to_euler_degrees
 from portrait4d.engine import Avatar, Drive
-from portrait4d.landmarks import landmark_residual, match_gaps
+from portrait4d.landmarks import face_centre, landmark_residual, match_gaps
 from preprocess.motion import Motion
 
 ABSOLUTE_EXPRESSIONS = (
@@ -66,12 +66,11 @@ class RetargetOptions:
 
 @dataclass(frozen=True)
 class Neutral:
-    """The driver's reference for `relative`: expression [E], rotation and translation [3], residual [478, 3], open
-    eyes [2], gaze [2, 3]."""
+    """The driver's reference for `relative`: `index` of the frame, its expression [E] and residual [478, 3], and how
+    far open eyes are open [2]."""
 
+    index: int
     expression: Tensor
-    rotation: Tensor
-    translation: Tensor
     residual: Tensor
     eye_open: Tensor
 
@@ -93,13 +92,7 @@ def neutral_of(motion: Motion, residual: Tensor) -> Neutral:
     """The driver's reference values, at its most neutral frame; open eyes are a high quantile over the clip."""
     index = find_neutral(motion, residual)
     opened = torch.quantile(_tensor(motion.eye_open)[torch.from_numpy(np.asarray(motion.valid))], 0.8, dim=0)
-    return Neutral(
-        _tensor(motion.expression)[index],
-        _tensor(motion.rotation)[index],
-        _tensor(motion.translation)[index],
-        residual[index],
-        opened.clamp(min=1e-3),
-    )
+    return Neutral(index, _tensor(motion.expression)[index], residual[index], opened.clamp(min=1e-3))
 
 
 def retarget(motion: Motion, avatar: Avatar, options: RetargetOptions, model: HeadModel) -> Drive:
@@ -116,9 +109,8 @@ def retarget(motion: Motion, avatar: Avatar, options: RetargetOptions, model: He
     source_residual = landmark_residual(model, source)[0]
     neutral = neutral_of(motion, residual)
     expression, residual_out = _retarget_expression(motion, source, options, model, neutral, residual, source_residual)
-    rotation, translation = _retarget_pose(motion, source, options, neutral)
-    opened = _tensor(motion.eye_open) / neutral.eye_open
-    closed = (1 - opened).clamp(0, 1)
+    rotation, translation = _retarget_pose(motion, source, options, model, neutral)
+    closed = (1 - eye_openness(motion, neutral.eye_open)).clamp(0, 1)
     return Drive(
         expression, rotation, translation, _retarget_gaze(motion, source, options, rotation), closed, residual_out
     )
@@ -146,29 +138,44 @@ def _retarget_expression(
     expression = torch.maximum(torch.minimum(expression, model.expression_max), model.expression_min)
     residual_out = source_residual + options.expression_scale * residual_change
     if options.mode == "relative":
-        opened = _tensor(motion.eye_open) / neutral.eye_open
+        opened = eye_openness(motion, neutral.eye_open)
         scale = options.expression_scale
         residual_out = match_gaps(model, motion, source, expression, residual_out, opened, scale=scale)
     return expression, residual_out
 
 
-def _retarget_pose(motion: Motion, source: Motion, options: RetargetOptions, neutral: Neutral) -> tuple[Tensor, Tensor]:
+def _retarget_pose(
+    motion: Motion, source: Motion, options: RetargetOptions, model: HeadModel, neutral: Neutral
+) -> tuple[Tensor, Tensor]:
+    """Rotations and translations [T, 3]. The middle of the face is what is moved: tracked well, unlike the neck, whose
+    place swings with every degree of pitch."""
     driver = axis_angle_to_matrix(_tensor(motion.rotation))
     own = axis_angle_to_matrix(_tensor(source.rotation)[0])
-    own_translation = _tensor(source.translation)[0]
-    reference = own if options.mode == "absolute" else axis_angle_to_matrix(neutral.rotation)
-    origin = _tensor(motion.translation)[0] if options.mode == "absolute" else neutral.translation
+    reference = own if options.mode == "absolute" else driver[neutral.index]
     change = matrix_to_axis_angle(driver @ reference.mT) * options.pose_scale
     rotation = axis_angle_to_matrix(change) @ own
     if options.yaw_limit_degrees is not None:
         yaw, pitch, roll = matrix_to_euler_degrees(rotation)
         limit = max(options.yaw_limit_degrees, abs(float(matrix_to_euler_degrees(own)[0])))
         rotation = euler_degrees_to_matrix(_soft_limit(yaw, limit), pitch, roll)
-    moved = _tensor(motion.translation)
-    sideways = own_translation[:2] + options.pose_scale * (moved[:, :2] - origin[:2])
-    distance = own_translation[2] * (moved[:, 2] / origin[2]) ** options.pose_scale
-    translation = torch.cat([sideways, distance[:, None]], 1)
+    start = 0 if options.mode == "absolute" else neutral.index
+    own_centre = face_centre(model, source)
+    own_place = own @ own_centre + _tensor(source.translation)[0]
+    place = driver @ face_centre(model, motion) + _tensor(motion.translation)
+    sideways = own_place[:2] + options.pose_scale * (place[:, :2] - place[start, :2])
+    distance = own_place[2] * (place[:, 2] / place[start, 2]) ** options.pose_scale
+    translation = torch.cat([sideways, distance[:, None]], 1) - rotation @ own_centre
     return matrix_to_axis_angle(rotation), translation
+
+
+def eye_openness(motion: Motion, opened: Tensor) -> Tensor:
+    """How far the eyes are open [T, 2], subject's left first, over their open state [2].
+
+    Both eyes count alike, because the far eye of a turned head reads low; only a clear difference is a wink.
+    """
+    each = _tensor(motion.eye_open) / opened
+    wink = (((each[:, :1] - each[:, 1:]).abs() - 0.35) / 0.3).clamp(0, 1)
+    return each.mean(1, keepdim=True) * (1 - wink) + each * wink
 
 
 def _soft_limit(values: Tensor, limit: float) -> Tensor:

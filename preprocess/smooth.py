@@ -27,6 +27,10 @@ SIDEWAYS_TOLERANCE = 0.0012
 DEPTH_TOLERANCE = 0.02
 """Metres. Through a 12 degree lens depth is known an order of magnitude less well than position."""
 
+FACE_CENTRE = np.array([0.0, 0.11, 0.12])
+"""Metres in the head frame. The tracker sees the face; the head's origin in the neck moves with every error of pitch,
+so it is the face's place that is smoothed beside the rotation."""
+
 EXPRESSION_TOLERANCE = 0.03
 JAW_TOLERANCE = np.radians(0.6)
 EYE_TOLERANCE = np.radians(2.0)
@@ -35,9 +39,7 @@ LANDMARK_TOLERANCE = 0.006
 """Fraction of the outer-eye distance."""
 
 
-def smooth_values(
-    values: NDArray, seconds: NDArray[np.float64], *, tolerance: float, width_seconds: float
-) -> NDArray:
+def smooth_values(values: NDArray, seconds: NDArray[np.float64], *, tolerance: float, width_seconds: float) -> NDArray:
     """Smooths a signal over time.
 
     Args:
@@ -87,9 +89,7 @@ def smooth_rotations(
     return result.as_rotvec().astype(rotvec.dtype)
 
 
-def smooth_motion(
-    motion: Motion, *, smooth: float = 1.0, predict: Callable[[Motion], NDArray] | None = None
-) -> Motion:
+def smooth_motion(motion: Motion, *, smooth: float = 1.0, predict: Callable[[Motion], NDArray] | None = None) -> Motion:
     """Smooths all tracks of a clip: the head's pose most, lids and lips least.
 
     Args:
@@ -107,14 +107,17 @@ def smooth_motion(
     def values(array: NDArray, tolerance: float, width_seconds: float = EXPRESSION_SECONDS) -> NDArray:
         return smooth_values(array, seconds, tolerance=tolerance * smooth, width_seconds=width_seconds)
 
-    sideways = values(motion.translation[:, None, :2], SIDEWAYS_TOLERANCE, POSE_SECONDS)[:, 0]
-    depth = values(motion.translation[:, 2:], DEPTH_TOLERANCE, POSE_SECONDS)
+    rotation = smooth_rotations(
+        motion.rotation, seconds, tolerance_radians=ROTATION_TOLERANCE * smooth, width_seconds=POSE_SECONDS
+    )
+    face = motion.translation + Rotation.from_rotvec(motion.rotation).apply(FACE_CENTRE)
+    sideways = values(face[:, None, :2], SIDEWAYS_TOLERANCE, POSE_SECONDS)[:, 0]
+    depth = values(face[:, 2:], DEPTH_TOLERANCE, POSE_SECONDS)
+    translation = np.concatenate([sideways, depth], -1) - Rotation.from_rotvec(rotation).apply(FACE_CENTRE)
     result = dataclasses.replace(
         motion,
-        rotation=smooth_rotations(
-            motion.rotation, seconds, tolerance_radians=ROTATION_TOLERANCE * smooth, width_seconds=POSE_SECONDS
-        ),
-        translation=np.concatenate([sideways, depth], -1),
+        rotation=rotation,
+        translation=translation.astype(motion.translation.dtype),
         expression=values(motion.expression, EXPRESSION_TOLERANCE),
         jaw=values(motion.jaw[:, None], JAW_TOLERANCE)[:, 0],
         eyes=values(motion.eyes, EYE_TOLERANCE),
@@ -131,9 +134,7 @@ def smooth_motion(
     return dataclasses.replace(result, landmarks=landmarks)
 
 
-def _pairs(
-    seconds: NDArray[np.float64], width_seconds: float
-) -> Iterator[tuple[NDArray, NDArray, NDArray, NDArray]]:
+def _pairs(seconds: NDArray[np.float64], width_seconds: float) -> Iterator[tuple[NDArray, NDArray, NDArray, NDArray]]:
     """For each lag: frames before and after `[T]`, share of the later one `[T]`, weight by nearness in time `[T]`.
 
     The share puts the line through both at the time of the frame. At the ends of the clip the missing frame of a pair

@@ -17,10 +17,13 @@ from torch import Tensor
 from flame.head_model import HeadModel
 from flame.raster import rasterize
 from portrait4d.lift.canvas import Canvas
-from portrait4d.lift.rig import Rig
+from portrait4d.lift.rig import Rig, vertex_normals
 from portrait4d.lift.sheet import Grid, drop_covered, extend, make_grid
 from portrait4d.lift.view import SourceView
 from preprocess.motion import Motion
+
+GRAZING = 0.3
+"""Cosine to the view below which skin at the side of the face is left to the sheet."""
 
 RESIDUAL_RADIUS = 0.022
 """Reach of one landmark's displacement, metres on the opened face."""
@@ -46,6 +49,7 @@ def build_rig(
     patch_vertices = torch.unique(faces)
     renumber = torch.full((len(fitted),), -1, dtype=torch.long)
     renumber[patch_vertices] = torch.arange(len(patch_vertices))
+    faces = _drop_grazing(fitted, faces, view)
     boundary = _distance_inside(fitted, faces, patch_vertices)
     weights = landmark_weights * np.clip(boundary / 0.015, 0, 1)[:, None].astype(np.float32)
     fitted = fitted.clone()
@@ -145,6 +149,15 @@ def _rooted_weight(points: np.ndarray, chin_y: float, face_height: float) -> np.
     at the chest."""
     below = (points[:, 1] - chin_y) / face_height
     return 1 - np.clip(below / 0.5, 0, 1)
+
+
+def _drop_grazing(vertices: Tensor, faces: Tensor, view: SourceView) -> Tensor:
+    """Patch faces without those near the rim that the photo sees edge-on: their few pixels would smear over the cheek
+    when the head turns; the smoother sheet shows that place instead."""
+    normal = vertex_normals(vertices[None], faces)[0] @ view.rotation.T
+    rim = torch.from_numpy(_distance_inside(vertices, faces, torch.arange(len(vertices))))
+    keep = ~((normal[:, 2] < GRAZING) & (rim < 0.03))
+    return faces[keep[faces].all(1)]
 
 
 def _distance_inside(vertices: Tensor, faces: Tensor, chosen: Tensor) -> np.ndarray:

@@ -163,6 +163,6 @@ def split_canvas(photo: np.ndarray, known: np.ndarray, alpha: np.ndarray) -> Can
         known: bool [H, W].
         alpha: float32 [H, W], the refined matte.
     """
-    covered = cv2.dilate((alpha > 0.03).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))) > 0
+    covered = cv2.dilate((alpha > 0.03).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (21, 21))) > 0
     behind = np.where(covered[..., None], continue_background(photo, known & ~covered), photo).astype(np.float32)
     return Canvas(photo, alpha, (photo - (1 - alpha[..., None]) * behind).astype(np.float32), behind, known)

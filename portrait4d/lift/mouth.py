@@ -103,7 +103,13 @@ def paint_atlas(tooth_colour: np.ndarray, flesh_colour: np.ndarray) -> np.ndarra
 
 
 def build_interior(
-    model: HeadModel, shape: Tensor, photo: np.ndarray, inner_lips: np.ndarray, outer_lips: np.ndarray
+    model: HeadModel,
+    shape: Tensor,
+    photo: np.ndarray,
+    inner_lips: np.ndarray,
+    outer_lips: np.ndarray,
+    *,
+    has_own_teeth: bool,
 ) -> Interior:
     """Teeth, tongue and cavity of one person.
 
@@ -112,10 +118,12 @@ def build_interior(
         shape: [1, S].
         photo: canvas [H, W, 3] in [0, 1].
         inner_lips, outer_lips: polygons in canvas pixels, for the colours.
+        has_own_teeth: the photo shows upper teeth; a second row is left out.
     """
     parts = ("teeth_upper", "teeth_lower", "tongue", "inner_mouth")
     rest = model.shaped(shape, torch.zeros(1, model.num_expression))[0]
-    inside = torch.stack([model.regions[part] for part in parts]).any(0)
+    drawn = parts[1:] if has_own_teeth else parts
+    inside = torch.stack([model.regions[part] for part in drawn]).any(0)
     faces = model.faces[inside[model.faces].all(1)]
     chosen = torch.unique(faces)
     renumber = torch.full((len(rest),), -1, dtype=torch.long)

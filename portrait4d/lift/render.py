@@ -15,7 +15,7 @@ from portrait4d.lift.lighting import shading_ratio
 from portrait4d.lift.rig import smooth_normals
 from portrait4d.lift.view import project_points
 
-SHUT_FROM, SHUT_AT = 0.3, 0.58
+SHUT_FROM, SHUT_AT = 0.42, 0.6
 """Lids that the driver has closed this far begin to be, and are, fully shut: the tracker sees some opening in shut
 eyes, and blends of open shapes stop half-way."""
 

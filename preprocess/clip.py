@@ -117,4 +117,3 @@ def _neighbours(seen: NDArray[np.bool_], scene: NDArray) -> tuple[NDArray, NDArr
     span = np.maximum(frames[after] - frames[before], 1)
     share = np.where(is_bridged, (times - frames[before]) / span, 0.0).clip(0, 1)
     return before, after, share
-

@@ -72,8 +72,10 @@ class Motion:
         frames = len(self.seconds)
         for name, tail in _PER_FRAME.items():
             shape = getattr(self, name).shape
-            if shape[:1] != (frames,) or len(shape) != 1 + len(tail) or any(
-                want is not None and got != want for got, want in zip(shape[1:], tail, strict=True)
+            if (
+                shape[:1] != (frames,)
+                or len(shape) != 1 + len(tail)
+                or any(want is not None and got != want for got, want in zip(shape[1:], tail, strict=True))
             ):
                 expected = ", ".join("E" if size is None else str(size) for size in (frames, *tail))
                 raise ValueError(f"motion.{name} must be [{expected}], got {list(shape)}")

@@ -175,8 +175,12 @@ class Tracker:
         """Landmarks `[T, 478, 2]` where the fitted model has them, crop px."""
         frames = [
             self._fitter.project(
-                motion.shape, motion.expression[index], motion.rotation[index], motion.translation[index],
-                jaw=motion.jaw[index], eyes=motion.eyes[index],
+                motion.shape,
+                motion.expression[index],
+                motion.rotation[index],
+                motion.translation[index],
+                jaw=motion.jaw[index],
+                eyes=motion.eyes[index],
             )  # fmt: skip
             for index in range(len(motion))
         ]

@@ -14,7 +14,7 @@ from preprocess.image import write_png
 from preprocess.video import read_frames
 
 MOTION_FILE = Path(__file__).parent / "assets" / "demo_motion.npz"
-NUM_SHEET_FRAMES = 10
+NUM_SHEET_FRAMES = 9
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,8 @@ def run_demo(
 
 def write_sheet(photo: np.ndarray, video: Path, num_frames: int, path: Path) -> None:
     """The photo and evenly spaced frames of the result, in two rows."""
-    chosen = set(np.linspace(0, num_frames - 1, NUM_SHEET_FRAMES + 1).round().astype(int).tolist())
+    chosen = {int((index + 0.5) * num_frames / NUM_SHEET_FRAMES) for index in range(NUM_SHEET_FRAMES)}
     pictures = [frame.image for frame in read_frames(video) if frame.index in chosen]
-    height, width = pictures[0].shape[:2]
-    if photo.shape[:2] != (height, width):
-        import cv2
-
-        photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
     pictures = [photo, *pictures]
     half = (len(pictures) + 1) // 2
     contact_sheet([pictures[:half], pictures[half:]], path)

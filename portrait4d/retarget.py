@@ -9,7 +9,7 @@ be shut. A source that drives itself is drawn unchanged in both modes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -38,6 +38,9 @@ ABSOLUTE_EXPRESSIONS = (
 """Beginnings of the names of expressions that are never taken relative to the neutral frame."""
 
 
+FRAMES_AT_ONCE = 128
+"""Frames retargeted together; bounds the memory of long clips."""
+
 HEAD_CENTRE = (0.0, 0.1, 0.06)
 """Middle of the head in its own frame, metres: what stays in place when a view is asked for by angles."""
 
@@ -65,17 +68,18 @@ class RetargetOptions:
 
 
 @dataclass(frozen=True)
-class Neutral:
-    """The driver's reference for `relative`: `index` of the frame, its expression [E] and residual [478, 3], and how
-    far open eyes are open [2]."""
+class Reference:
+    """What the driver's change counts from: `expression` [E], `residual` [478, 3] and `rotation` [3, 3] of its neutral
+    frame, `place` [3] of its face in camera space at the start, and how far its open eyes are open, `eye_open` [2]."""
 
-    index: int
     expression: Tensor
     residual: Tensor
+    rotation: Tensor
+    place: Tensor
     eye_open: Tensor
 
 
-def find_neutral(motion: Motion, residual: Tensor) -> int:
+def find_neutral(motion: Motion) -> int:
     """Index of the driver's most neutral frame: little expression, open eyes, close to its usual pose."""
     expression = _tensor(motion.expression)
     typical = expression.median(0).values
@@ -83,16 +87,27 @@ def find_neutral(motion: Motion, residual: Tensor) -> int:
     turn = (_tensor(motion.rotation) - _tensor(motion.rotation).median(0).values).norm(dim=-1)
     eyes = _tensor(motion.eye_open).mean(-1)
     shut = (eyes.median() - eyes).clamp(min=0) / eyes.median().clamp(min=1e-4)
-    cost = activity / activity.median().clamp(min=1e-3) + 3 * turn + 4 * shut + residual.norm(dim=-1).mean(-1) * 200
-    cost[~torch.from_numpy(np.asarray(motion.valid))] = torch.inf
+    cost = activity / activity.median().clamp(min=1e-3) + 3 * turn + 4 * shut
+    valid = torch.from_numpy(np.asarray(motion.valid))
+    if valid.any():
+        cost[~valid] = torch.inf
     return int(cost.argmin())
 
 
-def neutral_of(motion: Motion, residual: Tensor) -> Neutral:
-    """The driver's reference values, at its most neutral frame; open eyes are a high quantile over the clip."""
-    index = find_neutral(motion, residual)
-    opened = torch.quantile(_tensor(motion.eye_open)[torch.from_numpy(np.asarray(motion.valid))], 0.8, dim=0)
-    return Neutral(index, _tensor(motion.expression)[index], residual[index], opened.clamp(min=1e-3))
+def reference_of(motion: Motion, options: RetargetOptions, model: HeadModel) -> Reference:
+    """The driver's reference, at its most neutral frame; open eyes are a high quantile over the clip."""
+    index = find_neutral(motion)
+    neutral = motion[index : index + 1]
+    start = motion[:1] if options.mode == "absolute" else neutral
+    seen = np.asarray(motion.valid) if np.any(motion.valid) else np.ones(len(motion), bool)
+    opened = torch.quantile(_tensor(motion.eye_open)[torch.from_numpy(seen)], 0.8, dim=0)
+    return Reference(
+        expression=_tensor(neutral.expression)[0],
+        residual=landmark_residual(model, neutral)[0],
+        rotation=axis_angle_to_matrix(_tensor(neutral.rotation)[0]),
+        place=_face_place(model, start)[0],
+        eye_open=opened.clamp(min=1e-3),
+    )
 
 
 def retarget(motion: Motion, avatar: Avatar, options: RetargetOptions, model: HeadModel) -> Drive:
@@ -104,16 +119,20 @@ def retarget(motion: Motion, avatar: Avatar, options: RetargetOptions, model: He
         options: mode, limits and scales.
         model: that head model.
     """
-    source = avatar.motion
-    residual = landmark_residual(model, motion)
-    source_residual = landmark_residual(model, source)[0]
-    neutral = neutral_of(motion, residual)
-    expression, residual_out = _retarget_expression(motion, source, options, model, neutral, residual, source_residual)
-    rotation, translation = _retarget_pose(motion, source, options, model, neutral)
-    closed = (1 - eye_openness(motion, neutral.eye_open)).clamp(0, 1)
-    return Drive(
-        expression, rotation, translation, _retarget_gaze(motion, source, options, rotation), closed, residual_out
-    )
+    reference = reference_of(motion, options, model)
+    starts = range(0, len(motion), FRAMES_AT_ONCE)
+    parts = [_retarget(motion[i : i + FRAMES_AT_ONCE], avatar.motion, options, model, reference) for i in starts]
+    return Drive(**{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Drive)})
+
+
+def _retarget(
+    motion: Motion, source: Motion, options: RetargetOptions, model: HeadModel, reference: Reference
+) -> Drive:
+    opened = eye_openness(motion, reference.eye_open)
+    expression, residual = _retarget_expression(motion, source, options, model, reference, opened)
+    rotation, translation = _retarget_pose(motion, source, options, model, reference)
+    eyes = _retarget_gaze(motion, source, options, rotation)
+    return Drive(expression, rotation, translation, eyes, (1 - opened).clamp(0, 1), residual)
 
 
 def _retarget_expression(
@@ -121,50 +140,51 @@ def _retarget_expression(
     source: Motion,
     options: RetargetOptions,
     model: HeadModel,
-    neutral: Neutral,
-    residual: Tensor,
-    source_residual: Tensor,
+    reference: Reference,
+    opened: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    own = _tensor(source.expression)[0]
-    driver = _tensor(motion.expression)
+    """Expressions [T, E] and landmark residuals [T, 478, 3]; `opened` [T, 2] as of `eye_openness`."""
+    own, own_residual = _tensor(source.expression)[0], landmark_residual(model, source)[0]
+    driver, residual = _tensor(motion.expression), landmark_residual(model, motion)
+    scale = options.expression_scale
     if options.mode == "absolute":
-        change = driver - own
-        residual_change = residual - source_residual
+        change, residual_change = driver - own, residual - own_residual
     else:
         absolute = torch.tensor([name.startswith(ABSOLUTE_EXPRESSIONS) for name in model.expression_names])
-        change = torch.where(absolute, driver - own, driver - neutral.expression)
-        residual_change = residual - neutral.residual
-    expression = own + options.expression_scale * change
+        change = torch.where(absolute, driver - own, driver - reference.expression)
+        residual_change = residual - reference.residual
+    expression = own + scale * change
     expression = torch.maximum(torch.minimum(expression, model.expression_max), model.expression_min)
-    residual_out = source_residual + options.expression_scale * residual_change
+    residual = own_residual + scale * residual_change
     if options.mode == "relative":
-        opened = eye_openness(motion, neutral.eye_open)
-        scale = options.expression_scale
-        residual_out = match_gaps(model, motion, source, expression, residual_out, opened, scale=scale)
-    return expression, residual_out
+        residual = match_gaps(model, motion, source, expression, residual, opened, scale=scale)
+    return expression, residual
+
+
+def _face_place(model: HeadModel, motion: Motion) -> Tensor:
+    """Where the middle of the face is in camera space, [T, 3] metres."""
+    turned = axis_angle_to_matrix(_tensor(motion.rotation)) @ face_centre(model, motion)
+    return turned + _tensor(motion.translation)
 
 
 def _retarget_pose(
-    motion: Motion, source: Motion, options: RetargetOptions, model: HeadModel, neutral: Neutral
+    motion: Motion, source: Motion, options: RetargetOptions, model: HeadModel, reference: Reference
 ) -> tuple[Tensor, Tensor]:
     """Rotations and translations [T, 3]. The middle of the face is what is moved: tracked well, unlike the neck, whose
     place swings with every degree of pitch."""
     driver = axis_angle_to_matrix(_tensor(motion.rotation))
     own = axis_angle_to_matrix(_tensor(source.rotation)[0])
-    reference = own if options.mode == "absolute" else driver[neutral.index]
-    change = matrix_to_axis_angle(driver @ reference.mT) * options.pose_scale
+    origin = own if options.mode == "absolute" else reference.rotation
+    change = matrix_to_axis_angle(driver @ origin.mT) * options.pose_scale
     rotation = axis_angle_to_matrix(change) @ own
     if options.yaw_limit_degrees is not None:
         yaw, pitch, roll = matrix_to_euler_degrees(rotation)
         limit = max(options.yaw_limit_degrees, abs(float(matrix_to_euler_degrees(own)[0])))
         rotation = euler_degrees_to_matrix(_soft_limit(yaw, limit), pitch, roll)
-    start = 0 if options.mode == "absolute" else neutral.index
-    own_centre = face_centre(model, source)
-    own_place = own @ own_centre + _tensor(source.translation)[0]
-    place = driver @ face_centre(model, motion) + _tensor(motion.translation)
-    sideways = own_place[:2] + options.pose_scale * (place[:, :2] - place[start, :2])
-    distance = own_place[2] * (place[:, 2] / place[start, 2]) ** options.pose_scale
-    translation = torch.cat([sideways, distance[:, None]], 1) - rotation @ own_centre
+    own_place, place = _face_place(model, source)[0], _face_place(model, motion)
+    sideways = own_place[:2] + options.pose_scale * (place[:, :2] - reference.place[:2])
+    distance = own_place[2] * (place[:, 2] / reference.place[2]) ** options.pose_scale
+    translation = torch.cat([sideways, distance[:, None]], 1) - rotation @ face_centre(model, source)
     return matrix_to_axis_angle(rotation), translation
 
 

@@ -104,14 +104,28 @@ def test_neutral_frame_is_the_quiet_one_with_open_eyes(model):
     expression[5] = 0.02
     eyes = np.full((9, 2), 0.3, np.float32)
     motion = dataclasses.replace(motion, expression=expression, eye_open=eyes, valid=np.ones(9, bool))
-    residual = torch.zeros(9, 478, 3)
-    assert find_neutral(motion, residual) == 5
+    assert find_neutral(motion) == 5
     shut = eyes.copy()
     shut[5] = 0.02
     expression = expression.copy()
     expression[2] = 0.03
     motion = dataclasses.replace(motion, expression=expression, eye_open=shut)
-    assert find_neutral(motion, residual) == 2
+    assert find_neutral(motion) == 2
+
+
+def test_long_clips_are_retargeted_in_parts_with_one_reference(model, monkeypatch):
+    driver, source = make_motion(30), make_motion(1)
+    whole = retarget(driver, _avatar(source), RetargetOptions(), model)
+    monkeypatch.setattr("portrait4d.retarget.FRAMES_AT_ONCE", 7)
+    parts = retarget(driver, _avatar(source), RetargetOptions(), model)
+    for field in dataclasses.fields(whole):
+        assert torch.allclose(getattr(whole, field.name), getattr(parts, field.name), atol=1e-6)
+
+
+def test_a_clip_without_a_valid_frame_still_has_a_reference(model):
+    driver = dataclasses.replace(make_motion(4), valid=np.zeros(4, bool))
+    drive = retarget(driver, _avatar(make_motion(1)), RetargetOptions(), model)
+    assert torch.isfinite(drive.expression).all() and torch.isfinite(drive.translation).all()
 
 
 def test_batches_hold_every_frame_once(model):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from flame.errors import InputError
@@ -95,8 +95,8 @@ class LiftAvatar:
         }
         # safetensors refuses tensors that share memory
         stored = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-        with atomic_path(path) as temporary:
-            save_file(stored, temporary, metadata={"portrait4d": json.dumps(header)})
+        with atomic_path(path) as temporary:  # `save_file` would make it unreadable to others
+            temporary.write_bytes(save(stored, metadata={"portrait4d": json.dumps(header)}))
 
     @classmethod
     def load(cls, path: Path | str) -> LiftAvatar:

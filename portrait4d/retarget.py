@@ -9,7 +9,7 @@ be shut. A source that drives itself is drawn unchanged in both modes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -40,6 +40,9 @@ ABSOLUTE_EXPRESSIONS = (
 
 FRAMES_AT_ONCE = 128
 """Frames retargeted together; bounds the memory of long clips."""
+
+SHUT_EYES, NARROW_EYES = 0.12, 0.18
+"""Lid gaps over eye width: below the first, eyes are shut; below the second, they do not count as wide open."""
 
 HEAD_CENTRE = (0.0, 0.1, 0.06)
 """Middle of the head in its own frame, metres: what stays in place when a view is asked for by angles."""
@@ -106,7 +109,7 @@ def reference_of(motion: Motion, options: RetargetOptions, model: HeadModel) -> 
         residual=landmark_residual(model, neutral)[0],
         rotation=axis_angle_to_matrix(_tensor(neutral.rotation)[0]),
         place=_face_place(model, start)[0],
-        eye_open=opened.clamp(min=1e-3),
+        eye_open=opened.clamp(min=NARROW_EYES),
     )
 
 
@@ -119,6 +122,10 @@ def retarget(motion: Motion, avatar: Avatar, options: RetargetOptions, model: He
         options: mode, limits and scales.
         model: that head model.
     """
+    for clip in (motion, avatar.motion):
+        clip.params(model, 0)  # refuses another head model
+    if len(motion) == 1:  # one picture has no change to add
+        options = replace(options, mode="absolute")
     reference = reference_of(motion, options, model)
     starts = range(0, len(motion), FRAMES_AT_ONCE)
     parts = [_retarget(motion[i : i + FRAMES_AT_ONCE], avatar.motion, options, model, reference) for i in starts]
@@ -132,7 +139,9 @@ def _retarget(
     expression, residual = _retarget_expression(motion, source, options, model, reference, opened)
     rotation, translation = _retarget_pose(motion, source, options, model, reference)
     eyes = _retarget_gaze(motion, source, options, rotation)
-    return Drive(expression, rotation, translation, eyes, (1 - opened).clamp(0, 1), residual)
+    can_shut = float(np.max(source.eye_open[0])) > SHUT_EYES
+    closed = (1 - opened).clamp(0, 1) * min(options.expression_scale, 1.0) * can_shut
+    return Drive(expression, rotation, translation, eyes, closed, residual)
 
 
 def _retarget_expression(
@@ -153,6 +162,9 @@ def _retarget_expression(
         absolute = torch.tensor([name.startswith(ABSOLUTE_EXPRESSIONS) for name in model.expression_names])
         change = torch.where(absolute, driver - own, driver - reference.expression)
         residual_change = residual - reference.residual
+    if options.gaze != "driver":  # the lids go with the eyes
+        looking = torch.tensor([name.startswith("eyeLook") for name in model.expression_names])
+        change = torch.where(looking, torch.zeros_like(change), change)
     expression = own + scale * change
     expression = torch.maximum(torch.minimum(expression, model.expression_max), model.expression_min)
     residual = own_residual + scale * residual_change
@@ -179,8 +191,8 @@ def _retarget_pose(
     rotation = axis_angle_to_matrix(change) @ own
     if options.yaw_limit_degrees is not None:
         yaw, pitch, roll = matrix_to_euler_degrees(rotation)
-        limit = max(options.yaw_limit_degrees, abs(float(matrix_to_euler_degrees(own)[0])))
-        rotation = euler_degrees_to_matrix(_soft_limit(yaw, limit), pitch, roll)
+        own_yaw = abs(float(matrix_to_euler_degrees(own)[0]))
+        rotation = euler_degrees_to_matrix(_soft_limit(yaw, options.yaw_limit_degrees, own_yaw), pitch, roll)
     own_place, place = _face_place(model, source)[0], _face_place(model, motion)
     sideways = own_place[:2] + options.pose_scale * (place[:, :2] - reference.place[:2])
     distance = own_place[2] * (place[:, 2] / reference.place[2]) ** options.pose_scale
@@ -198,10 +210,10 @@ def eye_openness(motion: Motion, opened: Tensor) -> Tensor:
     return each.mean(1, keepdim=True) * (1 - wink) + each * wink
 
 
-def _soft_limit(values: Tensor, limit: float) -> Tensor:
-    """Identity up to 80 % of the limit, then bent so that the limit is never passed."""
-    knee = 0.8 * limit
-    room = max(limit - knee, 1e-6)
+def _soft_limit(values: Tensor, limit: float, free: float) -> Tensor:
+    """Identity up to 80 % of the limit and up to `free`, then bent so that the larger of both is never passed."""
+    knee = max(0.8 * limit, free)
+    room = max(limit - knee, 0.1)
     beyond = (values.abs() - knee).clamp(min=0)
     bent = knee + room * torch.tanh(beyond / room)
     return torch.where(values.abs() > knee, values.sign() * bent, values)

@@ -11,6 +11,7 @@ from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from portrait4d.lift.avatar import LiftAvatar
 from portrait4d.lift.bind import patch_faces, residual_weights
 from portrait4d.lift.engine import LiftEngine, source_warnings
+from portrait4d.lift.mouth import teeth_colour
 from portrait4d.retarget import RetargetOptions, orbit_drive, retarget
 from preprocess.image import to_uint8
 from preprocess.track import Tracker
@@ -164,8 +165,37 @@ def test_mesh_lies_in_front_of_the_camera_with_coordinates_in_the_texture(engine
     assert 0.15 < height < 0.8  # metres: head to chest
 
 
-def test_hard_sources_are_warned_of():
+def test_hard_sources_are_warned_of(avatar):
     even, hard = np.array([1, 0, 0, 0.2]), np.array([0.6, 0.6, 0, 0.1])
-    assert source_warnings(np.zeros(3), even) == []
-    assert "one-sided" in source_warnings(np.zeros(3), hard)[0]
-    assert "turned 40" in source_warnings(np.array([0, np.radians(40), 0]), even)[0]
+    frontal = dataclasses.replace(avatar.motion, rotation=np.zeros((1, 3), np.float32))
+    assert source_warnings(frontal, even) == []
+    assert "one-sided" in source_warnings(frontal, hard)[0]
+    turned = dataclasses.replace(frontal, rotation=np.array([[0, np.radians(40), 0]], np.float32))
+    assert "turned 40" in source_warnings(turned, even)[0]
+    asleep = dataclasses.replace(frontal, eye_open=np.full((1, 2), 0.05, np.float32))
+    assert "shut" in source_warnings(asleep, even)[0]
+
+
+def test_own_teeth_are_found_in_a_smile_and_not_in_closed_lips():
+    photo = np.full((120, 120, 3), (0.7, 0.4, 0.38), np.float32)
+    angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    smile = np.stack([60 + 30 * np.cos(angle), 60 + 8 * np.sin(angle)], -1)
+    assert teeth_colour(photo, smile) is None  # lip colour inside: no teeth
+    photo[50:70, 30:90] = (0.85, 0.82, 0.76)
+    assert np.allclose(teeth_colour(photo, smile), (0.85, 0.82, 0.76), atol=0.02)
+    closed = np.stack([60 + 30 * np.cos(angle), 60 + 0.5 * np.sin(angle)], -1)
+    assert teeth_colour(photo, closed) is None
+
+
+def test_a_damaged_avatar_is_refused(avatar, engine, tmp_path):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    path = tmp_path / "a.safetensors"
+    avatar.save(path)
+    with safe_open(str(path), framework="pt") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors.pop("rig.rest")
+    save_file(tensors, path, metadata=header)
+    with pytest.raises(ValueError, match="incomplete avatar file"):
+        engine.load(path)

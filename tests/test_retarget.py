@@ -35,10 +35,13 @@ def _consistent(model, motion):
     return dataclasses.replace(motion, landmarks=torch.stack([x, y, torch.zeros_like(x)], -1).numpy())
 
 
+@pytest.mark.parametrize("yaw", [0.0, 23.0, -34.0])
 @pytest.mark.parametrize("mode", ["relative", "absolute"])
-def test_a_source_that_drives_itself_stays_as_it_is(model, mode):
+def test_a_source_that_drives_itself_stays_as_it_is(model, mode, yaw):
     source = make_motion(1)[:1]
-    drive = retarget(source, _avatar(source), RetargetOptions(mode=mode, yaw_limit_degrees=None), model)
+    turned = np.array([[0.05, np.radians(yaw), -0.03]], np.float32)
+    source = dataclasses.replace(source, rotation=turned)
+    drive = retarget(source, _avatar(source), RetargetOptions(mode=mode), model)
     assert torch.allclose(drive.expression, torch.from_numpy(source.expression), atol=1e-6)
     assert torch.allclose(drive.rotation, torch.from_numpy(source.rotation), atol=1e-5)
     assert torch.allclose(drive.translation, torch.from_numpy(source.translation), atol=1e-6)
@@ -68,10 +71,12 @@ def test_absolute_copies_the_driver(model):
 
 def test_zero_scales_freeze_pose_and_expression(model):
     driver, source = make_motion(8), make_motion(1)
+    driver = dataclasses.replace(driver, eye_open=np.linspace(0, 0.3, 16).reshape(8, 2).astype(np.float32))
     options = RetargetOptions(expression_scale=0, pose_scale=0)
     drive = retarget(driver, _avatar(source), options, model)
     assert torch.allclose(drive.rotation, torch.from_numpy(source.rotation).expand(8, -1), atol=1e-5)
     assert torch.allclose(drive.expression, torch.from_numpy(source.expression).expand(8, -1), atol=1e-6)
+    assert drive.eye_closed.abs().max() == 0
 
 
 def test_yaw_stays_under_the_limit_and_small_turns_are_untouched(model):
@@ -83,6 +88,25 @@ def test_yaw_stays_under_the_limit_and_small_turns_are_untouched(model):
     yaw = matrix_to_euler_degrees(axis_angle_to_matrix(drive.rotation))[0]
     assert torch.allclose(yaw[:3], torch.tensor([0.0, 5, 15]), atol=1e-2)
     assert 20 < yaw[3] <= 25 and -25 <= yaw[4] < -20
+
+
+def test_a_picture_as_driver_passes_on_its_whole_face(model):
+    driver, source = make_motion(9)[8:], make_motion(1)
+    drive = retarget(driver, _avatar(source), RetargetOptions(), model)
+    assert torch.allclose(drive.expression, torch.from_numpy(driver.expression).clamp(0, 1), atol=1e-6)
+    assert torch.allclose(drive.rotation, torch.from_numpy(driver.rotation), atol=1e-4)
+
+
+def test_another_head_model_is_refused(model):
+    driver, source = make_motion(4, head_model="flame"), make_motion(1)
+    with pytest.raises(ValueError, match="belongs to head model 'flame'"):
+        retarget(driver, _avatar(source), RetargetOptions(), model)
+
+
+def test_shut_eyes_of_a_source_are_left_alone(model):
+    source = dataclasses.replace(make_motion(1), eye_open=np.full((1, 2), 0.05, np.float32))
+    driver = dataclasses.replace(make_motion(6), eye_open=np.full((6, 2), 0.02, np.float32))
+    assert retarget(driver, _avatar(source), RetargetOptions(), model).eye_closed.abs().max() == 0
 
 
 @pytest.mark.parametrize("mode", ["relative", "absolute"])

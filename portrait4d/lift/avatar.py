@@ -106,6 +106,13 @@ class LiftAvatar:
             InputError: not an avatar file, a damaged one, or one of a newer version.
         """
         header, tensors = _read(Path(path))
+        try:
+            return cls._from_tensors(header, tensors)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{Path(path).name} is an incomplete avatar file ({error}): build it again") from error
+
+    @classmethod
+    def _from_tensors(cls, header: dict[str, Any], tensors: dict[str, Tensor]) -> LiftAvatar:
         parts: dict[str, Any] = {}
         for name, kind in _PARTS.items():
             parts[name] = kind(**{field.name: tensors[f"{name}.{field.name}"] for field in fields(kind)})

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from preprocess.crop import Crop
+
 MARGIN = 64
 """Canvas pixels beyond each side of the crop: what moves in from outside the picture's edge."""
 
@@ -36,31 +38,26 @@ class Canvas:
     known: np.ndarray
 
 
-def cut_canvas(image: np.ndarray, crop_matrix: np.ndarray, crop_size: int) -> tuple[np.ndarray, np.ndarray]:
+def cut_canvas(image: np.ndarray, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
     """Resample the photo onto the canvas.
 
     Args:
         image: uint8 [H, W, 3].
-        crop_matrix: [3, 3], photo pixels to crop pixels.
-        crop_size: side of the crop in pixels.
+        crop: where the rendered square lies in it.
 
     Returns:
         The canvas, float32 in [0, 1], and the mask of canvas pixels that lie inside the photo.
     """
-    side = crop_size + 2 * MARGIN
-    shift = np.array([[1, 0, MARGIN], [0, 1, MARGIN], [0, 0, 1]], np.float64)
-    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]], np.float64)
-    # OpenCV puts pixel centres on integers, our conventions on halves.
-    matrix = (np.linalg.inv(half) @ shift @ crop_matrix @ half)[:2]
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    source = image
-    if scale < 1:  # shrinking: take the average over a target pixel first
-        sigma = 0.45 * (1 / scale - 1)
-        source = cv2.GaussianBlur(image, (0, 0), max(sigma, 1e-3)) if sigma > 0.2 else image
-    interpolation = cv2.INTER_LINEAR if scale < 1 else cv2.INTER_CUBIC
-    photo = cv2.warpAffine(source, matrix, (side, side), flags=interpolation, borderMode=cv2.BORDER_REFLECT_101)
-    known = cv2.warpAffine(np.ones(image.shape[:2], np.uint8), matrix, (side, side), flags=cv2.INTER_NEAREST)
-    return photo.astype(np.float32) / 255, known > 0
+    height, width = image.shape[:2]
+    border = min(int(np.ceil((MARGIN + 2) / crop.scale)), height - 1, width - 1)
+    padded = cv2.copyMakeBorder(image, border, border, border, border, cv2.BORDER_REFLECT_101)
+    to_canvas = np.array([[1, 0, MARGIN], [0, 1, MARGIN], [0, 0, 1]], np.float64) @ crop.matrix
+    from_padded = np.array([[1, 0, -border], [0, 1, -border], [0, 0, 1]], np.float64)
+    side = crop.size + 2 * MARGIN
+    photo = Crop(to_canvas @ from_padded, side, (padded.shape[0], padded.shape[1])).apply(padded)
+    centres = (np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1) + 0.5 - to_canvas[:2, 2]) / crop.scale
+    known = np.all((centres >= 0) & (centres < [width, height]), axis=-1)
+    return photo.astype(np.float32) / 255, known
 
 
 def refine_matte(photo: np.ndarray, matte: np.ndarray, *, radius: int = 9, epsilon: float = 2e-4) -> np.ndarray:

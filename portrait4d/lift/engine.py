@@ -21,17 +21,27 @@ from portrait4d.lift.canvas import MARGIN, Canvas, cut_canvas, keep_component, r
 from portrait4d.lift.eyes import IRIS, LIDS, Eye, build_eye, complete_eye
 from portrait4d.lift.lids import build_lid, lid_texture
 from portrait4d.lift.lighting import fit_light, light_asymmetry
-from portrait4d.lift.mouth import INNER_LIPS, build_interior, build_own_mouth, own_mouth_texture, own_teeth_texture
+from portrait4d.lift.mouth import (
+    build_interior,
+    build_own_mouth,
+    own_mouth_texture,
+    own_teeth_reach,
+    own_teeth_texture,
+    teeth_colour,
+)
 from portrait4d.lift.render import draw_frames
 from portrait4d.lift.rig import Rig, vertex_normals
 from portrait4d.lift.view import SourceView
+from portrait4d.retarget import SHUT_EYES
+from preprocess.crop import Crop
 from preprocess.faces import PortraitMatte
+from preprocess.landmark_groups import INNER_LIPS, OUTER_LIPS
 from preprocess.motion import Motion
 from preprocess.track import TrackedFrame
 
-OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 TURNED_DEGREES = 25.0
 ONE_SIDED_LIGHT = 0.75
+"""When a source is warned of: degrees of turn, side light over mean light."""
 
 
 class LiftEngine:
@@ -59,15 +69,16 @@ class LiftEngine:
         view, shape = SourceView.of(motion), motion.params(self.head_model, 0).shape
         landmarks = motion.landmarks[0, :, :2] + MARGIN
         inner = landmarks[list(INNER_LIPS)]
-        canvas = self._canvas(source.image, crop.matrix, crop.size, landmarks)
+        canvas = self._canvas(source.image, crop, landmarks)
         residual = landmark_residual(model, motion)[0]
         rig = build_rig(model, motion, canvas, residual, self._landmark_weights)
         lids, lips = self._opening_points(rig)
-        gaps = [float((rig.rest[upper] - rig.rest[lower]).norm()) for upper, lower in (*lids, lips)]
+        lid_gaps = [float((rig.rest[upper] - rig.rest[lower]).norm()) for upper, lower in lids]
         eyes, under = self._eyes(motion, view, canvas.photo, landmarks)
         depth = -float(view.to_camera(rig.rest[lips].mean(0)[None])[0, 2])
-        own_mouth = build_own_mouth(inner, depth, gaps[2], view)
-        mouth_rows = slice(int(inner[:, 1].min()) - 12, int(inner[:, 1].max()) + 12)
+        own_teeth = teeth_colour(canvas.photo, inner)
+        own_mouth = build_own_mouth(inner, depth, view, shows_teeth=own_teeth is not None)
+        mouth_rows = slice(int(inner[:, 1].min()) - 12 - own_teeth_reach(inner), int(inner[:, 1].max()) + 12)
         under[mouth_rows] = torch.from_numpy(own_mouth_texture(canvas.photo, inner))[mouth_rows]
         changed = torch.from_numpy(lid_texture(canvas.photo, landmarks))
         changed[mouth_rows] = torch.from_numpy(own_teeth_texture(canvas.photo, inner))[mouth_rows]
@@ -82,15 +93,15 @@ class LiftEngine:
             rig=rig,
             left_eye=eyes[0],
             right_eye=eyes[1],
-            left_lid=build_lid(model, "left", rig.patch_vertices, faces, gaps[0]),
-            right_lid=build_lid(model, "right", rig.patch_vertices, faces, gaps[1]),
+            left_lid=build_lid(model, "left", rig.patch_vertices, faces, lid_gaps[0]),
+            right_lid=build_lid(model, "right", rig.patch_vertices, faces, lid_gaps[1]),
             interior=build_interior(
                 model,
                 shape,
                 canvas.photo,
                 inner,
                 landmarks[list(OUTER_LIPS)],
-                has_own_teeth=bool(own_mouth.shows_teeth),
+                own_teeth=own_teeth,
             ),
             own_mouth=own_mouth,
             person=torch.from_numpy(np.concatenate([canvas.person, canvas.alpha[..., None]], -1)),
@@ -102,16 +113,16 @@ class LiftEngine:
             lips=lips,
             motion=motion,
             crop=crop,
-            warnings=(*motion.warnings, *source_warnings(motion.rotation[0], light)),
+            warnings=(*motion.warnings, *source_warnings(motion, light)),
         )
 
     @cached_property
     def _landmark_weights(self) -> np.ndarray:
-        """See `rig.residual_weights`; the same for every source."""
+        """See `bind.residual_weights`; the same for every source."""
         return residual_weights(self.head_model, torch.unique(patch_faces(self.head_model)).numpy())
 
-    def _canvas(self, image: np.ndarray, matrix: np.ndarray, size: int, landmarks: np.ndarray) -> Canvas:
-        photo, known = cut_canvas(image, matrix, size)
+    def _canvas(self, image: np.ndarray, crop: Crop, landmarks: np.ndarray) -> Canvas:
+        photo, known = cut_canvas(image, crop)
         coarse = self._matte(np.round(photo * 255).astype(np.uint8))
         column, row = np.clip(landmarks[1], 0, len(photo) - 1).astype(int)
         alpha = refine_matte(photo, keep_component(coarse, row, column))
@@ -186,9 +197,15 @@ class LiftEngine:
         )
 
 
-def source_warnings(rotation: np.ndarray, light: np.ndarray) -> list[str]:
-    """What makes a photo hard for this engine, in sentences."""
-    yaw, pitch, _ = (float(angle) for angle in matrix_to_euler_degrees(axis_angle_to_matrix(torch.as_tensor(rotation))))
+def source_warnings(motion: Motion, light: np.ndarray) -> list[str]:
+    """What makes a photo hard for this engine, in sentences.
+
+    Args:
+        motion: the tracked photo.
+        light: see `lighting.fit_light`.
+    """
+    rotation = axis_angle_to_matrix(torch.as_tensor(motion.rotation[0]))
+    yaw, pitch, _ = (float(angle) for angle in matrix_to_euler_degrees(rotation))
     warnings = []
     if abs(yaw) > TURNED_DEGREES:
         warnings.append(
@@ -199,4 +216,6 @@ def source_warnings(rotation: np.ndarray, light: np.ndarray) -> list[str]:
         warnings.append(f"the head is tipped {abs(pitch):.0f}°: a photo at eye level works better")
     if light_asymmetry(light) > ONE_SIDED_LIGHT:
         warnings.append("the light is hard and one-sided: shadows will turn with the head; even light works better")
+    if float(np.max(motion.eye_open[0])) <= SHUT_EYES:
+        warnings.append("the eyes are shut and will stay shut: use a photo with open eyes")
     return warnings

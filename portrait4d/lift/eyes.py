@@ -13,14 +13,12 @@ from torch import Tensor
 from flame.rotation import axis_angle_to_matrix
 from portrait4d.lift.canvas import fill
 from portrait4d.lift.view import SourceView
+from preprocess.landmark_groups import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 
-LIDS = {
-    "left": (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
-    "right": (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
-}
-"""Lid edge of the 478 points, in order around the opening."""
+LIDS = {"left": LEFT_EYE, "right": RIGHT_EYE}
+"""Lid edge, in order around the opening."""
 
-IRIS = {"left": (473, 474, 475, 476, 477), "right": (468, 469, 470, 471, 472)}
+IRIS = {"left": LEFT_IRIS, "right": RIGHT_IRIS}
 """Centre and four points of the rim."""
 
 _ROWS, _COLUMNS = 9, 13

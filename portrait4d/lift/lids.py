@@ -17,12 +17,10 @@ from torch import Tensor
 from flame.head_model import HeadModel
 from portrait4d.lift.canvas import fill
 from portrait4d.lift.eyes import LIDS, polygon_mask
+from preprocess.landmark_groups import LEFT_BROW, RIGHT_BROW
 
-BROWS = {
-    "left": (276, 283, 282, 295, 285, 336, 296, 334, 293, 300),
-    "right": (46, 53, 52, 65, 55, 107, 66, 105, 63, 70),
-}
-"""Outline of the brows in the 478 points."""
+BROWS = {"left": LEFT_BROW[:5] + LEFT_BROW[:4:-1], "right": RIGHT_BROW[:5] + RIGHT_BROW[:4:-1]}
+"""Outline: lower edge outwards in, upper edge back."""
 
 LASH_GAIN, LASH_WIDTH = 0.25, 0.005
 """Brightness at the upper lid's edge, and the distance in metres at which it is that of skin."""
@@ -90,7 +88,7 @@ def lid_texture(photo: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         lids = landmarks[list(LIDS[name])]
         width = float(np.ptp(lids[:, 0]))
         hidden = np.maximum(hidden, polygon_mask(lids, side, grow=max(3, 0.2 * width)))
-        solid = polygon_mask(lids, side, grow=max(3, 0.26 * width))
+        solid = polygon_mask(lids, side, grow=max(3, 0.23 * width))
         alpha = np.maximum(alpha, cv2.GaussianBlur(solid, (0, 0), max(1.0, 0.06 * width)))
         over = polygon_mask(landmarks[list(BROWS[name])], side, grow=max(2, 0.05 * width))
         brow = np.maximum(brow, cv2.GaussianBlur(over, (0, 0), max(1.0, 0.04 * width)))
@@ -98,6 +96,6 @@ def lid_texture(photo: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     around = (alpha[..., 0] > 0.02) & (hidden < 0.5)
     luminance = cv2.GaussianBlur(photo.mean(-1), (0, 0), 1.0)
     typical = np.median(luminance[around]) if around.any() else 0.5
-    is_skin = np.clip((luminance / typical - 0.65) / 0.25, 0, 1)  # lashes are no lid skin
+    is_skin = np.clip((luminance / typical - 0.5) / 0.3, 0, 1)  # lashes are no lid skin
     skin = fill(photo, (1 - hidden) * (1 - brow) * is_skin)
     return np.concatenate([skin * alpha, alpha], -1).astype(np.float32)

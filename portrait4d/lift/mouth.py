@@ -19,9 +19,6 @@ from flame.head_model import HeadModel
 from portrait4d.lift.eyes import flat_patch, polygon_mask
 from portrait4d.lift.view import SourceView
 
-INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
-"""Inner edge of the lips in the 478 points, in order around the opening."""
-
 _ATLAS = 128
 _TOOTH_EDGES = np.array([0, 0.0086, 0.0152, 0.0228, 0.0298, 0.0366, 0.0466])
 """Where teeth meet, metres along the upper arch from the midline: average crown widths (Wheeler's Dental Anatomy)."""
@@ -52,8 +49,8 @@ class Interior:
 @dataclass(frozen=True)
 class OwnMouth:
     """The part of the mouth's inside that the photo shows. `rest` [V, 3], `uv` [V, 2] canvas pixels, `faces` [F, 3],
-    `with_jaw` [V] how much a point follows the
-    lower lip, `opening` the source's lip gap in metres, `shows_teeth` whether it stays when the mouth opens further."""
+    `with_jaw` [V] how much a point follows the lower lip, `opening` the source's lip gap in metres, `shows_teeth`
+    whether the photo shows teeth, which then stay."""
 
     rest: Tensor
     uv: Tensor
@@ -109,7 +106,7 @@ def build_interior(
     inner_lips: np.ndarray,
     outer_lips: np.ndarray,
     *,
-    has_own_teeth: bool,
+    own_teeth: np.ndarray | None,
 ) -> Interior:
     """Teeth, tongue and cavity of one person.
 
@@ -118,11 +115,11 @@ def build_interior(
         shape: [1, S].
         photo: canvas [H, W, 3] in [0, 1].
         inner_lips, outer_lips: polygons in canvas pixels, for the colours.
-        has_own_teeth: the photo shows upper teeth; a second row is left out.
+        own_teeth: colour of the teeth that the photo shows, if any; a second upper row is then left out.
     """
     parts = ("teeth_upper", "teeth_lower", "tongue", "inner_mouth")
     rest = model.shaped(shape, torch.zeros(1, model.num_expression))[0]
-    drawn = parts[1:] if has_own_teeth else parts
+    drawn = parts if own_teeth is None else parts[1:]
     inside = torch.stack([model.regions[part] for part in drawn]).any(0)
     faces = model.faces[inside[model.faces].all(1)]
     chosen = torch.unique(faces)
@@ -141,7 +138,8 @@ def build_interior(
     occlusion[model.regions["teeth_lower"]] *= 0.6
     for part, drop in _TEETH_DROP.items():
         rest = rest - drop * torch.outer(model.regions[part].float(), torch.tensor([0.0, 1.0, 0.0]))
-    tooth, flesh = mouth_colours(photo, inner_lips, outer_lips)
+    ivory, flesh = light_colours(photo, outer_lips, inner_lips)
+    tooth = ivory if own_teeth is None else own_teeth
     return Interior(
         rest[chosen],
         model.expression_basis[chosen].reshape(len(chosen) * 3, -1).contiguous(),
@@ -164,40 +162,51 @@ def _tooth_uv(vertices: Tensor, row: int) -> Tensor:
     return torch.stack([(along + 1) / 2 * (_ATLAS - 1) + 0.5, (row + 0.04 + 0.92 * down) * _ATLAS], -1)
 
 
-def mouth_colours(photo: np.ndarray, inner_lips: np.ndarray, outer_lips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tooth and flesh colour [3] that fit the photo: own teeth if they show, else ivory in the light on the skin."""
+def teeth_colour(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray | None:
+    """Colour [3] of the teeth that the photo shows; None if it shows none."""
+    opening, width = np.ptp(inner_lips[:, 1]), np.ptp(inner_lips[:, 0])
+    pixels = photo[polygon_mask(inner_lips, photo.shape[0], grow=-1) > 0.5]
+    if opening < 0.06 * width or len(pixels) < 60:
+        return None
+    bright = pixels[pixels.mean(1) >= np.quantile(pixels.mean(1), 0.7)]
+    saturation = (bright.max(1) - bright.min(1)) / np.maximum(bright.max(1), 1e-3)
+    lips = photo[
+        (polygon_mask(inner_lips, photo.shape[0], grow=7) - polygon_mask(inner_lips, photo.shape[0], grow=2)) > 0.5
+    ]
+    if np.median(saturation) > 0.33 or bright.mean() < 0.8 * np.median(lips):
+        return None
+    return np.median(bright, axis=0).astype(np.float32)
+
+
+def light_colours(photo: np.ndarray, outer_lips: np.ndarray, inner_lips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colours [3] of invented teeth (ivory in the light on the skin around) and of flesh (the lips')."""
     side = photo.shape[0]
     outer = polygon_mask(outer_lips, side)
     lips = (outer > 0.5) & (polygon_mask(inner_lips, side, grow=2) < 0.5)
     around = (polygon_mask(outer_lips, side, grow=0.35 * float(np.ptp(outer_lips[:, 0]))) > 0.5) & (outer < 0.5)
     flesh = np.median(photo[lips], axis=0) if lips.any() else _SKIN * 0.8
     skin = np.median(photo[around], axis=0) if around.any() else _SKIN
-    pixels = photo[polygon_mask(inner_lips, side, grow=-1) > 0.5]
-    if len(pixels) > 60:
-        bright = pixels[pixels.mean(1) >= np.quantile(pixels.mean(1), 0.7)]
-        saturation = (bright.max(1) - bright.min(1)) / np.maximum(bright.max(1), 1e-3)
-        if np.median(saturation) < 0.33 and bright.mean() > 0.8 * flesh.mean():
-            return np.median(bright, axis=0).astype(np.float32), flesh.astype(np.float32)
     light = np.clip(skin.mean() / _SKIN.mean(), 0.3, 1.15)
     return (_IVORY * light).clip(0, 1).astype(np.float32), flesh.astype(np.float32)
 
 
-def build_own_mouth(inner_lips: np.ndarray, depth: float, opening: float, view: SourceView) -> OwnMouth:
+def build_own_mouth(inner_lips: np.ndarray, depth: float, view: SourceView, *, shows_teeth: bool) -> OwnMouth:
     """Geometry of the visible inside: a flat patch at the lips' depth.
 
     Args:
         inner_lips: [20, 2] canvas pixels.
         depth: metres from the camera.
-        opening: lip gap in metres.
         view: of the source.
+        shows_teeth: see `OwnMouth`.
     """
-    uv, faces = flat_patch(inner_lips.min(0) - 4, inner_lips.max(0) + 4, rows=13, columns=17)
-    width = float(np.ptp(inner_lips[:, 0])) * depth / view.focal_px
-    down = (uv[:, 1] - uv[:, 1].min()) / (uv[:, 1].max() - uv[:, 1].min())
+    top_left = inner_lips.min(0) - [4, 4 + own_teeth_reach(inner_lips)]
+    uv, faces = flat_patch(top_left, inner_lips.max(0) + 4, rows=17, columns=17)
+    opening, width = (float(np.ptp(inner_lips[:, axis])) * depth / view.focal_px for axis in (1, 0))
+    down = (uv[:, 1] - float(inner_lips[:, 1].min())) / float(np.ptp(inner_lips[:, 1]) + 1)
     middle = ((down - 0.4) / 0.3).clamp(0, 1)
-    with_jaw = middle * middle * (3 - 2 * middle) if opening > 0.25 * width else torch.zeros_like(down)
-    shows_teeth = torch.tensor(opening > 0.06 * width)
-    return OwnMouth(view.from_canvas(uv, depth), uv, faces, with_jaw, torch.tensor(opening), shows_teeth)
+    with_jaw = middle * middle * (3 - 2 * middle) if opening > 0.3 * width else torch.zeros_like(down)
+    rest = view.from_canvas(uv, depth)
+    return OwnMouth(rest, uv, faces, with_jaw, torch.tensor(opening), torch.tensor(shows_teeth))
 
 
 def own_mouth_texture(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray:
@@ -210,6 +219,24 @@ def own_mouth_texture(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray:
 
 
 def own_teeth_texture(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray:
-    """The photo's teeth without the rim of lip around them, premultiplied float32 [H, W, 4]."""
-    alpha = cv2.GaussianBlur(polygon_mask(inner_lips, photo.shape[0], grow=-2), (0, 0), 1.0)[..., None]
-    return np.concatenate([photo * alpha, alpha], -1).astype(np.float32)
+    """The photo's teeth without the rim of lip around them, premultiplied float32 [H, W, 4].
+
+    Each column of teeth is continued upwards, for an upper lip that rises above its place in the photo.
+    """
+    side = photo.shape[0]
+    seen = polygon_mask(inner_lips, side, grow=-2)
+    reach = own_teeth_reach(inner_lips)
+    colours = photo.copy()
+    for column in np.flatnonzero((seen > 0.5).any(0)):
+        top = int(np.argmax(seen[:, column] > 0.5))
+        start = max(top - reach, 0)
+        fading = np.linspace(0.6, 1.0, top - start, dtype=np.float32)[:, None]
+        colours[start:top, column] = photo[top : top + 2, column].mean(0) * fading
+    upwards = cv2.dilate(seen, np.ones((reach + 1, 1), np.uint8), anchor=(0, 0))
+    alpha = cv2.GaussianBlur(upwards, (0, 0), 1.0)[..., None]
+    return np.concatenate([colours * alpha, alpha], -1).astype(np.float32)
+
+
+def own_teeth_reach(inner_lips: np.ndarray) -> int:
+    """Canvas pixels by which the photo's teeth are continued upwards."""
+    return max(4, int(0.18 * np.ptp(inner_lips[:, 0])))

@@ -43,7 +43,7 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
     def on_screen(rest: Tensor) -> Tensor:
         return project_points(rest @ rotation.mT + drive.translation[:, None], rig.focal_px, size)
 
-    gap = (points[:, avatar.lips[0]] - points[:, avatar.lips[1]]).norm(dim=-1)
+    gap = avatar.own_mouth.opening + (points - rig.rest)[:, avatar.lips, 1] @ points.new_tensor([1.0, -1.0])
     lid_gaps = (points[:, avatar.lids[:, 0]] - points[:, avatar.lids[:, 1]]).norm(dim=-1)
     jaw = points[:, avatar.lips[1]] - rig.rest[avatar.lips[1]]
     mouth = avatar.own_mouth.rest + avatar.own_mouth.with_jaw[:, None] * jaw[:, None]
@@ -148,8 +148,8 @@ def _source_screen(avatar: LiftAvatar) -> Tensor:
 
 
 def _draw_mouth(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> None:
-    """Teeth, tongue and cavity, then the photo's own mouth: as it was, or once opened further its teeth alone, if
-    they show."""
+    """Teeth, tongue and cavity, then the photo's own teeth if they show, then its whole mouth until it opens
+    further."""
     interior, own = avatar.interior, avatar.own_mouth
     light = 0.55 + 0.45 * (layers.gap[index] / WIDE_OPENING).clamp(0, 1)
     box = bounding_box(layers.mouth[index], *target.shape[:2], pad=target.shape[0] // 8)
@@ -161,7 +161,7 @@ def _draw_mouth(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor)
     put_over(target[top:bottom, left:right], soften_edges(layer, depth, 1.0, step=0.001))
     opened = float(((layers.gap[index] - own.opening - 0.001) / 0.003).clamp(0, 1))
     ones = target.new_ones(len(own.uv))
-    for texture, strength in ((avatar.under, 1 - opened), (avatar.changed, opened * float(own.shows_teeth))):
+    for texture, strength in ((avatar.changed, float(own.shows_teeth)), (avatar.under, 1 - opened)):
         if strength > 0:
             _put(target, layers.mouth[index], own.faces, own.uv, ones, texture, strength=strength)
 

@@ -24,7 +24,7 @@ class Rig:
     """`rest` [V, 3] metres; `uv` [V, 2] canvas pixels; `faces` [F, 3]; `expression_basis` [V * 3, E];
     `residual_basis` [V, 478];
     `head_weight` [V]; `light_weight` [P] share of relighting of the patch points, fading out at its rim; `focal_px`
-    and `centre_px` of the crop camera; the source pose
+    of the crop camera; the source pose
     and expression.
     Points 0..num_patch-1 are head-model vertices, their numbers in the head model are `patch_vertices`."""
 

@@ -231,7 +231,8 @@ def own_teeth_texture(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray:
         top = int(np.argmax(seen[:, column] > 0.5))
         start = max(top - reach, 0)
         fading = np.linspace(0.6, 1.0, top - start, dtype=np.float32)[:, None]
-        colours[start:top, column] = photo[top : top + 2, column].mean(0) * fading
+        colours[start:top, column] = photo[top + 2 : top + 5, column].mean(0) * fading
+        colours[top : top + 2, column] = photo[top + 2, column]  # what is left of the lip's edge
     upwards = cv2.dilate(seen, np.ones((reach + 1, 1), np.uint8), anchor=(0, 0))
     alpha = cv2.GaussianBlur(upwards, (0, 0), 1.0)[..., None]
     return np.concatenate([colours * alpha, alpha], -1).astype(np.float32)

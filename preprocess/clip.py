@@ -1,5 +1,6 @@
 """Fits a head model to all frames of a clip: one identity, frame after frame, gaps filled."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,13 @@ def fit_clip(
                 video.reset()
             fits.append(video(points))
     return _fill_gaps(fits, landmarks, seen, cuts)
+
+
+def fit_photos(fitter: HeadFitter, landmarks: Sequence[NDArray[np.float32]]) -> list[ClipFit]:
+    """Fits photos `[478, 3]` (each in its own crop's px) of one person: one identity, a clip of T = 1 for each."""
+    one, no = np.ones(1, np.bool_), np.zeros(1, np.bool_)
+    fits = fitter.fit(landmarks)
+    return [_fill_gaps([fit], points[None], one, no) for fit, points in zip(fits, landmarks, strict=True)]
 
 
 def shape_frames(landmarks: NDArray) -> NDArray[np.int64]:

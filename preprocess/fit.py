@@ -233,17 +233,3 @@ class VideoFitter:
             fitter.step(self._person, pose, landmarks, before=before)
         self._pose = pose
         return fitter.result(pose, self._shape, landmarks)
-
-
-def fit_image(
-    model: HeadModel, landmarks: NDArray, *, crop_size: int = 512, config: FitConfig | None = None
-) -> HeadFit:
-    """Fits a head model to the landmarks `[478, 3]` (crop px) of one image."""
-    return HeadFitter(model, crop_size=crop_size, config=config).fit([landmarks])[0]
-
-
-def fit_images(
-    model: HeadModel, landmarks: Sequence[NDArray], *, crop_size: int = 512, config: FitConfig | None = None
-) -> list[HeadFit]:
-    """Fits a head model to several images of one person, which share the shape."""
-    return HeadFitter(model, crop_size=crop_size, config=config).fit(landmarks)

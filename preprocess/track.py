@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flame.errors import InputError
 from flame.head_model import HeadModel
 from flame.open_head import load_open_head
-from preprocess.clip import MAX_BRIDGED_FRAMES, ClipFit, fit_clip
+from preprocess.clip import MAX_BRIDGED_FRAMES, ClipFit, fit_clip, fit_photos
 from preprocess.crop import DEFAULT_CROP_SIZE, Crop, face_crop
 from preprocess.faces import FaceDetector, FaceLandmarker, FaceLandmarks
 from preprocess.fit import HeadFitter
@@ -59,40 +59,67 @@ class Tracker:
         """Args:
         device: of the face networks; the fit runs on the CPU.
         head_model: the open head by default.
-        smooth: 0 = off, 1 = default (preprocess/smooth.py).
-        face: which face of the first frame to follow, 0 = the largest, 1 = the second largest, ...
+        smooth: 0 = off, 1 = default (preprocess/smooth.py); a call may choose another.
+        face: which face of a picture, or of the first frame that shows one, 0 = the largest, 1 = the second largest,
+            ...; a call may choose another.
         crop_size: side of the crop in px.
         """
-        if smooth < 0 or face < 0:
-            raise InputError(f"expected smooth and face of 0 or more, got {smooth} and {face}")
+        _check_choices(face, smooth)
         self.head_model = head_model if head_model is not None else load_open_head()
         self._detector, self._landmarker = FaceDetector(device), FaceLandmarker(device)
         self._fitter = HeadFitter(self.head_model, crop_size=crop_size)
         self._smooth, self._face, self._crop_size = smooth, face, crop_size
 
-    def track_image(self, image: NDArray[np.uint8]) -> TrackedFrame:
+    def track_image(self, image: NDArray[np.uint8], *, face: int | None = None) -> TrackedFrame:
         """Tracks one picture, uint8 `[H, W, 3]` RGB.
 
         Raises:
             InputError: no face, too small a face, or no face of the asked number.
         """
-        follower = FaceFollower(self._detector, self._landmarker, face=self._face)
+        return self.track_images([image], face=face)[0]
+
+    def track_images(self, images: Sequence[NDArray[np.uint8]], *, face: int | None = None) -> list[TrackedFrame]:
+        """Tracks pictures of one person: all get the same identity, each its own crop and pose.
+
+        Args:
+            images: uint8 `[H, W, 3]` RGB each, of any sizes.
+            face: which face of every picture; the tracker's own if None.
+
+        Raises:
+            InputError: no picture, or what `track_image` refuses in one of them.
+        """
+        if not images:
+            raise InputError("expected at least one picture of the person, got none: give one")
+        face = self._face if face is None else face
+        _check_choices(face, 0.0)
+        names = ["the picture"] if len(images) == 1 else [f"picture {index + 1}" for index in range(len(images))]
+        faces = [self._find_face(image, face, name) for image, name in zip(images, names, strict=True)]
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        warnings = [_picture_warnings(found.points[None], size) for found, size in zip(faces, sizes, strict=True)]
+        crops = [
+            face_crop(found.points, image_size=size, size=self._crop_size, is_inside=True)
+            for found, size in zip(faces, sizes, strict=True)
+        ]
+        points = [crop.to_crop(found.points) for crop, found in zip(crops, faces, strict=True)]
+        fits = fit_photos(self._fitter, points)
+        return [
+            TrackedFrame(
+                image, self._motion(fit, crop, np.zeros(1), Fraction(25), source="", warnings=lines), crop, found
+            )
+            for image, fit, crop, found, lines in zip(images, fits, crops, faces, warnings, strict=True)
+        ]
+
+    def _find_face(self, image: NDArray[np.uint8], face: int, name: str) -> FaceLandmarks:
+        follower = FaceFollower(self._detector, self._landmarker, face=face)
         landmarks = follower(image) if min(image.shape[:2]) >= MIN_FACE_PX else None
         if landmarks is None:
-            raise InputError(_no_face("the picture"))
-        if self._face >= follower.num_faces:
+            raise InputError(_no_face(name))
+        if face >= follower.num_faces:
             raise InputError(
-                f"expected at least {self._face + 1} faces in the picture, found {follower.num_faces}: "
+                f"expected at least {face + 1} faces in {name}, found {follower.num_faces}: "
                 f"use --face 0 to {follower.num_faces - 1}"
             )
-        size = (image.shape[0], image.shape[1])
-        crop = face_crop(landmarks.points, image_size=size, size=self._crop_size, is_inside=True)
-        clip = fit_clip(
-            self._fitter, crop.to_crop(landmarks.points)[None], seen=np.ones(1, bool), cuts=np.zeros(1, bool)
-        )
-        warnings = _picture_warnings(landmarks.points[None], size)
-        motion = self._motion(clip, crop, np.zeros(1), Fraction(25), source="", warnings=warnings)
-        return TrackedFrame(image, motion, crop, landmarks)
+        return landmarks
 
     def track_video(
         self,
@@ -101,6 +128,8 @@ class Tracker:
         *,
         source: str = "",
         progress: Callable[[int], None] | None = None,
+        face: int | None = None,
+        smooth: float | None = None,
     ) -> Motion:
         """Tracks a clip. One frame is held at a time.
 
@@ -109,11 +138,16 @@ class Tracker:
             frame_rate: of the frames.
             source: name of the clip, for messages and the motion file.
             progress: called with the number of frames done.
+            face: which face to follow; the tracker's own if None.
+            smooth: as in the constructor; the tracker's own if None.
 
         Raises:
             InputError: no face in any frame, or too small a face.
         """
-        follower = FaceFollower(self._detector, self._landmarker, face=self._face)
+        face = self._face if face is None else face
+        smooth = self._smooth if smooth is None else smooth
+        _check_choices(face, smooth)
+        follower = FaceFollower(self._detector, self._landmarker, face=face)
         points: list[NDArray[np.float32] | None] = []
         cuts: list[bool] = []
         seconds: list[float] = []
@@ -132,14 +166,14 @@ class Tracker:
         found = np.stack([item for item in points if item is not None])
         crop = face_crop(found, image_size=size, size=self._crop_size, is_inside=True)
         warnings = _picture_warnings(found, size)
-        if self._face >= follower.num_faces:
+        if face >= follower.num_faces:
             warnings.append(f"only {follower.num_faces} face(s) where the first one appears: followed the last of them")
         gap = _longest_gap(seen)
         if gap > MAX_BRIDGED_FRAMES:
             warnings.append(f"no face in {int((~seen).sum())} of {len(seen)} frames: the last pose is held there")
         clip = fit_clip(self._fitter, crop.to_crop(found), seen=seen, cuts=np.array(cuts))
         motion = self._motion(clip, crop, np.array(seconds), frame_rate, source=source, warnings=warnings)
-        return smooth_motion(motion, smooth=self._smooth, predict=self.predict)
+        return smooth_motion(motion, smooth=smooth, predict=self.predict)
 
     def track(self, path: str | Path, *, progress: Callable[[int], None] | None = None) -> Motion:
         """Tracks a video, an animation, a folder of pictures or a picture, at its own frame rate."""
@@ -185,6 +219,11 @@ class Tracker:
             for index in range(len(motion))
         ]
         return np.stack(frames).astype(np.float32)
+
+
+def _check_choices(face: int, smooth: float) -> None:
+    if not (smooth >= 0 and face >= 0):
+        raise InputError(f"expected smooth and face of 0 or more, got {smooth} and {face}")
 
 
 def _no_face(name: str) -> str:

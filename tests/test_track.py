@@ -194,6 +194,58 @@ def test_a_missing_face_number_is_refused(head: OpenHead, astronaut: np.ndarray)
         Tracker(head_model=head, face=3).track_image(astronaut)
 
 
+@pytest.fixture(scope="module")
+def pair(astronaut: np.ndarray) -> np.ndarray:
+    """A picture `[512, 896, 3]` of two people: a large one at the left, a smaller one at the right."""
+    import cv2
+
+    smaller = np.zeros((512, 384, 3), np.uint8)
+    smaller[:384] = cv2.resize(astronaut, (384, 384), interpolation=cv2.INTER_AREA)
+    return np.concatenate([astronaut, smaller], 1)
+
+
+def test_each_call_may_choose_another_face(tracker: Tracker, pair: np.ndarray) -> None:
+    left, right = (tracker.track_image(pair, face=face).landmarks.points[1, 0] for face in (None, 1))
+    assert left < 512 < right
+    clip = tracker.track_video(_frames(pair, 2), Fraction(25), face=1)
+    nose = clip.landmarks[:, 1, 0] / clip.crop_matrix[0, 0] - clip.crop_matrix[0, 2] / clip.crop_matrix[0, 0]
+    np.testing.assert_allclose(nose, right, atol=3)
+    with pytest.raises(InputError, match="0 or more"):
+        tracker.track_image(pair, face=-1)
+
+
+def test_each_call_may_choose_its_smoothing(tracker: Tracker, head: OpenHead, astronaut: np.ndarray) -> None:
+    frames = [Frame(np.roll(astronaut, 3 * (index % 2), 1), index / 25, index) for index in range(6)]
+    raw = tracker.track_video(frames, Fraction(25), smooth=0.0)
+    np.testing.assert_array_equal(
+        raw.translation, Tracker(head_model=head, smooth=0).track_video(frames, Fraction(25)).translation
+    )
+    smooth = tracker.track_video(frames, Fraction(25))
+    np.testing.assert_array_equal(smooth.translation, smooth_motion(raw, predict=tracker.predict).translation)
+    assert not np.array_equal(smooth.translation, raw.translation)
+    with pytest.raises(InputError, match="0 or more"):
+        tracker.track_video(frames, Fraction(25), smooth=-1.0)
+
+
+def test_photos_of_one_person_share_the_identity(tracker: Tracker, astronaut: np.ndarray) -> None:
+    """Each photo keeps its own crop and pose; a photo alone is what `track_image` says."""
+    photos = [astronaut, np.ascontiguousarray(astronaut[:400, 60:420, ::-1]), np.ascontiguousarray(astronaut[:, ::-1])]
+    alone = [tracker.track_image(photo) for photo in photos]
+    together = tracker.track_images(photos)
+    np.testing.assert_array_equal(tracker.track_images(photos[:1])[0].motion.shape, alone[0].motion.shape)
+    assert np.abs(alone[0].motion.shape - alone[2].motion.shape).max() > 0.05
+    for photo, tracked, single in zip(photos, together, alone, strict=True):
+        np.testing.assert_array_equal(tracked.motion.shape, together[0].motion.shape)
+        np.testing.assert_array_equal(tracked.crop.matrix, single.crop.matrix)
+        assert tracked.image is photo and tracked.crop.image_size == photo.shape[:2] and len(tracked.motion) == 1
+        np.testing.assert_array_equal(tracked.landmarks.points, single.landmarks.points)
+        assert tracked.motion.fit_error[0] < 1.4 * single.motion.fit_error[0]
+    with pytest.raises(InputError, match="no face found in picture 2"):
+        tracker.track_images([astronaut, np.zeros((200, 200, 3), np.uint8)])
+    with pytest.raises(InputError, match="at least one picture"):
+        tracker.track_images([])
+
+
 def test_reference_portraits(tracker: Tracker, shared: Path) -> None:
     """Sixteen portraits: mean error of the fit, and eye, nose and mouth corners against reference landmarks."""
     reference = np.load(shared / "data/p4d/params.npz")

@@ -187,7 +187,8 @@ def light_colours(photo: np.ndarray, outer_lips: np.ndarray, inner_lips: np.ndar
     flesh = np.median(photo[lips], axis=0) if lips.any() else _SKIN * 0.8
     skin = np.median(photo[around], axis=0) if around.any() else _SKIN
     light = np.clip(skin.mean() / _SKIN.mean(), 0.3, 1.15)
-    return (_IVORY * light).clip(0, 1).astype(np.float32), flesh.astype(np.float32)
+    cast = ((skin / skin.mean()) / (_SKIN / _SKIN.mean())) ** 0.4
+    return (_IVORY * light * cast).clip(0, 1).astype(np.float32), flesh.astype(np.float32)
 
 
 def build_own_mouth(inner_lips: np.ndarray, depth: float, view: SourceView, *, shows_teeth: bool) -> OwnMouth:

@@ -26,16 +26,14 @@ MIRRORED_PX = 70
 class Canvas:
     """All arrays cover the canvas, whose pixel (MARGIN, MARGIN) is the crop's pixel (0, 0).
 
-    `photo` float32 [H, W, 3] in [0, 1]; `alpha` float32 [H, W]; `person` float32 [H, W, 3], premultiplied;
-    `background` float32 [H, W, 3];
-    `known` bool [H, W], False where the photo had ended and is mirrored.
+    `photo` float32 [H, W, 3] in [0, 1], mirrored where it ends; `alpha` float32 [H, W]; `person` float32 [H, W, 3],
+    premultiplied; `background` float32 [H, W, 3].
     """
 
     photo: np.ndarray
     alpha: np.ndarray
     person: np.ndarray
     background: np.ndarray
-    known: np.ndarray
 
 
 def cut_canvas(image: np.ndarray, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
@@ -162,4 +160,4 @@ def split_canvas(photo: np.ndarray, known: np.ndarray, alpha: np.ndarray) -> Can
     """
     covered = cv2.dilate((alpha > 0.03).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (21, 21))) > 0
     behind = np.where(covered[..., None], continue_background(photo, known & ~covered), photo).astype(np.float32)
-    return Canvas(photo, alpha, (photo - (1 - alpha[..., None]) * behind).astype(np.float32), behind, known)
+    return Canvas(photo, alpha, (photo - (1 - alpha[..., None]) * behind).astype(np.float32), behind)

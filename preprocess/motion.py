@@ -93,11 +93,11 @@ class Motion:
             raise TypeError(f"a motion is sliced, not indexed: use motion[i:i + 1], got {index!r}")
         return dataclasses.replace(self, **{name: getattr(self, name)[index] for name in _PER_FRAME})
 
-    def params(self, model: HeadModel, index: int | slice | None = None) -> HeadParams:
-        """Head parameters of one frame (B = 1), a slice, or all frames (B = T), on the device and dtype of the model.
+    def check_model(self, model: HeadModel) -> None:
+        """Refuses head models other than the one the motion was made for.
 
         Raises:
-            InputError: when the motion was made for another head model.
+            InputError: names both models.
         """
         if (model.name, model.num_shape, model.num_expression) != (
             self.head_model,
@@ -109,6 +109,14 @@ class Motion:
                 f"{self.expression.shape[1]} expression numbers), not to '{model.name}' ({model.num_shape}, "
                 f"{model.num_expression}): track {self.source or 'the clip'} again"
             )
+
+    def params(self, model: HeadModel, index: int | slice | None = None) -> HeadParams:
+        """Head parameters of one frame (B = 1), a slice, or all frames (B = T), on the device and dtype of the model.
+
+        Raises:
+            InputError: when the motion was made for another head model.
+        """
+        self.check_model(model)
         rows = _rows(index)
         like = model.template
         shape = torch.from_numpy(self.shape)[None].expand(len(self.seconds[rows]), -1)

@@ -122,6 +122,9 @@ def test_params_and_camera_agree_with_the_pose() -> None:
 def test_other_head_models_are_refused() -> None:
     with pytest.raises(InputError, match="track .* again"):
         make_motion(3, num_expression=10).params(make_fake_head(), 0)
+    with pytest.raises(InputError, match="track .* again"):
+        make_motion(3, num_expression=10).check_model(make_fake_head())
+    make_motion(3).check_model(make_fake_head())
 
 
 def test_wrong_shapes_are_named() -> None:

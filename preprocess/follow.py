@@ -6,10 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.faces import FaceBox, FaceDetector, FaceLandmarker, FaceLandmarks
-
-FACE_THRESHOLD = 0.5
-"""Below this score a region holds no face."""
+from flame.errors import InputError
+from preprocess.faces import FaceBox, FaceDetector, FaceLandmarker, FaceLandmarks, find_faces
 
 _DETECT_EVERY = 30
 """Frames between looks at who else is in the picture."""
@@ -31,12 +29,10 @@ class FaceFollower:
     """Landmarks of one person, frame after frame.
 
     Attributes:
-        num_faces: faces in the first frame that had one, 0 before.
         is_cut: whether the last frame began a new scene.
     """
 
     def __init__(self, detector: FaceDetector, landmarker: FaceLandmarker, *, face: int = 0) -> None:
-        self.num_faces = 0
         self.is_cut = False
         self._detector, self._landmarker, self._face = detector, landmarker, face
         self._previous: FaceLandmarks | None = None
@@ -47,7 +43,11 @@ class FaceFollower:
         self._frame_index = -1
 
     def __call__(self, frame: NDArray[np.uint8]) -> FaceLandmarks | None:
-        """Landmarks in the next frame `[H, W, 3]` RGB, None where the person is not seen."""
+        """Landmarks in the next frame `[H, W, 3]` RGB, None where the person is not seen.
+
+        Raises:
+            InputError: the first frame with a face has no face of the asked number.
+        """
         self._frame_index += 1
         self.is_cut = self._sees_cut(frame)
         found = None
@@ -67,34 +67,34 @@ class FaceFollower:
         return found
 
     def _is_plausible(self, found: FaceLandmarks) -> bool:
-        if found.score < FACE_THRESHOLD or not np.isfinite(found.points).all():
+        if not found.is_face or not np.isfinite(found.points).all():
             return False
         assert self._last_box is not None
         return overlap(bounding_box(found.points), self._last_box) > _MIN_OVERLAP
 
     def _detect(self, frame: NDArray[np.uint8]) -> FaceLandmarks | None:
+        if self._last_box is None:
+            return self._detect_first(frame)
         # Tiles are searched at the start and after a cut; in between the face is where it was, or not there.
-        if self._last_box is None or self.is_cut:
-            boxes = self._detector(frame)
-        else:
-            boxes = self._detector.detect_batch([frame])[0]
-        for box in self._choose(boxes):
+        boxes = self._detector(frame) if self.is_cut else self._detector.detect_batch([frame])[0]
+        for box in self._choose(boxes, self._last_box):
             found = self._landmarker(frame, box)
-            if found.score >= FACE_THRESHOLD and np.isfinite(found.points).all():
+            if found.is_face and np.isfinite(found.points).all():
                 chosen = bounding_box(found.points)
                 self._others = [_box(other) for other in boxes if overlap(_box(other), chosen) < 0.2]
                 return self._landmarker(frame, found)  # its own region is better than the detector's
         return None
 
-    def _choose(self, boxes: Sequence[FaceBox]) -> list[FaceBox]:
+    def _detect_first(self, frame: NDArray[np.uint8]) -> FaceLandmarks | None:
+        faces = find_faces(frame, self._detector, self._landmarker)
+        if not faces:
+            return None
+        chosen = choose_face(faces, self._face, place="the clip's first frame with a face")
+        self._others = [bounding_box(face.points) for face in faces if face is not chosen]
+        return self._landmarker(frame, chosen)  # one run, as in the frames that follow: no jump after the first
+
+    def _choose(self, boxes: Sequence[FaceBox], last: Box) -> list[FaceBox]:
         """Boxes worth trying, the best first."""
-        if not boxes:
-            return []
-        if self._last_box is None:
-            self.num_faces = len(boxes)
-            first = boxes[min(self._face, len(boxes) - 1)]
-            return [first, *(box for box in boxes if box is not first)] if self._face == 0 else [first]
-        last = self._last_box
         if self.is_cut:  # a flash looks like a cut: whoever is in the same place is the same person
             return sorted(boxes, key=lambda box: overlap(_box(box), last) < 0.5)
         strangers = [any(overlap(_box(box), other) > 0.3 for other in self._others) for box in boxes]
@@ -112,6 +112,18 @@ class FaceFollower:
         thumbnail = cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
         before, self._thumbnail = self._thumbnail, thumbnail
         return before is not None and float(np.abs(thumbnail - before).mean()) > _CUT_DIFFERENCE
+
+
+def choose_face(faces: Sequence[FaceLandmarks], face: int, *, place: str) -> FaceLandmarks:
+    """The face of a number among those of `find_faces`.
+
+    Raises:
+        InputError: there is none of that number in the place, which is named in the message.
+    """
+    if face >= len(faces):
+        numbers = "0" if len(faces) == 1 else f"0 to {len(faces) - 1}"
+        raise InputError(f"expected at least {face + 1} faces in {place}, found {len(faces)}: use --face {numbers}")
+    return faces[face]
 
 
 def bounding_box(points: NDArray) -> Box:

@@ -15,15 +15,15 @@ from flame.head_model import HeadModel
 from flame.open_head import load_open_head
 from preprocess.clip import MAX_BRIDGED_FRAMES, ClipFit, fit_clip, fit_photos
 from preprocess.crop import DEFAULT_CROP_SIZE, Crop, face_crop
-from preprocess.faces import FaceDetector, FaceLandmarker, FaceLandmarks
+from preprocess.faces import FaceDetector, FaceLandmarker, FaceLandmarks, find_faces
 from preprocess.fit import HeadFitter
-from preprocess.follow import FaceFollower, bounding_box
+from preprocess.follow import FaceFollower, bounding_box, choose_face
 from preprocess.motion import Motion
 from preprocess.smooth import smooth_motion
 from preprocess.video import Frame, probe, read_frames
 
 MIN_FACE_PX = 24
-SMALL_FACE_PX = 40
+SMALL_FACE_PX = 100
 """Face width in the picture: below the first nothing is tracked, below the second a warning is given."""
 
 
@@ -110,16 +110,10 @@ class Tracker:
         ]
 
     def _find_face(self, image: NDArray[np.uint8], face: int, name: str) -> FaceLandmarks:
-        follower = FaceFollower(self._detector, self._landmarker, face=face)
-        landmarks = follower(image) if min(image.shape[:2]) >= MIN_FACE_PX else None
-        if landmarks is None:
+        faces = find_faces(image, self._detector, self._landmarker)
+        if not faces:
             raise InputError(_no_face(name))
-        if face >= follower.num_faces:
-            raise InputError(
-                f"expected at least {face + 1} faces in {name}, found {follower.num_faces}: "
-                f"use --face 0 to {follower.num_faces - 1}"
-            )
-        return landmarks
+        return choose_face(faces, face, place=name)
 
     def track_video(
         self,
@@ -142,7 +136,7 @@ class Tracker:
             smooth: as in the constructor; the tracker's own if None.
 
         Raises:
-            InputError: no face in any frame, or too small a face.
+            InputError: no face in any frame, too small a face, or no face of the asked number where faces appear.
         """
         face = self._face if face is None else face
         smooth = self._smooth if smooth is None else smooth
@@ -166,8 +160,6 @@ class Tracker:
         found = np.stack([item for item in points if item is not None])
         crop = face_crop(found, image_size=size, size=self._crop_size, is_inside=True)
         warnings = _picture_warnings(found, size)
-        if face >= follower.num_faces:
-            warnings.append(f"only {follower.num_faces} face(s) where the first one appears: followed the last of them")
         gap = _longest_gap(seen)
         if gap > MAX_BRIDGED_FRAMES:
             warnings.append(f"no face in {int((~seen).sum())} of {len(seen)} frames: the last pose is held there")
@@ -240,7 +232,7 @@ def _picture_warnings(points: NDArray, size: tuple[int, int]) -> list[str]:
         )
     warnings = []
     if width_px < SMALL_FACE_PX:
-        warnings.append(f"the face is only {width_px:.0f} px wide: expect a coarse result")
+        warnings.append(f"the face is only {width_px:.0f} px wide: expect a soft result")
     height, width = size
     flat = points[..., :2]
     outside = ((flat < 0) | (flat > np.array([width, height]))).any(-1).mean(-1)

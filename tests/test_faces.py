@@ -22,17 +22,6 @@ from preprocess.networks.weights import load_network
 
 ASSETS = Path(__file__).resolve().parent.parent / "preprocess" / "assets"
 
-# Points of the 478 and the WFLW points they should agree with.
-MATCHED_POINTS = {
-    "eye corners": ((33, 60), (133, 64), (362, 68), (263, 72)),
-    "lids": ((159, 62), (145, 66), (386, 70), (374, 74)),
-    "mouth corners": ((61, 76), (291, 82), (78, 88), (308, 92)),
-    "lips": ((0, 79), (17, 85), (13, 90), (14, 94)),
-    "nose": ((1, 54), (2, 57)),
-    "chin": ((152, 16),),
-    "pupils": ((468, 96), (473, 97)),
-}
-
 
 @pytest.fixture(scope="module")
 def detector() -> FaceDetector:
@@ -210,22 +199,6 @@ def test_assets_are_small_and_licensed():
 
 
 # ---- the whole, on pictures ----
-
-
-def test_landmarks_agree_with_reference(shared, portraits, detector, landmarker):
-    reference = np.load(shared / "data" / "p4d" / "params.npz")["lmk98"]
-    errors: dict[str, list[np.ndarray]] = {name: [] for name in MATCHED_POINTS}
-    for image, expected in zip(portraits, reference, strict=True):
-        faces = find_faces(image, detector, landmarker)
-        assert len(faces) == 1 and faces[0].score > 0.95
-        scale = np.linalg.norm(expected[60] - expected[72])
-        for name, pairs in MATCHED_POINTS.items():
-            ours, theirs = np.array(pairs).T
-            errors[name].append(np.linalg.norm(faces[0].points[ours, :2] - expected[theirs], axis=1) / scale)
-    table = {name: float(np.mean(values)) for name, values in errors.items()}
-    mean = float(np.mean(np.concatenate([np.concatenate(values) for values in errors.values()])))
-    assert mean < 0.019, (mean, table)
-    assert table["pupils"] < 0.012 and table["eye corners"] < 0.018, table
 
 
 def test_batch_equals_singles(portraits, detector, landmarker, matte):

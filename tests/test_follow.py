@@ -3,12 +3,18 @@
 import numpy as np
 import pytest
 
+from flame.errors import InputError
 from preprocess.faces import FaceBox, FaceLandmarks
 from preprocess.follow import FaceFollower, bounding_box, overlap
 
+DOG = 120
+
 
 class FakeFaces:
-    """Detector and landmarker that find flat squares by their colour: a face is a square brighter than 100."""
+    """Detector and landmarker that find flat squares by their colour: a face is a square brighter than 100.
+
+    One of brightness `DOG` looks like a face to the detector only.
+    """
 
     def __init__(self) -> None:
         self.num_detections = 0
@@ -38,8 +44,12 @@ class FakeFaces:
             self.num_detections -= 1
             if abs(center - [(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2]).max() < (box.x1 - box.x0) / 2:
                 points = self.points * [box.x1 - box.x0, box.y1 - box.y0, 1] + [box.x0, box.y0, 0]
-                return FaceLandmarks(points.astype(np.float32), 1.0)
+                is_dog = frame[int(box.y0), int(box.x0), 0] == DOG
+                return FaceLandmarks(points.astype(np.float32), 0.1 if is_dog else 1.0)
         return FaceLandmarks(np.zeros((478, 3), np.float32), 0.0)
+
+    def batch(self, frames: list[np.ndarray], regions: list[FaceBox | FaceLandmarks]) -> list[FaceLandmarks]:
+        return [self(frame, region) for frame, region in zip(frames, regions, strict=True)]
 
     def detect_batch(self, frames: list[np.ndarray]) -> list[list[FaceBox]]:
         return [self.boxes(frame) for frame in frames]
@@ -65,6 +75,21 @@ def test_follows_the_chosen_face() -> None:
     frames = [_draw((20 + step, 20, 50, 200), (150, 30, 40, 150)) for step in range(20)]
     assert _follow(frames) == [45 + step for step in range(20)]
     assert _follow(frames, face=1) == [170] * 20
+
+
+def test_a_missing_face_number_is_refused_not_replaced() -> None:
+    with pytest.raises(InputError, match="at least 2 faces in the clip.* found 1: use --face 0$"):
+        _follow([_draw(), _draw((20, 20, 50, 200))], face=1)
+    with pytest.raises(InputError, match="at least 4 faces .* found 2: use --face 0 to 1$"):
+        _follow([_draw((20, 20, 50, 200), (150, 30, 40, 150))], face=3)
+
+
+def test_only_human_faces_are_counted() -> None:
+    """The largest square is a dog: the detector returns it, the landmarks refuse it."""
+    frame = _draw((10, 10, 70, DOG), (100, 20, 50, 200), (180, 30, 40, 150))
+    assert _follow([frame] * 2) == [125] * 2 and _follow([frame] * 2, face=1) == [200] * 2
+    with pytest.raises(InputError, match="found 2"):
+        _follow([frame], face=2)
 
 
 def test_does_not_jump_to_the_neighbour_when_the_face_hides() -> None:

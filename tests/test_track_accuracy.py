@@ -1,0 +1,147 @@
+"""The accuracy that is claimed, measured through the tracker that is shipped: reference portraits and clips."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flame.open_head import OpenHead, load_open_head
+from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from preprocess.image import read_image
+from preprocess.motion import Motion
+from preprocess.smooth import smooth_motion
+from preprocess.track import TrackedFrame, Tracker
+from preprocess.video import probe, read_frames
+
+# Points of the 478 and the WFLW points they should agree with.
+MATCHED_POINTS = {
+    "eye corners": ((33, 60), (133, 64), (362, 68), (263, 72)),
+    "lids": ((159, 62), (145, 66), (386, 70), (374, 74)),
+    "mouth corners": ((61, 76), (291, 82), (78, 88), (308, 92)),
+    "lips": ((0, 79), (17, 85), (13, 90), (14, 94)),
+    "nose": ((1, 54), (2, 57)),
+    "chin": ((152, 16),),
+    "pupils": ((468, 96), (473, 97)),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The small networks are faster on one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def head() -> OpenHead:
+    return load_open_head()
+
+
+@pytest.fixture(scope="module")
+def tracker(head: OpenHead) -> Tracker:
+    return Tracker(head_model=head)
+
+
+@pytest.fixture(scope="module")
+def portraits(tracker: Tracker, shared: Path) -> list[tuple[TrackedFrame, np.ndarray]]:
+    """Each portrait as tracked, and its reference landmarks `[98, 2]` in image px."""
+    reference = np.load(shared / "data/p4d/params.npz")
+    tracked = [tracker.track_image(read_image(shared / "data/p4d/images" / str(name))) for name in reference["files"]]
+    return list(zip(tracked, reference["lmk98"], strict=True))
+
+
+def _errors(points: np.ndarray, reference: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """Distances `[N]` of matched points from the reference, as a fraction of the outer-eye distance."""
+    ours, theirs = np.array(pairs).T
+    return np.linalg.norm(points[ours, :2] - reference[theirs], axis=-1) / np.linalg.norm(reference[60] - reference[72])
+
+
+def test_landmarks_agree_with_the_reference(portraits: list[tuple[TrackedFrame, np.ndarray]]) -> None:
+    table = {
+        name: np.stack([_errors(tracked.landmarks.points, points, pairs) for tracked, points in portraits])
+        for name, pairs in MATCHED_POINTS.items()
+    }
+    means = {name: float(errors.mean()) for name, errors in table.items()}
+    assert len(portraits) == 16 and min(tracked.landmarks.score for tracked, _ in portraits) > 0.95
+    assert np.concatenate(list(table.values()), axis=1).mean() < 0.019, means
+    assert means["pupils"] < 0.012 and means["eye corners"] < 0.018, means
+
+
+def test_the_head_model_fits_the_landmarks(portraits: list[tuple[TrackedFrame, np.ndarray]], tracker: Tracker) -> None:
+    """Mean error of the fit, and its eye, nose and mouth corners against the reference."""
+    pairs = ((33, 60), (133, 64), (362, 68), (263, 72), (4, 54), (61, 76), (291, 82))
+    errors = [tracked.motion.fit_error[0] for tracked, _ in portraits]
+    fitted = [tracked.crop.to_image(tracker.predict(tracked.motion)[0]) for tracked, _ in portraits]
+    distances = [_errors(points, reference, pairs) for points, (_, reference) in zip(fitted, portraits, strict=True)]
+    assert np.mean(errors) < 0.014 and max(errors) < 0.018
+    assert np.mean(distances) < 0.025
+
+
+@pytest.fixture(scope="module")
+def speech(head: OpenHead, shared: Path) -> Motion:
+    """Sixty frames of a speaking man, not smoothed."""
+    return _first_frames(Tracker(head_model=head, smooth=0.0), shared / "data/drivers/d06_speech_24fps.mp4", 60)
+
+
+def _check_against_reference(motion: Motion, reference: dict, tracker: Tracker) -> None:
+    angles = matrix_to_euler_degrees(axis_angle_to_matrix(torch.from_numpy(motion.rotation)))
+    for index in range(3):
+        measured, expected = angles[index].numpy(), reference["ypr"][: len(motion), index]
+        if expected.std() > 1.5:  # otherwise it is noise that is compared
+            assert np.corrcoef(measured, expected)[0, 1] > 0.9
+        difference = np.abs((measured - measured.mean()) - (expected - expected.mean())).mean()
+        assert difference < 0.8 + 0.15 * expected.std()  # the reference reads large turns low
+    opened, mouth = reference["eye_open"][: len(motion), 0], reference["mouth_open"][: len(motion)]
+    if opened.min() < 0.5 * np.median(opened):  # a blink
+        assert np.corrcoef(motion.eye_open[:, 0], opened)[0, 1] > 0.85
+    gap = np.linalg.norm(np.diff(tracker.predict(motion)[:, [13, 14]], axis=1)[:, 0], axis=-1)
+    assert np.corrcoef(gap, mouth)[0, 1] > 0.9  # the lips of the fitted model
+
+
+def test_head_turns_like_the_reference_track(speech: Motion, tracker: Tracker, shared: Path) -> None:
+    with np.load(shared / "data/tracks/d06_speech_24fps.npz") as reference:
+        _check_against_reference(speech, dict(reference), tracker)
+
+
+@pytest.mark.slow  # 200 frames
+def test_wide_head_turns(tracker: Tracker, shared: Path) -> None:
+    motion = tracker.track(shared / "data/drivers/d02_speech_woman.mp4")
+    with np.load(shared / "data/tracks/d02_speech_woman.npz") as reference:
+        _check_against_reference(motion, dict(reference), tracker)
+
+
+def test_smoothing_a_real_clip(speech: Motion, tracker: Tracker) -> None:
+    """Less jitter, nothing displaced, and the landmarks still lie where the smoothed head is."""
+    smooth = smooth_motion(speech, predict=tracker.predict)
+
+    def shake(values: np.ndarray) -> float:
+        return float(np.abs(np.diff(values, n=3, axis=0)).mean())
+
+    for name in ("rotation", "translation", "expression", "landmarks"):
+        assert shake(getattr(smooth, name)) < 0.75 * shake(getattr(speech, name)), name
+    np.testing.assert_allclose(smooth.expression, speech.expression, atol=0.15)
+    gap = np.linalg.norm(tracker.predict(smooth) - smooth.landmarks[..., :2], axis=-1).mean()
+    outer = np.linalg.norm(smooth.landmarks[:, 33, :2] - smooth.landmarks[:, 263, :2], axis=-1).mean()
+    assert gap / outer < 0.018
+
+
+def test_two_people_never_swap(head: OpenHead, shared: Path) -> None:
+    path = shared / "data/negatives/two_people.mp4"
+    centres = []
+    for face in (0, 1):
+        motion = _first_frames(Tracker(head_model=head, face=face), path, 20)
+        image = np.linalg.inv(motion.crop_matrix)
+        x = motion.landmarks[:, 1, 0] * image[0, 0] + image[0, 2]
+        assert np.ptp(x) < 30 and motion.valid.all()
+        centres.append(x.mean())
+    assert abs(centres[0] - centres[1]) > 150
+
+
+def _first_frames(tracker: Tracker, path: Path, count: int) -> Motion:
+    rate = probe(path).frame_rate
+    return tracker.track_video(itertools.islice(read_frames(path, frame_rate=rate), count), rate, source=path.name)

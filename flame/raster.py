@@ -53,7 +53,7 @@ def rasterize(
         points: `[V, 3]` or `[B, V, 3]` = (x, y in pixels from the image's top-left corner, depth > 0).
         faces: `[F, 3]` int64. With y down, a triangle seen from its front runs counter-clockwise in the picture.
         cull_backfaces: drop triangles seen from behind.
-        backend: "auto" takes numba on the CPU, nvdiffrast or pytorch3d on CUDA if installed, else torch.
+        backend: "auto" takes numba on the CPU if installed, else torch; the other two are taken by name only.
 
     Raises:
         InputError: the backend was asked for by name and is not installed or does not fit the device.
@@ -130,9 +130,10 @@ def _backend_function(backend: Backend, device: torch.device):  # noqa: ANN202
         raise InputError(f"expected rasteriser auto, torch, numba, pytorch3d or nvdiffrast, got {backend!r}")
     if find_spec(backend) is None:
         raise InputError(f"rasteriser {backend} was asked for and is not installed: install it or use backend='auto'")
+    needed = {"numba": "cpu", "nvdiffrast": "cuda"}.get(backend, device.type)
+    if device.type != needed:
+        raise InputError(f"rasteriser {backend} works on {needed}, the points are on {device}: use backend='auto'")
     if backend == "numba":
-        if device.type != "cpu":
-            raise InputError(f"rasteriser numba works on the cpu, the points are on {device}: use backend='auto'")
         from flame.raster_numba import rasterize_numba
 
         return rasterize_numba
@@ -142,14 +143,8 @@ def _backend_function(backend: Backend, device: torch.device):  # noqa: ANN202
 
 
 def _best_backend(device: torch.device) -> Backend:
-    if device.type == "cpu":
-        return "numba" if find_spec("numba") else "torch"
-    if device.type == "cuda":
-        if find_spec("nvdiffrast"):
-            return "nvdiffrast"
-        if find_spec("pytorch3d"):
-            return "pytorch3d"
-    return "torch"
+    # pytorch3d and nvdiffrast are not compared with the torch version on a GPU yet: by name only.
+    return "numba" if device.type == "cpu" and find_spec("numba") else "torch"
 
 
 def _rasterize_torch(points: Tensor, faces: Tensor, height: int, width: int, cull_backfaces: bool) -> Fragments:

@@ -1,15 +1,22 @@
 """The rasteriser against analytic triangles, against itself across backends, and along shared edges."""
 
+import sys
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
 from scipy.spatial import Delaunay
 
+from flame import raster_external
 from flame.camera import Camera
 from flame.errors import InputError
 from flame.head_model import HeadParams
 from flame.open_head import load_open_head
-from flame.raster import differentiable_barycentric, interpolate, rasterize
+from flame.raster import _best_backend, _rasterize_torch, differentiable_barycentric, interpolate, rasterize
+from flame.raster_numba import rasterize_numba
 
 BACKENDS = ["torch", "numba"]
 FACE = torch.tensor([[0, 1, 2]])
@@ -155,3 +162,62 @@ def test_a_backend_asked_for_by_name_is_never_replaced() -> None:
                 rasterize(_triangle(), FACE, height=8, width=8, backend=backend)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="opengl"):
         rasterize(_triangle(), FACE, height=8, width=8, backend="opengl")  # pyright: ignore[reportArgumentType]
+
+
+def _install_fake(monkeypatch: pytest.MonkeyPatch, name: str, **contents: object) -> None:
+    """Makes a module, and the packages that it lies in, importable."""
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1):
+        path = ".".join(parts[:count])
+        module = sys.modules.get(path) or ModuleType(path)
+        module.__spec__ = ModuleSpec(path, None)
+        monkeypatch.setitem(sys.modules, path, module)
+    vars(sys.modules[name]).update(contents)
+
+
+@pytest.fixture
+def contexts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.device]]:
+    """Stand-ins for nvdiffrast and pytorch3d, which see nothing; lists the devices contexts were made for."""
+    made: list[torch.device] = []
+
+    def rasterize_nothing(context: object, clip: torch.Tensor, triangles: torch.Tensor, size: tuple[int, int]) -> tuple:
+        assert len(triangles)
+        return torch.zeros(1, *size, 4), None
+
+    _install_fake(monkeypatch, "nvdiffrast.torch", RasterizeCudaContext=made.append, rasterize=rasterize_nothing)
+    _install_fake(monkeypatch, "pytorch3d.renderer.mesh.rasterize_meshes", rasterize_meshes=None)
+    _install_fake(monkeypatch, "pytorch3d.structures", Meshes=None)
+    raster_external._nvdiffrast_context.cache_clear()
+    yield made
+    raster_external._nvdiffrast_context.cache_clear()
+
+
+def test_auto_takes_only_what_is_compared_with_the_definition(contexts: list[torch.device]) -> None:
+    """Also where nvdiffrast and pytorch3d are installed."""
+    assert _best_backend(torch.device("cpu")) == "numba"
+    assert _best_backend(torch.device("cuda")) == "torch"
+    with pytest.raises(InputError, match="nvdiffrast works on cuda"):
+        rasterize(_triangle(), FACE, height=8, width=8, backend="nvdiffrast")
+
+
+@pytest.mark.parametrize("name", ["torch", "numba", "nvdiffrast", "pytorch3d"])
+def test_an_empty_mesh_is_an_empty_picture(name: str, contexts: list[torch.device]) -> None:
+    """No vertices, no faces, or everything behind the camera."""
+    run = {
+        "torch": _rasterize_torch,
+        "numba": rasterize_numba,
+        "nvdiffrast": raster_external.rasterize_nvdiffrast,
+        "pytorch3d": raster_external.rasterize_pytorch3d,
+    }[name]
+    behind = _triangle((-1.0, -1.0, -1.0))
+    for points, faces in ((torch.zeros(0, 3), FACE[:0]), (_triangle(), FACE[:0]), (behind, FACE)):
+        found = run(points, faces, 4, 5, False)
+        assert found.face_id.shape == (4, 5) and (found.face_id == -1).all() and found.face_id.dtype == torch.int64
+        assert found.depth.isinf().all() and found.barycentric.shape == (4, 5, 3) and not found.barycentric.any()
+
+
+def test_nvdiffrast_keeps_its_context(contexts: list[torch.device]) -> None:
+    for _ in range(3):
+        found = raster_external.rasterize_nvdiffrast(_triangle((1.0, 2.0, 3.0)), FACE, 8, 8, False)
+        assert (found.face_id == -1).all()
+    assert contexts == [torch.device("cpu")]

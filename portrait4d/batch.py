@@ -1,8 +1,8 @@
 """Many sources by many drivers: each driver tracked once, each source built once, finished items never done again.
 
-An item is finished when its result and its record (`records/NAME.json`, written after the result) exist and the
-record's key fits the present inputs and options. Everything is written atomically, so a run can be killed at any
-moment and repeated.
+An item is finished when its result and its record (`records/NAME.json`, written after the result; NAME may lie in
+folders) exist and the record's key fits the present inputs and options. Everything is written atomically, so a run can
+be killed at any moment and repeated.
 """
 
 import hashlib
@@ -15,14 +15,15 @@ from typing import Any, Literal
 
 from flame.errors import InputError
 from portrait4d.batch_items import BatchItem
-from portrait4d.driver import check_request, require_file
+from portrait4d.driver import check_device, check_request, require_file
+from portrait4d.engine import choose_engine
+from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import ReenactOptions, is_motion_file
 from portrait4d.output import Progress, ignore_progress
 from portrait4d.pipeline import (
-    Models,
     Source,
     build_source,
-    load_models,
+    default_options,
     reenact_tracked,
     track_driver,
 )
@@ -80,7 +81,7 @@ class BatchRun:
 
     def run(self, item: BatchItem) -> BatchResult:
         """Does one item unless it is finished."""
-        record = self._folder / "records" / f"{item.output.name}.json"
+        record = record_path(item, self._folder)
         try:
             key = item_key(item, self._options)
             if item.output.is_file() and _recorded_key(record) == key:
@@ -119,7 +120,7 @@ class BatchRun:
         if self._source is None or self._source[0] != path:
             try:
                 assert self._models is not None
-                self._source = (path, build_source(path, models=self._models))
+                self._source = (path, build_source(path, models=self._models, face=self._options.face))
             except InputError as error:
                 self._source = (path, error)
         source = self._source[1]
@@ -164,9 +165,17 @@ def run_batch(
         models: Loaded at the first unfinished item if absent.
         progress: As in `reenact`.
         on_result: Told after each item.
+
+    Raises:
+        InputError: The device or the engine cannot be used, so that every item would fail.
     """
-    folder = Path(folder)
-    run = BatchRun(folder, options or ReenactOptions(), models, progress)
+    folder, options = Path(folder), options or default_options(models)
+    check_device(options.device)
+    if models is None:
+        choose_engine(options.engine)
+    else:
+        check_models(models, options)
+    run = BatchRun(folder, options, models, progress)
     order = sorted(range(len(items)), key=lambda index: (str(items[index].source), index))
     results: dict[int, BatchResult] = {}
     for index in order:
@@ -174,6 +183,16 @@ def run_batch(
         if on_result is not None:
             on_result(results[index])
     return BatchReport(tuple(results[index] for index in range(len(items))))
+
+
+def record_path(item: BatchItem, folder: Path) -> Path:
+    """Where an item's record is kept: as its output lies in the folder, or by a digest if it lies elsewhere."""
+    output = item.output.resolve()
+    try:
+        name = output.relative_to(folder.resolve())
+    except ValueError:
+        name = Path(f"{_digest(str(output))[:12]}-{output.name}")
+    return folder / "records" / name.with_name(f"{name.name}.json")
 
 
 def item_key(item: BatchItem, options: ReenactOptions) -> str:
@@ -184,7 +203,7 @@ def item_key(item: BatchItem, options: ReenactOptions) -> str:
 
 def driver_key(path: Path, options: ReenactOptions) -> str:
     """Changes when the driver or an option of tracking changes."""
-    chosen = {name: getattr(options, name) for name in ("fps", "start", "duration", "smooth", "face")}
+    chosen = {name: getattr(options, name) for name in ("fps", "start", "duration", "smooth", "driver_face")}
     return _digest({"driver": _file_facts(path), "format": _FORMAT, **chosen})
 
 

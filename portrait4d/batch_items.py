@@ -69,7 +69,8 @@ def _distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def read_manifest(path: Path, output: Path) -> list[BatchItem]:
-    """Items from a `.csv` with a header or a `.jsonl`: `source`, `driver` and, if wanted, `output` (a file name).
+    """Items from a `.csv` with a header or a `.jsonl`: `source`, `driver` and, if wanted, `output`, a file
+    name or a path inside the output folder.
 
     Paths are relative to the manifest's folder.
     """
@@ -111,7 +112,10 @@ def _item_of_row(row: Any, number: int, path: Path, output: Path) -> BatchItem:
         raise InputError(f"expected columns source, driver, output in {path.name}, got {', '.join(map(str, unknown))}")
     source, driver = path.parent / str(row["source"]), path.parent / str(row["driver"])
     name = str(row.get("output") or f"{source.stem}__{driver.stem}.mp4")
-    return BatchItem(source, driver, output / name)
+    inside = Path(name)
+    if inside.anchor or ".." in inside.parts:
+        raise InputError(f"expected an output inside the output folder in row {number} of {path.name}, got {name}")
+    return BatchItem(source, driver, output / inside)
 
 
 def _refuse_equal_outputs(items: Sequence[BatchItem]) -> None:

@@ -15,19 +15,33 @@ LONGEST_SIDE_PX = 1920
 FEATHER = 0.06
 """Width of the blend along the border of the crop, as a fraction of the crop."""
 
+_TOUCHING_PX = 0.5
+"""A side of the crop this near to the picture's border counts as lying on it."""
+
 
 def even(length: float) -> int:
     """The nearest even number of pixels, at least 2, as yuv420p asks."""
     return max(2, 2 * round(length / 2))
 
 
-def feather_mask(size: int, *, width: float = FEATHER) -> np.ndarray:
-    """A weight `[size, size]` in [0, 1]: 1 inside, falling smoothly to 0 at all four borders."""
-    centres = (np.arange(size) + 0.5) / size
-    distance = np.minimum(centres, 1 - centres) / width
-    ramp = np.clip(distance, 0, 1)
-    ramp = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
-    return np.minimum(ramp[:, None], ramp[None, :])
+@dataclass(frozen=True)
+class Sides:
+    """Which sides of a crop are meant."""
+
+    top: bool = True
+    bottom: bool = True
+    left: bool = True
+    right: bool = True
+
+
+def feather_mask(size: int, *, width: float = FEATHER, sides: Sides = Sides()) -> np.ndarray:  # noqa: B008 (frozen)
+    """A weight `[size, size]` in [0, 1]: 1 inside, falling smoothly to 0 at the given sides."""
+    rise = np.clip((np.arange(size) + 0.5) / size / width, 0, 1)
+    rise = (rise * rise * (3 - 2 * rise)).astype(np.float32)
+    flat = np.ones(size, np.float32)
+    rows = np.minimum(rise if sides.top else flat, rise[::-1] if sides.bottom else flat)
+    columns = np.minimum(rise if sides.left else flat, rise[::-1] if sides.right else flat)
+    return np.minimum(rows[:, None], columns[None, :])
 
 
 def to_centres(matrix: np.ndarray) -> np.ndarray:
@@ -37,11 +51,13 @@ def to_centres(matrix: np.ndarray) -> np.ndarray:
 
 
 class PasteBack:
-    """Puts a rendered head crop back into the picture it was cut from, blended along the crop's border.
+    """Puts a rendered head crop back into the picture it was cut from.
+
+    It is blended along the sides of the crop that lie inside the picture; where both end there is nothing below.
 
     Args:
         picture: uint8 `[H, W, 3]`, the whole source.
-        crop: Where the crop lies in it.
+        crop: Where the crop lies in it, upright.
         longest_side: The result is scaled down to at most this many pixels.
     """
 
@@ -57,12 +73,14 @@ class PasteBack:
         )
         placed = corners @ crop_to_picture.T
         placed = placed[:, :2] / placed[:, 2:]
+        inside = (placed.min(0) > _TOUCHING_PX, placed.max(0) < np.array([self.width, self.height]) - _TOUCHING_PX)
+        sides = Sides(left=inside[0][0], top=inside[0][1], right=inside[1][0], bottom=inside[1][1])
         left, top = np.floor(np.clip(placed.min(0), 0, [self.width - 1, self.height - 1])).astype(int)
         right, bottom = np.ceil(np.clip(placed.max(0), [left + 1, top + 1], [self.width, self.height])).astype(int)
         self._box = (int(top), int(bottom), int(left), int(right))
         shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], dtype=np.float64)
         self._matrix = to_centres(shift @ crop_to_picture)
-        self._weight = np.clip(self._warp(feather_mask(crop.size)), 0, 1)[..., None]
+        self._weight = np.clip(self._warp(feather_mask(crop.size, sides=sides)), 0, 1)[..., None]
         self._size = crop.size
 
     def _warp(self, image: np.ndarray) -> np.ndarray:
@@ -71,8 +89,9 @@ class PasteBack:
         if scale < 0.8:  # low-pass first, or a small face in a large picture flickers
             image = cv2.GaussianBlur(image, (0, 0), 0.5 * np.sqrt(1 / scale**2 - 1))
         flags = cv2.INTER_LINEAR if scale < 1 else cv2.INTER_CUBIC
-        border = cv2.BORDER_REPLICATE if image.ndim == 3 else cv2.BORDER_CONSTANT
-        return cv2.warpPerspective(image, self._matrix, (right - left, bottom - top), flags=flags, borderMode=border)
+        return cv2.warpPerspective(
+            image, self._matrix, (right - left, bottom - top), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """The whole picture uint8 `[height, width, 3]` with `image` uint8 `[size, size, 3]` in place of the head."""

@@ -28,7 +28,7 @@ class Check:
 def examine() -> list[Check]:
     """All checks. Never raises for what it is looking for."""
     checks = [_python(), _package()]
-    for part in (_torch, _ffmpeg, _rasteriser, _opencv, _assets, _engines, _disk):
+    for part in (_torch, _ffmpeg, _numba, _opencv, _assets, _engines, _disk):
         try:
             checks.extend(part())
         except Exception as error:  # a broken installation fails in any way it likes; that is the finding
@@ -58,8 +58,6 @@ def _torch() -> Iterator[Check]:
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
         yield Check("device", "ok", f"cuda: {torch.cuda.get_device_name(0)}, {memory:.0f} GiB (--device cuda), and cpu")
-    elif torch.backends.mps.is_available():
-        yield Check("device", "ok", "mps (--device mps), and cpu")
     else:
         yield Check("device", "ok", "cpu")
 
@@ -77,15 +75,15 @@ def _ffmpeg() -> Iterator[Check]:
         )
 
 
-def _rasteriser() -> Iterator[Check]:
+def _numba() -> Iterator[Check]:
     try:
         import numba
     except ImportError as error:
         yield Check(
-            "numba", "optional", f"not importable ({error}): rendering is about 10 times slower", "pip install numba"
+            "numba", "missing", f"not importable ({error}): frames cannot be drawn without it", "pip install numba"
         )
     else:
-        yield Check("numba", "ok", f"{numba.__version__}: compiled rasteriser")
+        yield Check("numba", "ok", f"{numba.__version__}: compiles the drawing")
 
 
 def _opencv() -> Iterator[Check]:

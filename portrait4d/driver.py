@@ -31,7 +31,9 @@ def require_file(path: Path, role: str, *, folder_allowed: bool = False) -> Path
 
 
 def check_device(device: str) -> str:
-    """The name itself if torch can use such a device here."""
+    """The name itself if the program can use such a device here."""
+    if device.split(":")[0] == "mps":
+        raise InputError("device 'mps' cannot be used: the rasteriser needs float64, which it lacks; use --device cpu")
     try:
         torch.empty(0, device=device)
     except Exception as error:  # torch raises RuntimeError, AssertionError or NotImplementedError by backend
@@ -99,7 +101,7 @@ def carries_audio(path: Path) -> bool:
 
 
 def cut_motion(motion: Motion, options: ReenactOptions) -> Motion:
-    """A motion file under `start`, `duration` and `fps`: the nearest frame for every moment."""
+    """A motion file under `start`, `duration` and `fps`: the nearest frame for every moment, counted from 0 again."""
     rate = motion.frame_rate if options.fps is None else Fraction(options.fps).limit_denominator(1001)
     length = len(motion) / float(motion.frame_rate)
     if options.start >= length:
@@ -107,9 +109,6 @@ def cut_motion(motion: Motion, options: ReenactOptions) -> Motion:
     seconds = length - options.start
     if options.duration is not None:
         seconds = min(seconds, options.duration)
-    if rate == motion.frame_rate:
-        first = round(options.start * float(rate))
-        return motion[first : first + max(1, round(seconds * float(rate)))]
     moments = options.start + np.arange(max(1, round(seconds * float(rate)))) / float(rate)
     nearest = np.clip(np.floor(moments * float(motion.frame_rate) + 0.5).astype(int), 0, len(motion) - 1)
     return _take(motion, nearest, rate)

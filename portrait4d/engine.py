@@ -18,6 +18,7 @@ from flame.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from flame.head_model import HeadModel
     from preprocess.crop import Crop
     from preprocess.motion import Motion
     from preprocess.track import TrackedFrame
@@ -83,7 +84,7 @@ class Avatar(Protocol):
 
     @property
     def motion(self) -> Motion:
-        """The tracked source, T = 1."""
+        """The tracked source, T = 1; the very object that `Engine.build` was given for the picture it shows."""
         ...
 
     @property
@@ -106,8 +107,13 @@ class Engine(Protocol):
 
     name: str
 
+    @property
+    def head_model(self) -> HeadModel:
+        """What sources and drivers are tracked with."""
+        ...
+
     def build(self, sources: Sequence[TrackedFrame]) -> Avatar:
-        """Everything that depends on the source alone."""
+        """Everything that depends on the source alone; of several pictures of one person the engine shows one."""
         ...
 
     def load(self, path: Path | str) -> Avatar:
@@ -134,26 +140,39 @@ class EngineStatus:
 
 def available_engines() -> list[EngineStatus]:
     """All engines, best first, with what each needs."""
-    missing = "its networks are not part of this version yet"
+    missing = "not in this version: it comes with the Portrait4D engines in a later one"
     return [EngineStatus(name, False, missing) for name in reversed(ENGINE_NAMES[1:])] + [
-        EngineStatus("lift", True, "embedded: needs no weights")
+        EngineStatus("lift", True, "embedded, needs no weights")
     ]
 
 
-def load_engine(name: str = "auto", *, device: torch.device | str = "cpu") -> Engine:
+def choose_engine(name: str = "auto") -> EngineStatus:
     """The engine of that name; `auto` takes the best one that is available.
 
     Raises:
-        InputError: no such engine, or its weights are missing.
+        InputError: no such engine, or it cannot run here.
     """
     statuses = available_engines()
     if name == "auto":
-        name = next(status.name for status in statuses if status.available)
+        return next(status for status in statuses if status.available)
     known = {status.name: status for status in statuses}
     if name not in known:
         raise InputError(f"engine must be one of auto, {', '.join(ENGINE_NAMES)}; got {name!r}")
     if not known[name].available:
         raise InputError(f"engine {name!r} is not available: {known[name].reason}; use --engine lift")
-    from portrait4d.lift.engine import LiftEngine
+    return known[name]
 
-    return LiftEngine(device=device)
+
+def load_engine(name: str = "auto", *, device: torch.device | str = "cpu") -> Engine:
+    """Loads what `choose_engine` chooses.
+
+    Raises:
+        InputError: no such engine, or it cannot run here.
+    """
+    match choose_engine(name).name:
+        case "lift":
+            from portrait4d.lift.engine import LiftEngine
+
+            return LiftEngine(device=device)
+        case other:
+            raise AssertionError(f"engine {other!r} is listed as available, but nothing loads it")

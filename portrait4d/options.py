@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from flame.errors import InputError
 
@@ -34,7 +34,8 @@ class ReenactOptions:
         expression_scale: Multiplies the transferred expression.
         pose_scale: Multiplies the transferred head motion.
         smooth: Strength of the tracker's smoothing; 0 switches it off.
-        face: Which face of each picture, 0 the largest.
+        face: Which face of the source, 0 the largest.
+        driver_face: Which face of the driver, 0 the largest where the first one appears.
         device: Torch device.
     """
 
@@ -51,11 +52,12 @@ class ReenactOptions:
     pose_scale: float = 1.0
     smooth: float = 1.0
     face: int = 0
+    driver_face: int = 0
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        _check_choice("mode", self.mode, ("relative", "absolute"))
-        _check_choice("gaze", self.gaze, ("driver", "camera", "source"))
+        _check_choice("mode", self.mode, get_args(RetargetMode))
+        _check_choice("gaze", self.gaze, get_args(Gaze))
         _check_range("fps", self.fps, 1.0, 240.0)
         _check_range("start", self.start, 0.0, None)
         _check_range("duration", self.duration, 1e-3, None)
@@ -64,6 +66,7 @@ class ReenactOptions:
         _check_range("pose scale", self.pose_scale, 0.0, 5.0)
         _check_range("smooth", self.smooth, 0.0, 10.0)
         _check_range("face", self.face, 0, 1000)
+        _check_range("driver face", self.driver_face, 0, 1000)
 
 
 @dataclass(frozen=True)

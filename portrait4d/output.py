@@ -53,8 +53,12 @@ def write_video(
     audio_from: Path | None = None,
     audio_start: float = 0.0,
     progress: Progress = ignore_progress,
-) -> None:
-    """Encodes the frames while the next ones are rendered; the file appears when it is whole."""
+) -> bool:
+    """Encodes the frames while the next ones are rendered; the file appears when it is whole.
+
+    Returns:
+        Whether sound was written.
+    """
     first = next(frames)
     height, width = first.shape[:2]
     with VideoWriter(
@@ -69,3 +73,4 @@ def write_video(
         for done, frame in enumerate(chain([first], frames), start=1):
             writer.write(frame)
             progress("render", done, num_frames)
+    return writer.has_audio

@@ -14,12 +14,9 @@ import numpy as np
 import torch
 
 from flame.errors import InputError
-from flame.head_model import HeadModel
-from flame.open_head import load_open_head
 from portrait4d.compose import DriverView, PasteBack
 from portrait4d.driver import (
     carries_audio,
-    check_device,
     check_request,
     cut_motion,
     driver_frame_rate,
@@ -27,58 +24,53 @@ from portrait4d.driver import (
     read_driver,
     require_file,
 )
-from portrait4d.engine import Avatar, Drive, Engine, load_engine
-from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, RenderOptions, is_avatar_file, is_motion_file
+from portrait4d.engine import Avatar, Drive
+from portrait4d.models import Models, check_models, load_models
+from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
 from portrait4d.output import Progress, ignore_progress, panels, write_video
 from portrait4d.report import ReenactReport, Stopwatch, find_gaps, peak_memory_mb
 from portrait4d.retarget import RetargetOptions, batches, retarget
 from portrait4d.streams import num_render_workers, one_torch_thread, ordered_map, prefetch
 from preprocess.image import read_image, to_uint8, write_png
 from preprocess.motion import Motion
-from preprocess.track import TrackedFrame, Tracker
 
 FRAMES_PER_CHUNK = 8
 
-
-@dataclass(frozen=True)
-class Models:
-    """What is loaded once and used for any number of sources and drivers."""
-
-    engine: Engine
-    tracker: Tracker
-    head_model: HeadModel
-    seconds: float = 0.0
+SILENT = "the driver's sound could not be used here: the result is silent"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A source that is ready to be driven; `picture` is None when it came from an avatar file."""
+    """A source that is ready to be driven.
+
+    Attributes:
+        avatar: What the engine built.
+        picture: uint8 `[H, W, 3]` that `avatar.crop` belongs to; None when the source was an avatar file.
+        path: The file it came from; of several photos the one that the engine chose to show.
+    """
 
     avatar: Avatar
     picture: np.ndarray | None
-
-
-def load_models(options: ReenactOptions | RenderOptions) -> Models:
-    """Loads the engine, the face networks and the head model."""
-    watch = Stopwatch()
-    engine = load_engine(options.engine, device=check_device(options.device))
-    head_model = load_open_head()
-    smooth = options.smooth if isinstance(options, ReenactOptions) else 0.0
-    tracker = Tracker(device=options.device, head_model=head_model, smooth=smooth, face=options.face)
-    return Models(engine, tracker, head_model, watch.total())
+    path: Path
 
 
 @one_torch_thread()
-def build_source(path: str | Path | Sequence[str | Path], *, models: Models) -> Source:
-    """Reads, tracks and builds a photo (or several of one person), or loads an avatar file."""
+def build_source(path: str | Path | Sequence[str | Path], *, models: Models, face: int = 0) -> Source:
+    """Reads, tracks and builds a photo (or several of one person), or loads an avatar file.
+
+    Args:
+        path: One file, or several photos.
+        models: From `load_models`.
+        face: Which face of every photo, 0 the largest.
+    """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(item) for item in path]
     if len(paths) == 1 and is_avatar_file(paths[0]):
-        return Source(models.engine.load(require_file(paths[0], "avatar file")), None)
-    frames: list[TrackedFrame] = []
-    for item in paths:
-        picture = read_image(require_file(item, "source picture"))
-        frames.append(models.tracker.track_image(picture))
-    return Source(models.engine.build(frames), frames[0].image)
+        return Source(models.engine.load(require_file(paths[0], "avatar file")), None, paths[0])
+    pictures = [read_image(require_file(item, "source picture")) for item in paths]
+    frames = models.tracker.track_images(pictures, face=face)
+    avatar = models.engine.build(frames)
+    chosen = next(index for index, frame in enumerate(frames) if frame.motion is avatar.motion)
+    return Source(avatar, frames[chosen].image, paths[chosen])
 
 
 def build_avatar(
@@ -89,8 +81,8 @@ def build_avatar(
     models: Models | None = None,
 ) -> Avatar:
     """Builds the avatar of a photo, or of several photos of one person, and saves it if `output` is given."""
-    options = options or ReenactOptions()
-    avatar = build_source(source, models=models or load_models(options)).avatar
+    options, models = _settle(options, models)
+    avatar = build_source(source, models=models, face=options.face).avatar
     if output is not None:
         avatar.save(Path(output))
     return avatar
@@ -109,17 +101,22 @@ def track_driver(
 
     `fps`, `start` and `duration` of the options apply to both. Saves it if `output` is given.
     """
-    options = options or ReenactOptions()
+    options = options or default_options(models)
     path = require_file(Path(driver), "driver", folder_allowed=True)
     if is_motion_file(path):
         motion = cut_motion(Motion.load(path), options)
     else:
-        tracker = (models or load_models(options)).tracker
+        tracker = _settle(options, models)[1].tracker
         rate = driver_frame_rate(path, options)
         total = expected_frames(path, options, rate)
         frames = read_driver(path, options, rate)
         motion = tracker.track_video(
-            prefetch(frames), rate, source=path.name, progress=lambda done: progress("track", done, total)
+            prefetch(frames),
+            rate,
+            source=path.name,
+            progress=lambda done: progress("track", done, total),
+            face=options.driver_face,
+            smooth=options.smooth,
         )
     if output is not None:
         motion.save(Path(output))
@@ -144,23 +141,23 @@ def reenact(
         output: `.mp4` (any video suffix FFmpeg knows), or a picture suffix if the driver is one frame.
         options: Everything else; see `ReenactOptions`.
         progress: Told after every step.
-        models: From `load_models`, to reuse them between calls.
+        models: From `load_models`, to reuse them between calls; engine and device of the options must be theirs.
 
     Raises:
-        InputError: A file cannot be used; nothing is written.
+        InputError: A file cannot be used, or the models are not what the options name; nothing is written.
     """
-    options = options or ReenactOptions()
+    options = options or default_options(models)
     source, driver, output = Path(source), Path(driver), Path(output)
     check_request(source, driver, output, options)
     watch = Stopwatch()
     progress("load", 0, None)
-    models = models or load_models(options)
+    options, models = _settle(options, models)
     watch.seconds["load"] = models.seconds
     with ThreadPoolExecutor(1, thread_name_prefix="source") as pool:
 
         def build() -> Source:
             with watch.stage("source"):
-                return build_source(source, models=models)
+                return build_source(source, models=models, face=options.face)
 
         building = pool.submit(build)
 
@@ -203,18 +200,18 @@ def reenact_tracked(
     is_picture = output.suffix.lower() in IMAGE_SUFFIXES
     if is_picture and len(motion) != 1:
         raise InputError(f"expected a one-frame driver for a picture output, got {len(motion)} frames: write an .mp4")
-    has_audio = carries_audio(driver) and not is_picture
+    wants_audio, has_audio = carries_audio(driver) and not is_picture, False
     with watch.stage("render"):
         frames = result_frames(ready, motion, options=options, driver=driver, models=models)
         if is_picture:
             write_png(output, next(frames))
         else:
-            write_video(
+            has_audio = write_video(
                 output,
                 frames,
                 num_frames=len(motion),
                 frame_rate=motion.frame_rate,
-                audio_from=driver if has_audio else None,
+                audio_from=driver if wants_audio else None,
                 audio_start=options.start,
                 progress=progress,
             )
@@ -231,8 +228,19 @@ def reenact_tracked(
         frames_per_second=round(len(motion) / watch.total(), 2),
         peak_memory_mb=peak_memory_mb(),
         gaps=find_gaps(motion),
-        warnings=(*ready.avatar.warnings, *motion.warnings),
+        warnings=(*ready.avatar.warnings, *motion.warnings, *([SILENT] if wants_audio and not has_audio else [])),
     )
+
+
+def default_options(models: Models | None) -> ReenactOptions:
+    """What a call means that names no options: the defaults, on the device of the models."""
+    return ReenactOptions() if models is None else ReenactOptions(device=models.device)
+
+
+def _settle(options: ReenactOptions | None, models: Models | None) -> tuple[ReenactOptions, Models]:
+    """Options and models that agree, loaded if there are none yet."""
+    options = options or default_options(models)
+    return options, load_models(options) if models is None else check_models(models, options)
 
 
 def result_frames(

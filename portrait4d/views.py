@@ -10,12 +10,11 @@ import numpy as np
 from flame.errors import InputError
 from portrait4d.driver import WRITABLE_VIDEO_SUFFIXES, check_output, require_file
 from portrait4d.engine import Avatar
+from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import MESH_SUFFIXES, RenderOptions
 from portrait4d.output import Progress, ignore_progress, write_video
 from portrait4d.pipeline import (
-    Models,
     build_source,
-    load_models,
     render_drive,
 )
 from portrait4d.retarget import orbit_drive
@@ -50,12 +49,12 @@ def render_avatar(
     A video suffix gives an orbit or a way through the key angles, `.png` one picture per key angle, `.glb`, `.ply`
     or `.obj` the textured mesh in metres.
     """
-    options = options or RenderOptions()
+    options = options or (RenderOptions() if models is None else RenderOptions(device=models.device))
     source, output = Path(source), Path(output)
     require_file(source, "photo or avatar file")
     check_output(output, WRITABLE_VIDEO_SUFFIXES | MESH_SUFFIXES | {".png"})
-    models = models or load_models(options)
-    avatar = build_source(source, models=models).avatar
+    models = load_models(options) if models is None else check_models(models, options)
+    avatar = build_source(source, models=models, face=options.face).avatar
     suffix = output.suffix.lower()
     if suffix in MESH_SUFFIXES:
         mesh = models.engine.mesh(avatar)

@@ -29,6 +29,7 @@ class AudioFeed:
 
     Attributes:
         is_copied: whether packets are passed on untouched.
+        num_packets: of sound, written so far.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class AudioFeed:
             self._input.close()
             raise
         self._waiting: av.Packet | None = None
+        self.num_packets = 0
 
     def feed(self, until: float) -> None:
         """Write the sound that begins before `until` seconds of the output."""
@@ -65,6 +67,7 @@ class AudioFeed:
                 self._waiting = packet
                 return
             self._output.mux(packet)
+            self.num_packets += 1
 
     def finish(self) -> None:
         """Write all that is left."""

@@ -38,6 +38,10 @@ class VideoWriter:
 
     H.264, yuv420p, BT.709 limited range, index at the front. When the block raises (Ctrl-C too) nothing is
     left behind. Odd sizes are padded by one repeated row or column, because 4:2:0 needs even ones.
+
+    Attributes:
+        num_frames: written so far.
+        has_audio: whether the finished file holds sound; known after the block.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class VideoWriter:
         if height < 1 or width < 1 or self.frame_rate <= 0:
             raise ValueError(f"expected a size and a frame rate above 0, got {height} x {width}, {frame_rate}")
         self.num_frames = 0
+        self.has_audio = False
         self._crf = crf
         self._audio_from = None if audio_from is None else Path(audio_from)
         self._audio_start, self._audio_duration = audio_start, audio_duration
@@ -183,6 +188,7 @@ class VideoWriter:
             self._container.mux(self._stream.encode(None))
             if self._audio is not None:
                 self._audio.finish()
+                self.has_audio = self._audio.num_packets > 0
             self._container.close()
 
     def _close(self) -> None:

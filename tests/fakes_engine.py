@@ -19,7 +19,7 @@ from torch import Tensor
 from flame.errors import InputError
 from flame.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
 from portrait4d.engine import Drive, Mesh, Rendering
-from portrait4d.pipeline import Models
+from portrait4d.models import Models
 from preprocess.atomic import atomic_path
 from preprocess.crop import Crop
 from preprocess.motion import Motion
@@ -102,6 +102,12 @@ class FakeTracker:
 
     def __init__(self) -> None:
         self.num_tracked_videos = 0
+        self.faces: list[int | None] = []
+        self.smooths: list[float | None] = []
+
+    def track_images(self, images: Sequence[np.ndarray], *, face: int | None = None) -> list[TrackedFrame]:
+        self.faces.append(face)
+        return [self.track_image(image) for image in images]
 
     def track_image(self, image: np.ndarray) -> TrackedFrame:
         if image.mean() < 8:
@@ -116,8 +122,12 @@ class FakeTracker:
         *,
         source: str = "",
         progress: Callable[[int], None] | None = None,
+        face: int | None = None,
+        smooth: float | None = None,
     ) -> Motion:
         self.num_tracked_videos += 1
+        self.faces.append(face)
+        self.smooths.append(smooth)
         levels: list[float] = []
         for frame in frames:
             mean = float(frame.image.mean()) / 255
@@ -145,17 +155,21 @@ class FakeAvatar:
 
 
 class FakeEngine:
-    """Paints the driver's expression as a grey level; sleeps `PORTRAIT4D_FAKE_SECONDS` per frame."""
+    """Paints the driver's expression as a grey level; sleeps `PORTRAIT4D_FAKE_SECONDS` per frame.
+
+    Of several pictures it shows the brightest.
+    """
 
     name = "fake"
 
     def __init__(self) -> None:
         self.num_built = 0
+        self.head_model = FakeHead()
 
     def build(self, sources: Sequence[TrackedFrame]) -> FakeAvatar:
         self.num_built += 1
-        first = sources[0]
-        return FakeAvatar(first.motion, first.crop, float(first.image.mean()) / 255)
+        shown = max(sources, key=lambda item: item.image.mean())
+        return FakeAvatar(shown.motion, shown.crop, float(shown.image.mean()) / 255)
 
     def load(self, path: Path | str) -> FakeAvatar:
         level = float(load_file(path)["level"][0])
@@ -175,4 +189,4 @@ class FakeEngine:
 
 def fake_models(*_: object) -> Models:
     """In place of `load_models`."""
-    return Models(FakeEngine(), FakeTracker(), FakeHead())  # pyright: ignore[reportArgumentType]
+    return Models(FakeEngine(), FakeTracker())  # pyright: ignore[reportArgumentType]

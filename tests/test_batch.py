@@ -135,6 +135,20 @@ def test_manifests_name_the_same_items(inputs: Path):
     assert [item.output.name for item in read_manifest(table, out)] == ["a.mp4", "bert__talk.mp4"]
 
 
+def test_outputs_of_one_name_in_two_folders_keep_a_record_each(inputs: Path):
+    """Their records had one name, so that each run did one of them again."""
+    rows = [{"source": f"photos/{name}.png", "driver": "clips/nod.mp4", "output": f"{name}/x.mp4"}
+            for name in ("anna", "bert")]  # fmt: skip
+    (inputs / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    items = read_manifest(inputs / "list.jsonl", inputs / "out")
+    assert [item.state for item in run_batch(items, inputs / "out", models=fake_models()).results] == ["done"] * 2
+    assert [item.state for item in run_batch(items, inputs / "out", models=fake_models()).results] == ["kept"] * 2
+    assert (inputs / "out" / "records" / "anna" / "x.mp4.json").is_file()
+    elsewhere = [dataclasses.replace(item, output=inputs / f"{item.source.stem}2" / "x.mp4") for item in items]
+    run_batch(elsewhere, inputs / "out", models=fake_models())
+    assert {item.state for item in run_batch(elsewhere, inputs / "out", models=fake_models()).results} == {"kept"}
+
+
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
@@ -144,6 +158,8 @@ def test_manifests_name_the_same_items(inputs: Path):
         ("a.csv", "source,driver\n", "got none"),
         ("a.jsonl", "{", "line 1"),
         ("a.jsonl", '{"source": "a.png", "driver": "b.mp4"}\n{"source": "c/a.png", "driver": "b.mp4"}', "outputs"),
+        ("a.csv", "source,driver,output\na.png,b.mp4,../c.mp4\n", "inside the output folder"),
+        ("a.csv", "source,driver,output\na.png,b.mp4,/tmp/c.mp4\n", "inside the output folder"),
         ("a.txt", "x", ".csv or .jsonl"),
     ],
 )  # fmt: skip

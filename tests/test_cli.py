@@ -93,6 +93,37 @@ def test_avatar_file_stands_for_the_photo(folder: Path, capsys: pytest.CaptureFi
         assert f"{option} needs the picture" in capsys.readouterr().err
 
 
+def test_avatar_of_several_photos_says_which_it_shows(folder: Path, capsys: pytest.CaptureFixture[str]):
+    write_png(folder / "bright.png", np.full((SIZE, SIZE, 3), 200, np.uint8))
+    assert run(["avatar", "photo.png", "bright.png", "-o", "both.safetensors"]) == 0
+    assert "shows bright.png (of 2 photos)" in capsys.readouterr().out
+    assert run(["avatar", "photo.png", "bright.png", "-o", "both.safetensors", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["shown"] == "bright.png"
+
+
+def test_source_and_driver_have_a_face_each(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    models = fake_models()
+    for module in (portrait4d.pipeline, portrait4d.batch):
+        monkeypatch.setattr(module, "load_models", lambda _: models)
+    faces = models.tracker.faces  # pyright: ignore
+    pair = ["photo.png", "nod.mp4", "--face", "3", "--driver-face", "2", "--quiet"]
+    assert run(["reenact", *pair, "-o", "x.mp4"]) == 0
+    assert sorted(faces) == [2, 3]
+    assert run(["batch", *pair, "-o", "out"]) == 0
+    assert sorted(faces[2:]) == [2, 3]
+    for name in ("--face", "--driver-face"):
+        assert run(["track", "nod.mp4", "-o", "x.npz", "--quiet", name, "4"]) == 0
+        assert faces[-1] == 4
+
+
+def test_auto_says_which_engine_it_takes_and_why(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(["reenact", "photo.png", "nod.mp4", "-o", "x.mp4"]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("engine ")]
+    assert "lift (auto)" in line and "needs no weights" in line and "portrait4d-v2" in line
+    assert run(["reenact", "photo.png", "nod.mp4", "-o", "x.mp4", "--quiet"]) == 0
+    assert "engine" not in capsys.readouterr().err
+
+
 def test_start_duration_and_rate_cut_video_and_motion_file_alike(folder: Path):
     assert run(["track", "nod.mp4", "-o", "nod.npz", "--quiet"]) == 0
     for driver, result in (("nod.mp4", "one.mp4"), ("nod.npz", "two.mp4")):
@@ -159,6 +190,11 @@ def test_render_writes_video_views_and_mesh(folder: Path):
         (["render", "photo.png", "-o", "x.mp4", "--yaw", "left"], "expected degrees"),
         (["render", "photo.png", "-o", "x.mp4", "--yaw", "1,2", "--pitch", "1,2,3"], "as many"),
         (["track", "nod.mp4", "-o", "x.mp4"], "expected an output name"),
+        (["reenact", "photo.png", "nod.mp4", "-o", "x.mp4", "--device", "tpu9"], "device 'tpu9'"),
+        (["reenact", "photo.png", "nod.mp4", "-o", "x.mp4", "--device", "mps"], "float64"),
+        (["batch", "photo.png", "nod.mp4", "-o", "x", "--device", "tpu9"], "device 'tpu9'"),
+        (["batch", "photo.png", "nod.mp4", "-o", "x", "--device", "mps"], "float64"),
+        (["batch", "photo.png", "nod.mp4", "-o", "x", "--engine", "portrait4d"], "Portrait4D engines"),
         (["batch", "photo.png", "-o", "x"], "SOURCES and DRIVERS"),
         (["batch", "photo.png", "none*.mp4", "-o", "x"], "no drivers found"),
     ],
@@ -235,6 +271,19 @@ def test_doctor_tells_what_is_missing(capsys: pytest.CaptureFixture[str], monkey
     assert run(["doctor", "--json"]) == 1
     printed = capsys.readouterr().out
     assert "pip install numba" in printed and '"cure": "reinstall"' in printed
+
+
+def test_doctor_misses_numba_and_offers_no_mps(monkeypatch: pytest.MonkeyPatch):
+    import torch
+
+    import portrait4d.doctor as doctor
+
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    checks = {check.name: check for check in doctor.examine()}
+    assert checks["numba"].state == "missing" and checks["numba"].cure == "pip install numba"
+    assert not doctor.is_healthy(list(checks.values()))
+    assert not any("mps" in check.detail for check in checks.values())
 
 
 def test_foreign_package_is_named_with_the_cure(tmp_path: Path):

@@ -2,20 +2,32 @@
 
 import threading
 import time
+import wave
 from fractions import Fraction
+from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
-from fakes_engine import fake_motion
+from fakes_engine import SIZE, fake_models, fake_motion
 
+import preprocess.video_writer
 from flame.errors import InputError
+from portrait4d.batch import run_batch
+from portrait4d.batch_items import BatchItem
 from portrait4d.compose import DriverView, PasteBack, feather_mask, fit_height
 from portrait4d.driver import cut_motion
-from portrait4d.options import ReenactOptions, RenderOptions
+from portrait4d.engine import available_engines, load_engine
+from portrait4d.options import Gaze, ReenactOptions, RenderOptions, RetargetMode
+from portrait4d.pipeline import SILENT, build_avatar, build_source, reenact, track_driver
 from portrait4d.report import find_gaps
+from portrait4d.retarget import RetargetOptions
 from portrait4d.streams import ordered_map, prefetch
 from portrait4d.views import video_angles
 from preprocess.crop import Crop
+from preprocess.image import write_png
+from preprocess.video import probe
+from preprocess.video_writer import VideoWriter
 
 
 def smooth_picture(height: int, width: int) -> np.ndarray:
@@ -42,6 +54,25 @@ def test_pasting_back_has_no_edge_and_stays_inside():
     assert pasted[100, 150, 0] == 200
     assert (pasted[:, :99] == 100).all() and (pasted[:49] == 100).all() and (pasted[:, 201:] == 100).all()
     assert np.abs(np.diff(pasted[100, :, 0])).max() < 30  # of the step of 100
+
+
+def test_pasting_back_replaces_all_where_crop_and_picture_end_together():
+    """The feather left a still strip of the photo along such borders."""
+    picture = np.full((200, 300, 3), 100, np.uint8)
+    moved = np.full((128, 128, 3), 200, np.uint8)
+    crop = face_square((150, 100), 200, image_size=(200, 300))
+    pasted = PasteBack(picture, crop)(moved)[..., 0]
+    assert (pasted[:, 150] == 200).all()  # top and bottom are the picture's
+    assert pasted[100, 51] < 110 and pasted[100, 248] < 110  # left and right lie inside
+    corner = PasteBack(picture, face_square((220, 120), 160, image_size=(200, 300)))(moved)[..., 0]
+    assert (corner[120:, 230:] == 200).all()
+    assert corner[41, 220] < 110 and corner[120, 141] < 110
+    beyond = PasteBack(picture, face_square((150, 100), 400, image_size=(200, 300)))(moved)[..., 0]
+    assert (beyond == 200).all()
+
+
+def face_square(center: tuple[float, float], side: float, *, image_size: tuple[int, int]) -> Crop:
+    return Crop.from_square(center, side, size=128, image_size=image_size)
 
 
 def test_large_pictures_are_scaled_down_to_even_sizes():
@@ -130,6 +161,18 @@ def test_cut_of_a_motion_takes_the_nearest_frames():
         cut_motion(motion, ReenactOptions(start=2.0))
 
 
+@pytest.mark.parametrize("fps", [None, 25.0, 50.0])
+def test_start_just_under_the_end_keeps_the_last_frame(fps: float | None):
+    """It rounded to a frame beyond the last and left an empty motion."""
+    cut = cut_motion(fake_motion([0.1, 0.2, 0.3, 0.4]), ReenactOptions(start=0.159, fps=fps))
+    assert len(cut) == 1 and cut.expression[0, 0] == np.float32(0.4) and cut.seconds[0] == 0
+
+
+def test_cut_counts_its_time_from_its_own_start():
+    cut = cut_motion(fake_motion([0.1] * 50), ReenactOptions(start=1.0, duration=0.4))
+    assert np.allclose(cut.seconds, np.arange(10) / 25)
+
+
 def test_gaps_are_half_open_intervals():
     assert find_gaps(fake_motion([-1, 0.1, 0.2, -1, -1, 0.3, -1])) == ((0.0, 0.04), (0.12, 0.2), (0.24, 0.28))
     assert find_gaps(fake_motion([0.1])) == ()
@@ -143,7 +186,87 @@ def test_video_angles_pass_through_the_keys():
     assert len(yaw) == 50 and yaw.max() <= 20 and abs(yaw.mean()) < 1e-9 and pitch[0] == 0
 
 
-@pytest.mark.parametrize("wrong", [{"mode": "both"}, {"fps": float("nan")}, {"face": -1}, {"gaze": "left"}])
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Two photos and a clip with sound."""
+    for name, level in (("dark.png", 90), ("bright.png", 200)):
+        write_png(tmp_path / name, np.full((SIZE, SIZE, 3), level, np.uint8))
+    tone = np.sin(np.arange(16000) / 5) * 9000
+    with wave.open(str(tmp_path / "tone.wav"), "wb") as sound:
+        sound.setparams((1, 2, 16000, 0, "NONE", ""))
+        sound.writeframes(tone.astype("<i2").tobytes())
+    clip = tmp_path / "nod.mp4"
+    with VideoWriter(clip, height=SIZE, width=SIZE, frame_rate=25, audio_from=tmp_path / "tone.wav") as writer:
+        for index in range(6):
+            writer.write(np.full((SIZE, SIZE, 3), 40 + 20 * index, np.uint8))
+    assert writer.has_audio and probe(clip).has_audio
+    return tmp_path
+
+
+def test_report_tells_the_sound_that_was_written(files: Path, monkeypatch: pytest.MonkeyPatch):
+    """It told what the driver has, even where the writer could not read it."""
+    report = reenact(files / "dark.png", files / "nod.mp4", files / "x.mp4", models=fake_models())
+    assert report.has_audio and SILENT not in report.warnings and probe(files / "x.mp4").has_audio
+
+    def refuse(*_: object, **__: object) -> None:
+        raise LookupError("no sound that can be read")
+
+    monkeypatch.setattr(preprocess.video_writer, "AudioFeed", refuse)
+    report = reenact(files / "dark.png", files / "nod.mp4", files / "x.mp4", models=fake_models())
+    assert not report.has_audio and SILENT in report.warnings and not probe(files / "x.mp4").has_audio
+
+
+def test_options_count_beside_given_models(files: Path):
+    """Smoothing and face were taken from the options the models were loaded with."""
+    models = fake_models()
+    options = ReenactOptions(face=2, driver_face=1, smooth=0.25)
+    reenact(files / "dark.png", files / "nod.mp4", files / "x.mp4", models=models, options=options)
+    assert sorted(models.tracker.faces) == [1, 2] and models.tracker.smooths == [0.25]  # pyright: ignore
+    track_driver(files / "nod.mp4", models=models, options=ReenactOptions(face=3))
+    assert models.tracker.faces[-1] == 0  # pyright: ignore
+    build_avatar(files / "dark.png", models=models, options=options)
+    assert models.tracker.faces[-1] == 2  # pyright: ignore
+    item = BatchItem(files / "dark.png", files / "nod.mp4", files / "out" / "x.mp4")
+    run_batch([item], files / "out", models=models, options=options)
+    assert models.tracker.faces[-2:] == [1, 2]  # pyright: ignore
+
+
+@pytest.mark.parametrize("wrong", [{"engine": "lift"}, {"device": "cuda"}, {"device": "mps"}])
+def test_models_that_are_not_what_the_options_name_are_refused(files: Path, wrong: dict):
+    before, options = set(files.iterdir()), ReenactOptions(**wrong)
+    with pytest.raises(InputError):
+        reenact(files / "dark.png", files / "nod.mp4", files / "x.mp4", models=fake_models(), options=options)
+    with pytest.raises(InputError):
+        track_driver(files / "nod.mp4", models=fake_models(), options=options)
+    with pytest.raises(InputError):
+        build_avatar(files / "dark.png", models=fake_models(), options=options)
+    assert set(files.iterdir()) == before
+
+
+def test_picture_of_several_is_the_one_the_engine_chose(files: Path):
+    """It was always the first, with the crop of another."""
+    source = build_source([files / "dark.png", files / "bright.png"], models=fake_models())
+    assert source.picture is not None and source.picture.mean() == 200
+    assert source.path == files / "bright.png" and source.avatar.level == pytest.approx(200 / 255)  # pyright: ignore
+
+
+def test_engine_of_a_version_to_come_says_how_to_get_it():
+    for status in available_engines():
+        assert status.available or "comes with the Portrait4D engines" in status.reason
+    with pytest.raises(InputError, match="Portrait4D engines"):
+        load_engine("portrait4d-v2")
+    with pytest.raises(InputError, match="one of auto"):
+        load_engine("magic")
+
+
+def test_choices_are_the_same_for_options_and_retargeting():
+    hints = get_type_hints(RetargetOptions)
+    assert get_args(hints["mode"]) == get_args(RetargetMode) and get_args(hints["gaze"]) == get_args(Gaze)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"driver_face": -1}, {"mode": "both"}, {"fps": float("nan")}, {"face": -1}, {"gaze": "left"}]
+)
 def test_wrong_options_are_refused(wrong: dict):
     with pytest.raises(InputError):
         ReenactOptions(**wrong)

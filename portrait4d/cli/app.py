@@ -10,26 +10,26 @@ import typer
 from portrait4d.cli.choices import (
     CropOption,
     DeviceOption,
+    DriverFaceOption,
     DurationOption,
     EngineOption,
     ExpressionScaleOption,
     FaceOption,
     FpsOption,
-    Gaze,
     GazeOption,
     JsonOption,
-    Mode,
     ModeOption,
     PoseScaleOption,
     QuietOption,
     SideBySideOption,
     SmoothOption,
     StartOption,
+    TrackedFaceOption,
     YawLimitOption,
     parse_angles,
     yaw_limit,
 )
-from portrait4d.cli.console import progress_bars, say, say_json, warn
+from portrait4d.cli.console import progress_bars, say, say_json, tell_engine, warn
 
 HELP = """One photo of a face becomes a 4D head that any video can drive. Works offline on a CPU.
 
@@ -96,6 +96,7 @@ def demo(
     from portrait4d.options import ReenactOptions
 
     options = ReenactOptions(engine=engine, duration=duration, device=device)
+    tell_engine(engine, is_quiet=quiet)
     with progress_bars(is_quiet=quiet) as progress:
         report = run_demo(output, options=options, progress=progress)
     if as_json:
@@ -112,18 +113,19 @@ def reenact(
         Path, typer.Option("-o", "--output", help="Video to write (.mp4), or .png for a one-frame driver.")
     ],
     engine: EngineOption = "auto",
-    mode: ModeOption = Mode.relative,
+    mode: ModeOption = "relative",
     crop: CropOption = True,
     side_by_side: SideBySideOption = False,
     fps: FpsOption = None,
     start: StartOption = 0.0,
     duration: DurationOption = None,
     yaw: YawLimitOption = "25",
-    gaze: GazeOption = Gaze.driver,
+    gaze: GazeOption = "driver",
     expression_scale: ExpressionScaleOption = 1.0,
     pose_scale: PoseScaleOption = 1.0,
     smooth: SmoothOption = 1.0,
     face: FaceOption = 0,
+    driver_face: DriverFaceOption = 0,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -134,10 +136,11 @@ def reenact(
     from portrait4d.report import describe_gaps
 
     options = ReenactOptions(
-        engine=engine, mode=mode.value, crop=crop, side_by_side=side_by_side, fps=fps, start=start, duration=duration,
-        yaw_limit=yaw_limit(yaw), gaze=gaze.value, expression_scale=expression_scale, pose_scale=pose_scale,
-        smooth=smooth, face=face, device=device,
+        engine=engine, mode=mode, crop=crop, side_by_side=side_by_side, fps=fps, start=start, duration=duration,
+        yaw_limit=yaw_limit(yaw), gaze=gaze, expression_scale=expression_scale, pose_scale=pose_scale,
+        smooth=smooth, face=face, driver_face=driver_face, device=device,
     )  # fmt: skip
+    tell_engine(engine, is_quiet=quiet)
     with progress_bars(is_quiet=quiet) as progress:
         report = run(source, driver, output, options=options, progress=progress)
     for line in report.warnings:
@@ -168,18 +171,19 @@ def batch(
         Path | None, typer.Option(help="Instead of SOURCES and DRIVERS: .csv or .jsonl with source, driver[, output].")
     ] = None,
     engine: EngineOption = "auto",
-    mode: ModeOption = Mode.relative,
+    mode: ModeOption = "relative",
     crop: CropOption = True,
     side_by_side: SideBySideOption = False,
     fps: FpsOption = None,
     start: StartOption = 0.0,
     duration: DurationOption = None,
     yaw: YawLimitOption = "25",
-    gaze: GazeOption = Gaze.driver,
+    gaze: GazeOption = "driver",
     expression_scale: ExpressionScaleOption = 1.0,
     pose_scale: PoseScaleOption = 1.0,
     smooth: SmoothOption = 1.0,
     face: FaceOption = 0,
+    driver_face: DriverFaceOption = 0,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -189,9 +193,9 @@ def batch(
     from portrait4d.options import ReenactOptions
 
     options = ReenactOptions(
-        engine=engine, mode=mode.value, crop=crop, side_by_side=side_by_side, fps=fps, start=start, duration=duration,
-        yaw_limit=yaw_limit(yaw), gaze=gaze.value, expression_scale=expression_scale, pose_scale=pose_scale,
-        smooth=smooth, face=face, device=device,
+        engine=engine, mode=mode, crop=crop, side_by_side=side_by_side, fps=fps, start=start, duration=duration,
+        yaw_limit=yaw_limit(yaw), gaze=gaze, expression_scale=expression_scale, pose_scale=pose_scale,
+        smooth=smooth, face=face, driver_face=driver_face, device=device,
     )  # fmt: skip
     code = run_batch_command(
         sources, drivers, output, manifest=manifest, options=options, as_json=as_json, is_quiet=quiet
@@ -206,7 +210,7 @@ def track(
     start: StartOption = 0.0,
     duration: DurationOption = None,
     smooth: SmoothOption = 1.0,
-    face: FaceOption = 0,
+    face: TrackedFaceOption = 0,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -215,7 +219,7 @@ def track(
     from portrait4d.cli.single_commands import run_track
     from portrait4d.options import ReenactOptions
 
-    options = ReenactOptions(fps=fps, start=start, duration=duration, smooth=smooth, face=face, device=device)
+    options = ReenactOptions(fps=fps, start=start, duration=duration, smooth=smooth, driver_face=face, device=device)
     run_track(driver, output, options=options, as_json=as_json, is_quiet=quiet)
 
 

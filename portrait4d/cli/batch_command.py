@@ -5,7 +5,7 @@ from pathlib import Path
 from flame.errors import InputError
 from portrait4d.batch import BatchReport, BatchResult, run_batch
 from portrait4d.batch_items import BatchItem, cross_items, read_manifest
-from portrait4d.cli.console import fail, progress_bars, say, say_json
+from portrait4d.cli.console import fail, progress_bars, say, say_json, tell_engine
 from portrait4d.options import ReenactOptions
 
 
@@ -21,26 +21,27 @@ def run_batch_command(
 ) -> int:
     """Runs the batch; returns 0, 1 if an item failed, 130 if stopped."""
     items = _choose_items(sources, drivers, output, manifest)
+    tell_engine(options.engine, is_quiet=is_quiet)
     finished: list[BatchResult] = []
 
     def on_result(result: BatchResult) -> None:
         finished.append(result)
         if not as_json:
             count = f"[{len(finished)}/{len(items)}]"
-            say(f"{count} {result.state:<6} {result.item.output.name}  {_remark(result)}".rstrip())
+            say(f"{count} {result.state:<6} {_name(result, output)}  {_remark(result)}".rstrip())
 
     try:
         with progress_bars(is_quiet=is_quiet) as progress:
             report = run_batch(items, output, options=options, progress=progress, on_result=on_result)
     except KeyboardInterrupt:
         if not as_json:
-            _say_table(BatchReport(tuple(finished)))
+            _say_table(BatchReport(tuple(finished)), output)
         fail(f"stopped after {len(finished)} of {len(items)} items; run the same command again to go on")
         return 130
     if as_json:
         say_json(report.to_dict())
     else:
-        _say_table(report)
+        _say_table(report, output)
     return 1 if report.num_failed else 0
 
 
@@ -62,11 +63,16 @@ def _remark(result: BatchResult) -> str:
     return f"{result.num_frames} frames, {result.seconds:.1f} s"
 
 
-def _say_table(report: BatchReport) -> None:
+def _name(result: BatchResult, folder: Path) -> str:
+    path = result.item.output
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _say_table(report: BatchReport, folder: Path) -> None:
     counts = {state: sum(result.state == state for result in report.results) for state in ("done", "kept", "failed")}
     rows = [
         (
-            result.item.output.name,
+            _name(result, folder),
             result.state,
             str(result.num_frames or ""),
             f"{result.seconds:.1f}" if result.seconds else "",

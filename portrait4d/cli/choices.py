@@ -1,33 +1,17 @@
 """Options that several commands share, described once."""
 
-from enum import Enum
 from typing import Annotated
 
 import typer
 
 from flame.errors import InputError
-
-
-class Mode(str, Enum):
-    """How the driver's motion is transferred."""
-
-    relative = "relative"
-    absolute = "absolute"
-
-
-class Gaze(str, Enum):
-    """Whose gaze the result has."""
-
-    driver = "driver"
-    camera = "camera"
-    source = "source"
-
+from portrait4d.options import Gaze, RetargetMode
 
 EngineOption = Annotated[
     str, typer.Option(help="lift, portrait4d, portrait4d-static, portrait4d-v2, or auto: the best one present.")
 ]
 ModeOption = Annotated[
-    Mode,
+    RetargetMode,
     typer.Option(
         help="relative: the driver's change since its neutral frame; absolute: the driver's very pose and face."
     ),
@@ -51,8 +35,15 @@ GazeOption = Annotated[Gaze, typer.Option(help="Eyes follow the driver, look at 
 ExpressionScaleOption = Annotated[float, typer.Option(help="Multiplies the transferred expression.")]
 PoseScaleOption = Annotated[float, typer.Option(help="Multiplies the transferred head motion.")]
 SmoothOption = Annotated[float, typer.Option(help="Strength of the tracker's smoothing; 0 switches it off.")]
-FaceOption = Annotated[int, typer.Option(help="Which face if there are several; 0 is the largest.")]
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+FaceOption = Annotated[int, typer.Option(help="Which face of the source if there are several; 0 is the largest.")]
+DriverFaceOption = Annotated[
+    int, typer.Option(help="Which face of the driver, counted where the first one appears; 0 is the largest.")
+]
+TrackedFaceOption = Annotated[
+    int,
+    typer.Option("--face", "--driver-face", help="Which face, counted where the first one appears; 0 is the largest."),
+]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
 

@@ -23,6 +23,18 @@ def warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
+def tell_engine(asked: str, *, is_quiet: bool) -> None:
+    """One line on stderr: which engine "auto" takes, and why."""
+    if asked != "auto" or is_quiet:
+        return
+    from portrait4d.engine import available_engines, choose_engine
+
+    chosen = choose_engine()
+    absent = [status.name for status in available_engines() if not status.available]
+    others = f"; not in this version: {', '.join(absent)}" if absent else ""
+    print(f"engine {chosen.name} (auto): {chosen.reason}{others}", file=sys.stderr)
+
+
 def fail(text: str) -> None:
     """The one line on stderr that says why the program ends."""
     print(f"error: {' '.join(text.splitlines())}", file=sys.stderr)

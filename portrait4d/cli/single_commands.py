@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from portrait4d.cli.console import progress_bars, say, say_json, warn
+from portrait4d.cli.console import progress_bars, say, say_json, tell_engine, warn
 from portrait4d.driver import check_output
 from portrait4d.options import AVATAR_SUFFIXES, MOTION_SUFFIXES, ReenactOptions, RenderOptions
 
@@ -40,22 +40,28 @@ def run_track(driver: Path, output: Path, *, options: ReenactOptions, as_json: b
 
 
 def run_avatar(sources: list[Path], output: Path, *, options: ReenactOptions, as_json: bool) -> None:
-    """Builds and saves an avatar."""
-    from portrait4d.pipeline import build_avatar
+    """Builds and saves an avatar; of several photos it says which one the avatar shows."""
+    from portrait4d.pipeline import build_source, load_models
 
     check_output(output, AVATAR_SUFFIXES)
-    avatar = build_avatar(sources, output, options=options)
+    tell_engine(options.engine, is_quiet=as_json)
+    source = build_source(sources, models=load_models(options), face=options.face)
+    avatar = source.avatar
+    avatar.save(output)
     for line in avatar.warnings:
         warn(line)
     if as_json:
-        return say_json({"output": str(output), "engine": avatar.engine, "warnings": list(avatar.warnings)})
-    say(f"{output}: engine {avatar.engine}, {output.stat().st_size / 1e6:.1f} MB")
+        report = {"output": str(output), "engine": avatar.engine, "shown": str(source.path)}
+        return say_json({**report, "warnings": list(avatar.warnings)})
+    shown = f", shows {source.path} (of {len(sources)} photos)" if len(sources) > 1 else ""
+    say(f"{output}: engine {avatar.engine}{shown}, {output.stat().st_size / 1e6:.1f} MB")
 
 
 def run_render(source: Path, output: Path, *, options: RenderOptions, as_json: bool, is_quiet: bool) -> None:
     """Renders views, an orbit, or exports a mesh."""
     from portrait4d.views import render_avatar
 
+    tell_engine(options.engine, is_quiet=is_quiet)
     with progress_bars(is_quiet=is_quiet) as progress:
         report = render_avatar(source, output, options=options, progress=progress)
     for line in report.warnings:

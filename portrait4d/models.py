@@ -1,0 +1,55 @@
+"""What is loaded once and used for any number of sources and drivers, and whether it is what a call asks for."""
+
+from dataclasses import dataclass
+
+import torch
+
+from flame.errors import InputError
+from flame.head_model import HeadModel
+from portrait4d.driver import check_device
+from portrait4d.engine import Engine, load_engine
+from portrait4d.options import ReenactOptions, RenderOptions
+from portrait4d.report import Stopwatch
+from preprocess.track import Tracker
+
+
+@dataclass(frozen=True)
+class Models:
+    """The engine and the tracker, both on `device`; `seconds` is how long loading took."""
+
+    engine: Engine
+    tracker: Tracker
+    device: str = "cpu"
+    seconds: float = 0.0
+
+    @property
+    def head_model(self) -> HeadModel:
+        """The engine's; the tracker fits the same one."""
+        return self.engine.head_model
+
+
+def load_models(options: ReenactOptions | RenderOptions) -> Models:
+    """Loads the engine and the face networks; faces and smoothing are chosen per call."""
+    watch = Stopwatch()
+    device = check_device(options.device)
+    engine = load_engine(options.engine, device=device)
+    tracker = Tracker(device=device, head_model=engine.head_model)
+    return Models(engine, tracker, device, watch.total())
+
+
+def check_models(models: Models, options: ReenactOptions | RenderOptions) -> Models:
+    """The models themselves if they are what the options name.
+
+    Raises:
+        InputError: they are of another engine or on another device.
+    """
+    if options.engine not in ("auto", models.engine.name):
+        raise InputError(
+            f"expected models of engine {options.engine!r}, got {models.engine.name!r}: load_models(options) again"
+        )
+    asked, held = (torch.device(check_device(name)) for name in (options.device, models.device))
+    if (asked.type, asked.index or 0) != (held.type, held.index or 0):
+        raise InputError(
+            f"expected models on {options.device}, got them on {models.device}: load_models(options) again"
+        )
+    return models

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from portrait4d.engine import Engine as Engine
     from portrait4d.engine import available_engines as available_engines
     from portrait4d.engine import load_engine as load_engine
+    from portrait4d.models import load_models as load_models
     from portrait4d.options import ReenactOptions as ReenactOptions
     from portrait4d.options import RenderOptions as RenderOptions
     from portrait4d.pipeline import build_avatar as build_avatar
-    from portrait4d.pipeline import load_models as load_models
     from portrait4d.pipeline import reenact as reenact
     from portrait4d.pipeline import track_driver as track_driver
     from portrait4d.report import ReenactReport as ReenactReport
@@ -40,7 +40,7 @@ _HOMES = {
     "available_engines": "portrait4d.engine",
     "build_avatar": "portrait4d.pipeline",
     "load_engine": "portrait4d.engine",
-    "load_models": "portrait4d.pipeline",
+    "load_models": "portrait4d.models",
     "reenact": "portrait4d.pipeline",
     "render_avatar": "portrait4d.views",
     "run_batch": "portrait4d.batch",

@@ -27,7 +27,9 @@ from preprocess.video import probe, read_frames
 QUICK = {
     "cmyk.jpg", "truncated.jpg", "text.jpg", "empty.png", "one_pixel.png", "noface_cat.jpg", "exif_orientation_6.jpg",
     "zero_frames.mp4", "no_moov.mp4", "audio_only.mp4", "noface.mp4", "rotation_tag.mp4", "single_frame.mp4",
+    "half_face_cut.jpg", "tiny_face.jpg",
 }  # fmt: skip
+QUICK_SWAPPED = {"cmyk.jpg", "truncated.jpg", "noface_cat.jpg", "rotation_tag.mp4", "no_moov.mp4", "empty.wav"}
 EXCUSED = {"noface_dog.jpg"}
 """The face networks do see a face here, as the reference material says: either outcome will do."""
 
@@ -35,16 +37,16 @@ VIDEOS = {".mp4", ".gif", ".wav"}
 ROOT = Path(__file__).parent.parent
 
 
-def list_negatives() -> list[pytest.param]:  # pyright: ignore
+def list_negatives(quick: set[str] = QUICK) -> list[pytest.param]:  # pyright: ignore
     """All files of the reference material that no program likes, the slow ones marked."""
     folder = shared_folder() / "data" / "negatives"
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else sorted(QUICK)
-    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else sorted(quick)
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(scope="session")
 def expectations(shared: Path) -> dict[str, str]:
-    """The words accept, refuse or either by file name, from the manifest's sentences."""
+    """The words accept, warn, refuse or either by file name, from the manifest's sentences."""
     manifest = json.loads((shared / "data" / "manifest.json").read_text(encoding="utf-8"))
     return {
         Path(entry["file"]).name: verdict(Path(entry["file"]).name, entry["expect"])
@@ -57,6 +59,8 @@ def verdict(name: str, expectation: str) -> str:
     text = expectation.lower()
     if name.endswith(".wav"):
         return "refuse"  # sound alone drives nothing yet
+    if "warning" in text and "reject" in text:
+        return "warn"
     if name in EXCUSED or re.search(r"\bor (a )?(clear error|reject|accept|ask)", text) or text.startswith("as two"):
         return "either"
     if text.startswith(("reject", "clear error", "as driver: clear error")):
@@ -89,6 +93,7 @@ def check(code: int, errors: str, expected: str, before: set[Path], after: set[P
     if code == 0:
         assert expected != "refuse", "accepted what the reference material says cannot work"
         assert after - before == {output} and output.stat().st_size > 0
+        assert expected != "warn" or "warning: " in errors, "accepted without the warning it should carry"
         return
     assert code == 2, errors
     assert expected != "accept", errors
@@ -122,6 +127,55 @@ def test_as_input_of_track(
     check(code, capsys.readouterr().err, expectations[name], before, set(folder.rglob("*")), output)
     if code == 0:
         assert len(Motion.load(output)) >= 1
+
+
+@pytest.mark.parametrize("name", list_negatives(QUICK_SWAPPED))
+def test_in_the_other_s_place_in_reenact(
+    name: str, shared: Path, folder: Path, expectations: dict[str, str], capsys: pytest.CaptureFixture[str]
+):
+    """A picture as driver is a one-frame video; a video or a sound as source is refused."""
+    path, output = shared / "data" / "negatives" / name, folder / "result.mp4"
+    is_video = path.suffix in VIDEOS
+    pair = [str(path), "driver.npz"] if is_video else ["photo.png", str(path)]
+    expected = expectations[name]
+    if is_video:
+        expected = "either" if path.suffix == ".gif" else "refuse"
+    before = set(folder.rglob("*"))
+    code = run(["reenact", *pair, "-o", str(output), "--quiet"])
+    check(code, capsys.readouterr().err, expected, before, set(folder.rglob("*")), output)
+    if code == 0 and not is_video:
+        assert probe(output).num_frames_estimate == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ["sources", "drivers"])
+def test_batch_over_everything_odd(
+    role: str, shared: Path, folder: Path, expectations: dict[str, str], capsys: pytest.CaptureFixture[str]
+):
+    """Every file in one run: each ends as it does alone, and none stops the others."""
+    paths = sorted((shared / "data" / "negatives").iterdir())
+    rows = [
+        {"source": str(path), "driver": "driver.npz", "output": f"{index}.mp4"}
+        if role == "sources"
+        else {"source": "photo.png", "driver": str(path), "output": f"{index}.mp4"}
+        for index, path in enumerate(paths)
+    ]
+    (folder / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    arguments = ["batch", "--manifest", "list.jsonl", "-o", "out", "--duration", "0.2", "--json", "--quiet"]
+    assert run(arguments) == 1
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    results = json.loads(printed.out)["results"]
+    assert len(results) == len(paths)
+    for path, result in zip(paths, results, strict=True):
+        is_done, expected = result["state"] == "done", expectations[path.name]
+        if role == "sources" and path.suffix in VIDEOS:
+            expected = "either" if path.suffix == ".gif" else "refuse"
+        assert is_done == Path(result["output"]).is_file(), path.name
+        assert expected != ("refuse" if is_done else "accept"), (path.name, result)
+        assert is_done or (result["reason"] and "unexpected" not in result["reason"]), (path.name, result)
+        assert not is_done or expected != "warn" or result["warnings"], path.name
+    assert not list((folder / "out").rglob(".*"))
 
 
 @pytest.mark.slow

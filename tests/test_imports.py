@@ -10,8 +10,9 @@ FLOORS = ["flame", "preprocess", "portrait4d", "genhead"]
 
 # What only extras bring; importing any of these while a module is imported fails.
 OPTIONAL = [
-    "anny", "gradio", "insightface", "lmdb", "lpips", "mediapipe", "nvdiffrast", "onnxruntime", "pytest", "pytorch3d",
-    "smplx", "tensorboard", "timm", "torchvision", "transformers", "trimesh", "viser",
+    "anny", "gradio", "huggingface_hub", "insightface", "lmdb", "lpips", "mediapipe", "nvdiffrast",
+    "onnxruntime", "pytest", "pytorch3d", "smplx", "tensorboard", "timm", "torchvision", "transformers",
+    "trimesh", "viser", "yaml",
 ]  # fmt: skip
 
 # Runs in a fresh interpreter: imports everything under an audit hook and reports what was touched.
@@ -30,7 +31,7 @@ class Refuse:
 
 sys.meta_path.insert(0, Refuse())
 # what other people's packages do at import is not ours to judge
-import torch, numba, cv2, av, scipy.optimize, scipy.ndimage, skimage, safetensors.torch, typer, rich, yaml
+import torch, numba, cv2, av, scipy.optimize, scipy.ndimage, skimage, safetensors.torch, typer, rich
 import PIL.Image, numpy.lib.format, pickletools, zipfile, uuid, tempfile, subprocess, multiprocessing
 inside = [os.path.join(os.getcwd(), package) + os.sep for package in packages]
 

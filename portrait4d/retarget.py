@@ -123,7 +123,7 @@ def retarget(motion: Motion, avatar: Avatar, options: RetargetOptions, model: He
         model: that head model.
     """
     for clip in (motion, avatar.motion):
-        clip.params(model, 0)  # refuses another head model
+        clip.check_model(model)
     if len(motion) == 1:  # one picture has no change to add
         options = replace(options, mode="absolute")
     reference = reference_of(motion, options, model)

@@ -56,8 +56,8 @@ class ReenactOptions:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        _check_choice("mode", self.mode, get_args(RetargetMode))
-        _check_choice("gaze", self.gaze, get_args(Gaze))
+        check_choice("mode", self.mode, get_args(RetargetMode))
+        check_choice("gaze", self.gaze, get_args(Gaze))
         _check_range("fps", self.fps, 1.0, 240.0)
         _check_range("start", self.start, 0.0, None)
         _check_range("duration", self.duration, 1e-3, None)
@@ -115,7 +115,8 @@ def is_avatar_file(path: Path) -> bool:
     return path.suffix.lower() in AVATAR_SUFFIXES
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuses a value that is none of the choices."""
     if value not in choices:
         raise InputError(f"expected {name} to be one of {', '.join(choices)}, got {value!r}")
 

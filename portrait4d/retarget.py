@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from flame.head_model import HeadModel
 from flame.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix_to_axis_angle, matrix_to_euler_degrees
 from portrait4d.engine import Avatar, Drive
 from portrait4d.landmarks import face_centre, landmark_residual, match_gaps
+from portrait4d.options import Gaze, RetargetMode, check_choice
 from preprocess.motion import Motion
 
 ABSOLUTE_EXPRESSIONS = (
@@ -57,17 +58,15 @@ class RetargetOptions:
     the two scales multiply the driver's change of expression and of head pose.
     """
 
-    mode: Literal["relative", "absolute"] = "relative"
+    mode: RetargetMode = "relative"
     yaw_limit_degrees: float | None = 25.0
-    gaze: Literal["driver", "camera", "source"] = "driver"
+    gaze: Gaze = "driver"
     expression_scale: float = 1.0
     pose_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.mode not in ("relative", "absolute"):
-            raise ValueError(f"mode must be relative or absolute, got {self.mode!r}")
-        if self.gaze not in ("driver", "camera", "source"):
-            raise ValueError(f"gaze must be driver, camera or source, got {self.gaze!r}")
+        check_choice("mode", self.mode, get_args(RetargetMode))
+        check_choice("gaze", self.gaze, get_args(Gaze))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import time
 import wave
 from fractions import Fraction
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -18,10 +17,9 @@ from portrait4d.batch_items import BatchItem
 from portrait4d.compose import DriverView, PasteBack, feather_mask, fit_height
 from portrait4d.driver import cut_motion
 from portrait4d.engine import available_engines, load_engine
-from portrait4d.options import Gaze, ReenactOptions, RenderOptions, RetargetMode
+from portrait4d.options import ReenactOptions, RenderOptions
 from portrait4d.pipeline import SILENT, build_avatar, build_source, reenact, track_driver
 from portrait4d.report import find_gaps
-from portrait4d.retarget import RetargetOptions
 from portrait4d.streams import ordered_map, prefetch
 from portrait4d.views import video_angles
 from preprocess.crop import Crop
@@ -257,11 +255,6 @@ def test_engine_of_a_version_to_come_says_how_to_get_it():
         load_engine("portrait4d-v2")
     with pytest.raises(InputError, match="one of auto"):
         load_engine("magic")
-
-
-def test_choices_are_the_same_for_options_and_retargeting():
-    hints = get_type_hints(RetargetOptions)
-    assert get_args(hints["mode"]) == get_args(RetargetMode) and get_args(hints["gaze"]) == get_args(Gaze)
 
 
 @pytest.mark.parametrize(

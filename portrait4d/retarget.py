@@ -71,8 +71,9 @@ class RetargetOptions:
 
 @dataclass(frozen=True)
 class Reference:
-    """What the driver's change counts from: `expression` [E], `residual` [478, 3] and `rotation` [3, 3] of its neutral
-    frame, `place` [3] of its face in camera space at the start, and how far its open eyes are open, `eye_open` [2]."""
+    """What the driver's change counts from: `expression` [E] and `rotation` [3, 3] of its neutral frame, `residual`
+    [478, 3] and `place` [3] of its face in camera space at the start, and how far its open eyes are open, `eye_open`
+    [2]."""
 
     expression: Tensor
     residual: Tensor
@@ -105,7 +106,7 @@ def reference_of(motion: Motion, options: RetargetOptions, model: HeadModel) -> 
     opened = torch.quantile(_tensor(motion.eye_open)[torch.from_numpy(seen)], 0.8, dim=0)
     return Reference(
         expression=_tensor(neutral.expression)[0],
-        residual=landmark_residual(model, neutral)[0],
+        residual=landmark_residual(model, start)[0],
         rotation=axis_angle_to_matrix(_tensor(neutral.rotation)[0]),
         place=_face_place(model, start)[0],
         eye_open=opened.clamp(min=NARROW_EYES),
@@ -156,17 +157,16 @@ def _retarget_expression(
     driver, residual = _tensor(motion.expression), landmark_residual(model, motion)
     scale = options.expression_scale
     if options.mode == "absolute":
-        change, residual_change = driver - own, residual - own_residual
+        change = driver - own
     else:
         absolute = torch.tensor([name.startswith(ABSOLUTE_EXPRESSIONS) for name in model.expression_names])
         change = torch.where(absolute, driver - own, driver - reference.expression)
-        residual_change = residual - reference.residual
     if options.gaze != "driver":  # the lids go with the eyes
         looking = torch.tensor([name.startswith("eyeLook") for name in model.expression_names])
         change = torch.where(looking, torch.zeros_like(change), change)
     expression = own + scale * change
     expression = torch.maximum(torch.minimum(expression, model.expression_max), model.expression_min)
-    residual = own_residual + scale * residual_change
+    residual = own_residual + scale * (residual - reference.residual)  # its constant part is the driver's own face
     if options.mode == "relative":
         residual = match_gaps(model, motion, source, expression, residual, opened, scale=scale)
     return expression, residual

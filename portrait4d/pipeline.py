@@ -34,7 +34,7 @@ from portrait4d.streams import num_render_workers, one_torch_thread, ordered_map
 from preprocess.image import read_image, to_uint8, write_png
 from preprocess.motion import Motion
 
-FRAMES_PER_CHUNK = 8
+FRAMES_PER_CHUNK = 4
 
 SILENT = "the driver's sound could not be used here: the result is silent"
 

@@ -158,6 +158,7 @@ class Tracker:
         if not seen.any():
             raise InputError(_no_face(source or "the clip"))
         found = np.stack([item for item in points if item is not None])
+        points.clear()  # long clips: what is stacked need not be kept twice
         crop = face_crop(found, image_size=size, size=self._crop_size, is_inside=True)
         warnings = _picture_warnings(found, size)
         gap = _longest_gap(seen)

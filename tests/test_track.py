@@ -1,6 +1,5 @@
 """Tracking: recovery of known heads, gaps, refusals, what a call may choose."""
 
-from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -19,14 +18,7 @@ from preprocess.smooth import smooth_motion
 from preprocess.track import Tracker
 from preprocess.video import Frame
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The small networks are faster on one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

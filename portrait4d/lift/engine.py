@@ -82,7 +82,7 @@ class LiftEngine:
         under[mouth_rows] = torch.from_numpy(own_mouth_texture(canvas.photo, inner))[mouth_rows]
         changed = torch.from_numpy(lid_texture(canvas.photo, landmarks))
         changed[mouth_rows] = torch.from_numpy(own_teeth_texture(canvas.photo, inner))[mouth_rows]
-        faces = rig.faces[: rig.num_patch_faces]
+        faces = rig.patch_faces
         light = fit_light(
             canvas.photo,
             rig.uv[: rig.num_patch].numpy(),

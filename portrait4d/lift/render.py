@@ -106,11 +106,9 @@ def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
     """Brightness factor [B, V]: light stands still while the face turns and folds; the sheet around it keeps the
     photo's."""
     rig = avatar.rig
-    faces = rig.faces[: rig.num_patch_faces]
-    before = smooth_normals(rig.rest[None, : rig.num_patch], faces)[0] @ axis_angle_to_matrix(rig.source_rotation).T
-    after = smooth_normals(points[:, : rig.num_patch], faces) @ axis_angle_to_matrix(rotation).mT
+    after = smooth_normals(points[:, : rig.num_patch], rig.patch_faces) @ axis_angle_to_matrix(rotation).mT
     gain = points.new_ones(points.shape[:2])
-    gain[:, : rig.num_patch] += rig.light_weight * (shading_ratio(avatar.light, before, after) - 1)
+    gain[:, : rig.num_patch] += rig.light_weight * (shading_ratio(avatar.light, rig.source_normals, after) - 1)
     return gain
 
 

@@ -1,16 +1,15 @@
 """The rig: every drawn point of a source, and how each one follows expression, landmarks and head pose.
 
 A point rests at `rest` in the head frame of the source. With expression change `de` and landmark displacement `r`
-(metres, head frame) it moves to
-`x = rest + expression_basis de + residual_basis r`, then to the camera as `w (R x + t) + (1 - w) (R0 x + t0)`:
-`w` is how much it belongs to the head,
-`R0, t0` the source pose. Its texture coordinate is where the photo showed it, so the source pose draws the photo
-itself.
+(metres, head frame) it moves to `x = rest + expression_basis de + residual_basis r`, then to the camera as
+`w (R x + t) + (1 - w) (R0 x + t0)`: `w` is how much it belongs to the head, `R0, t0` the source pose. Its texture
+coordinate is where the photo showed it, so the source pose draws the photo itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,11 +21,9 @@ from portrait4d.lift.view import project_points
 @dataclass(frozen=True)
 class Rig:
     """`rest` [V, 3] metres; `uv` [V, 2] canvas pixels; `faces` [F, 3]; `expression_basis` [V * 3, E];
-    `residual_basis` [V, 478];
-    `head_weight` [V]; `light_weight` [P] share of relighting of the patch points, fading out at its rim; `focal_px`
-    of the crop camera; the source pose
-    and expression.
-    Points 0..num_patch-1 are head-model vertices, their numbers in the head model are `patch_vertices`."""
+    `residual_basis` [P, 478]; `head_weight` [V]; `light_weight` [P] share of relighting of the patch points, fading out
+    at its rim; `focal_px` of the crop camera; the source pose and expression. Points 0..P-1 are head-model vertices,
+    their numbers in the head model are `patch_vertices`."""
 
     rest: Tensor
     uv: Tensor
@@ -51,10 +48,16 @@ class Rig:
         """Points of the face patch; they come first."""
         return len(self.patch_vertices)
 
-    @property
-    def num_patch_faces(self) -> int:
-        """Triangles of the face patch; they come first."""
-        return int((self.faces < self.num_patch).all(1).sum())
+    @cached_property
+    def patch_faces(self) -> Tensor:
+        """Triangles of the face patch [F, 3]; they come first."""
+        return self.faces[: int((self.faces < self.num_patch).all(1).sum())]
+
+    @cached_property
+    def source_normals(self) -> Tensor:
+        """Smoothed normals of the patch points in the source's pose, [P, 3] in camera space."""
+        normals = smooth_normals(self.rest[None, : self.num_patch], self.patch_faces)[0]
+        return normals @ axis_angle_to_matrix(self.source_rotation).T
 
     def deform(self, expression: Tensor, residual: Tensor) -> Tensor:
         """Head-frame positions [B, V, 3] under expressions [B, E] and landmark displacements [B, 478, 3]."""

@@ -66,9 +66,9 @@ class CoarseMesh:
         """`[B, V, 3]` of the head model to `[B, C, 3]`."""
         return (vertices[:, self.vertices] * self.weights[..., None]).sum(2)
 
-    def to(self, *args: torch.device | str) -> "CoarseMesh":
+    def to(self, device: torch.device | str) -> "CoarseMesh":
         """On another device."""
-        return CoarseMesh(self.vertices.to(*args), self.weights.to(*args), self.faces.to(*args))
+        return CoarseMesh(self.vertices.to(device), self.weights.to(device), self.faces.to(device))
 
 
 @dataclass(frozen=True)

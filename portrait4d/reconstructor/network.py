@@ -1,5 +1,6 @@
 """Psi, the whole reconstructor, in the parts that depend on the source, on the motion and on the camera."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -47,15 +48,15 @@ class SourceFeatures:
             return self
         if len(self) != 1:
             raise ValueError(f"expected one source or {batch}, got {len(self)}")
-        tensors = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return replace(
-            self, **{name: t.expand(batch, *t.shape[1:]) for name, t in tensors.items() if isinstance(t, Tensor)}
-        )
+        return self._map(lambda tensor: tensor.expand(batch, *tensor.shape[1:]))
 
-    def to(self, *args: torch.device | torch.dtype | str) -> "SourceFeatures":
-        """Like `Tensor.to`."""
+    def to(self, device: torch.device | str) -> "SourceFeatures":
+        """On another device."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "SourceFeatures":
         tensors = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return replace(self, **{name: t.to(*args) for name, t in tensors.items() if isinstance(t, Tensor)})
+        return replace(self, **{name: change(value) for name, value in tensors.items() if isinstance(value, Tensor)})
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class PlaneDecoder(nn.Module):
         first = self.convs1[0]
         assert isinstance(first, nn.Conv2d)
         x = F.conv2d(reenacted, first.weight[:, :NUM_REENACTED_CHANNELS], padding=1) + prepared
-        for layer in self.convs1[1:]:
+        for layer in list(self.convs1)[1:]:
             x = layer(x)
         height, width = x.shape[2] // 2, x.shape[3] // 2
         tokens = self.patch_embed(x)

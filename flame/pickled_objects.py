@@ -6,7 +6,6 @@ from typing import Any
 
 from flame.errors import InputError
 
-
 _KEYS = (str, bytes, memoryview, int, float, type(None))
 
 

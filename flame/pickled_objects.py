@@ -55,7 +55,7 @@ def _own(key: Any) -> Any:
 
 
 def resolve(value: Any, name: str, *, max_depth: int = 50) -> Any:
-    """Replaces pickled objects by what they stand for, and views by bytes.
+    """Replaces pickled objects by what they stand for, names by their text, and views by bytes.
 
     Shared parts are resolved once, so that sharing cannot multiply the work.
 
@@ -78,6 +78,8 @@ def resolve(value: Any, name: str, *, max_depth: int = 50) -> Any:
     def resolve_one(part: Any) -> Any:
         if isinstance(part, PickledObject):
             return part.resolve(visit)
+        if isinstance(part, StandIn):
+            return part.name
         if isinstance(part, dict):
             return {key: visit(item) for key, item in part.items()}
         if isinstance(part, (list, tuple)):

@@ -5,9 +5,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from flame.errors import InputError
+
+TENSORS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 
 FORMAT = "portrait4d checkpoint"
 FORMAT_VERSION = 1
@@ -16,6 +19,18 @@ Family = Literal["eg3d", "genhead", "portrait4d", "motion-encoder"]
 Network = Literal["generator", "discriminator", "encoder"]
 PlaneLayoutName = Literal["eg3d", "orthogonal"]
 CameraAxes = Literal["opencv", "opengl"]
+
+_PORTRAIT4D_LICENCE = "authors' terms, see their page; built on NVIDIA research code, holds FLAME data: non-commercial"
+
+LICENCES: dict[Family, str] = {
+    "eg3d": "NVIDIA Source Code License: research and evaluation only",
+    "genhead": _PORTRAIT4D_LICENCE,
+    "portrait4d": _PORTRAIT4D_LICENCE,
+    "motion-encoder": "PD-FGC motion encoder; see the authors' page",
+}
+"""What is known here; the page a file comes from counts."""
+
+_MAX_BYTES = 1 << 24
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "family": get_args(Family),
@@ -93,6 +108,28 @@ class CheckpointConfig:
         if values.get("resample_filters") is not None:
             values["resample_filters"] = tuple(values["resample_filters"])
         return cls(**values)
+
+
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether `path` is a folder with both files."""
+    return all((Path(path) / name).is_file() for name in (TENSORS_FILE, CONFIG_FILE))
+
+
+def read_config(folder: str | Path) -> CheckpointConfig:
+    """The config of a checkpoint.
+
+    Raises:
+        InputError: there is none, or it is not valid.
+    """
+    path = Path(folder) / CONFIG_FILE
+    if not path.is_file():
+        raise InputError(f"expected a checkpoint folder with {CONFIG_FILE} at {folder}: check the path")
+    if path.stat().st_size > _MAX_BYTES:
+        raise InputError(f"{path} is larger than {_MAX_BYTES >> 20} MB: not the config of a checkpoint")
+    try:
+        return CheckpointConfig.from_json(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text: convert the checkpoint again") from error
 
 
 _KINDS: dict[str, tuple[type, ...]] = {

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from flame.errors import InputError
-from portrait4d.checkpoint.config import CameraAxes, CheckpointConfig, Family, Network, PlaneLayoutName
+from portrait4d.checkpoint.config import (
+    LICENCES,
+    CameraAxes,
+    CheckpointConfig,
+    Family,
+    Network,
+    PlaneLayoutName,
+)
 from portrait4d.checkpoint.official_file import OfficialFile, OfficialModule, map_file, read_official
 from portrait4d.checkpoint.official_state import split_official
 from portrait4d.checkpoint.stored_tensor import StoredTensor
@@ -19,19 +26,11 @@ from portrait4d.checkpoint.torch_blob import is_torch_file, read_torch_file
 NETWORK_KEYS: dict[Network, str] = {"generator": "G_ema", "discriminator": "D"}
 """Where a network lies in an official file; of the generator, the running mean that the authors use."""
 
-LICENCES: dict[Family, str] = {
-    "eg3d": "NVIDIA Source Code License: research and evaluation only",
-    "genhead": "see the authors' page; built on NVIDIA research code (non-commercial), holds FLAME data (FLAME licence)",
-    "portrait4d": "see the authors' page; built on NVIDIA research code (non-commercial), holds FLAME data (FLAME licence)",
-    "motion-encoder": "PD-FGC motion encoder; see the authors' page",
-}
-"""What is known here; the page a file comes from counts."""
-
 _CAMERA_AXES: dict[Family, CameraAxes] = {"eg3d": "opencv", "genhead": "opengl", "portrait4d": "opengl"}
 _UNUSED_MOTION_NAMES = ("mouth_fc", "headpose_fc", "classifier", "to_feature", "to_embed")
 """Parts of names that the motion encoder's file has and its authors skip: heads used in training alone."""
 
-_PLANES: dict[tuple[tuple[int, int], ...], PlaneLayoutName] = {
+_PLANES: dict[tuple[tuple[int, ...], ...], PlaneLayoutName] = {
     ((0, 1), (0, 2), (2, 0)): "eg3d",
     ((0, 1), (1, 2), (2, 0)): "orthogonal",
 }

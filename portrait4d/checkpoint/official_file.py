@@ -16,6 +16,7 @@ from flame.pickle_machine import PickleMachine
 from flame.pickled_objects import resolve
 from portrait4d.checkpoint.official_names import InertObject, find_official
 from portrait4d.checkpoint.stored_tensor import StoredTensor
+from portrait4d.checkpoint.torch_blob import is_torch_file
 
 _MAX_DEPTH = 40
 _MAX_ENTRIES = 1_000_000
@@ -88,8 +89,8 @@ def read_official(path: str | Path) -> OfficialFile:
     """
     path = Path(path)
     data = map_file(path)
-    if data[:1] not in (b"\x80", b"("):
-        raise InputError(f"{path.name} is no pickle: expected an official .pkl file of EG3D, GenHead or Portrait4D")
+    if is_torch_file(data):
+        raise InputError(f"{path.name} was written by torch.save: expected an official .pkl with G, D and G_ema")
     source = BoundedBytes(data, path.name)
     content = PickleMachine(source, find=find_official, allow_sets=True).load()
     if not (isinstance(content, dict) and all(isinstance(key, str) for key in content)):

@@ -87,7 +87,9 @@ def _reconstruct_persistent(meta: Any) -> InertObject:
 
 def _reconstruct_plain(kind: Any, base: Any = None, state: Any = None) -> Any:
     """`copyreg._reconstructor`, by which old protocols make objects."""
-    del base, state
+    del base
+    if isinstance(kind, StandIn) and kind.call is pairs_to_dict:
+        return pairs_to_dict(state)
     if not isinstance(kind, StandIn) or not INERT.fullmatch(kind.name.rpartition(".")[0]):
         raise InputError("the file makes an object of something that is no known class: refused, nothing was run")
     return kind.call()
@@ -123,6 +125,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "dnnlib.util.EasyDict": pairs_to_dict,
     **dict.fromkeys(("copyreg._reconstructor", "copy_reg._reconstructor"), _reconstruct_plain),
     **dict.fromkeys(("builtins.set", "__builtin__.set"), _make_set),
+    **dict.fromkeys(("builtins.dict", "__builtin__.dict"), pairs_to_dict),
     **dict.fromkeys(("builtins.object", "__builtin__.object"), _make_object),
 }
 

@@ -15,17 +15,14 @@ from typing import Any
 import torch
 
 from flame.errors import InputError
-from portrait4d.checkpoint.config import CheckpointConfig
+from portrait4d.checkpoint.config import CONFIG_FILE, TENSORS_FILE, CheckpointConfig, read_config
 from portrait4d.checkpoint.stored_tensor import StoredTensor
 from preprocess.atomic import atomic_path
-
-TENSORS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage, what is done and the total, in bytes."""
 
 _CHUNK_BYTES = 1 << 24
-_MAX_CONFIG_BYTES = 1 << 24
 _TYPE_NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -38,11 +35,6 @@ _TYPE_NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-
-
-def is_checkpoint(path: str | Path) -> bool:
-    """Whether `path` is a folder with both files."""
-    return all((Path(path) / name).is_file() for name in (TENSORS_FILE, CONFIG_FILE))
 
 
 def write_checkpoint(
@@ -71,23 +63,6 @@ def write_checkpoint(
     with atomic_path(folder / CONFIG_FILE) as temporary:
         temporary.write_text(config.to_json(), encoding="utf-8")
     return config
-
-
-def read_config(folder: str | Path) -> CheckpointConfig:
-    """The config of a checkpoint.
-
-    Raises:
-        InputError: there is none, or it is not valid.
-    """
-    path = Path(folder) / CONFIG_FILE
-    if not path.is_file():
-        raise InputError(f"expected a checkpoint folder with {CONFIG_FILE} at {folder}: check the path")
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise InputError(f"{path} is larger than {_MAX_CONFIG_BYTES >> 20} MB: not the config of a checkpoint")
-    try:
-        return CheckpointConfig.from_json(path.read_text(encoding="utf-8"), str(path))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text: convert the checkpoint again") from error
 
 
 def read_checkpoint(

@@ -88,3 +88,24 @@ def progress_bars(*, is_quiet: bool = False) -> Iterator[Any]:
             bars.update(tasks[stage], completed=done, total=total)
 
         yield show
+
+
+@contextmanager
+def byte_progress(*, is_quiet: bool = False) -> Iterator[Any]:
+    """Like `progress_bars`, for stages that count bytes; shown only on a terminal."""
+    console = Console(stderr=True)
+    if is_quiet or not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:<8}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show

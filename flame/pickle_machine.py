@@ -70,8 +70,10 @@ class PickleMachine:
             while (instruction := self._next_instruction()) != "STOP":
                 self._run(instruction, self._argument(instruction))
             return self._pop()
-        except InputError:
-            raise
+        except InputError as error:
+            if self._name in str(error):
+                raise
+            raise InputError(f"{self._name}: {error}") from error
         except _DAMAGE as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
             raise InputError(f"{self._name} is damaged ({reason}): get the file again") from error

@@ -26,7 +26,7 @@ from portrait4d.checkpoint.torch_blob import is_torch_file, read_torch_file
 NETWORK_KEYS: dict[Network, str] = {"generator": "G_ema", "discriminator": "D"}
 """Where a network lies in an official file; of the generator, the running mean that the authors use."""
 
-_CAMERA_AXES: dict[Family, CameraAxes] = {"eg3d": "opencv", "genhead": "opengl", "portrait4d": "opengl"}
+CAMERA_AXES: dict[Family, CameraAxes] = {"eg3d": "opencv", "genhead": "opengl", "portrait4d": "opengl"}
 _UNUSED_MOTION_NAMES = ("mouth_fc", "headpose_fc", "classifier", "to_feature", "to_embed")
 """Parts of names that the motion encoder's file has and its authors skip: heads used in training alone."""
 
@@ -102,7 +102,7 @@ def _convert_official(file: OfficialFile, network: Network) -> Conversion:
         network=network,
         architecture=_architecture(family, module) if is_generator else _official_options(module),
         plane_layout=plane_layout(family, module) if is_generator else None,
-        camera_axes=_CAMERA_AXES[family] if is_generator else None,
+        camera_axes=CAMERA_AXES[family] if is_generator else None,
         box_warp=_box_warp(module, file.name) if is_generator else None,
         official=_official_options(module),
         label_std=label_std,

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from flame.errors import InputError
-from portrait4d.checkpoint.config import LICENCES, TENSORS_FILE, CheckpointConfig, read_config
-from portrait4d.checkpoint.convert import convert_file, plane_layout, to_plain
+from portrait4d.checkpoint.config import LICENCES, TENSORS_FILE, CheckpointConfig, Family, read_config
+from portrait4d.checkpoint.convert import CAMERA_AXES, convert_file, plane_layout, to_plain
 from portrait4d.checkpoint.official_file import OfficialFile, OfficialModule, map_file, read_official
 from portrait4d.checkpoint.own_format import hash_file
 from portrait4d.checkpoint.stored_tensor import StoredTensor
@@ -67,33 +67,41 @@ def inspect_file(path: str | Path) -> FileReport:
 
 
 def _inspect_official(path: Path, file: OfficialFile) -> FileReport:
-    suspicious, reports, families = [], [], []
+    suspicious, reports = [], []
+    family = _generator_family(file)
     for key, module in file.networks.items():
         try:
-            report = _report_module(key, module, families[0] if families else None)
+            report = _report_module(key, module, family)
         except InputError as error:
             suspicious.append(f"{key}: {error}")
-            report = NetworkReport(
-                key, "unknown", "unknown", module.class_name, len(module.tensors), module.num_parameters
-            )
+            count = module.num_parameters
+            report = NetworkReport(key, "unknown", "unknown", module.class_name, len(module.tensors), count)
         else:
             suspicious += [f"{key}: {line}" for line in _look_twice(report, module.tensors)]
-            if report.network == "generator":
-                families.append(report.family)
         reports.append(report)
     missing = [key for key in ("G", "D", "G_ema") if key not in file.networks]
     if missing:
         suspicious.append(f"lacks {', '.join(missing)}, which official files have")
     if file.num_trailing_bytes:
         suspicious.append(f"{file.num_trailing_bytes} bytes lie behind the pickle")
-    licence = LICENCES[families[0]] if families else "unknown"
+    licence = LICENCES[family] if family else "unknown"
     others = {key: to_plain(value) for key, value in file.entries.items()}
     return FileReport(
         str(path), "official pickle", path.stat().st_size, licence, tuple(reports), others, tuple(suspicious)
     )
 
 
-def _report_module(key: str, module: OfficialModule, beside: Any) -> NetworkReport:
+def _generator_family(file: OfficialFile) -> Family | None:
+    for key in ("G_ema", "G"):
+        if key in file.networks:
+            try:
+                return recognise(file.networks[key].tensors)[0]
+            except InputError:
+                continue  # reported with the network itself
+    return None
+
+
+def _report_module(key: str, module: OfficialModule, beside: Family | None) -> NetworkReport:
     family, network = recognise(module.tensors, beside=beside)
     options = module.rendering_kwargs
     is_generator = network == "generator"
@@ -108,7 +116,7 @@ def _report_module(key: str, module: OfficialModule, beside: Any) -> NetworkRepo
         resolution=resolution if isinstance(resolution, int) else None,
         neural_resolution=neural if isinstance(neural, int) else None,
         plane_layout=plane_layout(family, module) if is_generator else None,
-        camera_axes=("opencv" if family == "eg3d" else "opengl") if is_generator else None,
+        camera_axes=CAMERA_AXES[family] if is_generator else None,
         box_warp=options.get("box_warp"),
         rendering=to_plain(options),
         modules=dict(Counter(module.modules.values()).most_common()),

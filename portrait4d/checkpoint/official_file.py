@@ -159,7 +159,7 @@ def _children(module: InertObject, kind: str, expected: type, name: str) -> Iter
         if not isinstance(child, expected):
             raise InputError(
                 f"{name} holds {module.class_name}.{key} among {kind} as {type(child).__name__}: "
-                f"expected a {expected.__name__}"
+                f"expected a {'module' if expected is InertObject else 'tensor'}"
             )
         yield key, child
 

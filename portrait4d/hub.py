@@ -27,6 +27,7 @@ def download(file: ReleasedFile, folder: Path, *, is_offline: bool) -> Path:
     except Exception as error:  # the libraries below raise what they like; each becomes one line with its name
         raise InputError(_explain(error, file, folder)) from error
     if not path.is_file() or not path.stat().st_size:
+        path.unlink(missing_ok=True)
         raise InputError(f"the download of {file.file_name} left no file: run the command again")
     return path
 

@@ -52,7 +52,7 @@ def resolve_weights(name_or_path: str | Path) -> "tuple[CheckpointConfig, dict[s
     if path.is_file():
         conversion = convert_file(path, source_sha256=hash_file(path))
         return conversion.config, read_all(conversion.tensors)
-    if isinstance(name_or_path, str) and not path.suffix and len(path.parts) == 1:
+    if isinstance(name_or_path, str) and path.name == name_or_path and not path.suffix:
         find_released(name_or_path)  # no path was meant: the error names the nearest
     raise InputError(f"expected a checkpoint folder or an official file at {path}, there is none: check the path")
 
@@ -120,8 +120,6 @@ def convert(
         InputError: the file is refused, or the output cannot be written.
     """
     path, output = Path(path), Path(output)
-    if not path.is_file():
-        raise InputError(f"expected an official file at {path}, there is none: check the path")
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file: give the name of a folder to write")
     conversion = convert_file(path, network=network, source_sha256=hash_file(path, progress=progress))

@@ -45,10 +45,11 @@ class CheckpointConfig:
     """Everything about a checkpoint but its tensors.
 
     Attributes:
-        architecture: what the network's own config makes of itself (`EG3DConfig.to_dict()`); for families whose engine
-            does not exist yet, the official constructor arguments as they were.
+        architecture: what the network's own config makes of itself (`EG3DConfig.to_dict()`); empty for families that
+            have no config of ours yet, whose engines will make one from `official`.
         plane_layout, camera_axes, box_warp: None where the network has no planes.
-        official: `class_name`, `init_kwargs`, `rendering_kwargs`, `neural_rendering_resolution` of the official file.
+        official: `class_name`, `init_args`, `init_kwargs`, `rendering_kwargs`, `neural_rendering_resolution` of the
+            official file.
         label_std: the official root buffer `dataset_label_std`, `{"dtype", "shape", "values"}`.
         resample_filters: names of the constant FIR buffers that the official state dict has and ours has not; None for
             a network of our own.
@@ -76,6 +77,12 @@ class CheckpointConfig:
             if value not in choices:
                 named = ", ".join(repr(choice) for choice in choices)
                 raise InputError(f"checkpoint {name} is {value!r}: expected one of {named}")
+        for name in ("plane_layout", "camera_axes"):
+            value = getattr(self, name)
+            if self.architecture.get(name, value) != value:
+                raise InputError(
+                    f"checkpoint {name} is {value!r}, in its architecture {self.architecture[name]!r}: make them agree"
+                )
         if self.box_warp is not None and not (_is_number(self.box_warp) and 0 < self.box_warp < math.inf):
             raise InputError(f"checkpoint box_warp is {self.box_warp!r}: expected a length above 0")
 
@@ -105,8 +112,10 @@ class CheckpointConfig:
         if (version := values.pop("format_version", None)) != FORMAT_VERSION:
             raise InputError(f"{name} has format version {version!r}: this program reads {FORMAT_VERSION}; update it")
         _check_keys(values, name)
-        if values.get("resample_filters") is not None:
-            values["resample_filters"] = tuple(values["resample_filters"])
+        if (filters := values.get("resample_filters")) is not None:
+            if not all(isinstance(item, str) for item in filters):
+                raise InputError(f"{name} has something else than names among resample_filters: convert it again")
+            values["resample_filters"] = tuple(filters)
         return cls(**values)
 
 

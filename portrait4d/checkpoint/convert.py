@@ -100,7 +100,7 @@ def _convert_official(file: OfficialFile, network: Network) -> Conversion:
     config = CheckpointConfig(
         family=family,
         network=network,
-        architecture=_architecture(family, module) if is_generator else _official_options(module),
+        architecture=_eg3d_architecture(module) if (family, network) == ("eg3d", "generator") else {},
         plane_layout=plane_layout(family, module) if is_generator else None,
         camera_axes=CAMERA_AXES[family] if is_generator else None,
         box_warp=_box_warp(module, file.name) if is_generator else None,
@@ -114,9 +114,7 @@ def _convert_official(file: OfficialFile, network: Network) -> Conversion:
     return Conversion(config, tensors, notes)
 
 
-def _architecture(family: Family, module: OfficialModule) -> dict[str, Any]:
-    if family != "eg3d":
-        return _official_options(module)
+def _eg3d_architecture(module: OfficialModule) -> dict[str, Any]:
     from portrait4d.eg3d.config import EG3DConfig
 
     options = _official_options(module)
@@ -128,7 +126,7 @@ def _architecture(family: Family, module: OfficialModule) -> dict[str, Any]:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the constructor arguments in the file are not those of EG3D ({error!r})") from error
-    return replace(config, plane_layout=plane_layout(family, module)).to_dict()
+    return replace(config, plane_layout=plane_layout("eg3d", module)).to_dict()
 
 
 def _official_options(module: OfficialModule) -> dict[str, Any]:

@@ -5,9 +5,10 @@ binds the two files together. `config.json` is written last: a folder without it
 """
 
 import hashlib
+import itertools
 import json
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,17 @@ def write_checkpoint(
         InputError: the folder cannot be written to, or a tensor is of a type that is not stored.
     """
     folder = Path(folder)
-    total = sum(_num_bytes(tensor) for tensor in tensors.values())
+    config.to_json()  # fails before anything is written
+    header, names = _header(tensors)
+    total = len(header) + sum(_num_bytes(tensor) for tensor in tensors.values())
     digest, done = hashlib.sha256(), 0
     with atomic_path(folder / TENSORS_FILE) as temporary, temporary.open("wb") as stream:
-        for piece in _pieces(tensors):
+        for piece in itertools.chain([header], (_content(tensors[name]) for name in names)):
             stream.write(piece)
             digest.update(piece)
             done += len(piece)
             if progress:
-                progress("write", done, max(total, done))
+                progress("write", done, total)
     config = replace(config, tensors_sha256=digest.hexdigest())
     with atomic_path(folder / CONFIG_FILE) as temporary:
         temporary.write_text(config.to_json(), encoding="utf-8")
@@ -90,8 +93,14 @@ def read_checkpoint(
 
 
 def hash_file(path: str | Path, *, progress: Progress | None = None) -> str:
-    """The sha256 of a file."""
+    """The sha256 of a file.
+
+    Raises:
+        InputError: there is no such file.
+    """
     path, digest, done = Path(path), hashlib.sha256(), 0
+    if not path.is_file():
+        raise InputError(f"expected a file at {path}, there is none: check the path")
     total = path.stat().st_size
     with path.open("rb") as stream:
         while piece := stream.read(_CHUNK_BYTES):
@@ -102,27 +111,27 @@ def hash_file(path: str | Path, *, progress: Progress | None = None) -> str:
     return digest.hexdigest()
 
 
-def _pieces(tensors: Mapping[str, torch.Tensor | StoredTensor]) -> Iterator[bytes | memoryview]:
-    """The content of a safetensors file: length of the header, header, tensors without gaps."""
+def _header(tensors: Mapping[str, torch.Tensor | StoredTensor]) -> tuple[bytes, list[str]]:
+    """How a safetensors file begins, and the order of the tensors that follow without gaps."""
     names = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))  # keeps each tensor aligned
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     for name in names:
         tensor = tensors[name]
         if tensor.dtype not in _TYPE_NAMES:
             raise InputError(f"tensor {name} is of type {tensor.dtype}: known are {', '.join(_TYPE_NAMES.values())}")
         end = offset + _num_bytes(tensor)
         shape = list(tensor.shape)
-        header[name] = {"dtype": _TYPE_NAMES[tensor.dtype], "shape": shape, "data_offsets": [offset, end]}
+        entries[name] = {"dtype": _TYPE_NAMES[tensor.dtype], "shape": shape, "data_offsets": [offset, end]}
         offset = end
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    yield struct.pack("<Q", len(text)) + text
-    for name in names:
-        tensor = tensors[name]
-        values = tensor.read() if isinstance(tensor, StoredTensor) else tensor.detach().cpu().contiguous()
-        if values.numel():
-            yield values.reshape(-1).view(torch.uint8).numpy().data
+    return struct.pack("<Q", len(text)) + text, names
+
+
+def _content(tensor: torch.Tensor | StoredTensor) -> memoryview:
+    values = tensor.read() if isinstance(tensor, StoredTensor) else tensor.detach().cpu().contiguous()
+    return values.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _num_bytes(tensor: torch.Tensor | StoredTensor) -> int:

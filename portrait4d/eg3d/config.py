@@ -1,0 +1,169 @@
+"""What an EG3D generator is built from; the defaults are the released model for FFHQ at 512."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from typing import Any
+
+from flame.camera import Axes
+from flame.errors import InputError
+from portrait4d.render.renderer import RenderConfig
+from portrait4d.stylegan.superresolution import SuperResolutionConfig
+from portrait4d.triplane.planes import PlaneLayout
+
+
+@dataclass(frozen=True)
+class EG3DConfig:
+    """Architecture and rendering of an EG3D generator.
+
+    Attributes:
+        latent_dim: size of z.
+        condition_dim: size of the label that conditions the mapping, a camera.
+        style_dim: size of w.
+        num_mapping_layers: fully connected layers of the mapping.
+        plane_resolution: pixels of a plane's side.
+        plane_channels: channels of a plane, and of the rendered features.
+        channel_base: see `num_channels`.
+        channel_max: see `num_channels`.
+        num_half_resolutions: finest blocks of the backbone that compute in fp16 on CUDA.
+        clamp: limit of the backbone's activations, None for none.
+        plane_layout: axes of the planes.
+        camera_axes: of the labels, which say nothing about it themselves.
+        decoder_lr_multiplier: of the decoder.
+        condition_scale: multiplies the label; 0 ignores it.
+        neural_resolution: side of the rendered feature picture.
+        render: how the volume is sampled.
+        superresolution: from the feature picture to the result.
+    """
+
+    latent_dim: int = 512
+    condition_dim: int = 25
+    style_dim: int = 512
+    num_mapping_layers: int = 2
+    plane_resolution: int = 256
+    plane_channels: int = 32
+    channel_base: int = 32768
+    channel_max: int = 512
+    num_half_resolutions: int = 0
+    clamp: float | None = None
+    plane_layout: PlaneLayout = "eg3d"
+    camera_axes: Axes = "opencv"
+    decoder_lr_multiplier: float = 1.0
+    condition_scale: float = 1.0
+    neural_resolution: int = 128
+    render: RenderConfig = field(default_factory=RenderConfig)
+    superresolution: SuperResolutionConfig = field(default_factory=SuperResolutionConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for `config.json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EG3DConfig":
+        """The inverse of `to_dict`; missing keys take their defaults.
+
+        Raises:
+            InputError: an unknown key, with the nearest known one.
+        """
+        values = dict(values)
+        nested = {"render": RenderConfig, "superresolution": SuperResolutionConfig}
+        for name, kind in nested.items():
+            if name in values:
+                _check_keys(kind, values[name], f"{name}.")
+                values[name] = kind(**values[name])
+        _check_keys(cls, values, "")
+        return cls(**values)
+
+    @classmethod
+    def from_official(
+        cls,
+        init_kwargs: Mapping[str, Any],
+        *,
+        rendering_kwargs: Mapping[str, Any] | None = None,
+        neural_rendering_resolution: int | None = None,
+    ) -> "EG3DConfig":
+        """Config of a released checkpoint.
+
+        Args:
+            init_kwargs: constructor arguments of `TriPlaneGenerator`, as the file holds them.
+            rendering_kwargs: the module's own, which count more than those in `init_kwargs`: the authors' scripts
+                change them after construction.
+            neural_rendering_resolution: the module's own.
+
+        Raises:
+            InputError: an option that this engine does not know.
+        """
+        options = dict(rendering_kwargs if rendering_kwargs is not None else init_kwargs.get("rendering_kwargs", {}))
+        if options.get("clamp_mode", "softplus") != "softplus":
+            raise InputError(f"expected clamp_mode 'softplus', got {options['clamp_mode']!r}: not an EG3D checkpoint")
+        is_label_used = not options.get("c_gen_conditioning_zero", False)
+        defaults = cls()
+        return cls(
+            latent_dim=init_kwargs.get("z_dim", defaults.latent_dim),
+            condition_dim=init_kwargs.get("c_dim", defaults.condition_dim),
+            style_dim=init_kwargs.get("w_dim", defaults.style_dim),
+            num_mapping_layers=init_kwargs.get("mapping_kwargs", {}).get("num_layers", 8),
+            channel_base=init_kwargs.get("channel_base", defaults.channel_base),
+            channel_max=init_kwargs.get("channel_max", defaults.channel_max),
+            num_half_resolutions=init_kwargs.get("num_fp16_res", 4),
+            clamp=init_kwargs.get("conv_clamp", 256),
+            decoder_lr_multiplier=options.get("decoder_lr_mul", 1.0),
+            # A file without the key counts as 0, as the authors' code has it.
+            condition_scale=float(options.get("c_scale", 0)) if is_label_used else 0.0,
+            neural_resolution=neural_rendering_resolution or 64,
+            render=_official_render(options),
+            superresolution=_official_superresolution(init_kwargs, options),
+        )
+
+    def with_neural_resolution(self, resolution: int) -> "EG3DConfig":
+        """The same with another side of the feature picture."""
+        return replace(self, neural_resolution=resolution)
+
+
+def _official_render(options: Mapping[str, Any]) -> RenderConfig:
+    start, end = options.get("ray_start"), options.get("ray_end")
+    bounds = {}
+    if start == end == "auto":
+        mode = "box"
+    elif start == end == "auto-plane":
+        mode = "plane"
+    elif isinstance(start, int | float) and isinstance(end, int | float):
+        mode, bounds = "fixed", {"near": float(start), "far": float(end)}
+    else:
+        raise InputError(f"expected ray_start and ray_end as numbers, 'auto' or 'auto-plane'; got {start!r}, {end!r}")
+    return RenderConfig(
+        range_mode=mode,
+        box_warp=float(options["box_warp"]),
+        num_coarse=options["depth_resolution"],
+        num_fine=options["depth_resolution_importance"],
+        is_disparity=options.get("disparity_space_sampling", False),
+        has_white_background=options.get("white_back", False),
+        is_noise_shared=mode == "plane",
+        **bounds,
+    )
+
+
+def _official_superresolution(init_kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> SuperResolutionConfig:
+    name = str(options.get("superresolution_module", "")).rpartition("SuperresolutionHybrid")[2]
+    kind = {"2X": "2X", "4X": "4X", "8X": "8X", "8XDC": "8XDC", "Deepfp32": "4X"}.get(name)
+    if kind is None:
+        raise InputError(
+            f"expected a super-resolution module SuperresolutionHybrid2X, 4X, 8X or 8XDC; "
+            f"got {options.get('superresolution_module')!r}"
+        )
+    return SuperResolutionConfig(
+        kind=kind,  # pyright: ignore[reportArgumentType]
+        style_source="ones" if init_kwargs.get("sr_kwargs", {}).get("use_ws_ones", False) else "given",
+        antialias=options.get("sr_antialias", True),
+        noise=options.get("superresolution_noise_mode", "none"),
+        is_half=init_kwargs.get("sr_num_fp16_res", 0) > 0,
+    )
+
+
+def _check_keys(kind: type, values: Mapping[str, Any], prefix: str) -> None:
+    known = [entry.name for entry in fields(kind)]
+    for key in values:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known are {', '.join(known)}"
+            raise InputError(f"unknown setting {prefix}{key}{hint}")

@@ -1,0 +1,161 @@
+"""The EG3D generator: a style becomes tri-planes, tri-planes and a camera become a picture."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from flame.camera import Camera
+from portrait4d.eg3d.config import EG3DConfig
+from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
+from portrait4d.render.field import TriPlaneField
+from portrait4d.render.renderer import DEFAULT_MAX_POINTS, render
+from portrait4d.stylegan.mapping import MappingNetwork
+from portrait4d.stylegan.superresolution import SuperResolution
+from portrait4d.stylegan.synthesis import Noise, SynthesisNetwork
+from portrait4d.triplane.planes import TriPlanes
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A sampled head: everything that does not depend on the camera. A new view costs rendering alone.
+
+    `planes` of B volumes; `w` `[B, style_dim]`, the last style, which super-resolution takes.
+    """
+
+    planes: TriPlanes
+    w: Tensor
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    def __getitem__(self, index: slice) -> "Volume":
+        return Volume(self.planes[index], self.w[index])
+
+
+@dataclass(frozen=True)
+class GeneratedImages:
+    """`image` `[B, 3, H, H]` and its low-resolution `image_raw` `[B, 3, h, h]`, both nominally in [-1, 1];
+    `depth` `[B, 1, h, h]` world units along the rays; `alpha` `[B, 1, h, h]`."""
+
+    image: Tensor
+    image_raw: Tensor
+    depth: Tensor
+    alpha: Tensor
+
+
+class Backbone(nn.Module):
+    """Mapping and synthesis of the planes."""
+
+    def __init__(self, config: EG3DConfig) -> None:
+        super().__init__()
+        self.mapping = MappingNetwork(
+            config.latent_dim, config.condition_dim, config.style_dim, num_layers=config.num_mapping_layers
+        )
+        self.synthesis = SynthesisNetwork(
+            style_dim=config.style_dim,
+            resolution=config.plane_resolution,
+            picture_channels=3 * config.plane_channels,
+            channel_base=config.channel_base,
+            channel_max=config.channel_max,
+            num_half_resolutions=config.num_half_resolutions,
+            clamp=config.clamp,
+        )
+
+
+class EG3DGenerator(nn.Module):
+    """`sample` a volume, then `render` it from any camera."""
+
+    def __init__(self, config: EG3DConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config)
+        self.decoder = TriPlaneDecoder(
+            config.plane_channels, config.plane_channels, lr_multiplier=config.decoder_lr_multiplier
+        )
+        self.superresolution = SuperResolution(
+            config.superresolution, in_channels=config.plane_channels, style_dim=config.style_dim
+        )
+
+    def map(self, latent: Tensor, condition: Camera | Tensor, *, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """Latent codes to styles.
+
+        Args:
+            latent: z `[B, latent_dim]`.
+            condition: the camera that the picture is expected from, or its label `[B, condition_dim]`.
+            psi: truncation, 1 for none, 0 for the mean head.
+            cutoff: truncate only so many layers.
+
+        Returns:
+            `[B, num_styles, style_dim]`.
+        """
+        if isinstance(condition, Camera):
+            condition = condition.to_label25(axes=self.config.camera_axes)
+        mapping = self.backbone.mapping
+        w = mapping(latent, condition.to(latent) * self.config.condition_scale)
+        return mapping.truncate(w, psi, cutoff=cutoff, num_layers=self.backbone.synthesis.num_styles)
+
+    def synthesise(
+        self,
+        styles: Tensor,
+        *,
+        noise: Noise = "const",
+        generator: torch.Generator | None = None,
+        is_fused: bool | None = None,
+    ) -> Volume:
+        """Styles `[B, num_styles, style_dim]` to volumes."""
+        picture = self.backbone.synthesis(styles, noise=noise, generator=generator, is_fused=is_fused)
+        planes = TriPlanes.from_picture(picture, layout=self.config.plane_layout, box_warp=self.config.render.box_warp)
+        return Volume(planes, styles[:, -1])
+
+    def sample(
+        self, latent: Tensor, condition: Camera | Tensor, *, psi: float = 1.0, cutoff: int | None = None
+    ) -> Volume:
+        """Latent codes `[B, latent_dim]` to volumes: `map`, then `synthesise`."""
+        return self.synthesise(self.map(latent, condition, psi=psi, cutoff=cutoff))
+
+    def render(
+        self,
+        volume: Volume,
+        camera: Camera,
+        *,
+        neural_resolution: int | None = None,
+        generator: torch.Generator | None = None,
+        max_points: int = DEFAULT_MAX_POINTS,
+    ) -> GeneratedImages:
+        """Volumes from cameras.
+
+        Args:
+            camera: one for each volume, or any number for a single volume.
+            neural_resolution: side of the rendered feature picture; None takes the config's.
+            generator: source of the sampling noise; None gives the same picture every time.
+            max_points: see `portrait4d.render.renderer.render`.
+        """
+        volume = _match(volume, camera)
+        size = neural_resolution or self.config.neural_resolution
+        seen = render(
+            TriPlaneField(volume.planes, self.decoder),
+            camera.to(volume.w.device, volume.w.dtype),
+            self.config.render,
+            height=size,
+            width=size,
+            generator=generator,
+            max_points=max_points,
+        )
+        features = seen.features * 2 - 1
+        raw = features[:, :3]
+        return GeneratedImages(self.superresolution(raw, features, volume.w), raw, seen.depth, seen.alpha)
+
+    def query(self, volume: Volume, points: Tensor) -> FieldSamples:
+        """Raw density `[B, N]` and features `[B, N, C]` at world points `[B, N, 3]`."""
+        return TriPlaneField(volume.planes, self.decoder)(points)
+
+
+def _match(volume: Volume, camera: Camera) -> Volume:
+    if len(volume) == len(camera):
+        return volume
+    if len(volume) == 1:
+        planes = volume.planes
+        features = planes.features.expand(len(camera), -1, -1, -1, -1)
+        return Volume(TriPlanes(features, planes.layout, planes.box_warp), volume.w.expand(len(camera), -1))
+    raise ValueError(f"expected one camera, or {len(volume)} as there are volumes; got {len(camera)}")

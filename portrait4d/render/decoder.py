@@ -1,0 +1,61 @@
+"""The small network that turns tri-plane features into density and colour (EG3D, Chan et al. 2022, section 4.3)."""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from portrait4d.stylegan.layers import FullyConnected
+
+DecoderLayout = Literal["joint", "split"]
+"""How the released files hold the last layer: "joint" is one matrix, density first (EG3D); "split" is `out_sigma` and
+`out_rgb` (GenHead, Portrait4D)."""
+
+# Sigmoid widened a little, so that 0 and 1 are reached (mip-NeRF, Barron et al. 2021, section 3.1).
+_WIDENING = 0.001
+
+
+class FieldSamples(NamedTuple):
+    """What a field says at points: raw `density` `[...]` (before softplus) and `features` `[..., C]` in [0, 1]."""
+
+    density: Tensor
+    features: Tensor
+
+
+class TriPlaneDecoder(nn.Module):
+    """Fully connected, softplus, fully connected."""
+
+    def __init__(
+        self,
+        in_channels: int = 32,
+        out_channels: int = 32,
+        *,
+        hidden_channels: int = 64,
+        layout: DecoderLayout = "joint",
+        lr_multiplier: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.layout: DecoderLayout = layout
+        first = FullyConnected(in_channels, hidden_channels, lr_multiplier=lr_multiplier)
+        if layout == "joint":
+            last = FullyConnected(hidden_channels, 1 + out_channels, lr_multiplier=lr_multiplier)
+            self.net = nn.Sequential(first, nn.Softplus(), last)
+        elif layout == "split":
+            self.net = nn.Sequential(first, nn.Softplus())
+            self.out_sigma = FullyConnected(hidden_channels, 1, lr_multiplier=lr_multiplier)
+            self.out_rgb = FullyConnected(hidden_channels, out_channels, lr_multiplier=lr_multiplier)
+            nn.init.zeros_(self.out_sigma.weight)
+        else:
+            raise ValueError(f"decoder layout must be 'joint' or 'split', got {layout!r}")
+
+    def forward(self, features: Tensor) -> FieldSamples:
+        """Plane features `[..., C]` to density and colour features."""
+        rows = features.flatten(0, -2)
+        hidden = self.net(rows)
+        if self.layout == "joint":
+            density, colour = hidden[:, 0], hidden[:, 1:]
+        else:
+            density, colour = self.out_sigma(hidden)[:, 0], self.out_rgb(hidden)
+        colour = torch.sigmoid(colour) * (1 + 2 * _WIDENING) - _WIDENING
+        shape = features.shape[:-1]
+        return FieldSamples(density.view(shape), colour.view(*shape, -1))

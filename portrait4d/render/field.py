@@ -1,0 +1,28 @@
+"""Volumes that can be asked for density and colour at points."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
+from portrait4d.triplane.planes import TriPlanes
+
+
+class Field(Protocol):
+    """A batch of volumes."""
+
+    def __call__(self, points: Tensor) -> FieldSamples:
+        """World points `[B, N, 3]` to density `[B, N]` and features `[B, N, C]`."""
+        ...
+
+
+@dataclass(frozen=True)
+class TriPlaneField:
+    """Planes and the decoder that reads them."""
+
+    planes: TriPlanes
+    decoder: TriPlaneDecoder
+
+    def __call__(self, points: Tensor) -> FieldSamples:  # noqa: D102
+        return self.decoder(self.planes.sample(points))

@@ -1,0 +1,153 @@
+"""Where along a ray a field is asked: evenly at first, then where the weight is (NeRF, Mildenhall et al. 2020, 5.2)."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from portrait4d.render.rays import Rays
+
+_PARALLEL = 1e-12
+"""Directions nearer to zero than this are taken for it, so that a ray along a side of the cube divides by something."""
+
+
+class SampleNoise(Protocol):
+    """Numbers in [0, 1) that place samples within their intervals."""
+
+    def coarse(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """For the even samples, `[B, R or 1, K]`."""
+        ...
+
+    def fine(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """For the samples drawn by weight, `[B, R, K]`."""
+        ...
+
+
+class Midpoints:
+    """No noise: the middle of each interval, even quantiles. The same picture every time, no flicker."""
+
+    def coarse(self, shape: tuple[int, ...], like: Tensor) -> Tensor:  # noqa: D102
+        return like.new_full((1,), 0.5).expand(shape)
+
+    def fine(self, shape: tuple[int, ...], like: Tensor) -> Tensor:  # noqa: D102
+        count = shape[-1]
+        return ((torch.arange(count, dtype=like.dtype, device=like.device) + 0.5) / count).expand(shape)
+
+
+MIDPOINTS = Midpoints()
+
+
+@dataclass(frozen=True)
+class RandomNoise:
+    """Uniform noise from a generator, as training wants it."""
+
+    generator: torch.Generator
+
+    def coarse(self, shape: tuple[int, ...], like: Tensor) -> Tensor:  # noqa: D102
+        return torch.rand(shape, generator=self.generator, dtype=like.dtype, device=like.device)
+
+    fine = coarse
+
+
+@dataclass(frozen=True)
+class DepthRange:
+    """Distances along the rays between which the field is asked.
+
+    Attributes:
+        near: `[B, R or 1, 1]`, or one number for all rays.
+        far: like `near`.
+        hits: `[B, R]`, False for rays that have nothing to ask; None where all have.
+    """
+
+    near: Tensor | float
+    far: Tensor | float
+    hits: Tensor | None = None
+
+
+def plane_range(rays: Rays, world2cam: Tensor, *, box_warp: float) -> DepthRange:
+    """The cube's extent around the camera's distance from the origin along its axis (Portrait4D).
+
+    Args:
+        world2cam: `[B, 4, 4]`.
+    """
+    distance = world2cam[:, 2, 3].abs().to(rays.origins)[:, None, None]
+    return DepthRange(distance - box_warp / 2, distance + box_warp / 2)
+
+
+def box_range(rays: Rays, *, box_warp: float) -> DepthRange:
+    """Where each ray enters and leaves the cube around the origin (slab test); rays that miss it are marked."""
+    slope = 1.0 / torch.where(rays.directions.abs() < _PARALLEL, _PARALLEL, rays.directions)
+    towards = (-box_warp / 2 - rays.origins) * slope
+    away = (box_warp / 2 - rays.origins) * slope
+    near = torch.minimum(towards, away).amax(-1, keepdim=True)
+    far = torch.maximum(towards, away).amin(-1, keepdim=True)
+    hits = (near <= far) & (far > 0)
+    near = torch.where(hits, near.clamp(min=0), 0.0)
+    return DepthRange(near, torch.where(hits, far, 1.0), hits[..., 0])
+
+
+def even_depths(depth_range: DepthRange, count: int, noise: Tensor, *, is_disparity: bool = False) -> Tensor:
+    """`count` distances from near to far, each moved towards the next by its noise.
+
+    Args:
+        noise: `[B, R or 1, count]` in [0, 1).
+        is_disparity: even in one over the distance.
+
+    Returns:
+        `[B, R or 1, count]`; the last may lie beyond `far`.
+    """
+    near, far, gaps = depth_range.near, depth_range.far, max(count - 1, 1)
+    place = torch.arange(count, dtype=noise.dtype, device=noise.device) / gaps
+    if is_disparity:
+        place = place + noise / gaps
+        return 1.0 / (1.0 / near * (1.0 - place) + 1.0 / far * place)
+    if isinstance(near, float) and isinstance(far, float):  # not the formula below: its rounding is another one
+        even = torch.linspace(near, far, count, dtype=noise.dtype, device=noise.device)
+    else:
+        even = near + place * (far - near)
+    return even + noise * ((far - near) / gaps)
+
+
+@torch.no_grad()
+def weighted_depths(depths: Tensor, weights: Tensor, noise: Tensor) -> Tensor:
+    """Distances drawn where the weights of a first pass are; carries no gradient.
+
+    Weights are widened by one sample to both sides before (mip-NeRF, Barron et al. 2021, equation 18).
+
+    Args:
+        depths: `[B, R, K]` of the first pass.
+        weights: `[B, R, K - 1]` of the intervals between them.
+        noise: `[B, R, M]` in [0, 1), the quantiles to take.
+
+    Returns:
+        `[B, R, M]`, unsorted if the noise is.
+    """
+    rays = weights.flatten(0, 1)[:, None]
+    blurred = F.avg_pool1d(F.max_pool1d(rays, 2, stride=1, padding=1), 2, stride=1)[:, 0] + 0.01
+    middles = (0.5 * (depths[..., :-1] + depths[..., 1:])).flatten(0, 1)
+    return draw_from_histogram(middles, blurred[:, 1:-1], noise.flatten(0, 1)).unflatten(0, depths.shape[:2])
+
+
+def draw_from_histogram(edges: Tensor, weights: Tensor, quantiles: Tensor) -> Tensor:
+    """Inverse of the cumulative sum of weights over intervals, linear inside each.
+
+    Args:
+        edges: `[N, K]`; edges beyond the intervals' count + 1 are not used.
+        weights: `[N, W]`, W < K, not negative.
+        quantiles: `[N, M]` in [0, 1].
+
+    Returns:
+        `[N, M]` within the edges.
+    """
+    weights = weights + 1e-5  # no interval is impossible
+    cumulated = F.pad((weights / weights.sum(-1, keepdim=True)).cumsum(-1), (1, 0))
+    last = weights.shape[-1]
+    above = torch.searchsorted(cumulated, quantiles.contiguous(), right=True)
+    below = (above - 1).clamp(min=0)
+    above = above.clamp(max=last)
+    start, stop = cumulated.gather(-1, below), cumulated.gather(-1, above)
+    width = torch.where(stop - start < 1e-5, 1.0, stop - start)
+    left, right = edges.gather(-1, below), edges.gather(-1, above)
+    return left + (quantiles - start) / width * (right - left)

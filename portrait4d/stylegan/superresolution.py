@@ -1,0 +1,135 @@
+"""The networks that bring a rendered feature picture to full resolution (EG3D, Chan et al. 2022, section 4.4)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from portrait4d.ops.resample import resize
+from portrait4d.stylegan.synthesis import Noise, SynthesisBlock
+
+SuperResolutionKind = Literal["2X", "4X", "8X", "8XDC"]
+StyleSource = Literal["given", "ones"]
+
+_CLAMP = 256.0
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a kind takes and makes: sizes, and widths of its two blocks; the second block doubles the size."""
+
+    input_resolution: int
+    resolution: int
+    widths: tuple[int, int]
+
+
+_SHAPES: dict[str, _Shape] = {
+    "2X": _Shape(64, 128, (128, 64)),
+    "4X": _Shape(128, 256, (128, 64)),
+    "8X": _Shape(128, 512, (128, 64)),
+    "8XDC": _Shape(128, 512, (256, 128)),
+}
+
+
+@dataclass(frozen=True)
+class SuperResolutionConfig:
+    """Defaults are EG3D's for FFHQ at 512.
+
+    Attributes:
+        kind: "8XDC" makes 512 (EG3D, GenHead, Portrait4D), "8X" is its narrower forerunner, "4X" makes 256, "2X" 128.
+        style_source: "given" takes the w handed in (EG3D: the last one, Portrait4D: a buffer), "ones" takes ones
+            (GenHead).
+        antialias: widen the filter where the input must shrink.
+        noise: per-pixel noise.
+        is_half: compute in fp16 on CUDA.
+    """
+
+    kind: SuperResolutionKind = "8XDC"
+    style_source: StyleSource = "given"
+    antialias: bool = True
+    noise: Noise = "none"
+    is_half: bool = True
+
+    @property
+    def resolution(self) -> int:
+        """Of the result."""
+        return shape_of(self.kind).resolution
+
+
+def shape_of(kind: SuperResolutionKind) -> _Shape:
+    """Sizes and widths of a kind."""
+    if kind not in _SHAPES:
+        raise ValueError(f"super-resolution must be one of {', '.join(_SHAPES)}; got {kind!r}")
+    return _SHAPES[kind]
+
+
+class SuperResolution(nn.Module):
+    """Two synthesis blocks over a feature picture whose first three channels are its colours."""
+
+    def __init__(
+        self,
+        config: SuperResolutionConfig,
+        *,
+        in_channels: int = 32,
+        style_dim: int = 512,
+        picture_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        shape = shape_of(config.kind)
+        self.input_resolution = shape.input_resolution
+        middle = shape.resolution // 2
+        first, second = shape.widths
+        self.block0 = SynthesisBlock(
+            in_channels,
+            first,
+            style_dim=style_dim,
+            picture_channels=picture_channels,
+            resolution=middle,
+            up=middle // shape.input_resolution,
+            clamp=_CLAMP,
+            is_half=config.is_half,
+        )
+        self.block1 = SynthesisBlock(
+            first,
+            second,
+            style_dim=style_dim,
+            picture_channels=picture_channels,
+            resolution=shape.resolution,
+            clamp=_CLAMP,
+            is_half=config.is_half,
+        )
+
+    def forward(
+        self,
+        rgb: Tensor,
+        features: Tensor,
+        w: Tensor,
+        *,
+        noise: Noise | None = None,
+        generator: torch.Generator | None = None,
+        is_fused: bool | None = None,
+    ) -> Tensor:
+        """Rendered picture to full resolution.
+
+        Args:
+            rgb: `[B, 3, H, H]` in [-1, 1].
+            features: `[B, C, H, H]` in [-1, 1].
+            w: `[B, style_dim]` or `[style_dim]`; its values are not read where the style is "ones".
+            noise: overrides the configured noise.
+
+        Returns:
+            `[B, 3, resolution, resolution]`, nominally in [-1, 1], not clamped.
+        """
+        size = self.input_resolution
+        if features.shape[2:] != (size, size):
+            antialias = float(self.config.antialias)
+            rgb = resize(rgb, height=size, width=size, antialias=antialias)
+            features = resize(features, height=size, width=size, antialias=antialias)
+        if self.config.style_source == "ones":
+            w = torch.ones_like(w)
+        styles = w.expand(len(features), -1)[:, None].expand(-1, 3, -1)
+        noise = noise or self.config.noise
+        x, rgb = self.block0(features, rgb, styles, noise=noise, generator=generator, is_fused=is_fused)
+        return self.block1(x, rgb, styles, noise=noise, generator=generator, is_fused=is_fused)[1]

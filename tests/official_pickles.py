@@ -96,17 +96,16 @@ def build_module(
     assert isinstance(root, Module)
     for name, tensor in tensors.items():
         *path, leaf = name.split(".")
-        module = root
+        module: torch.nn.Module = root
         for depth, part in enumerate(path):
-            if part not in module._modules:
+            if not hasattr(module, part):
                 module.add_module(part, make(".".join(path[: depth + 1])))
-            module = module._modules[part]
+            module = getattr(module, part)
         if name in parameters:
             module.register_parameter(leaf, torch.nn.Parameter(tensor, requires_grad=False))
         else:
             module.register_buffer(leaf, tensor)
-    root._init_args = ()
-    root._init_kwargs = EasyDict(init_kwargs)
+    root.__dict__.update(_init_args=(), _init_kwargs=EasyDict(init_kwargs))
     return root.eval()
 
 
@@ -145,10 +144,11 @@ def module_from_manifest(
         random_tensors(manifest, seed=seed), parameters, class_names=meta["modules"], plain=plain, init_kwargs=kwargs
     )
     if "rendering_kwargs" in kwargs:
-        module.rendering_kwargs = EasyDict(kwargs["rendering_kwargs"])
-        module.neural_rendering_resolution = 128
-        module.init_kwargs = EasyDict(kwargs)
-        module.mask = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+        module.__dict__.update(
+            rendering_kwargs=EasyDict(kwargs["rendering_kwargs"]),
+            neural_rendering_resolution=128,
+            mask=np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4),
+        )
     return module
 
 
@@ -182,11 +182,13 @@ def small_module(plain: dict[str, type]) -> Module:
     module = build_module(
         tensors, parameters, class_names={"": "Generator", "flame": "FLAME"}, plain=plain, init_kwargs={"z_dim": 512}
     )
-    module.rendering_kwargs = EasyDict(box_warp=1.3, pivot=[0, 0, 0.2], scale=np.float32(0.1))
+    module.__dict__.update(
+        rendering_kwargs=EasyDict(box_warp=1.3, pivot=[0, 0, 0.2], scale=np.float32(0.1)),
+        mask=np.arange(12.0).reshape(3, 4),
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+    )
     module.register_buffer("scratch", torch.ones(3), persistent=False)
     module.register_parameter("absent", None)
-    module.mask = np.arange(12.0).reshape(3, 4)
     module.activation = torch.nn.Softplus()
-    module.dtype = torch.float32
-    module.device = torch.device("cpu")
     return module

@@ -4,12 +4,14 @@ import io
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from official_pickles import (
     PLAIN_CLASSES,
+    Module,
     load_manifest,
     module_from_manifest,
     official_names,
@@ -25,9 +27,12 @@ from portrait4d.checkpoint.official_file import read_official
 from portrait4d.checkpoint.official_names import find_official
 from portrait4d.checkpoint.official_state import LABEL_STD, is_resample_filter, to_official
 from portrait4d.checkpoint.own_format import read_checkpoint, write_checkpoint
-from portrait4d.checkpoint.strict import CheckpointMismatch
+from portrait4d.checkpoint.strict import CheckpointMismatch, load_strict
 from portrait4d.checkpoint.structure import check_structure
 from portrait4d.checkpoint.torch_blob import read_torch_file
+from portrait4d.eg3d.config import EG3DConfig
+from portrait4d.eg3d.generator import EG3DGenerator
+from portrait4d.weights import resolve_weights
 
 
 def bits(tensor: torch.Tensor) -> tuple:
@@ -219,6 +224,83 @@ def test_another_kernel_is_refused(shared: Path, tmp_path: Path) -> None:
         path = save_official(tmp_path / "a.pkl", {"D": module})
     with pytest.raises(InputError, match=r"b64\.conv1\.resample_filter"):
         convert_file(path, network="discriminator")
+
+
+def _eg3d_file(
+    shared: Path, path: Path, *, plane_axes: torch.Tensor | None = None, rendering: dict[str, Any] | None = None
+) -> Path:
+    manifest, meta = load_manifest(shared, "eg3d_ffhq512.G")
+    with official_names() as plain:
+        module = module_from_manifest(manifest, meta, plain, seed=2)
+        module.__dict__["rendering_kwargs"].update(rendering or {})
+        if plane_axes is not None:
+            renderer = Module()
+            renderer.__dict__["plane_axes"] = plane_axes
+            module.add_module("renderer", renderer)
+        return save_official(path, {"G_ema": module})
+
+
+def test_a_converted_eg3d_file_fills_our_generator(shared: Path, tmp_path: Path) -> None:
+    """The module's own rendering options count, not those of the constructor; every tensor finds its place."""
+    path = _eg3d_file(shared, tmp_path / "a.pkl", rendering={"ray_end": 3.5, "depth_resolution": 96})
+    config, tensors = resolve_weights(path)
+    assert config.box_warp == 1.0 and config.camera_axes == "opencv" and config.plane_layout == "eg3d"
+    assert config.official["init_kwargs"]["rendering_kwargs"]["ray_end"] == 3.3
+    architecture = EG3DConfig.from_dict(config.architecture)
+    assert (architecture.render.far, architecture.render.num_coarse, architecture.neural_resolution) == (3.5, 96, 128)
+    with torch.device("meta"):
+        generator = EG3DGenerator(architecture)
+    generator.to_empty(device="cpu")
+    load_strict(generator, tensors)
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in generator.state_dict().items())
+    del tensors["decoder.net.0.bias"]
+    with pytest.raises(CheckpointMismatch, match=r"1 missing: decoder\.net\.0\.bias"):
+        load_strict(generator, tensors)
+
+
+@pytest.mark.parametrize(
+    ("stored_axes", "layout"),
+    [
+        (
+            [[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 0, 1], [0, 1, 0]], [[0, 0, 1], [1, 0, 0], [0, 1, 0]]],
+            "eg3d",
+        ),
+        (
+            [[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[0, 1, 0], [0, 0, 1], [1, 0, 0]], [[0, 0, 1], [1, 0, 0], [0, 1, 0]]],
+            "orthogonal",
+        ),
+        (
+            [[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 0, 1], [0, 1, 0]], [[0, 0, 1], [0, 1, 0], [1, 0, 0]]],
+            None,
+        ),
+    ],
+)
+def test_planes_follow_the_axes_in_the_file(
+    shared: Path, tmp_path: Path, stored_axes: list, layout: str | None
+) -> None:
+    """Official code has xy, xz, zx; copies with the mistake repaired store others, and some are not known here."""
+    axes = torch.tensor(stored_axes, dtype=torch.float32)
+    point = torch.tensor([[2.0, 3.0, 5.0]])
+    projected = [(point @ torch.linalg.inv(plane))[0, :2].tolist() for plane in axes]  # what the official code does
+    names = {"eg3d": [[2, 3], [2, 5], [5, 2]], "orthogonal": [[2, 3], [3, 5], [5, 2]], None: [[2, 3], [2, 5], [5, 3]]}
+    assert projected == names[layout]
+    path = _eg3d_file(shared, tmp_path / "a.pkl", plane_axes=axes)
+    if layout is None:
+        with pytest.raises(InputError, match="planes are xy, xz, zy"):
+            convert_file(path)
+        return
+    config = convert_file(path).config
+    assert config.plane_layout == config.architecture["plane_layout"] == layout
+
+
+def test_options_that_are_not_eg3d_s_are_refused(shared: Path, tmp_path: Path) -> None:
+    for options, said in (
+        ({"superresolution_module": "os.system"}, "expected a super-resolution module"),
+        ({"box_warp": "large"}, "box_warp"),
+        ({"clamp_mode": "relu"}, "clamp_mode"),
+    ):
+        with pytest.raises(InputError, match=said):
+            convert_file(_eg3d_file(shared, tmp_path / "a.pkl", rendering=options))
 
 
 def test_a_discriminator_takes_the_family_of_its_generator(shared: Path, tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ class Call:
 
 def network(plain: dict[str, type], **state: Any) -> Any:
     """An object of a class that is referred to by path, with the given attributes."""
-    result = plain["FLAME"].__new__(plain["FLAME"])
+    result = plain["FLAME"]()
+    result.__dict__.clear()
     result.__dict__.update(state)
     return result
 

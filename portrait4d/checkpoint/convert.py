@@ -117,6 +117,8 @@ def _convert_official(file: OfficialFile, network: Network) -> Conversion:
 def _eg3d_architecture(module: OfficialModule) -> dict[str, Any]:
     from portrait4d.eg3d.config import EG3DConfig
 
+    if module.init_args:
+        raise InputError(f"the file's {module.class_name} was made from unnamed arguments: expected names for all")
     options = _official_options(module)
     try:
         config = EG3DConfig.from_official(
@@ -124,7 +126,9 @@ def _eg3d_architecture(module: OfficialModule) -> dict[str, Any]:
             rendering_kwargs=options["rendering_kwargs"],
             neural_rendering_resolution=options["neural_rendering_resolution"],
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"the constructor arguments in the file are not those of EG3D ({error!r})") from error
     return replace(config, plane_layout=plane_layout("eg3d", module)).to_dict()
 

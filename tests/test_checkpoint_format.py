@@ -59,6 +59,16 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert set(load_file(tmp_path / "a/model.safetensors")) == set(tensors)
 
 
+def test_tensors_are_aligned(tmp_path: Path) -> None:
+    """Readers that map the file need each number at a multiple of its size."""
+    write_checkpoint(tmp_path, CONFIG, some_tensors())
+    data = (tmp_path / "model.safetensors").read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    for name, tensor in some_tensors().items():
+        assert (8 + length + header[name]["data_offsets"][0]) % tensor.dtype.itemsize == 0, name
+
+
 def test_the_official_form_comes_back_bit_for_bit(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, CONFIG, some_tensors())
     config, tensors = read_checkpoint(tmp_path)

@@ -97,13 +97,14 @@ def _convert_official(file: OfficialFile, network: Network) -> Conversion:
         raise InputError(f"{file.name} holds a {found} as {key}: expected a {network}")
     tensors, filters, label_std = split_official(module.tensors)
     is_generator = network == "generator"
+    box_warp = _box_warp(module, file.name) if is_generator else None
     config = CheckpointConfig(
         family=family,
         network=network,
         architecture=_eg3d_architecture(module) if (family, network) == ("eg3d", "generator") else {},
         plane_layout=plane_layout(family, module) if is_generator else None,
         camera_axes=CAMERA_AXES[family] if is_generator else None,
-        box_warp=_box_warp(module, file.name) if is_generator else None,
+        box_warp=box_warp,
         official=_official_options(module),
         label_std=label_std,
         resample_filters=filters,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flame.bounded_bytes import BoundedBytes
-from flame.errors import InputError
+from flame.errors import InputError, printable
 from flame.pickled_objects import PickledObject, StandIn, plain_key
 
 MAX_INSTRUCTIONS = 4_000_000
@@ -200,7 +200,7 @@ class PickleMachine:
             raise InputError(f"{self._name} asks for a name that is not text: refused")
         found = self._find(module, attribute)
         if found is None:
-            asked = f"{module}.{attribute}"[:200].encode("ascii", "backslashreplace").decode()
+            asked = printable(f"{module}.{attribute}"[:200])
             raise InputError(f"{self._name} asks for {asked}, which is no known kind of data: refused, nothing was run")
         self._push(found)
 

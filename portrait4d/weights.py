@@ -34,6 +34,7 @@ class Fetched:
 def resolve_weights(name_or_path: str | Path) -> "tuple[CheckpointConfig, dict[str, torch.Tensor]]":
     """Config and tensors of released weights that are on this machine, a folder of ours, or an official file.
 
+    An official file is converted in memory, without hashing it.
     A name of `released_files()` means that; write `./NAME` for a folder of the same name.
 
     Raises:
@@ -50,7 +51,7 @@ def resolve_weights(name_or_path: str | Path) -> "tuple[CheckpointConfig, dict[s
     if path.is_dir():
         return read_checkpoint(path)
     if path.is_file():
-        conversion = convert_file(path, source_sha256=hash_file(path))
+        conversion = convert_file(path)
         return conversion.config, read_all(conversion.tensors)
     if isinstance(name_or_path, str) and path.name == name_or_path and not path.suffix:
         find_released(name_or_path)  # no path was meant: the error names the nearest

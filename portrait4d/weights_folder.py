@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from flame.errors import InputError
 from portrait4d.checkpoint.config import LICENCES, is_checkpoint, read_config
 from portrait4d.weights_table import released_files
 
@@ -43,7 +44,12 @@ def describe_released() -> list[dict[str, Any]]:
     present = present_weights()
     rows = []
     for file in released_files():
-        folder = present.get(file.name)
+        folder, config, problem = present.get(file.name), None, None
+        if folder:
+            try:
+                config = read_config(folder)
+            except InputError as error:
+                problem = str(error)
         rows.append(
             {
                 "name": file.name,
@@ -56,7 +62,8 @@ def describe_released() -> list[dict[str, Any]]:
                 "approximate_bytes": file.num_bytes,
                 "sha256": file.sha256,
                 "folder": str(folder) if folder else None,
-                "source_sha256": read_config(folder).source_sha256 if folder else None,
+                "source_sha256": config.source_sha256 if config else None,
+                "problem": problem,
             }
         )
     return rows

@@ -194,7 +194,7 @@ def test_names_and_paths_that_lead_nowhere(hub: FakeHub, tmp_path: Path) -> None
 
 def test_an_official_file_is_opened_in_memory(hub: FakeHub, motion_model: Path) -> None:
     config, tensors = weights.resolve_weights(motion_model)
-    assert config.source == "motion_model.pth" and config.source_sha256 == hash_file(motion_model)
+    assert config.source == "motion_model.pth" and config.family == "motion-encoder"
     expected = torch.load(motion_model, weights_only=True)
     assert all(torch.equal(tensors[name], tensor) for name, tensor in expected.items())
 
@@ -235,6 +235,31 @@ def test_list_says_what_is_here(hub: FakeHub, capsys: pytest.CaptureFixture[str]
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["weights"]}
     assert rows["motion-model"]["folder"] and rows["motion-model"]["source_sha256"]
     assert rows["genhead"]["folder"] is None and rows["genhead"]["sha256"] is None
+
+
+def test_a_damaged_folder_is_listed_as_such(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = weights.fetch("motion-model").folder
+    (folder / "config.json").write_text("{}")
+    assert run(["weights", "list"]) == 0
+    captured = capsys.readouterr()
+    assert "motion-model" in captured.out and "damaged" in captured.out and "not the config" in captured.err
+
+
+def test_text_in_a_file_cannot_steer_the_terminal(
+    hub: FakeHub, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, meta = load_manifest(shared, "eg3d_ffhq512.D")
+    with official_names() as plain:
+        module = module_from_manifest(manifest, meta, plain)
+        module.__dict__["rendering_kwargs"] = {"\x1b[2J": "a\nb\x07"}
+        path = save_official(tmp_path / "a.pkl", {"D": module})
+    assert run(["weights", "inspect", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert r"\x1b[2J = a\nb\x07" in out and "\x1b" not in out
+    path.write_bytes(b"\x80\x04\x8c\x03a\x1b[\x8c\x01\n\x93.")
+    assert run(["weights", "inspect", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert r"asks for a\x1b[.\n," in error and "\x1b" not in error
 
 
 def test_fetch_from_the_command_line(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,7 +80,7 @@ def _check(conversion: Conversion, structure: str | None) -> tuple[str, ...]:
     except CheckpointMismatch as error:
         if structure or config.family == "motion-encoder":
             raise
-        return (f"differs from the released {found}: {error}",)
+        return (str(error),)
     return ()
 
 

@@ -130,7 +130,7 @@ def _look_twice(report: NetworkReport, tensors: Mapping[str, StoredTensor]) -> l
         if structure:
             check_structure(structure, _without_constants(tensors))
     except CheckpointMismatch as error:
-        found.append(f"not as released: {error}")
+        found.append(str(error))
     found += [f"{name} holds numbers that are not finite" for name, tensor in tensors.items() if not _is_finite(tensor)]
     return found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flame.bounded_bytes import BoundedBytes
-from flame.errors import InputError
+from flame.errors import InputError, printable
 from flame.pickle_machine import PickleMachine
 from flame.pickled_objects import resolve
 from portrait4d.checkpoint.official_names import InertObject, find_official
@@ -97,7 +97,7 @@ def read_official(path: str | Path) -> OfficialFile:
         raise InputError(f"{path.name} holds a {type(content).__name__}: expected a dict with G, D and G_ema")
     networks = {key: value for key, value in content.items() if isinstance(value, InertObject)}
     if not networks:
-        keys = ", ".join(map(str, content))[:100] or "nothing"
+        keys = printable(", ".join(content)[:100]) or "nothing"
         raise InputError(f"{path.name} holds no network, only {keys}: expected G, D and G_ema")
     others = {key: resolve(value, path.name) for key, value in content.items() if key not in networks}
     read = {key: _read_module(value, path.name, len(data)) for key, value in networks.items()}
@@ -158,7 +158,7 @@ def _children(module: InertObject, kind: str, expected: type, name: str) -> Iter
             continue
         if not isinstance(child, expected):
             raise InputError(
-                f"{name} holds {module.class_name}.{key} among {kind} as {type(child).__name__}: "
+                f"{name} holds {module.class_name}.{printable(key)} among {kind} as {type(child).__name__}: "
                 f"expected a {'module' if expected is InertObject else 'tensor'}"
             )
         yield key, child

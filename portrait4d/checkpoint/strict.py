@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from flame.errors import InputError
+from flame.errors import InputError, printable
 
 _NUM_SHOWN = 5
 
@@ -12,13 +12,19 @@ _NUM_SHOWN = 5
 class CheckpointMismatch(InputError):
     """The tensors are not those of the module. The message shortens long lists; the attributes hold them whole."""
 
-    def __init__(self, missing: list[str], extra: list[str], misshapen: list[str]) -> None:
+    def __init__(
+        self,
+        missing: list[str],
+        extra: list[str],
+        misshapen: list[str],
+        *,
+        claim: str = "the checkpoint does not fit the network",
+        cure: str = "build the network from the checkpoint's own config",
+    ) -> None:
         self.missing, self.extra, self.misshapen = missing, extra, misshapen
         lists = {"missing": missing, "extra": extra, "misshapen": misshapen}
         parts = [f"{len(names)} {word}: {_shorten(names)}" for word, names in lists.items() if names]
-        super().__init__(
-            f"the checkpoint does not fit the network ({'; '.join(parts)}): use the checkpoint's own config"
-        )
+        super().__init__(f"{claim} ({'; '.join(parts)}): {cure}")
 
 
 def load_strict(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -59,5 +65,5 @@ def _describe(tensor: torch.Tensor) -> str:
 
 
 def _shorten(names: list[str]) -> str:
-    shown = ", ".join(names[:_NUM_SHOWN])
+    shown = printable(", ".join(names[:_NUM_SHOWN]))
     return f"{shown} and {len(names) - _NUM_SHOWN} more" if len(names) > _NUM_SHOWN else shown

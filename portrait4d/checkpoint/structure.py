@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from flame.errors import InputError
+from flame.errors import InputError, printable
 from portrait4d.checkpoint.config import Family, Network
 from portrait4d.checkpoint.strict import CheckpointMismatch
 
@@ -61,7 +61,7 @@ def recognise(tensors: Mapping[str, HasShape], *, beside: Family | None = None) 
             return "eg3d", "discriminator"
         if channels == _DEFORM_CHANNELS:
             return ("portrait4d" if beside == "portrait4d" else "genhead"), "discriminator"
-    some = ", ".join(list(names)[:3])[:200] or "none"
+    some = printable(", ".join(list(names)[:3])[:200]) or "none"
     raise InputError(f"not a network of EG3D, GenHead, Portrait4D or the motion encoder (tensors: {some} ...)")
 
 
@@ -94,7 +94,8 @@ def check_structure(structure: str, tensors: Mapping[str, HasShape]) -> None:
         if not fits or str(found.dtype) != f"torch.{dtype}":
             misshapen.append(f"{name} {found.dtype} {list(found.shape)}, expected {dtype} {shape}")
     if missing or extra or misshapen:
-        raise CheckpointMismatch(missing, extra, misshapen)
+        claim = f"the tensors are not those of the released {structure}"
+        raise CheckpointMismatch(missing, extra, misshapen, claim=claim, cure="get the file again, or check its origin")
 
 
 @cache

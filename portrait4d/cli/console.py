@@ -9,6 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
+from flame.errors import printable
+
 STAGES = {"load": "loading models", "track": "tracking driver", "render": "rendering"}
 _PLAIN_INTERVAL_SECONDS = 10.0
 
@@ -20,7 +22,7 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """One line on stderr that does not stop anything."""
-    print(f"warning: {text}", file=sys.stderr)
+    print(f"warning: {printable(text)}", file=sys.stderr)
 
 
 def tell_engine(asked: str, *, is_quiet: bool) -> None:
@@ -37,7 +39,7 @@ def tell_engine(asked: str, *, is_quiet: bool) -> None:
 
 def fail(text: str) -> None:
     """The one line on stderr that says why the program ends."""
-    print(f"error: {' '.join(text.splitlines())}", file=sys.stderr)
+    print(f"error: {printable(' '.join(text.splitlines()))}", file=sys.stderr)
 
 
 def say_json(values: Any) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from flame.errors import printable
 from portrait4d.cli.choices import JsonOption, QuietOption
 from portrait4d.cli.console import byte_progress, say, say_json, warn
 
@@ -13,6 +14,9 @@ HELP = """Released networks: which exist, how to get them, what is in a file.
 Files are read without running anything in them. Weights are kept in $PORTRAIT4D_HOME/weights, or in the user's cache
 folder; PORTRAIT4D_OFFLINE=1 forbids the network.
 """
+
+
+_STATES = {"page": "by hand", "hub": "fetch"}
 
 
 def build_weights_app() -> typer.Typer:
@@ -35,8 +39,11 @@ def list_weights(as_json: JsonOption = False) -> None:
         return say_json({"folder": str(weights_folder()), "weights": rows})
     width = max(len(row["name"]) for row in rows)
     for row in rows:
-        state = "here" if row["folder"] else "by hand" if row["origin"] == "page" else "fetch"
+        state = "damaged" if row["problem"] else "here" if row["folder"] else _STATES[row["origin"]]
         say(f"{row['name'].ljust(width)}  {state:<7}  {_size(row['approximate_bytes']):>8}  {row['about']}")
+    for row in rows:
+        if row["problem"]:
+            warn(row["problem"])
     say("")
     for family, licence in {row["family"]: row["licence"] for row in rows}.items():
         say(f"{family}: {licence}")
@@ -120,7 +127,7 @@ def inspect(
     say(f"{report.path}: {report.kind}, {_size(report.num_bytes)}")
     for network in report.networks:
         say("")
-        say(f"{network.key}: {network.family} {network.network}, class {network.class_name or '-'}")
+        say(printable(f"{network.key}: {network.family} {network.network}, class {network.class_name or '-'}"))
         say(f"  {network.num_tensors} tensors, {network.num_parameters:,} parameters")
         facts = {
             "resolution": network.resolution,
@@ -130,11 +137,11 @@ def inspect(
             "box warp": network.box_warp,
         }
         if known := [f"{key} {value}" for key, value in facts.items() if value is not None]:
-            say(f"  {', '.join(known)}")
+            say(printable(f"  {', '.join(known)}"))
         for key, value in network.rendering.items():
-            say(f"    {key} = {value}")
+            say(printable(f"    {key} = {str(value)[:200]}"))
     say("")
-    say(f"licence: {report.licence}")
+    say(printable(f"licence: {report.licence}"))
     for line in report.suspicious:
         warn(line)
 

@@ -17,7 +17,7 @@ from flame.bounded_bytes import BoundedBytes
 from flame.errors import InputError
 from flame.pickle_machine import PickleMachine
 from flame.pickled_arrays import numpy_stand_ins
-from flame.pickled_objects import PickledObject, StandIn, pairs_to_dict, resolve
+from flame.pickled_objects import PickledObject, Resolver, StandIn, pairs_to_dict
 
 MAX_BYTES = 2**30
 """No head model comes near a gigabyte."""
@@ -54,7 +54,7 @@ def read_numbers(path: Path) -> Any:
 
 def read_pickle(data: bytes, name: str) -> Any:
     """The numbers in pickled bytes; `name` is for messages."""
-    return resolve(PickleMachine(BoundedBytes(data, name), find=_find).load(), name)
+    return Resolver(name)(PickleMachine(BoundedBytes(data, name), find=_find).load())
 
 
 class _Attributes(PickledObject):

@@ -18,6 +18,8 @@ from flame.pickled_objects import PickledObject, StandIn, plain_key
 MAX_INSTRUCTIONS = 4_000_000
 """Ten times what the largest released checkpoint needs; at some hundred bytes each it bounds memory."""
 
+_PAGE_BYTES = 4096
+
 _LENGTHS = {"SHORT_BINBYTES": "<B", "BINBYTES": "<I", "BINBYTES8": "<Q"}
 _NUMBERS_AND_TEXT = frozenset(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
@@ -84,10 +86,13 @@ class PickleMachine:
             raise InputError(
                 f"{self._name} is not a pickle, or damaged at byte {self._source.position - 1}: get the file again"
             )
-        self._left -= 1
+        self._charge(1)
+        return code.name
+
+    def _charge(self, cost: int) -> None:
+        self._left -= cost
         if self._left < 0:
             raise InputError(f"{self._name} has too many pickle instructions: no file of this kind needs so many")
-        return code.name
 
     def _argument(self, instruction: str) -> Any:
         if instruction in _LENGTHS:
@@ -208,10 +213,12 @@ class PickleMachine:
         arguments, function = self._pop(), self._pop()
         if not (isinstance(function, StandIn) and isinstance(arguments, tuple)):
             raise InputError(f"{self._name} calls a {_kind(function)}: refused, nothing was run")
+        self._charge(function.cost + _size(arguments))
         self._push(function.call(*arguments))
 
     def _build(self, argument: Any) -> None:
         state, target = self._pop(), self._top()
+        self._charge(_size(state if isinstance(state, tuple) else (state,)))
         if isinstance(target, PickledObject):
             target.set_state(state)
         elif not isinstance(target, dict):  # subclasses of dict carry attributes, which we do not need
@@ -248,6 +255,12 @@ _ACTIONS: dict[str, Callable[[PickleMachine, Any], None]] = {
     "BUILD": PickleMachine._build,
     **dict.fromkeys(("PERSID", "BINPERSID"), PickleMachine._refer_outside),
 }
+
+
+def _size(values: tuple[Any, ...]) -> int:
+    """The work of copying the values: what a stand-in copies may be shared, and would cost no instructions."""
+    containers = sum(len(value) for value in values if isinstance(value, (list, tuple, dict, set)))
+    return containers + sum(len(value) // _PAGE_BYTES for value in values if isinstance(value, memoryview))
 
 
 def _kind(value: Any) -> str:

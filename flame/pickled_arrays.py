@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flame.errors import InputError
+from flame.errors import InputError, brief
 from flame.pickled_objects import PickledObject, StandIn
 
 
@@ -15,9 +15,9 @@ class DType(PickledObject):
 
     def __init__(self, code: Any, align: Any = False, copy: Any = True) -> None:
         del align, copy
-        if not re.fullmatch(r"[biufcSUO]\d{0,6}|[?]", str(code)):
-            raise InputError(f"array of type {str(code)[:50]!r} in the file: only plain numbers are read")
-        self.dtype = np.dtype(str(code))
+        if not isinstance(code, str) or not re.fullmatch(r"[biufcSUO]\d{0,6}|[?]", code):
+            raise InputError(f"array of type {brief(code)} in the file: only plain numbers are read")
+        self.dtype = np.dtype(code)
 
     def set_state(self, state: Any) -> None:
         """Byte order; fields are refused."""
@@ -68,7 +68,7 @@ def numpy_stand_ins() -> dict[tuple[str, str], StandIn]:
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     if encoding not in ("latin1", "latin-1", "utf-8"):
-        raise InputError(f"text encoded as {encoding!r} in the file: only numbers and arrays are read")
+        raise InputError(f"text encoded as {brief(encoding)} in the file: only numbers and arrays are read")
     return text.encode(encoding)
 
 

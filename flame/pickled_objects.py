@@ -11,10 +11,14 @@ _KEYS = (str, bytes, memoryview, int, float, type(None))
 
 @dataclass(frozen=True)
 class StandIn:
-    """What a name in a pickle means to us; `call` is the only thing that can happen to it."""
+    """What a name in a pickle means to us; `call` is the only thing that can happen to it.
+
+    A call counts as `cost` instructions.
+    """
 
     name: str
     call: Callable[..., Any]
+    cost: int = 0
 
 
 class PickledObject:
@@ -54,36 +58,41 @@ def _own(key: Any) -> Any:
     return bytes(key) if isinstance(key, memoryview) else key
 
 
-def resolve(value: Any, name: str, *, max_depth: int = 50) -> Any:
+class Resolver:
     """Replaces pickled objects by what they stand for, names by their text, and views by bytes.
 
-    Shared parts are resolved once, so that sharing cannot multiply the work.
+    What is shared, also between calls, is resolved once, so that sharing cannot multiply the work.
 
-    Raises:
-        InputError: nested more than `max_depth` deep, which includes a container inside itself.
+    Args:
+        name: of the file, for messages.
+        max_depth: nesting beyond it is refused, which includes a container inside itself.
     """
-    done: dict[int, Any] = {}
-    depth = 0
 
-    def visit(part: Any) -> Any:
-        nonlocal depth
-        if id(part) not in done:
-            if depth >= max_depth:
-                raise InputError(f"{name} is nested too deeply: not a file of this kind")
-            depth += 1
-            done[id(part)] = resolve_one(part)
-            depth -= 1
-        return done[id(part)]
+    def __init__(self, name: str, *, max_depth: int = 50) -> None:
+        self._name, self._max_depth, self._depth = name, max_depth, 0
+        self._done: dict[int, tuple[Any, Any]] = {}  # with the original, which keeps its id from being used again
 
-    def resolve_one(part: Any) -> Any:
-        if isinstance(part, PickledObject):
-            return part.resolve(visit)
-        if isinstance(part, StandIn):
-            return part.name
-        if isinstance(part, dict):
-            return {key: visit(item) for key, item in part.items()}
-        if isinstance(part, (list, tuple)):
-            return type(part)(map(visit, part))
-        return bytes(part) if isinstance(part, memoryview) else part
+    def __call__(self, value: Any) -> Any:
+        """The resolved value.
 
-    return visit(value)
+        Raises:
+            InputError: it is nested too deeply.
+        """
+        if id(value) not in self._done:
+            if self._depth >= self._max_depth:
+                raise InputError(f"{self._name} is nested too deeply: not a file of this kind")
+            self._depth += 1
+            self._done[id(value)] = value, self._resolve(value)
+            self._depth -= 1
+        return self._done[id(value)][1]
+
+    def _resolve(self, value: Any) -> Any:
+        if isinstance(value, PickledObject):
+            return value.resolve(self)
+        if isinstance(value, StandIn):
+            return value.name
+        if isinstance(value, dict):
+            return {key: self(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(self, value))
+        return bytes(value) if isinstance(value, memoryview) else value

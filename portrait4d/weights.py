@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from flame.errors import InputError
 from portrait4d.checkpoint.config import CheckpointConfig, Network, is_checkpoint, read_config
-from portrait4d.checkpoint.convert import convert_file
+from portrait4d.checkpoint.convert import Conversion, convert_file
 from portrait4d.checkpoint.own_format import Progress, hash_file, read_checkpoint, write_checkpoint
 from portrait4d.checkpoint.stored_tensor import read_all
 from portrait4d.weights_folder import is_offline, weights_folder
@@ -63,7 +63,7 @@ def fetch(name: str, *, keep_download: bool = False, progress: Progress | None =
 
     Args:
         name: of `released_files()`.
-        keep_download: keep the official file beside the converted weights.
+        keep_download: keep the downloaded file; one that was put there by hand is always kept.
         progress: called while hashing and writing; huggingface_hub shows its own bar.
 
     Raises:
@@ -86,13 +86,14 @@ def fetch(name: str, *, keep_download: bool = False, progress: Progress | None =
 
         official = download(file, downloads, is_offline=is_offline())
     try:
-        fetched = install(official, file.name, progress=progress)
+        conversion = _open_released(official, file, progress)
     except InputError as error:
         if is_downloaded:
             official.unlink()
             raise InputError(f"the download was refused and removed: {error}") from error
         raise InputError(f"{error} (the file is {official})") from error
-    if not keep_download:
+    fetched = _keep(conversion, file, progress)
+    if is_downloaded and not keep_download:
         official.unlink()
     return fetched
 
@@ -104,12 +105,21 @@ def install(path: Path, name: str, *, progress: Progress | None = None) -> Fetch
         InputError: its hash or its content is not what the table says.
     """
     file = find_released(name)
+    return _keep(_open_released(path, file, progress), file, progress)
+
+
+def _open_released(path: Path, file: ReleasedFile, progress: Progress | None) -> Conversion:
     digest = _check_file(path, file, progress)
     conversion = convert_file(path, structure=file.structure, source_sha256=digest)
     if conversion.config.family != file.family:
-        raise InputError(f"{path.name} holds a network of {conversion.config.family}: {name} is of {file.family}")
-    config = write_checkpoint(weights_folder() / name, conversion.config, conversion.tensors, progress=progress)
-    return Fetched(weights_folder() / name, config, is_new=True, notes=conversion.notes)
+        raise InputError(f"{path.name} holds a network of {conversion.config.family}: {file.name} is of {file.family}")
+    return conversion
+
+
+def _keep(conversion: Conversion, file: ReleasedFile, progress: Progress | None) -> Fetched:
+    folder = weights_folder() / file.name
+    config = write_checkpoint(folder, conversion.config, conversion.tensors, progress=progress)
+    return Fetched(folder, config, is_new=True, notes=conversion.notes)
 
 
 def convert(

@@ -14,12 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from official_pickles import official_names, save_official, small_module
 
 from flame.errors import InputError
-from portrait4d.checkpoint.convert import convert_file
+from portrait4d.checkpoint.convert import convert_file, to_plain
 from portrait4d.checkpoint.official_file import read_official
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,10 +132,18 @@ CALLS = {  # content under G_ema; what the refusal says
         lambda mark: tensor(FLOATS, 2, (2, 2), (2, 1)),
         "reaches to number 6 of a storage of 4",
     ),
-    "tensor with a negative stride": (lambda mark: tensor(FLOATS, 3, (4,), (-1,)), r"stride \(-1,\)"),
+    "tensor with a negative stride": (lambda mark: tensor(FLOATS, 3, (4,), (-1,)), r"stride \(-1\)"),
     "tensor with a huge stride": (lambda mark: tensor(FLOATS, 0, (2,), (2**62,)), "it is false"),
     "tensor without a storage": (lambda mark: tensor("text", 0, (1,), (1,)), "no storage"),
     "tensor of forty dimensions": (lambda mark: tensor(FLOATS, 0, (1,) * 40, (1,) * 40), "it is false"),
+    "tensor whose shape explodes when printed": (
+        lambda mark: tensor(FLOATS, 0, functools.reduce(lambda inner, _: (inner, inner), range(60), ()), ()),
+        r"shape a tuple",
+    ),
+    "type whose code explodes when printed": (
+        lambda mark: Call(np.dtype, functools.reduce(lambda inner, _: [inner, inner], range(60), [])),
+        "array of type a list",
+    ),
     "set of lists": (lambda mark: Call(set, [[1]]), "neither text nor a number"),
 }
 
@@ -201,6 +210,13 @@ RAW = {
     "empty memo": (b"\x80\x02h\x07.", "memo 7 is empty"),
     "deep key": (b"\x80\x04}" + nested_tuple(200_000) + b"Ns.", "neither text nor a number"),
     "object as key": (b"\x80\x02}]Ns.", "neither text nor a number"),
+    "a dict copied again and again": (
+        b"\x80\x04ccollections\nOrderedDict\n\x94]("
+        + b"K\x01K\x02\x86" * 100_000
+        + b"e\x85\x94"
+        + b"h\x00h\x01R" * 100_000,
+        "too many pickle instructions",
+    ),
     "outside reference": (b"\x80\x02NQ.", "outside object"),
     "extension": (b"\x80\x02\x82\x01.", "instruction EXT1"),
     "keyword construction": (b"\x80\x04ctorch.nn.modules.linear\nLinear\n)}\x92.", "instruction NEWOBJ_EX"),
@@ -231,6 +247,27 @@ def test_broken_pickles_are_refused(tmp_path: Path, case: str) -> None:
     with pytest.raises(InputError, match=said) as refusal:
         read_official(tmp_path / "evil.pkl")
     assert "\n" not in str(refusal.value) and "evil.pkl" in str(refusal.value)
+
+
+def test_shared_parts_do_not_multiply(tmp_path: Path) -> None:
+    """Forty levels that each hold the next one twice are read once, and refused where they would be written out."""
+    with official_names() as plain:
+        module = small_module(plain)
+        shared_parts = functools.reduce(lambda inner, _: [inner, inner], range(40), [1])
+        module.__dict__["rendering_kwargs"] = {"deep": shared_parts, "box_warp": 1.0}
+        path = save_official(tmp_path / "a.pkl", {"G_ema": module})
+    part = read_official(path).networks["G_ema"].rendering_kwargs["deep"]
+    assert part[0] is part[1]
+    with pytest.raises(InputError, match="more than 100000 parts"):
+        to_plain(part)
+
+
+def test_a_storage_read_again_and_again_is_refused(tmp_path: Path) -> None:
+    blob = storage_bytes()
+    data = b"\x80\x04ctorch.storage\n_load_from_bytes\n\x94B" + struct.pack("<I", len(blob)) + blob + b"\x94"
+    (tmp_path / "evil.pkl").write_bytes(data + b"h\x00h\x01\x85R" * 100_000)
+    with pytest.raises(InputError, match="too many pickle instructions"):
+        read_official(tmp_path / "evil.pkl")
 
 
 def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_a_file_put_there_by_hand_needs_no_network(
     (weights_folder() / "downloads/motion-model").mkdir(parents=True)
     shutil.copy(motion_model, weights_folder() / "downloads/motion-model")
     assert weights.fetch("motion-model").is_new and not hub.calls
+    assert (weights_folder() / "downloads/motion-model/motion_model.pth").exists()  # not ours to remove
 
 
 def _with(monkeypatch: pytest.MonkeyPatch, name: str, **change: Any) -> None:

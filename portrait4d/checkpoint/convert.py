@@ -1,5 +1,6 @@
 """Official files to checkpoints of ours: which network, what its config says, which tensors; still unread."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flame.errors import InputError
+from flame.errors import InputError, brief
 from portrait4d.checkpoint.config import (
     LICENCES,
     CameraAxes,
@@ -29,6 +30,8 @@ NETWORK_KEYS: dict[Network, str] = {"generator": "G_ema", "discriminator": "D"}
 CAMERA_AXES: dict[Family, CameraAxes] = {"eg3d": "opencv", "genhead": "opengl", "portrait4d": "opengl"}
 _UNUSED_MOTION_NAMES = ("mouth_fc", "headpose_fc", "classifier", "to_feature", "to_embed")
 """Parts of names that the motion encoder's file has and its authors skip: heads used in training alone."""
+
+_MAX_BOX_WARP = 1e6
 
 _PLANES: dict[tuple[tuple[int, ...], ...], PlaneLayoutName] = {
     ((0, 1), (0, 2), (2, 0)): "eg3d",
@@ -129,7 +132,7 @@ def _eg3d_architecture(module: OfficialModule) -> dict[str, Any]:
         )
     except InputError:
         raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise InputError(f"the constructor arguments in the file are not those of EG3D ({error!r})") from error
     return replace(config, plane_layout=plane_layout("eg3d", module)).to_dict()
 
@@ -165,8 +168,8 @@ def plane_layout(family: Family, module: OfficialModule) -> PlaneLayoutName:
 
 def _box_warp(module: OfficialModule, name: str) -> float:
     value = module.rendering_kwargs.get("box_warp")
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise InputError(f"{name} has box_warp {value!r} among its rendering options: expected a length")
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < _MAX_BOX_WARP:
+        raise InputError(f"{name} has box_warp {brief(value)} among its rendering options: expected a length above 0")
     return float(value)
 
 
@@ -192,20 +195,40 @@ def _convert_motion_model(path: Path) -> Conversion:
     return Conversion(config, tensors, notes)
 
 
+_MAX_PLAIN_PARTS = 100_000
+
+
 def to_plain(value: Any) -> Any:
-    """What JSON can hold of a value in a file; anything else becomes its description."""
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_plain(item) for item in value]
+    """What JSON can hold of a value in a file; anything else becomes its description.
+
+    Raises:
+        InputError: written out, it would have very many parts, which shared parts in a file can bring about.
+    """
+    num_left = _MAX_PLAIN_PARTS
+
+    def visit(part: Any) -> Any:
+        nonlocal num_left
+        num_left -= 1
+        if num_left < 0:
+            raise InputError(f"options in the file have more than {_MAX_PLAIN_PARTS} parts: no known network has")
+        if isinstance(part, Mapping):
+            return {str(key): visit(item) for key, item in part.items()}
+        if isinstance(part, (list, tuple)):
+            return [visit(item) for item in part]
+        return _describe(part)
+
+    return visit(value)
+
+
+def _describe(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted(map(str, value))
     if isinstance(value, np.generic):
-        return to_plain(value.item())
+        value = value.item()
     if isinstance(value, StoredTensor):
         return f"<tensor {value.dtype} {list(value.shape)}>"
     if isinstance(value, np.ndarray):
         return f"<array {value.dtype} {list(value.shape)}>"
-    if isinstance(value, float) and not np.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)[:200]

@@ -13,7 +13,7 @@ from typing import Any
 from flame.bounded_bytes import BoundedBytes
 from flame.errors import InputError, printable
 from flame.pickle_machine import PickleMachine
-from flame.pickled_objects import resolve
+from flame.pickled_objects import Resolver
 from portrait4d.checkpoint.official_names import InertObject, find_official
 from portrait4d.checkpoint.stored_tensor import StoredTensor
 from portrait4d.checkpoint.torch_blob import is_torch_file
@@ -99,12 +99,13 @@ def read_official(path: str | Path) -> OfficialFile:
     if not networks:
         keys = printable(", ".join(content)[:100]) or "nothing"
         raise InputError(f"{path.name} holds no network, only {keys}: expected G, D and G_ema")
-    others = {key: resolve(value, path.name) for key, value in content.items() if key not in networks}
-    read = {key: _read_module(value, path.name, len(data)) for key, value in networks.items()}
+    resolver = Resolver(path.name)
+    others = {key: resolver(value) for key, value in content.items() if key not in networks}
+    read = {key: _read_module(value, path.name, len(data), resolver) for key, value in networks.items()}
     return OfficialFile(path.name, read, others, len(data) - source.position)
 
 
-def _read_module(root: InertObject, name: str, num_bytes: int) -> OfficialModule:
+def _read_module(root: InertObject, name: str, num_bytes: int, resolver: Resolver) -> OfficialModule:
     tensors: dict[str, StoredTensor] = {}
     parameters, modules, attributes, known = set(), {}, {}, {}
     for path, module in _walk(root, name):
@@ -119,7 +120,7 @@ def _read_module(root: InertObject, name: str, num_bytes: int) -> OfficialModule
                 if kind == "_parameters":
                     parameters.add(path + key)
         if id(module) not in known:  # a module met on several paths keeps one set of attributes
-            known[id(module)] = _attributes(module, name)
+            known[id(module)] = _attributes(module, resolver)
         if len(tensors) + len(attributes) + len(known[id(module)]) > _MAX_ENTRIES:
             raise InputError(f"{name} keeps more than {_MAX_ENTRIES} tensors and attributes: no known network does")
         attributes.update({path + key: value for key, value in known[id(module)].items()})
@@ -173,9 +174,7 @@ _MACHINERY = frozenset(
 """What every `torch.nn.Module` keeps; it says nothing about the network."""
 
 
-def _attributes(module: InertObject, name: str) -> dict[str, Any]:
+def _attributes(module: InertObject, resolver: Resolver) -> dict[str, Any]:
     return {
-        key: resolve(value, name)
-        for key, value in module.state.items()
-        if isinstance(key, str) and key not in _MACHINERY
+        key: resolver(value) for key, value in module.state.items() if isinstance(key, str) and key not in _MACHINERY
     }

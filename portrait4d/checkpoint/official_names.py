@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from flame.errors import InputError
+from flame.errors import InputError, brief
 from flame.pickled_arrays import numpy_stand_ins
 from flame.pickled_objects import PickledObject, StandIn, pairs_to_dict, plain_key
 from portrait4d.checkpoint.stored_tensor import make_tensor
-from portrait4d.checkpoint.torch_blob import make_parameter, read_storage
+from portrait4d.checkpoint.torch_blob import MAX_BLOB_INSTRUCTIONS, make_parameter, read_storage
 
 INERT = re.compile(
     r"torch\.nn\.modules\.\w+|torch\.nn\.(functional|parallel|utils)(\.\w+)*"
@@ -59,7 +59,7 @@ def find_official(module: str, name: str) -> StandIn | None:
     """The stand-in for a name in an official pickle; None refuses it."""
     path = f"{module}.{name}"
     if path in _CALLS:
-        return StandIn(path, _CALLS[path])
+        return StandIn(path, _CALLS[path], cost=MAX_BLOB_INSTRUCTIONS if _CALLS[path] is read_storage else 0)
     if (module, name) in (arrays := numpy_stand_ins()):
         return arrays[module, name]
     is_type = module == "torch" and name in _TORCH_TYPES
@@ -71,15 +71,15 @@ def find_official(module: str, name: str) -> StandIn | None:
 def _reconstruct_persistent(meta: Any) -> InertObject:
     """`torch_utils.persistence._reconstruct_persistent_obj`; the source text in `meta` is not even kept."""
     if not isinstance(meta, dict) or meta.get("type") != "class":
-        kind = str(meta.get("type"))[:40] if isinstance(meta, dict) else _type(meta)
-        raise InputError(f"expected the description of a class in the file, got {kind!r}: refused, nothing was run")
+        kind = brief(meta.get("type") if isinstance(meta, dict) else meta)
+        raise InputError(f"expected the description of a class in the file, got {kind}: refused, nothing was run")
     version, name = meta.get("version"), meta.get("class_name")
     if not isinstance(version, int) or not 1 <= version <= _MAX_PERSISTENCE_VERSION:
         raise InputError(
-            f"the file stores objects in version {str(version)[:20]}: known are 1 to {_MAX_PERSISTENCE_VERSION}"
+            f"the file stores objects in version {brief(version)}: known are 1 to {_MAX_PERSISTENCE_VERSION}"
         )
     if not isinstance(name, str) or not re.fullmatch(r"\w+(\.\w+)*", name):
-        raise InputError(f"the file names a class {str(name)[:40]!r}: expected a Python name")
+        raise InputError(f"the file names a class {brief(name)}: expected a Python name")
     result = InertObject(name)
     result.set_state(meta.get("state"))
     return result
@@ -102,11 +102,11 @@ def _make_set(items: Any = ()) -> set[Any]:
 
 
 def _make_device(kind: Any, index: Any = None) -> str:
-    return str(kind)[:20] if index is None else f"{str(kind)[:20]}:{str(index)[:5]}"
+    return brief(kind) if index is None else f"{brief(kind)} {brief(index)}"
 
 
 def _make_size(lengths: Any = ()) -> tuple[Any, ...]:
-    return tuple(lengths)
+    return tuple(lengths) if isinstance(lengths, (list, tuple)) else ()
 
 
 def _make_object(*arguments: Any) -> InertObject:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from flame.errors import InputError
+from flame.errors import InputError, brief
 
 DTYPES = {
     "DoubleStorage": torch.float64,
@@ -87,11 +87,11 @@ def make_storage(kind: Any, num_items: Any) -> Storage:
     Raises:
         InputError: no known kind, or no sensible count.
     """
-    name = kind.name.rpartition(".")[2] if hasattr(kind, "name") else str(kind)[:50]
+    name = kind.name.rpartition(".")[2] if hasattr(kind, "name") else brief(kind)
     if name not in DTYPES:
         raise InputError(f"the file holds a tensor of kind {name}: known are {', '.join(DTYPES)}")
     if not (_is_count(num_items) and num_items <= _MAX_LENGTH):
-        raise InputError(f"a tensor in the file announces {str(num_items)[:30]} numbers: the file is false")
+        raise InputError(f"a tensor in the file announces {brief(num_items)} numbers: the file is false")
     return Storage(DTYPES[name], num_items)
 
 
@@ -106,11 +106,12 @@ def make_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *unused: Any
         raise InputError("a tensor in the file stands on something that is no storage: the file is damaged")
     lengths = (*_counts(shape, "shape"), *_counts(stride, "stride"), *_counts((offset,), "offset"))
     if len(shape) != len(stride) or len(shape) > _MAX_DIMENSIONS or max(lengths) > _MAX_LENGTH:
-        raise InputError(f"a tensor in the file has shape {str(shape)[:60]}, stride {str(stride)[:60]}: it is false")
+        raise InputError(f"a tensor in the file has shape {brief(shape)}, stride {brief(stride)}: it is false")
     end = offset + sum((length - 1) * step for length, step in zip(shape, stride, strict=True)) + 1
     if math.prod(shape) and end > storage.num_items:
         raise InputError(
-            f"a tensor in the file of shape {shape} reaches to number {end} of a storage of {storage.num_items}: false"
+            f"a tensor in the file of shape {brief(shape)} reaches to number {end} of a storage of "
+            f"{storage.num_items}: it is false"
         )
     return StoredTensor(storage, offset, tuple(shape), tuple(stride))
 
@@ -126,5 +127,5 @@ def _is_count(value: Any) -> bool:
 
 def _counts(values: Any, what: str) -> tuple[int, ...]:
     if not (isinstance(values, tuple) and all(map(_is_count, values))):
-        raise InputError(f"a tensor in the file has the {what} {str(values)[:60]}: expected whole numbers from 0")
+        raise InputError(f"a tensor in the file has the {what} {brief(values)}: expected whole numbers from 0")
     return values

@@ -55,7 +55,7 @@ def recognise(tensors: Mapping[str, HasShape], *, beside: Family | None = None) 
         if not is_deformed and "decoder.net.2.weight" in names:
             return "eg3d", "generator"
     first = [name for name in names if name.endswith(".fromrgb.weight")]
-    if "b4.out.weight" in names and len(first) == 1:
+    if "b4.out.weight" in names and len(first) == 1 and len(tensors[first[0]].shape) == 4:
         channels = tensors[first[0]].shape[1]
         if channels == _EG3D_CHANNELS:
             return "eg3d", "discriminator"

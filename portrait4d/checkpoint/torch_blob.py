@@ -11,15 +11,15 @@ import zipfile
 from typing import Any
 
 from flame.bounded_bytes import BoundedBytes
-from flame.errors import InputError
+from flame.errors import InputError, brief
 from flame.pickle_machine import MAX_INSTRUCTIONS, PickleMachine
-from flame.pickled_objects import StandIn, pairs_to_dict, resolve
+from flame.pickled_objects import Resolver, StandIn, pairs_to_dict
 from portrait4d.checkpoint.stored_tensor import Storage, make_storage, make_tensor
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
-_MAX_BLOB_INSTRUCTIONS = 1000
-"""A storage in a plain pickle needs some 40; the bound keeps a shared blob from being read for hours."""
+MAX_BLOB_INSTRUCTIONS = 200
+"""A storage in a plain pickle needs some 70; the bound keeps a shared blob from being read for hours."""
 
 
 def is_torch_file(data: memoryview) -> bool:
@@ -33,14 +33,14 @@ def read_torch_file(data: memoryview, name: str) -> Any:
     Raises:
         InputError: the file is damaged, or holds more than such data.
     """
-    return resolve(_read(data, name, MAX_INSTRUCTIONS), name)
+    return Resolver(name)(_read(data, name, MAX_INSTRUCTIONS))
 
 
 def read_storage(data: Any) -> Storage:
     """What `torch.storage._load_from_bytes` makes of the bytes of one storage."""
     if not isinstance(data, (memoryview, bytes, bytearray)):
         raise InputError("a storage in the file is no byte string: the file is damaged")
-    storage = _read(memoryview(data), "a storage in the file", _MAX_BLOB_INSTRUCTIONS)
+    storage = _read(memoryview(data), "a storage in the file", MAX_BLOB_INSTRUCTIONS)
     if not isinstance(storage, Storage):
         raise InputError(f"expected a storage among the bytes in the file, got a {type(storage).__name__}: refused")
     return storage
@@ -63,9 +63,13 @@ def _read_legacy(data: memoryview, name: str, max_instructions: int) -> Any:
         raise InputError(f"{name} was not written by torch.save: expected its magic number")
     version, system = machine.load(), machine.load()
     if version != _VERSION or not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise InputError(f"{name} was written by torch.save in a way that is not read (version {str(version)[:20]})")
+        raise InputError(f"{name} was written by torch.save in a way that is not read (version {brief(version)})")
     content, keys = machine.load(), machine.load()
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+    if (
+        not isinstance(keys, list)
+        or len(keys) != len(storages)
+        or not all(isinstance(key, str) and key in storages for key in keys)
+    ):
         raise InputError(f"{name} is damaged (its list of storages does not fit): get the file again")
     for key in keys:
         storage = storages[key]
@@ -123,7 +127,7 @@ def _announce(storages: dict[str, Storage], identity: Any) -> Storage:
     _, kind, key, _, count = identity[:5]
     storage = storages.setdefault(key, make_storage(kind, count))
     if storage.num_items != count or storage.dtype != make_storage(kind, count).dtype:
-        raise InputError(f"the file announces storage {key[:40]} twice and differently: it is false")
+        raise InputError(f"the file announces storage {brief(key)} twice and differently: it is false")
     return storage
 
 

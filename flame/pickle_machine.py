@@ -16,7 +16,7 @@ from flame.errors import InputError, printable
 from flame.pickled_objects import PickledObject, StandIn, plain_key
 
 MAX_INSTRUCTIONS = 4_000_000
-"""Ten times what the largest released checkpoint needs; at some hundred bytes each it bounds memory."""
+"""Five times what a file with the shapes of Portrait4D needs; at some hundred bytes each it bounds memory."""
 
 _PAGE_BYTES = 4096
 

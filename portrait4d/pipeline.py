@@ -4,7 +4,7 @@ The parts are composed here and nowhere else. A reenactment has two phases: the 
 tracked; then frames are rendered ahead on threads while the finished ones are encoded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -29,12 +29,12 @@ from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
 from portrait4d.output import Progress, ignore_progress, panels, write_video
 from portrait4d.report import ReenactReport, Stopwatch, find_gaps, peak_memory_mb, return_freed_memory
-from portrait4d.retarget import RetargetOptions, batches, retarget
+from portrait4d.retarget import RetargetOptions, batches, retarget_parts
 from portrait4d.streams import num_render_workers, one_torch_thread, ordered_map, prefetch
 from preprocess.image import read_image, to_uint8, write_png
 from preprocess.motion import Motion
 
-FRAMES_PER_CHUNK = 4
+FRAMES_PER_CHUNK = 2
 
 SILENT = "the driver's sound could not be used here: the result is silent"
 
@@ -273,17 +273,17 @@ def render_frames(avatar: Avatar, motion: Motion, *, options: ReenactOptions, mo
         expression_scale=options.expression_scale,
         pose_scale=options.pose_scale,
     )
-    drive = retarget(motion, avatar, retargeting, models.head_model)
-    return render_drive(avatar, drive, models=models, device=options.device)
+    drives = retarget_parts(motion, avatar, retargeting, models.head_model)
+    return render_drives(avatar, drives, models=models, device=options.device)
 
 
-def render_drive(avatar: Avatar, drive: Drive, *, models: Models, device: str) -> Iterator[np.ndarray]:
-    """The head crops uint8 `[S, S, 3]` of a drive, rendered in chunks on threads ahead of the reader."""
+def render_drives(avatar: Avatar, drives: Iterable[Drive], *, models: Models, device: str) -> Iterator[np.ndarray]:
+    """The head crops uint8 `[S, S, 3]` of successive drives, rendered in chunks on threads ahead of the reader."""
 
     def render(part: Drive) -> np.ndarray:
         with torch.inference_mode():
             return to_uint8(models.engine.render(avatar, part.to(device)).image)
 
-    parts = batches(drive, FRAMES_PER_CHUNK)
+    parts = chain.from_iterable(batches(drive, FRAMES_PER_CHUNK) for drive in drives)
     for images in ordered_map(render, parts, num_workers=num_render_workers(device)):
         yield from images

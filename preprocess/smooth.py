@@ -18,6 +18,9 @@ from preprocess.motion import Motion
 LOOKAHEAD = 4
 """Frames of the future that a smoothed frame depends on."""
 
+FRAMES_AT_ONCE = 64
+"""Frames whose landmarks are smoothed together; bounds the memory of long clips."""
+
 POSE_SECONDS = 0.08
 EXPRESSION_SECONDS = 0.05
 """Standard deviations of the filter in time."""
@@ -123,21 +126,36 @@ def smooth_motion(motion: Motion, *, smooth: float = 1.0, predict: Callable[[Mot
         eyes=values(motion.eyes, EYE_TOLERANCE),
         eye_open=values(motion.eye_open, EYE_OPEN_TOLERANCE),
     )
-    tolerance = LANDMARK_TOLERANCE * _outer_eye_distance(motion.landmarks)
-    in_picture, depth = motion.landmarks[..., :2], motion.landmarks[..., 2]
-    if predict is None:
-        in_picture = _by_columns(values, in_picture, tolerance)
-    else:
-        in_picture = predict(result) + _by_columns(values, in_picture - predict(motion), tolerance)
-    depth = _by_columns(values, depth, 2 * tolerance)
-    landmarks = np.concatenate([in_picture, depth[..., None]], -1).astype(np.float32)
-    return dataclasses.replace(result, landmarks=landmarks)
+    return dataclasses.replace(result, landmarks=_smooth_landmarks(motion, result, smooth=smooth, predict=predict))
 
 
-def _by_columns(filter_values: Callable[[NDArray, float], NDArray], array: NDArray, tolerance: float) -> NDArray:
-    """The filter applied to 32 signals at a time: the memory of long clips stays near that of their landmarks."""
-    pieces = [filter_values(array[:, start : start + 32], tolerance) for start in range(0, array.shape[1], 32)]
-    return np.concatenate(pieces, 1)
+def _smooth_landmarks(
+    motion: Motion, result: Motion, *, smooth: float, predict: Callable[[Motion], NDArray] | None
+) -> NDArray[np.float32]:
+    """Smoothed landmarks `[T, 478, 3]` of a motion whose other tracks are smoothed in `result`.
+
+    They are the largest part of a motion by far, so they are taken by stretches of time, each with the frames beside
+    it that its own depend on: the result is the same, the memory for it does not grow with the clip.
+    """
+    tolerance = smooth * LANDMARK_TOLERANCE * _outer_eye_distance(motion.landmarks)
+    landmarks = np.empty(motion.landmarks.shape, np.float32)
+    for start in range(0, len(motion), FRAMES_AT_ONCE):
+        end = min(start + FRAMES_AT_ONCE, len(motion))
+        first = max(start - LOOKAHEAD, 0)
+        around = motion[first : end + LOOKAHEAD]
+        kept = slice(start - first, end - first)
+
+        def values(array: NDArray, tolerance: float, seconds: NDArray = around.seconds) -> NDArray:
+            return smooth_values(array, seconds, tolerance=tolerance, width_seconds=EXPRESSION_SECONDS)
+
+        in_picture = around.landmarks[..., :2]
+        if predict is None:
+            landmarks[start:end, :, :2] = values(in_picture, tolerance)[kept]
+        else:
+            unexplained = values(in_picture - predict(around), tolerance)[kept]
+            landmarks[start:end, :, :2] = predict(result[start:end]) + unexplained
+        landmarks[start:end, :, 2] = values(around.landmarks[..., 2], 2 * tolerance)[kept]
+    return landmarks
 
 
 def _pairs(seconds: NDArray[np.float64], width_seconds: float) -> Iterator[tuple[NDArray, NDArray, NDArray, NDArray]]:

@@ -26,6 +26,9 @@ MIN_FACE_PX = 24
 SMALL_FACE_PX = 100
 """Face width in the picture: below the first nothing is tracked, below the second a warning is given."""
 
+_BLOCK = 128
+"""Frames of a clip whose landmarks are kept and mapped together."""
+
 
 @dataclass(frozen=True)
 class TrackedFrame:
@@ -142,29 +145,33 @@ class Tracker:
         smooth = self._smooth if smooth is None else smooth
         _check_choices(face, smooth)
         follower = FaceFollower(self._detector, self._landmarker, face=face)
-        points: list[NDArray[np.float32] | None] = []
+        points = _LandmarkRows()
+        seen_frames: list[bool] = []
         cuts: list[bool] = []
         seconds: list[float] = []
         size = (0, 0)
         for frame in frames:
             size = (frame.image.shape[0], frame.image.shape[1])
             landmarks = follower(frame.image) if min(size) >= MIN_FACE_PX else None
-            points.append(None if landmarks is None else landmarks.points)
+            seen_frames.append(landmarks is not None)
+            if landmarks is not None:
+                points.append(landmarks.points)
             cuts.append(follower.is_cut)
             seconds.append(frame.seconds)
             if progress is not None:
-                progress(len(points))
-        seen = np.array([item is not None for item in points], bool)
+                progress(len(seconds))
+        seen = np.array(seen_frames, bool)
         if not seen.any():
             raise InputError(_no_face(source or "the clip"))
-        found = np.stack([item for item in points if item is not None])
-        points.clear()  # long clips: what is stacked need not be kept twice
+        found = points.take()
         crop = face_crop(found, image_size=size, size=self._crop_size, is_inside=True)
         warnings = _picture_warnings(found, size)
         gap = _longest_gap(seen)
         if gap > MAX_BRIDGED_FRAMES:
             warnings.append(f"no face in {int((~seen).sum())} of {len(seen)} frames: the last pose is held there")
-        clip = fit_clip(self._fitter, crop.to_crop(found), seen=seen, cuts=np.array(cuts))
+        for start in range(0, len(found), _BLOCK):  # in place: a second copy of a long clip would be large
+            found[start : start + _BLOCK] = crop.to_crop(found[start : start + _BLOCK])
+        clip = fit_clip(self._fitter, found, seen=seen, cuts=np.array(cuts))
         motion = self._motion(clip, crop, np.array(seconds), frame_rate, source=source, warnings=warnings)
         return smooth_motion(motion, smooth=smooth, predict=self.predict)
 
@@ -212,6 +219,29 @@ class Tracker:
             for index in range(len(motion))
         ]
         return np.stack(frames).astype(np.float32)
+
+
+class _LandmarkRows:
+    """Landmarks `[478, 3]` of a clip as they come, in blocks: an array for each frame would lie scattered between the
+    networks' temporary ones and keep their memory from being given back."""
+
+    def __init__(self) -> None:
+        self._blocks: list[NDArray[np.float32]] = []
+        self._count = 0
+
+    def append(self, points: NDArray[np.float32]) -> None:
+        """Adds a frame."""
+        row = self._count % _BLOCK
+        if row == 0:
+            self._blocks.append(np.empty((_BLOCK, *points.shape), np.float32))
+        self._blocks[-1][row] = points
+        self._count += 1
+
+    def take(self) -> NDArray[np.float32]:
+        """All frames `[N, 478, 3]`; this object is empty afterwards."""
+        rows = np.concatenate(self._blocks)[: self._count]
+        self._blocks, self._count = [], 0
+        return rows
 
 
 def _check_choices(face: int, smooth: float) -> None:

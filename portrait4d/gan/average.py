@@ -64,7 +64,9 @@ class WeightAverage(Generic[Network]):
 
 
 def _pairs(averages: dict[str, Tensor], values: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
-    if averages.keys() != values.keys():
-        different = sorted(averages.keys() ^ values.keys())
-        raise ValueError(f"expected the network that is averaged; one of both lacks {', '.join(different[:5])}")
+    ours = {(name, value.shape) for name, value in averages.items()}
+    theirs = {(name, value.shape) for name, value in values.items()}
+    if ours != theirs:
+        different = ", ".join(f"{name} {list(shape)}" for name, shape in sorted(ours ^ theirs)[:4])
+        raise ValueError(f"expected the network that is averaged; only one of both has {different}")
     return [(averages[name], values[name]) for name in averages]

@@ -1,0 +1,74 @@
+"""The square that the motion encoder looks at, cut out of a picture by 68 landmarks.
+
+The crop is that of PD-FGC (Wang et al. 2023): a similarity (Umeyama 1991) takes the middles of both eyes and of the
+inner lips to fixed places of a square, the middle of which is enlarged.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flame.errors import InputError
+from preprocess.networks.motion_encoder import INPUT_SIZE
+
+EYE_AND_MOUTH_POINTS = (slice(36, 42), slice(42, 48), slice(60, 68))
+"""Of the 68: the subject's right eye, left eye, inner lips."""
+
+SQUARE = 224
+_PLACES = ((87.0, 59.0), (137.0, 59.0), (112.0, 120.0))
+_ROWS, _COLUMNS = slice(0, 192), slice(16, 208)
+
+
+def crop_faces(images: Tensor, landmarks: Tensor) -> Tensor:
+    """What the network sees of pictures: `[B, 3, 224, 224]` in [-1, 1].
+
+    Args:
+        images: `[B, 3, H, W]` in [-1, 1].
+        landmarks: `[B, 68, 2]` iBUG, x right, y down, counted from the centre of the first pixel (half a pixel less
+            than the convention of `docs/conventions.md`).
+    """
+    if landmarks.shape != (len(images), 68, 2):
+        raise ValueError(f"landmarks must be [{len(images)}, 68, 2] like images, got {tuple(landmarks.shape)}")
+    square = warp(images, face_similarity(landmarks), side=SQUARE)
+    middle = square[..., _ROWS, _COLUMNS]
+    enlarged = F.interpolate(middle, size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)
+    return enlarged.clamp(-1, 1)
+
+
+def face_similarity(landmarks: Tensor) -> Tensor:
+    """The similarity `[B, 2, 3]` float64 that takes the picture's pixels to those of the square, of `[B, 68, 2]`.
+
+    In the plane a similarity is a product of complex numbers, and Umeyama's solution is plain least squares.
+
+    Raises:
+        InputError: the three points fall together.
+    """
+    points = torch.stack([landmarks[:, part].cpu().double().mean(1) for part in EYE_AND_MOUTH_POINTS], 1)  # [B, 3, 2]
+    places = points.new_tensor(_PLACES).expand_as(points)
+    middle, target = points.mean(1), places.mean(1)
+    x, y = (points - middle[:, None]).unbind(-1)
+    u, v = (places - target[:, None]).unbind(-1)
+    length = (x * x + y * y).sum(-1)
+    if not (length > 1e-6).all():
+        raise InputError("the eyes and the mouth of a face lie on one point: expected 68 landmarks of a face in pixels")
+    real, imaginary = (x * u + y * v).sum(-1) / length, (x * v - y * u).sum(-1) / length
+    linear = torch.stack([real, -imaginary, imaginary, real], -1).unflatten(-1, (2, 2))
+    shift = target - (linear @ middle[..., None])[..., 0]
+    return torch.cat([linear, shift[..., None]], 2)
+
+
+def warp(images: Tensor, matrix: Tensor, *, side: int) -> Tensor:
+    """Pictures `[B, C, H, W]` seen through affine maps `[B, 2, 3]` (picture to result, pixel centres at integers).
+
+    Bilinear, zero outside: `[B, C, side, side]`.
+    """
+    height, width = images.shape[2:]
+    matrix = matrix.cpu().double()  # some devices have no float64
+    to_picture = torch.linalg.inv(matrix[:, :, :2])
+    unit = 2 / matrix.new_tensor([width - 1, height - 1])  # of the sampler, which counts from -1 to 1
+    linear = to_picture * unit[:, None]
+    shift = -(linear @ matrix[:, :, 2:])[..., 0] - 1
+    ruler = torch.arange(side, dtype=images.dtype, device=images.device)
+    places = torch.stack(torch.meshgrid(ruler, ruler, indexing="xy"), -1)  # [side, side, 2], x first
+    seen = places @ linear.to(images)[:, None].transpose(-1, -2) + shift.to(images)[:, None, None]
+    return F.grid_sample(images, seen, mode="bilinear", padding_mode="zeros", align_corners=True)

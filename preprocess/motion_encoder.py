@@ -1,0 +1,129 @@
+"""Aligned pictures and 68 landmarks to the motion codes that drive Portrait4D: the weights' file and the network."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flame.errors import InputError
+from preprocess.motion_crop import crop_faces
+from preprocess.networks.motion_encoder import CODE_SIZE, MotionEncoderNetwork
+
+TRAINING_NAME_PARTS = ("mouth_fc", "headpose_fc", "classifier", "to_feature", "to_embed")
+"""Parts of names in the released file that only its training used; they are left out."""
+
+TENSORS_FILE = "model.safetensors"
+_DROPPED_COUNTER = "num_batches_tracked"
+_NUM_SHOWN = 5
+
+
+class MotionEncoder:
+    """The network with its crop, ready for pictures."""
+
+    def __init__(self, network: MotionEncoderNetwork) -> None:
+        """Args:
+        network: with its weights; is set to evaluation mode and frozen.
+        """
+        # channels last: 15 % less processor time on a CPU
+        network = network.eval().requires_grad_(False)
+        self._network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  (stubs)
+
+    @classmethod
+    def load(cls, path: Path | str, *, device: str | torch.device = "cpu") -> "MotionEncoder":
+        """The encoder of a file; see `read_weights` for what it may be.
+
+        Raises:
+            InputError: no such file, not a motion encoder, or one with missing or further tensors.
+        """
+        path = Path(path)
+        network = MotionEncoderNetwork()
+        _fill(network, read_weights(path), path.name)
+        return cls(network.to(device))
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor, landmarks: Tensor, *, at_once: int = 8) -> Tensor:
+        """Codes `[B, 548]` = eye 6, emotion 30, mouth 512.
+
+        Args:
+            images: `[B, 3, H, W]` RGB in [-1, 1], faces upright, on any device.
+            landmarks: `[B, 68, 2]` as for `crop_faces`.
+            at_once: pictures that go through the network together.
+        """
+        place = self._network.model.fc.weight
+        codes = [images.new_zeros(0, CODE_SIZE).to(place)]
+        for some, points in zip(images.split(at_once), landmarks.split(at_once), strict=True):
+            faces = crop_faces(some.to(place), points)
+            codes.append(self._network(faces.contiguous(memory_format=torch.channels_last)).motion)
+        return torch.cat(codes)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a motion encoder, without those that only its training used.
+
+    Args:
+        path: the released `motion_model.pth`, a `.safetensors` file, or a converted folder.
+
+    Raises:
+        InputError: no such file, or anything but tensors in it.
+    """
+    if path.is_dir():
+        path = path / TENSORS_FILE
+    if not path.is_file():
+        raise InputError(f"expected the motion encoder's weights (motion_model.pth) at {path}: there is no such file")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    if isinstance(content, Mapping) and len(content) == 1:
+        (nested,) = content.values()
+        content = nested if isinstance(nested, Mapping) else content
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(f"{path.name} holds no plain list of tensors: expected the released motion_model.pth")
+    return {
+        str(name): value
+        for name, value in content.items()
+        if not any(part in str(name) for part in TRAINING_NAME_PARTS)
+    }
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path.name} is damaged ({str(error)[:100]}): get the file again") from error
+
+
+def _read_torch(path: Path) -> Any:
+    """Tensors and plain containers; torch's own reader refuses anything else and runs nothing."""
+    import pickle
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, EOFError, KeyError, OSError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(f"{path.name} is no file of tensors ({reason}): get motion_model.pth again") from error
+
+
+def _fill(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
+    """Copies tensors in, all or none."""
+    own = network.state_dict()
+    # counters of training steps mean nothing here, and some files leave them out
+    missing = [key for key in own if key not in tensors and not key.endswith(_DROPPED_COUNTER)]
+    extra = [key for key in tensors if key not in own]
+    misshapen = [
+        f"{key} {list(value.shape)}, expected {list(own[key].shape)}"
+        for key, value in tensors.items()
+        if key in own and value.shape != own[key].shape
+    ]
+    lists = {"missing": missing, "extra": extra, "misshapen": misshapen}
+    parts = [f"{len(names)} {word}: {_shorten(names)}" for word, names in lists.items() if names]
+    if parts:
+        raise InputError(f"{name} is not the motion encoder ({'; '.join(parts)}): give the released motion_model.pth")
+    network.load_state_dict(own | dict(tensors), strict=True)
+
+
+def _shorten(names: list[str]) -> str:
+    shown = ", ".join(names[:_NUM_SHOWN])
+    return f"{shown} and {len(names) - _NUM_SHOWN} more" if len(names) > _NUM_SHOWN else shown

@@ -1,6 +1,6 @@
 """What an EG3D generator is built from; the defaults are the released model for FFHQ at 512."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -34,6 +34,9 @@ class EG3DConfig:
         neural_resolution: side of the rendered feature picture.
         render: how the volume is sampled.
         superresolution: from the feature picture to the result.
+        camera_radius: distance of the training cameras to the origin, in world units.
+        camera_target: world point that pictures of this network look at.
+        camera_focal: of the training cameras, in image widths; no checkpoint says it.
     """
 
     latent_dim: int = 512
@@ -53,6 +56,9 @@ class EG3DConfig:
     neural_resolution: int = 128
     render: RenderConfig = field(default_factory=RenderConfig)
     superresolution: SuperResolutionConfig = field(default_factory=SuperResolutionConfig)
+    camera_radius: float = 2.7
+    camera_target: tuple[float, float, float] = (0.0, 0.0, 0.2)
+    camera_focal: float = 4.2647
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for `config.json`."""
@@ -72,6 +78,8 @@ class EG3DConfig:
                 _check_keys(kind, values[name], f"{name}.")
                 values[name] = kind(**values[name])
         _check_keys(cls, values, "")
+        if "camera_target" in values:
+            values["camera_target"] = _point(values["camera_target"])  # JSON makes it a list
         return cls(**values)
 
     @classmethod
@@ -113,6 +121,8 @@ class EG3DConfig:
             neural_resolution=neural_rendering_resolution or 64,
             render=_official_render(options),
             superresolution=_official_superresolution(init_kwargs, options),
+            camera_radius=float(options.get("avg_camera_radius", defaults.camera_radius)),
+            camera_target=_point(options.get("avg_camera_pivot", defaults.camera_target)),
         )
 
     def with_neural_resolution(self, resolution: int) -> "EG3DConfig":
@@ -158,6 +168,12 @@ def _official_superresolution(init_kwargs: Mapping[str, Any], options: Mapping[s
         noise=options.get("superresolution_noise_mode", "none"),
         is_half=init_kwargs.get("sr_num_fp16_res", 0) > 0,
     )
+
+
+def _point(values: Sequence[float]) -> tuple[float, float, float]:
+    if len(values) != 3:
+        raise InputError(f"expected a camera target of 3 numbers, got {list(values)}")
+    return float(values[0]), float(values[1]), float(values[2])
 
 
 def _check_keys(kind: type, values: Mapping[str, Any], prefix: str) -> None:

@@ -52,10 +52,9 @@ def test_eg3d_samplers(shared: Path, pose: tuple[float, float]) -> None:
 
 @pytest.mark.parametrize("pose", POSES)
 def test_portrait4d_samplers(shared: Path, pose: tuple[float, float]) -> None:
-    """The official code of the deterministic sampler adds a rounded pi: its digits differ from the sixth on."""
     fixture = Fixture.load(shared, "p4d_geom")
     turned = _look(pose, radius=4.2, target=(0.0, 0.0, 0.2), azimuth="portrait4d").cam2world
-    assert fixture.absolute_error(f"lookat_{pose[0]}_{pose[1]}", turned) < 4e-6
+    assert fixture.absolute_error(f"lookat_{pose[0]}_{pose[1]}", turned) < 2e-6
     drawn = _look(pose, radius=4.2, target=(0.0, 0.0, 0.0), azimuth="eg3d").cam2world
     assert fixture.absolute_error(f"gauss_{pose[0]}_{pose[1]}", drawn) < 1e-6
 

@@ -1,6 +1,6 @@
 """What an EG3D generator is built from; the defaults are the released model for FFHQ at 512."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -121,7 +121,7 @@ class EG3DConfig:
             neural_resolution=neural_rendering_resolution or 64,
             render=_official_render(options),
             superresolution=_official_superresolution(init_kwargs, options),
-            camera_radius=float(options.get("avg_camera_radius", defaults.camera_radius)),
+            camera_radius=_number(options.get("avg_camera_radius", defaults.camera_radius)),
             camera_target=_point(options.get("avg_camera_pivot", defaults.camera_target)),
         )
 
@@ -170,10 +170,16 @@ def _official_superresolution(init_kwargs: Mapping[str, Any], options: Mapping[s
     )
 
 
-def _point(values: Sequence[float]) -> tuple[float, float, float]:
-    if len(values) != 3:
-        raise InputError(f"expected a camera target of 3 numbers, got {list(values)}")
-    return float(values[0]), float(values[1]), float(values[2])
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float):
+        raise InputError(f"expected a number for the camera's place, got {value!r}")
+    return float(value)
+
+
+def _point(values: Any) -> tuple[float, float, float]:
+    if not isinstance(values, list | tuple) or len(values) != 3:
+        raise InputError(f"expected a camera target of 3 numbers, got {values!r}")
+    return _number(values[0]), _number(values[1]), _number(values[2])
 
 
 def _check_keys(kind: type, values: Mapping[str, Any], prefix: str) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 WRAPS = 2
-"""How often the keys are repeated before and behind; the authors' number, which the loop's speed at its ends hangs on."""
+"""How often the keys are repeated before and behind, as the authors do; the loop's speed at its ends hangs on it."""
 
 
 def seed_latents(seeds: Sequence[int], dim: int) -> Tensor:

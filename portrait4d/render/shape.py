@@ -1,4 +1,4 @@
-"""From a field to a triangle mesh: densities on a grid, marching cubes (Lorensen and Cline 1987), colours of vertices."""
+"""From a field to a triangle mesh: densities on a grid, marching cubes (Lorensen and Cline 1987), vertex colours."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -176,9 +176,9 @@ def surface(densities: np.ndarray, iso: float, *, side: float) -> tuple[np.ndarr
     from skimage.measure import marching_cubes
 
     resolution = len(densities)
-    padded = densities
-    for axis in range(3):
-        padded = _close(padded, iso, axis)
+    padded = np.empty((resolution + 2,) * 3, np.float32)
+    padded[1:-1, 1:-1, 1:-1] = densities
+    _close_border(padded, iso)
     # "descent", for a dense inside, would turn the triangles inward: it counts on a left-handed order of the axes
     places, faces, _, _ = marching_cubes(padded, iso, gradient_direction="ascent")
     vertices = ((places - 0.5) / resolution - 0.5) * side  # place 1 is the centre of the first cell
@@ -200,11 +200,15 @@ def largest_part(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, n
     return vertices[is_kept], number[faces[is_kept[faces[:, 0]]]]
 
 
-def _close(densities: np.ndarray, iso: float, axis: int) -> np.ndarray:
-    """One more layer at both ends of an axis, as far below the level as the last one is above it."""
-    ends = [np.take(densities, [index], axis) for index in (0, -1)]
-    first, last = (np.where(end > iso, 2 * iso - end, end).astype(np.float32) for end in ends)
-    return np.concatenate([first, densities, last], axis)
+def _close_border(padded: np.ndarray, iso: float) -> None:
+    """Fill the outermost layers: as far below the level as the layer beneath is above it."""
+    inside = slice(1, -1)
+    # later axes cover the edges and corners that earlier ones have left
+    for axis, done in enumerate([(), (slice(None),), (slice(None), slice(None))]):
+        rest = (inside,) * (2 - axis)
+        for outer, inner in ((0, 1), (-1, -2)):
+            beneath = padded[(*done, inner, *rest)]
+            padded[(*done, outer, *rest)] = np.where(beneath > iso, 2 * iso - beneath, beneath)
 
 
 @torch.no_grad()

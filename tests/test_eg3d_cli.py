@@ -372,13 +372,12 @@ def test_depth_pictures_show_what_is_near_bright() -> None:
 def test_help_is_quick_and_loads_no_torch(command: str) -> None:
     arguments = ["eg3d", *command.split(), "--help"]
     program = (
-        "import sys, time; begin = time.perf_counter(); from portrait4d.cli.main import run;"
-        f"code = run({arguments!r}); took = time.perf_counter() - begin;"
-        "print(code, 'torch' in sys.modules, 'numpy' in sys.modules, took)"
+        f"import sys, time; from portrait4d.cli.main import run; code = run({arguments!r});"
+        "print(code, 'torch' in sys.modules, 'numpy' in sys.modules, time.process_time())"
     )
     results = []
     for _ in range(2):
         result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
         results.append(result.stdout.splitlines()[-1].split())
     assert results[0][:3] == ["0", "False", "False"]
-    assert min(float(result[3]) for result in results) < 0.5
+    assert min(float(result[3]) for result in results) < 0.5  # CPU seconds: others may use this machine

@@ -5,8 +5,6 @@ matrices and the arrays inside chumpy objects, all through stand-ins of our own.
 """
 
 import io
-import pickle
-import pickletools
 import re
 import zipfile
 from collections.abc import Callable
@@ -15,23 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from flame.bounded_bytes import BoundedBytes
 from flame.errors import InputError
+from flame.pickle_machine import PickleMachine
+from flame.pickled_arrays import numpy_stand_ins
+from flame.pickled_objects import PickledObject, Resolver, StandIn, pairs_to_dict
 
 MAX_BYTES = 2**30
 """No head model comes near a gigabyte."""
 
 _MAX_DENSE_ENTRIES = 10**8
-_MAX_DEPTH = 50
-
-_OPCODES = frozenset(
-    (
-        "PROTO FRAME STOP MARK POP POP_MARK DUP INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT "
-        "NONE NEWTRUE NEWFALSE STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 "
-        "UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE "
-        "TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM SETITEMS GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT "
-        "MEMOIZE GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD "
-    ).split()
-)
 
 
 def read_numbers(path: Path) -> Any:
@@ -57,183 +48,69 @@ def read_numbers(path: Path) -> Any:
         raise InputError(f"{path.name} is nested too deeply: not a head model file") from None
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError, MemoryError) as error:
         raise InputError(f"{path.name} cannot be read ({error}): get the file again") from error
-    except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except zipfile.BadZipFile as error:
         raise InputError(f"{path.name} is damaged ({error}): get the file again") from error
 
 
 def read_pickle(data: bytes, name: str) -> Any:
     """The numbers in pickled bytes; `name` is for messages."""
-    count = 0
-    for opcode, argument, _ in pickletools.genops(data):
-        count += 1
-        if opcode.name not in _OPCODES:
-            raise InputError(f"{name} uses the pickle instruction {opcode.name}: only numbers and arrays are read")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > count:
-            raise InputError(f"{name} is not an honest pickle (memo index {argument}): get the file again")
-    return _resolve(_Unpickler(io.BytesIO(data), name).load(), {})
+    return Resolver(name)(PickleMachine(BoundedBytes(data, name), find=_find).load())
 
 
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, name: str) -> None:
-        super().__init__(file, encoding="latin1")
-        self._name = name
-
-    def find_class(self, module: str, name: str) -> Any:  # noqa: D102
-        stand_in = _stand_in(module, name)
-        if stand_in is None:
-            raise InputError(
-                f"{self._name} asks for {module}.{name}, which is not a number or an array: refused, nothing was run"
-            )
-        return stand_in
-
-    def persistent_load(self, pid: Any) -> Any:  # noqa: D102
-        raise InputError(f"{self._name} refers to an outside object {pid!r}: refused")
-
-
-class _DType:
-    """Stands in for `numpy.dtype`."""
-
-    def __init__(self, code: str, align: Any = False, copy: Any = True) -> None:
-        del align, copy
-        if not re.fullmatch(r"[biufcSUO]\d{0,6}|[?]", str(code)):
-            raise InputError(f"array of type {code!r} in the file: only plain numbers are read")
-        self.dtype = np.dtype(str(code))
-
-    def __setstate__(self, state: Any) -> None:
-        if len(state) > 3 and (state[2] is not None or state[3] is not None):
-            raise InputError("structured array in the file: only plain numbers are read")
-        if state[1] in ("<", ">"):
-            self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class _Array:
-    """Stands in for `numpy.ndarray`."""
-
-    def __init__(self) -> None:
-        self.value: np.ndarray | None = None
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, is_fortran, raw = state
-        self.value = _array(raw, dtype, shape, "F" if is_fortran else "C")
-
-
-class _Attributes:
+class _Attributes(PickledObject):
     """Stands in for an object that is only its attributes."""
 
     def __init__(self, *arguments: Any) -> None:
         del arguments  # whatever the class would have done with them is not done
-        self.state: dict = {}
+        self._state: dict = {}
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
+        """Keep the attributes."""
         if isinstance(state, tuple):
             state = next((part for part in state if isinstance(part, dict)), {})
         if isinstance(state, dict):
-            self.state = state
+            self._state = state
 
 
 class _Sparse(_Attributes):
     """Stands in for a scipy sparse matrix."""
 
+    def resolve(self, resolve: Callable[[Any], Any]) -> np.ndarray:
+        """The dense matrix."""
+        return _dense({key: resolve(item) for key, item in self._state.items()})
+
 
 class _Chumpy(_Attributes):
     """Stands in for a chumpy object."""
 
+    def resolve(self, resolve: Callable[[Any], Any]) -> Any:
+        """An array node keeps its numbers under `x`; other nodes are formulas, which are not evaluated."""
+        return resolve(self._state.get("x"))
 
-class _Object:
-    """Stands in for `object` as a base class."""
 
-
-def _stand_in(module: str, name: str) -> Callable | type | None:
+def _find(module: str, name: str) -> StandIn | None:
     """Our replacement of a name in a pickle; None if the name is refused."""
-    known: dict[tuple[str, str], Callable | type] = {
-        ("numpy", "ndarray"): _Array,
-        ("numpy", "dtype"): _DType,
-        ("_codecs", "encode"): _encode,
-        ("copy_reg", "_reconstructor"): _reconstructor,
-        ("copyreg", "_reconstructor"): _reconstructor,
-        ("__builtin__", "object"): _Object,
-        ("builtins", "object"): _Object,
-        ("collections", "OrderedDict"): dict,
-    }
-    for package in ("numpy.core", "numpy._core"):
-        known[f"{package}.multiarray", "_reconstruct"] = _reconstruct
-        known[f"{package}.multiarray", "scalar"] = _scalar
-        known[f"{package}.numeric", "_frombuffer"] = _from_buffer
-    if (module, name) in known:
-        return known[module, name]
+    path = f"{module}.{name}"
+    if (module, name) in (arrays := numpy_stand_ins()):
+        return arrays[module, name]
+    if re.fullmatch(r"copy_?reg\._reconstructor", path):
+        return StandIn(path, _reconstructor)
+    if path in ("__builtin__.object", "builtins.object"):
+        return StandIn(path, _Attributes)
+    if path == "collections.OrderedDict":
+        return StandIn(path, pairs_to_dict)
     if re.fullmatch(r"scipy\.sparse(\.\w+)*", module) and re.fullmatch(r"(csc|csr|coo)_(matrix|array)", name):
-        return _Sparse
+        return StandIn(path, _Sparse)
     if re.fullmatch(r"chumpy(\.\w+)*", module):
-        return _Chumpy
+        return StandIn(path, _Chumpy)
     return None
-
-
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    if encoding not in ("latin1", "latin-1", "utf-8"):
-        raise InputError(f"text encoded as {encoding!r} in the file: only numbers and arrays are read")
-    return text.encode(encoding)
 
 
 def _reconstructor(kind: Any, base: Any = None, state: Any = None) -> Any:
     del base, state
-    if kind not in (_Sparse, _Chumpy):
+    if not (isinstance(kind, StandIn) and kind.call in (_Sparse, _Chumpy)):
         raise InputError("unexpected object in the file: only numbers and arrays are read")
-    return kind()
-
-
-def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
-    del shape, code
-    if kind is not _Array:
-        raise InputError("unexpected kind of array in the file: only plain arrays are read")
-    return _Array()
-
-
-def _scalar(dtype: _DType, raw: Any = b"") -> Any:
-    return _array(raw, dtype, (), "C")[()]
-
-
-def _from_buffer(raw: Any, dtype: _DType, shape: Any, order: str) -> np.ndarray:
-    return _array(raw, dtype, shape, order)
-
-
-def _array(raw: Any, dtype: _DType, shape: Any, order: str) -> np.ndarray:
-    shape = (shape,) if isinstance(shape, int) else tuple(int(length) for length in shape)
-    order = "F" if order == "F" else "C"
-    if dtype.dtype.hasobject:
-        if not isinstance(raw, list) or len(raw) != np.prod(shape, dtype=np.int64):
-            raise InputError("array of objects with the wrong length in the file: get the file again")
-        result, done = np.empty(len(raw), dtype=object), {}
-        for index, item in enumerate(raw):
-            result[index] = _resolve(item, done)
-        return result.reshape(shape, order=order)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    raw = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
-    return np.frombuffer(raw, dtype.dtype).reshape(shape, order=order)  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-
-def _resolve(value: Any, done: dict[int, Any], depth: int = 0) -> Any:
-    """Replaces the stand-ins by arrays; `done` remembers shared parts, so that sharing cannot multiply the work."""
-    if depth > _MAX_DEPTH:
-        raise InputError("the file is nested too deeply: not a head model file")
-    if id(value) not in done:
-        done[id(value)] = _resolve_one(value, done, depth + 1)
-    return done[id(value)]
-
-
-def _resolve_one(value: Any, done: dict[int, Any], depth: int) -> Any:
-    if isinstance(value, _Array):
-        return value.value
-    if isinstance(value, _DType):
-        return str(value.dtype)
-    if isinstance(value, _Sparse):
-        return _dense({key: _resolve(item, done, depth) for key, item in value.state.items()})
-    if isinstance(value, _Chumpy):
-        # an array node keeps its numbers under `x`; other nodes are formulas, which are not evaluated
-        return _resolve(value.state.get("x"), done, depth)
-    if isinstance(value, dict):
-        return {key: _resolve(item, done, depth) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_resolve(item, done, depth) for item in value)
-    return value
+    return kind.call()
 
 
 def _dense(state: dict) -> np.ndarray:

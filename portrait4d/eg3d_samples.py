@@ -23,6 +23,7 @@ from portrait4d.eg3d.loading import load_generator
 from portrait4d.eg3d_options import SampleOptions, StyleOptions
 from portrait4d.output import Progress, ignore_progress
 from portrait4d.records import digest, file_facts, read_record, write_record
+from portrait4d.weights_folder import present_weights
 from preprocess.atomic import atomic_path
 from preprocess.image import read_image, to_uint8, write_png
 
@@ -180,5 +181,6 @@ def _key(network: list[Any], seed: int, options: SampleOptions) -> str:
 
 
 def _network_facts(network: str | Path) -> list[Any]:
-    path = Path(network)
+    """What changes when the weights change; a released name comes before a path, as in loading."""
+    path = present_weights().get(str(network), Path(network))
     return file_facts(path) if path.exists() else [str(network)]

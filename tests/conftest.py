@@ -1,6 +1,8 @@
 """Fixtures shared by all tests."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,15 @@ def shared() -> Path:
     folder = shared_folder()
     if not (folder / "README.md").is_file():
         pytest.skip(f"reference material not found at {folder}: set PORTRAIT4D_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def synthetic_flame(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of FLAME-shaped files, made by the reference material's own script; nothing licensed is in it."""
+    folder = tmp_path_factory.mktemp("flame")
+    script = shared / "spec" / "golden" / "synth_flame.py"
+    subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
     return folder
 
 

@@ -16,6 +16,7 @@ ASSETS = {
     "preprocess/assets/face_mesh.safetensors",
     "preprocess/assets/portrait_matte.safetensors",
     "portrait4d/assets/demo_motion.npz",
+    "portrait4d/assets/checkpoint_structures.json",
 }
 MAX_ASSET_MB = 8.0
 

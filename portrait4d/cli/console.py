@@ -9,6 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
+from flame.errors import printable
+
 STAGES = {"load": "loading models", "track": "tracking driver", "render": "rendering", "shape": "taking the shape"}
 UNITS = {"shape": "points"}
 _PLAIN_INTERVAL_SECONDS = 10.0
@@ -21,7 +23,7 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """One line on stderr that does not stop anything."""
-    print(f"warning: {text}", file=sys.stderr)
+    print(f"warning: {printable(text)}", file=sys.stderr)
 
 
 def tell_engine(asked: str, *, is_quiet: bool) -> None:
@@ -38,7 +40,7 @@ def tell_engine(asked: str, *, is_quiet: bool) -> None:
 
 def fail(text: str) -> None:
     """The one line on stderr that says why the program ends."""
-    print(f"error: {' '.join(text.splitlines())}", file=sys.stderr)
+    print(f"error: {printable(' '.join(text.splitlines()))}", file=sys.stderr)
 
 
 def say_json(values: Any) -> None:
@@ -87,6 +89,27 @@ def progress_bars(*, is_quiet: bool = False) -> Iterator[Any]:
                     bars.remove_task(task)
                 tasks.clear()
                 tasks[stage] = bars.add_task(STAGES.get(stage, stage), total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
+@contextmanager
+def byte_progress(*, is_quiet: bool = False) -> Iterator[Any]:
+    """Like `progress_bars`, for stages that count bytes; shown only on a terminal."""
+    console = Console(stderr=True)
+    if is_quiet or not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:<8}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
             bars.update(tasks[stage], completed=done, total=total)
 
         yield show

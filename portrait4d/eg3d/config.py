@@ -75,9 +75,9 @@ class EG3DConfig:
         nested = {"render": RenderConfig, "superresolution": SuperResolutionConfig}
         for name, kind in nested.items():
             if name in values:
-                _check_keys(kind, values[name], f"{name}.")
+                check_keys(kind, values[name], f"{name}.")
                 values[name] = kind(**values[name])
-        _check_keys(cls, values, "")
+        check_keys(cls, values, "")
         if "camera_target" in values:
             values["camera_target"] = _point(values["camera_target"])  # JSON makes it a list
         return cls(**values)
@@ -119,8 +119,8 @@ class EG3DConfig:
             # A file without the key counts as 0, as the authors' code has it.
             condition_scale=float(options.get("c_scale", 0)) if is_label_used else 0.0,
             neural_resolution=neural_rendering_resolution or 64,
-            render=_official_render(options),
-            superresolution=_official_superresolution(init_kwargs, options),
+            render=official_render(options),
+            superresolution=official_superresolution(init_kwargs, options),
             camera_radius=_number(options.get("avg_camera_radius", defaults.camera_radius)),
             camera_target=_point(options.get("avg_camera_pivot", defaults.camera_target)),
         )
@@ -130,7 +130,7 @@ class EG3DConfig:
         return replace(self, neural_resolution=resolution)
 
 
-def _official_render(options: Mapping[str, Any]) -> RenderConfig:
+def official_render(options: Mapping[str, Any]) -> RenderConfig:
     start, end = options.get("ray_start"), options.get("ray_end")
     bounds = {}
     if start == end == "auto":
@@ -153,7 +153,7 @@ def _official_render(options: Mapping[str, Any]) -> RenderConfig:
     )
 
 
-def _official_superresolution(init_kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> SuperResolutionConfig:
+def official_superresolution(init_kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> SuperResolutionConfig:
     name = str(options.get("superresolution_module", "")).rpartition("SuperresolutionHybrid")[2]
     kind = {"2X": "2X", "4X": "4X", "8X": "8X", "8XDC": "8XDC", "Deepfp32": "4X"}.get(name)
     if kind is None:
@@ -182,7 +182,7 @@ def _point(values: Any) -> tuple[float, float, float]:
     return _number(values[0]), _number(values[1]), _number(values[2])
 
 
-def _check_keys(kind: type, values: Mapping[str, Any], prefix: str) -> None:
+def check_keys(kind: type, values: Mapping[str, Any], prefix: str) -> None:
     known = [entry.name for entry in fields(kind)]
     for key in values:
         if key not in known:

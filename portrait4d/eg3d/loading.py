@@ -5,8 +5,10 @@ from pathlib import Path
 import torch
 
 from flame.errors import InputError
+from portrait4d.checkpoint.strict import load_strict
 from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator
+from portrait4d.weights import resolve_weights
 
 
 def load_generator(
@@ -17,9 +19,6 @@ def load_generator(
     Raises:
         InputError: there are no such weights, or they are of another kind of network.
     """
-    from portrait4d.checkpoint.strict import load_strict
-    from portrait4d.weights import resolve_weights
-
     config, tensors = resolve_weights(name_or_path)
     if (config.family, config.network) != ("eg3d", "generator"):
         raise InputError(

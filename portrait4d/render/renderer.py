@@ -68,11 +68,15 @@ class Rendering:
         depth: `[B, 1, H, W]` mean distance along the ray in world units; rays that meet nothing get the farthest
             sample's distance, rays that miss the cube infinity.
         alpha: `[B, 1, H, W]` opacity in [0, 1].
+        sample_depths: `[B, H * W, K]` distances of all samples, ascending.
+        weights: `[B, H * W, K - 1]` of the intervals between them.
     """
 
     features: Tensor
     depth: Tensor
     alpha: Tensor
+    sample_depths: Tensor
+    weights: Tensor
 
 
 def render(
@@ -100,7 +104,7 @@ def render(
     )
     features = marched.features.transpose(1, 2).unflatten(2, (height, width))
     depth, alpha = (value[:, None].unflatten(2, (height, width)) for value in (marched.depth, marched.opacity))
-    return Rendering(features, depth, alpha)
+    return Rendering(features, depth, alpha, marched.sample_depths, marched.weights)
 
 
 def choose_range(rays: Rays, config: RenderConfig, *, world2cam: Tensor) -> DepthRange:

@@ -1,0 +1,192 @@
+"""The field that takes a head's pose out of space: points around a posed head to where they are with the neck at rest.
+
+Portrait4D's surface field for the neck (Deng et al. 2024, section 3.2), as the released networks were trained with it:
+on two coarse grids of nodes each node follows its nearest triangle of a simplified mesh; near the surface the fine grid
+counts, away from it the coarse, smoothed one. Built once per head, then read at any number of points. Not
+differentiable in the head's parameters.
+"""
+
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flame.errors import InputError
+from flame.head_model import HeadModel, HeadParams
+from flame.nearest_triangle import nearest_triangle
+from flame.numeric_pickle import read_numbers
+
+FINE, COARSE = 24, 8
+"""Nodes along a side of the two grids."""
+
+SURFACE_BAND = 3e-3
+"""Squared distance from the surface (in cubes of Portrait4D's unit) up to which the fine grid alone counts."""
+
+_DECAY = 1000.0
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class CoarseMesh:
+    """A simplified mesh whose vertices are combinations of a head model's.
+
+    Attributes:
+        vertices: `[C, 3]` int64 of the head model.
+        weights: `[C, 3]`, rows sum to one.
+        faces: `[T, 3]` int64 of this mesh.
+    """
+
+    vertices: Tensor
+    weights: Tensor
+    faces: Tensor
+
+    @classmethod
+    def read(cls, path: Path | str) -> "CoarseMesh":
+        """From the released `simplify_baricentric2.npy`.
+
+        Raises:
+            InputError: the file is not one.
+        """
+        path = Path(path)
+        content = read_numbers(path)
+        if not isinstance(content, dict) or not {"idxs", "baris", "faces"} <= set(content):
+            raise InputError(f"{path.name}: expected tables idxs, baris and faces, as in simplify_baricentric2.npy")
+        return cls(
+            _integers(content["idxs"]),
+            torch.from_numpy(np.array(content["baris"], dtype=np.float32)),
+            _integers(content["faces"]),
+        )
+
+    def apply(self, vertices: Tensor) -> Tensor:
+        """`[B, V, 3]` of the head model to `[B, C, 3]`."""
+        return (vertices[:, self.vertices] * self.weights[..., None]).sum(2)
+
+    def to(self, device: torch.device | str) -> "CoarseMesh":
+        """On another device."""
+        return CoarseMesh(self.vertices.to(device), self.weights.to(device), self.faces.to(device))
+
+
+@dataclass(frozen=True)
+class HeadPoseField:
+    """See the module.
+
+    Attributes:
+        fine: `[B, 24^3, 4]` offset and squared distance to the surface at each node, the last axis of space first.
+        coarse: `[B, 8^3, 3]` smoothed offset.
+        box_warp: side of the cube that both grids fill, in world units.
+    """
+
+    fine: Tensor
+    coarse: Tensor
+    box_warp: float
+
+    @classmethod
+    @torch.no_grad()
+    def build(
+        cls, model: HeadModel, params: HeadParams, mesh: CoarseMesh, *, box_warp: float, smoothings: int = 2
+    ) -> "HeadPoseField":
+        """The field of a posed head.
+
+        Args:
+            params: all of the head; what the neck does is taken out.
+            smoothings: box filters over the coarse grid.
+        """
+        posed = mesh.apply(model(params))
+        rested = mesh.apply(model(params.replace(neck=torch.zeros_like(params.neck))))
+        fine = _offsets(posed, rested, mesh.faces, FINE, box_warp)
+        coarse = _offsets(posed, rested, mesh.faces, COARSE, box_warp)[..., :3]
+        return cls(fine, _smooth(coarse, smoothings), box_warp)
+
+    def __call__(self, points: Tensor, *, band: float = SURFACE_BAND) -> Tensor:
+        """Posed world points `[B, N, 3]` to rested ones; outside the grids they stay."""
+        near = _read_grid(self.fine, points, FINE, self.box_warp)
+        far = _read_grid(self.coarse, points, COARSE, self.box_warp)
+        share = torch.exp(-_DECAY * F.relu(near[..., 3:] - band))
+        return points + share * near[..., :3] + (1 - share) * far
+
+    def __len__(self) -> int:
+        return len(self.fine)
+
+    def __getitem__(self, index: slice) -> "HeadPoseField":
+        return HeadPoseField(self.fine[index], self.coarse[index], self.box_warp)
+
+
+def grid_nodes(count: int, *, box_warp: float, like: Tensor) -> Tensor:
+    """Centres of `count^3` cells of the cube, `[count^3, 3]`, x outermost, z innermost."""
+    line = ((torch.arange(count, dtype=like.dtype, device=like.device) + 0.5) / count - 0.5) * box_warp
+    return torch.cartesian_prod(line, line, line)
+
+
+def plane_coordinates(points: Tensor, triangles: Tensor) -> Tensor:
+    """Barycentric coordinates `[N, 3]` of the feet of points `[N, 3]` on the planes of triangles `[N, 3, 3]`.
+
+    Not limited to the triangle; degenerate triangles give finite nonsense.
+    """
+    a, b, c = triangles.unbind(-2)
+    first, second, offset = b - a, c - a, points - a
+    aa, ab, bb = first.square().sum(-1), (first * second).sum(-1), second.square().sum(-1)
+    ap, bp = (offset * first).sum(-1), (offset * second).sum(-1)
+    scale = (aa * bb - ab * ab).clamp(min=_TINY)
+    v, w = (bb * ap - ab * bp) / scale, (aa * bp - ab * ap) / scale
+    return torch.stack([1 - v - w, v, w], -1)
+
+
+def unit_normals(triangles: Tensor) -> Tensor:
+    """`[..., 3, 3]` corners to `[..., 3]`, counter-clockwise towards the viewer."""
+    a, b, c = triangles.unbind(-2)
+    return F.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+
+
+def _offsets(posed: Tensor, rested: Tensor, faces: Tensor, count: int, box_warp: float) -> Tensor:
+    """`[B, count^3, 4]`: where each node goes, less where it is, and its squared distance to the posed surface."""
+    nodes = grid_nodes(count, box_warp=box_warp, like=posed)
+    rows = []
+    for before, after in zip(posed[:, faces], rested[:, faces], strict=True):
+        distance, face = nearest_triangle(nodes, before)
+        before, after = before[face], after[face]
+        weights = plane_coordinates(nodes, before)[..., None]
+        height = ((nodes - (weights * before).sum(1)) * unit_normals(before)).sum(-1, keepdim=True)
+        moved = (weights * after).sum(1) + height * unit_normals(after)
+        rows.append(torch.cat([moved - nodes, distance[:, None]], 1))
+    return torch.stack(rows)
+
+
+def _smooth(values: Tensor, times: int) -> Tensor:
+    """Mean over 3 x 3 x 3 nodes of `[B, 8^3, C]`, borders repeated."""
+    grid = values.transpose(1, 2).unflatten(2, (COARSE, COARSE, COARSE))
+    for _ in range(times):
+        grid = F.avg_pool3d(F.pad(grid, (1,) * 6, mode="replicate"), 3, stride=1)
+    return grid.flatten(2).transpose(1, 2)
+
+
+def _read_grid(values: Tensor, points: Tensor, count: int, box_warp: float) -> Tensor:
+    """Trilinear values `[B, N, C]` of nodes `[B, count^3, C]` at points `[B, N, 3]`, zero outside.
+
+    Eight gathers rather than `grid_sample`, whose three-dimensional form some devices lack.
+    """
+    place = (points / box_warp + 0.5) * count - 0.5
+    low = place.floor()
+    high_share = place - low
+    index = low.long()
+    total = None
+    for corner in range(8):
+        step = torch.tensor([corner >> 2 & 1, corner >> 1 & 1, corner & 1], device=points.device)
+        node = index + step
+        share = torch.where(step == 1, high_share, 1 - high_share)
+        inside = ((node >= 0) & (node < count)).all(-1)
+        weight = reduce(torch.mul, share.unbind(-1)) * inside
+        node = node.clamp(0, count - 1)
+        flat = (node[..., 0] * count + node[..., 1]) * count + node[..., 2]
+        rows = torch.stack([table[which] for table, which in zip(values, flat, strict=True)])
+        total = weight[..., None] * rows if total is None else total + weight[..., None] * rows
+    assert total is not None
+    return total
+
+
+def _integers(values: Any) -> Tensor:
+    return torch.from_numpy(np.array(values, dtype=np.int64))

@@ -1,0 +1,1 @@
+"""Weights: official files read without running anything in them, and a format of our own."""

@@ -1,0 +1,152 @@
+"""`portrait4d weights`: the table of released files, and fetching, converting and inspecting them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flame.errors import printable
+from portrait4d.cli.choices import JsonOption, QuietOption
+from portrait4d.cli.console import byte_progress, say, say_json, warn
+
+HELP = """Released networks: which exist, how to get them, what is in a file.
+
+Files are read without running anything in them. Weights are kept in $PORTRAIT4D_HOME/weights, or in the user's cache
+folder; PORTRAIT4D_OFFLINE=1 forbids the network.
+"""
+
+
+_STATES = {"page": "by hand", "hub": "fetch"}
+
+
+def build_weights_app() -> typer.Typer:
+    """The commands below `portrait4d weights`."""
+    from portrait4d.cli.app import interruptible
+
+    app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
+    app.command("list")(interruptible(list_weights))
+    for command in (fetch, convert, inspect):
+        app.command()(interruptible(command))
+    return app
+
+
+def list_weights(as_json: JsonOption = False) -> None:
+    """List the released weights, with source, size, licence and what is on this machine."""
+    from portrait4d.weights_folder import describe_released, weights_folder
+
+    rows = describe_released()
+    if as_json:
+        return say_json({"folder": str(weights_folder()), "weights": rows})
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        state = "damaged" if row["problem"] else "here" if row["folder"] else _STATES[row["origin"]]
+        say(f"{row['name'].ljust(width)}  {state:<7}  {_size(row['approximate_bytes']):>8}  {row['about']}")
+    for row in rows:
+        if row["problem"]:
+            warn(row["problem"])
+    say("")
+    for family, licence in {row["family"]: row["licence"] for row in rows}.items():
+        say(f"{family}: {licence}")
+    for location in dict.fromkeys(row["location"] for row in rows):
+        say(f"from {location}")
+    say(f"kept in {weights_folder()}")
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(help="Name from `portrait4d weights list`.")],
+    keep_download: Annotated[bool, typer.Option("--keep-download", help="Keep the official file too.")] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Download released weights, check and convert them; does nothing if they are here. Run again to go on."""
+    from portrait4d.weights import fetch as run
+
+    with byte_progress(is_quiet=quiet) as progress:
+        fetched = run(name, keep_download=keep_download, progress=progress)
+    for line in fetched.notes:
+        warn(line)
+    if as_json:
+        config = fetched.config
+        hashes = {"sha256": config.tensors_sha256, "source_sha256": config.source_sha256}
+        return say_json({"name": name, "folder": str(fetched.folder), "is_new": fetched.is_new, **hashes})
+    say(f"{fetched.folder}: {'fetched' if fetched.is_new else 'was here already'}")
+    say(f"licence: {fetched.config.licence}")
+
+
+def convert(
+    file: Annotated[Path, typer.Argument(help="Official .pkl, or motion_model.pth.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Instead of -o: keep it as these released weights, after checking that it is them."),
+    ] = None,
+    discriminator: Annotated[
+        bool, typer.Option("--discriminator", help="Take the discriminator instead of the generator.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Convert an official file to model.safetensors + config.json, without running anything in it."""
+    from flame.errors import InputError
+    from portrait4d import weights
+
+    if (output is None) == (name is None):
+        raise InputError("expected one of -o FOLDER and --name NAME: see portrait4d weights convert --help")
+    if name is not None and discriminator:
+        raise InputError("--name keeps generators: give -o FOLDER with --discriminator")
+    with byte_progress(is_quiet=quiet) as progress:
+        if name is not None:
+            fetched = weights.install(file, name, progress=progress)
+            folder, config, notes = fetched.folder, fetched.config, fetched.notes
+        else:
+            assert output is not None
+            network = "discriminator" if discriminator else "generator"
+            folder = output
+            config, notes = weights.convert(file, output, network=network, progress=progress)
+    for line in notes:
+        warn(line)
+    if as_json:
+        hashes = {"sha256": config.tensors_sha256, "source_sha256": config.source_sha256}
+        return say_json({"folder": str(folder), "family": config.family, "network": config.network, **hashes})
+    say(f"{folder}: {config.family} {config.network} from {config.source}")
+    say(f"licence: {config.licence}")
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Official .pkl, motion_model.pth, or a checkpoint folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is in a file: networks, tensors, rendering options, and what to look at twice. Loads no network."""
+    from dataclasses import asdict
+
+    from portrait4d.checkpoint.inspection import inspect_file
+
+    report = inspect_file(file)
+    if as_json:
+        return say_json(asdict(report))
+    say(f"{report.path}: {report.kind}, {_size(report.num_bytes)}")
+    for network in report.networks:
+        say("")
+        say(printable(f"{network.key}: {network.family} {network.network}, class {network.class_name or '-'}"))
+        say(f"  {network.num_tensors} tensors, {network.num_parameters:,} parameters")
+        facts = {
+            "resolution": network.resolution,
+            "rendered at": network.neural_resolution,
+            "planes": network.plane_layout,
+            "camera": network.camera_axes,
+            "box warp": network.box_warp,
+        }
+        if known := [f"{key} {value}" for key, value in facts.items() if value is not None]:
+            say(printable(f"  {', '.join(known)}"))
+        for key, value in network.rendering.items():
+            say(printable(f"    {key} = {str(value)[:200]}"))
+    say("")
+    say(printable(f"licence: {report.licence}"))
+    for line in report.suspicious:
+        warn(line)
+
+
+def _size(num_bytes: int | None) -> str:
+    if num_bytes is None:
+        return "unknown"
+    return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"

@@ -1,0 +1,118 @@
+"""Transformer blocks over token grids, with a convolution inside the MLP (SegFormer, Xie et al. 2021, section 3.1).
+
+transformers' SegFormer layer has the same parts, but its key and value are two matrices and it has no
+cross-attention; the released weights hold one matrix for both, so the blocks are written here.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PatchEmbedding(nn.Module):
+    """Stride-2 convolution and norm: `[B, C, H, W]` to tokens `[B, H/2 * W/2, D]`, rows one after the other."""
+
+    def __init__(self, in_channels: int, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, dim, 3, stride=2, padding=1)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return self.norm(self.proj(x).flatten(2).transpose(1, 2))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of tokens to themselves or to others.
+
+    Args:
+        reduction: keys and values come from a grid shrunk by this factor.
+    """
+
+    def __init__(self, dim: int, *, num_heads: int, reduction: int = 1) -> None:
+        super().__init__()
+        self.num_heads, self.reduction = num_heads, reduction
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(dim, 2 * dim)
+        self.proj = nn.Linear(dim, dim)
+        if reduction > 1:
+            self.sr = nn.Conv2d(dim, dim, reduction, stride=reduction)
+            self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, others: Tensor | None = None, *, height: int, width: int) -> Tensor:
+        """Tokens `[B, N, D]`; `others` `[B, M, D]` are asked instead of `x` itself."""
+        asked = x if others is None else others
+        if self.reduction > 1:
+            grid = asked.transpose(1, 2).unflatten(2, (height, width))
+            asked = self.norm(self.sr(grid).flatten(2).transpose(1, 2))
+        keys, values = self.kv(asked).chunk(2, -1)
+        q, k, v = (self._heads(part) for part in (self.q(x), keys, values))
+        attended = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(attended.transpose(1, 2).flatten(2))
+
+    def _heads(self, tokens: Tensor) -> Tensor:
+        return tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+
+
+class MixMLP(nn.Module):
+    """Linear, depthwise 3x3 convolution on the grid, GELU, linear."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.dwconv = _GridConvolution(hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor, *, height: int, width: int) -> Tensor:  # noqa: D102
+        return self.fc2(F.gelu(self.dwconv(self.fc1(x), height=height, width=width)))
+
+
+class SelfBlock(nn.Module):
+    """Self-attention and MLP, each on normalised tokens and added."""
+
+    def __init__(self, dim: int, *, num_heads: int, mlp_ratio: int = 2, reduction: int = 1) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim, num_heads=num_heads, reduction=reduction)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = MixMLP(dim, mlp_ratio * dim)
+
+    def forward(self, x: Tensor, *, height: int, width: int) -> Tensor:  # noqa: D102
+        x = x + self.attn(self.norm1(x), height=height, width=width)
+        return x + self.mlp(self.norm2(x), height=height, width=width)
+
+
+class CrossBlock(nn.Module):
+    """Cross-attention to motion tokens first, then self-attention and MLP (Portrait4D, section 3.3, figure 4)."""
+
+    def __init__(self, dim: int, *, num_heads: int, mlp_ratio: int = 2) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn1 = Attention(dim, num_heads=num_heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.attn2 = Attention(dim, num_heads=num_heads)
+        self.norm3 = nn.LayerNorm(dim)
+        self.mlp = MixMLP(dim, mlp_ratio * dim)
+
+    def forward(
+        self, x: Tensor, motion: Tensor | None, *, motion_scale: float | Tensor = 1.0, height: int, width: int
+    ) -> Tensor:
+        """Tokens `[B, N, D]` on a grid of `height` x `width`.
+
+        Args:
+            motion: tokens `[B, M, D]`; None leaves the cross-attention out, which a scale of 0 comes to.
+            motion_scale: number or `[B, 1, 1]`, multiplies what the motion adds.
+        """
+        if motion is not None:
+            x = x + motion_scale * self.attn2(self.norm2(x), motion, height=height, width=width)
+        x = x + self.attn1(self.norm1(x), height=height, width=width)
+        return x + self.mlp(self.norm3(x), height=height, width=width)
+
+
+class _GridConvolution(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.dwconv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+
+    def forward(self, tokens: Tensor, *, height: int, width: int) -> Tensor:
+        # tokens already lie as a picture with a pixel's channels side by side
+        grid = tokens.transpose(1, 2).unflatten(2, (height, width))
+        return self.dwconv(grid).flatten(2).transpose(1, 2)

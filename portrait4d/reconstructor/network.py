@@ -1,0 +1,174 @@
+"""Psi, the whole reconstructor, in the parts that depend on the source, on the motion and on the camera."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor, nn
+
+from flame.camera import Camera
+from flame.deform import HeadPoseField
+from portrait4d.ops.resample import resize
+from portrait4d.reconstructor.background import BackgroundNetwork
+from portrait4d.reconstructor.canonicaliser import Canonicaliser, TokenGrid
+from portrait4d.reconstructor.config import ReconstructorConfig
+from portrait4d.reconstructor.encoders import DetailEncoder, GlobalEncoder
+from portrait4d.reconstructor.plane_decoder import PlaneDecoder
+from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
+from portrait4d.render.field import Field, TriPlaneField
+from portrait4d.render.renderer import DEFAULT_MAX_POINTS, render
+from portrait4d.stylegan.superresolution import SuperResolution
+from portrait4d.triplane.planes import TriPlanes
+
+
+@dataclass(frozen=True)
+class SourceFeatures:
+    """All that depends on the source alone.
+
+    Attributes:
+        tokens: `[B, h * w, D]`, motion taken out.
+        height: h of the token grid.
+        width: w of the token grid.
+        detail: `[B, 256, H, W]`, the detail features' part of the plane decoder's first convolution.
+        background: `[B, 32, R, R]` in [0, 1], at the rendered picture's size.
+    """
+
+    tokens: Tensor
+    height: int
+    width: int
+    detail: Tensor
+    background: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def repeat(self, batch: int) -> "SourceFeatures":
+        """One source for `batch` frames, without copying."""
+        if len(self) == batch:
+            return self
+        if len(self) != 1:
+            raise ValueError(f"expected one source or {batch}, got {len(self)}")
+        return self._map(lambda tensor: tensor.expand(batch, *tensor.shape[1:]))
+
+    def to(self, device: torch.device | str) -> "SourceFeatures":
+        """On another device."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "SourceFeatures":
+        tensors = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return replace(self, **{name: change(value) for name, value in tensors.items() if isinstance(value, Tensor)})
+
+
+@dataclass(frozen=True)
+class ReconstructedImages:
+    """`image` `[B, 3, 512, 512]`; `features` `[B, 32, R, R]` over the background and `foreground` over black, the first
+    three channels of both RGB; all nominally in [-1, 1]. `depth` and `alpha` `[B, 1, R, R]`; the samples' `depths`
+    `[B, R * R, K]` and their intervals' `weights` `[B, R * R, K - 1]`, which losses need."""
+
+    image: Tensor
+    features: Tensor
+    foreground: Tensor
+    depth: Tensor
+    alpha: Tensor
+    sample_depths: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class PosedField:
+    """A volume seen through a head's pose."""
+
+    rested: Field
+    pose: HeadPoseField
+
+    def __call__(self, points: Tensor) -> FieldSamples:  # noqa: D102
+        return self.rested(self.pose(points))
+
+
+class Reconstructor(nn.Module):
+    """`encode` the source, `animate` it, `render` the result."""
+
+    def __init__(self, config: ReconstructorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder_global = GlobalEncoder()
+        self.encoder_detail = DetailEncoder()
+        self.encoder_canonical = Canonicaliser(config.canonicaliser)
+        self.generator_triplane = PlaneDecoder()
+        self.background = BackgroundNetwork()
+        self.decoder = TriPlaneDecoder(layout="split", lr_multiplier=config.decoder_lr_multiplier)
+        self.superresolution = SuperResolution(config.superresolution)
+        self.register_buffer("w_avg", torch.zeros(512))
+        self.w_avg: Tensor
+
+    def encode(
+        self, image: Tensor, source_motion: Tensor | None, *, motion_scale: float | Tensor = 1.0
+    ) -> SourceFeatures:
+        """What depends on the source alone.
+
+        Args:
+            image: aligned crop `[B, 3, H, W]` in [-1, 1], 512 for released weights.
+            source_motion: `[B, 548]`; None where `motion_scale` is the number 0 (static reconstruction).
+        """
+        neutral = self.encoder_canonical.neutralise(
+            self.encoder_global(image), source_motion, motion_scale=motion_scale
+        )
+        detail = self.generator_triplane.prepare(self.encoder_detail(image))
+        size = self.config.neural_resolution
+        background = resize(torch.sigmoid(self.background(image)), height=size, width=size, antialias=0.0)
+        return SourceFeatures(neutral.tokens, neutral.height, neutral.width, detail, background)
+
+    def animate(
+        self, source: SourceFeatures, driver_motion: Tensor | None, *, motion_scale: float | Tensor = 1.0
+    ) -> TriPlanes:
+        """Planes of the source with the driver's motion.
+
+        Args:
+            driver_motion: `[B, 548]`, any number of frames for one source; None where `motion_scale` is the number 0.
+        """
+        if driver_motion is not None:
+            source = source.repeat(len(driver_motion))
+        neutral = TokenGrid(source.tokens, source.height, source.width)
+        reenacted = self.encoder_canonical.reenact(neutral, driver_motion, motion_scale=motion_scale)
+        picture = self.generator_triplane(reenacted, source.detail)
+        return TriPlanes.from_picture(picture, layout="orthogonal", box_warp=self.config.render.box_warp)
+
+    def render(
+        self,
+        planes: TriPlanes,
+        source: SourceFeatures,
+        camera: Camera,
+        *,
+        pose: HeadPoseField | None = None,
+        box_scale: float = 1.0,
+        generator: torch.Generator | None = None,
+        max_points: int = DEFAULT_MAX_POINTS,
+    ) -> ReconstructedImages:
+        """Animated planes from a camera.
+
+        Args:
+            camera: one for each of the planes; world in Portrait4D's unit.
+            pose: takes the head's pose out of space; None where the camera holds it.
+            box_scale: scales the cube that planes fill and rays cross.
+            generator: source of the sampling noise; None gives the same picture every time.
+        """
+        source, config = source.repeat(len(planes)), self.config
+        box_warp = config.render.box_warp * box_scale
+        volume: Field = TriPlaneField(replace(planes, box_warp=box_warp), self.decoder)
+        if pose is not None:
+            volume = PosedField(volume, pose)
+        size = source.background.shape[-1]
+        seen = render(
+            volume,
+            camera.to(planes.features.device, planes.features.dtype),
+            replace(config.render, box_warp=box_warp),
+            height=size,
+            width=size,
+            generator=generator,
+            max_points=max_points,
+        )
+        features = 2 * (seen.features + (1 - seen.alpha) * source.background) - 1
+        image = self.superresolution(features[:, :3], features, self.w_avg)
+        return ReconstructedImages(
+            image, features, 2 * seen.features - 1, seen.depth, seen.alpha, seen.sample_depths, seen.weights
+        )

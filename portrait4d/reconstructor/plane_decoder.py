@@ -1,0 +1,61 @@
+"""G_T: reenacted and detail features become the picture that holds the three planes (Portrait4D, section 3.3)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from portrait4d.reconstructor.attention import PatchEmbedding, SelfBlock
+from portrait4d.reconstructor.encoders import LEAKY_SLOPE, NUM_DETAIL_CHANNELS
+
+NUM_REENACTED_CHANNELS = 96
+_DIM = 1024
+
+
+class PlaneDecoder(nn.Module):
+    """Convolutions, one transformer block at half size, convolutions.
+
+    The first convolution sees both inputs side by side; being linear, it is the sum of one convolution of each, and
+    the detail features' half depends on the source alone: see `prepare`.
+    """
+
+    def __init__(self, out_channels: int = 96) -> None:
+        super().__init__()
+        activation = nn.LeakyReLU(LEAKY_SLOPE, inplace=True)
+        self.convs1 = nn.Sequential(
+            nn.Conv2d(NUM_REENACTED_CHANNELS + NUM_DETAIL_CHANNELS, 256, 3, padding=1),
+            activation,
+            nn.Conv2d(256, 128, 3, padding=1),
+            activation,
+        )
+        self.patch_embed = PatchEmbedding(128, _DIM)
+        self.trans_blocks = nn.ModuleList([SelfBlock(_DIM, num_heads=2, reduction=2)])
+        self.convs2 = nn.Sequential(
+            nn.Conv2d(_DIM // 4 + NUM_REENACTED_CHANNELS, 256, 3, padding=1),
+            activation,
+            nn.Conv2d(256, 128, 3, padding=1),
+            activation,
+            nn.Conv2d(128, 128, 3, padding=1),
+            activation,
+        )
+        self.conv_last = nn.Conv2d(128, out_channels, 3, padding=1)
+
+    def prepare(self, detail: Tensor) -> Tensor:
+        """The detail features' part of the first convolution: `[B, 96, H, W]` to `[B, 256, H, W]`, bias included."""
+        first = self.convs1[0]
+        assert isinstance(first, nn.Conv2d)
+        return F.conv2d(detail, first.weight[:, NUM_REENACTED_CHANNELS:], first.bias, padding=1)
+
+    def forward(self, reenacted: Tensor, prepared: Tensor) -> Tensor:
+        """F_re `[B, 96, H, W]` and prepared detail `[B, 256, H, W]` to `[B, 96, H, W]`."""
+        first = self.convs1[0]
+        assert isinstance(first, nn.Conv2d)
+        x = F.conv2d(reenacted, first.weight[:, :NUM_REENACTED_CHANNELS], padding=1) + prepared
+        for layer in list(self.convs1)[1:]:
+            x = layer(x)
+        height, width = x.shape[2] // 2, x.shape[3] // 2
+        tokens = self.patch_embed(x)
+        for block in self.trans_blocks:
+            tokens = block(tokens, height=height, width=width)
+        grid = tokens.transpose(1, 2).unflatten(2, (height, width))
+        x = torch.cat([F.pixel_shuffle(grid, 2), reenacted], 1)
+        return self.conv_last(self.convs2(x))

@@ -1,0 +1,69 @@
+"""Where weights are kept on this machine, and which are there. Loads no torch."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from flame.errors import InputError
+from portrait4d.checkpoint.config import LICENCES, is_checkpoint, read_config
+from portrait4d.weights_table import released_files
+
+_TRUE = ("1", "true", "yes", "on")
+
+
+def weights_folder() -> Path:
+    """Where weights are kept: `weights` in `$PORTRAIT4D_HOME`, or in the user's cache folder."""
+    if home := os.environ.get("PORTRAIT4D_HOME"):
+        return Path(home).expanduser() / "weights"
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        base = Path(cache)
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path.home() / ".cache"
+    return base / "portrait4d" / "weights"
+
+
+def is_offline() -> bool:
+    """Whether `PORTRAIT4D_OFFLINE` or `HF_HUB_OFFLINE` forbids the network."""
+    names = ("PORTRAIT4D_OFFLINE", "HF_HUB_OFFLINE")
+    return any(os.environ.get(name, "").strip().lower() in _TRUE for name in names)
+
+
+def present_weights() -> dict[str, Path]:
+    """The released weights that are on this machine, converted, by name."""
+    folders = {file.name: weights_folder() / file.name for file in released_files()}
+    return {name: folder for name, folder in folders.items() if is_checkpoint(folder)}
+
+
+def describe_released() -> list[dict[str, Any]]:
+    """The table for people and programs, with what is on this machine."""
+    present = present_weights()
+    rows = []
+    for file in released_files():
+        folder, config, problem = present.get(file.name), None, None
+        if folder:
+            try:
+                config = read_config(folder)
+            except InputError as error:
+                problem = str(error)
+        rows.append(
+            {
+                "name": file.name,
+                "family": file.family,
+                "about": file.about,
+                "file": file.file_name,
+                "origin": file.origin,
+                "location": file.location,
+                "licence": LICENCES[file.family],
+                "approximate_bytes": file.num_bytes,
+                "sha256": file.sha256,
+                "folder": str(folder) if folder else None,
+                "source_sha256": config.source_sha256 if config else None,
+                "problem": problem,
+            }
+        )
+    return rows

@@ -55,4 +55,4 @@ def test_discriminator_on_cuda_equals_cpu():
         gradient = torch.autograd.grad(penalty.sum(), network.get_parameter("b64.conv0.weight"))[0]
         found[device] = [value.detach().cpu() for value in (logits, penalty, gradient)]
     for on_cpu, on_gpu in zip(found["cpu"], found["cuda"], strict=True):
-        assert (on_cpu - on_gpu).abs().max() < 0.05 * on_cpu.abs().max()
+        assert (on_cpu - on_gpu).abs().max() < 0.1 * on_cpu.abs().max()

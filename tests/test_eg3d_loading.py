@@ -1,4 +1,4 @@
-"""Generators from weights: our own format, official files, and what is refused; from file to picture by the commands."""
+"""Generators from weights: our own format, official files, what is refused; from file to picture by the commands."""
 
 import signal
 from dataclasses import replace

@@ -6,6 +6,7 @@ counts, away from it the coarse, smoothed one. Built once per head, then read at
 differentiable in the head's parameters.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -27,6 +28,7 @@ FINE, COARSE = 24, 8
 SURFACE_BAND = 3e-3
 """Squared distance from the surface (in cubes of Portrait4D's unit) up to which the fine grid alone counts."""
 
+_TENSORS_PREFIX = "deformer.flame_deform.simplify_"
 _DECAY = 1000.0
 _TINY = 1e-12
 
@@ -61,6 +63,24 @@ class CoarseMesh:
             torch.from_numpy(np.array(content["baris"], dtype=np.float32)),
             _integers(content["faces"]),
         )
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "CoarseMesh":
+        """Out of a released Portrait4D or GenHead network, whose tensors are given under their official names.
+
+        Raises:
+            InputError: a table is missing or has another size.
+        """
+        found = [tensors.get(_TENSORS_PREFIX + name) for name in ("idxs", "baris", "faces")]
+        vertices, weights, faces = (table.detach() if table is not None else torch.empty(0) for table in found)
+        is_fitting = all(table.ndim == 2 and table.shape[1] == 3 and len(table) for table in (vertices, weights, faces))
+        if not is_fitting or vertices.shape != weights.shape or int(faces.max()) >= len(vertices):
+            got = ", ".join("none" if table is None else str(tuple(table.shape)) for table in found)
+            raise InputError(
+                f"expected tables {_TENSORS_PREFIX}idxs and baris of shape (730, 3) and faces of shape (1394, 3) in "
+                f"the checkpoint, got {got}: use a released Portrait4D or GenHead checkpoint"
+            )
+        return cls(vertices.long(), weights.float(), faces.long())
 
     def apply(self, vertices: Tensor) -> Tensor:
         """`[B, V, 3]` of the head model to `[B, C, 3]`."""

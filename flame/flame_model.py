@@ -1,12 +1,15 @@
 """FLAME (Li et al. 2017) from the user's own model file, without chumpy and without running the pickle.
 
-Reads `generic_model.pkl`, `FLAME2020.pkl`, `flame2023*.pkl` and `.npz` files of the same tables. Files that come with
-FLAME are picked up from the same folder or its neighbours: `landmark_embedding_with_eyes.npy` (68 and 70 points),
-`mediapipe_landmark_embedding.npz` (some of the 478), `FLAME_masks.pkl` (regions). What differs from the paper: the
-origin is moved to the template's neck joint (`docs/conventions.md`).
+Reads `generic_model.pkl`, `FLAME2020.pkl`, `flame2023*.pkl` and `.npz` files of the same tables, and the tables inside
+released networks. Files that come with FLAME are picked up from the same folder or its neighbours:
+`landmark_embedding_with_eyes.npy` (68 and 70 points), `mediapipe_landmark_embedding.npz` (some of the 478; without it,
+those that the 70 tell), `FLAME_masks.pkl` (regions). What differs from the paper: the origin is moved to the template's
+neck joint (`docs/conventions.md`).
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +18,21 @@ import torch
 from torch import Tensor
 
 from flame.errors import InputError
+from flame.flame_companions import (
+    NUM_VERTICES,
+    full_embeddings,
+    landmarks_beside,
+    regions_beside,
+    to_indices,
+    to_tensor,
+)
 from flame.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
 from flame.numeric_pickle import read_numbers
 
-NUM_VERTICES, NUM_FACES, NUM_SHAPE = 5023, 9976, 300
+NUM_FACES, NUM_SHAPE = 9976, 300
 JOINT_NAMES = ("root", "neck", "jaw", "eye_left", "eye_right")
 NECK = 1
+_PARENTS = (-1, 0, 1, 1, 1)
 
 PORTRAIT4D_UNITS_PER_METRE = 3.0
 
@@ -33,18 +45,6 @@ _LIMITS_DEGREES = {
     "jaw": ((-5, 60), (-0.1, 0.1), (-0.1, 0.1)),
     "eyes": ((-50, 50), (-50, 50), (-0.1, 0.1)),
 }
-_LEFT_EYEBALL, _RIGHT_EYEBALL = (3931, 4477), (4477, 5023)
-_REGION_SOURCES = {
-    "face": ("face",),
-    "left_eyeball": ("left_eyeball",),
-    "right_eyeball": ("right_eyeball",),
-    "lips": ("lips",),
-    "eyelids": ("eye_region",),
-    "neck": ("neck", "boundary"),
-    "scalp": ("scalp",),
-    "ears": ("left_ear", "right_ear"),
-    "nose": ("nose",),
-}
 
 
 class Flame(HeadModel):
@@ -53,16 +53,33 @@ class Flame(HeadModel):
     Attributes beside those of `HeadModel`:
         pose_basis: `[36, V * 3]` offsets per entry of the four local rotations minus the identity.
         origin: `[3]` the neck joint in the file's own coordinates (before any change of unit).
+        units_per_metre: 3 in the world of Portrait4D.
     """
 
     name = "flame"
     pose_basis: Tensor
     origin: Tensor
 
-    def __init__(self, tables: HeadTables, pose_basis: Tensor, origin: Tensor) -> None:
+    def __init__(self, tables: HeadTables, pose_basis: Tensor, origin: Tensor, *, units_per_metre: float = 1.0) -> None:
         super().__init__(tables)
+        self.units_per_metre = units_per_metre
         self.register_buffer("pose_basis", pose_basis, persistent=False)
         self.register_buffer("origin", origin, persistent=False)
+
+    def in_metres(self) -> "Flame":
+        """The same head in metres; shape, expression and rotations keep their meaning."""
+        if self.units_per_metre == 1.0:
+            return self
+        scale, tables = 1 / self.units_per_metre, self.tables
+        tables = replace(
+            tables,
+            template=tables.template * scale,
+            shape_basis=tables.shape_basis * scale,
+            expression_basis=tables.expression_basis * scale,
+            joint_template=tables.joint_template * scale,
+            joint_basis=tables.joint_basis * scale,
+        )
+        return Flame(tables, self.pose_basis * scale, self.origin).eval()
 
     def pose_vectors(self, params: HeadParams) -> Tensor:
         """`[B, 5, 3]`; the root stays still."""
@@ -108,36 +125,110 @@ def load_flame(path: Path | str, *, unit: Literal["metre", "portrait4d"] = "metr
     return _build(content, path, scale)
 
 
+_TENSORS_PREFIX = "deformer.flame_deform.flame_model."
+
+
+def flame_from_tensors(tensors: Mapping[str, Tensor]) -> Flame:
+    """FLAME out of a released Portrait4D or GenHead network, which holds it in its own unit around the neck joint.
+
+    Args:
+        tensors: of the network, under their official names.
+
+    Raises:
+        InputError: a table is missing or has another size.
+    """
+    num_joints = len(JOINT_NAMES)
+
+    def table(name: str, *shape: int) -> np.ndarray:
+        value = tensors.get(_TENSORS_PREFIX + name)
+        if value is None or tuple(value.shape) != shape:
+            found = "none" if value is None else f"one of shape {tuple(value.shape)}"
+            raise InputError(
+                f"expected a FLAME table {_TENSORS_PREFIX}{name} of shape {shape} in the checkpoint, got {found}: "
+                "use a released Portrait4D or GenHead checkpoint"
+            )
+        return value.detach().cpu().double().numpy()
+
+    template = table("v_template", NUM_VERTICES, 3)
+    regressor = table("J_regressor", num_joints, NUM_VERTICES)
+    parents = tuple(int(parent) for parent in table("parents", num_joints))
+    if parents != _PARENTS:
+        raise InputError(f"expected joints with the parents {_PARENTS} as in FLAME, got {parents}: use another file")
+    numbers = _Numbers(
+        template=template,
+        shapes=table("shapedirs", NUM_VERTICES, 3, NUM_SHAPE + 100),
+        pose_basis=table("posedirs", 36, NUM_VERTICES * 3),
+        faces=table("faces_tensor", NUM_FACES, 3).astype(np.int64),
+        weights=table("lbs_weights", NUM_VERTICES, num_joints),
+        regressor=regressor,
+        joints=regressor @ template,
+        parents=parents,
+    )
+    faces, weights = table("full_lmk_faces_idx", 1, 70), table("full_lmk_bary_coords", 1, 70, 3)
+    landmarks = full_embeddings(to_indices(faces), to_tensor(weights[0]))
+    return _assemble(numbers, landmarks, regions_beside(None), np.zeros(3), PORTRAIT4D_UNITS_PER_METRE)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """FLAME's tables in the unit and around the origin of the model that is made, float64 and int64."""
+
+    template: np.ndarray
+    shapes: np.ndarray
+    pose_basis: np.ndarray
+    faces: np.ndarray
+    weights: np.ndarray
+    regressor: np.ndarray
+    joints: np.ndarray
+    parents: tuple[int, ...]
+
+
 def _build(content: dict[str, Any], path: Path, scale: float) -> Flame:
     template = _table(content, "v_template", path, (NUM_VERTICES, 3))
-    shapes = _shapes(content, path)
     regressor = _table(content, "J_regressor", path, (len(JOINT_NAMES), NUM_VERTICES))
     pose_basis = _table(content, "posedirs", path, (NUM_VERTICES, 3, 36)).reshape(-1, 36).T
-    faces = _table(content, "f", path, (NUM_FACES, 3)).astype(np.int64)
-    weights = _table(content, "weights", path, (NUM_VERTICES, len(JOINT_NAMES)))
     origin = regressor[NECK] @ template
-    centred = template - origin
-    num_expression = shapes.shape[2] - NUM_SHAPE
-    tables = HeadTables(
-        template=_tensor(centred * scale),
-        shape_basis=_tensor(shapes[..., :NUM_SHAPE] * scale),
-        expression_basis=_tensor(shapes[..., NUM_SHAPE:] * scale),
-        faces=torch.from_numpy(faces),
-        uv=None,
-        skinning_weights=_tensor(weights),
+    numbers = _Numbers(
+        template=(template - origin) * scale,
+        shapes=_shapes(content, path) * scale,
+        pose_basis=pose_basis * scale,
+        faces=_table(content, "f", path, (NUM_FACES, 3)).astype(np.int64),
+        weights=_table(content, "weights", path, (NUM_VERTICES, len(JOINT_NAMES))),
+        regressor=regressor,
         # the regressor's rows sum to one in released files, but nothing promises it
-        joint_template=_tensor((regressor @ template - origin) * scale),
-        joint_basis=_tensor(np.einsum("jv,vik->jik", regressor, shapes) * scale),
-        joint_names=JOINT_NAMES,
+        joints=(regressor @ template - origin) * scale,
         parents=_parents(content, path),
+    )
+    return _assemble(numbers, landmarks_beside(path), regions_beside(path), origin, scale)
+
+
+def _assemble(
+    numbers: _Numbers,
+    landmarks: dict[int, LandmarkEmbedding],
+    regions: dict[str, Tensor],
+    origin: np.ndarray,
+    units_per_metre: float,
+) -> Flame:
+    num_expression = numbers.shapes.shape[2] - NUM_SHAPE
+    tables = HeadTables(
+        template=to_tensor(numbers.template),
+        shape_basis=to_tensor(numbers.shapes[..., :NUM_SHAPE]),
+        expression_basis=to_tensor(numbers.shapes[..., NUM_SHAPE:]),
+        faces=torch.from_numpy(numbers.faces),
+        uv=None,
+        skinning_weights=to_tensor(numbers.weights),
+        joint_template=to_tensor(numbers.joints),
+        joint_basis=to_tensor(np.einsum("jv,vik->jik", numbers.regressor, numbers.shapes)),
+        joint_names=JOINT_NAMES,
+        parents=numbers.parents,
         expression_names=tuple(f"expression_{index:03d}" for index in range(num_expression)),
         expression_min=torch.full((num_expression,), -EXPRESSION_LIMIT),
         expression_max=torch.full((num_expression,), EXPRESSION_LIMIT),
-        landmarks=_landmarks(path),
-        regions=_regions(path),
+        landmarks=landmarks,
+        regions=regions,
         loops={},
     )
-    return Flame(tables, _tensor(pose_basis * scale), _tensor(origin)).eval()
+    return Flame(tables, to_tensor(numbers.pose_basis), to_tensor(origin), units_per_metre=units_per_metre).eval()
 
 
 def _table(content: dict[str, Any], key: str, path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -176,61 +267,3 @@ def _parents(content: dict[str, Any], path: Path) -> tuple[int, ...]:
     if parents[0] != -1 or any(not 0 <= parent < index for index, parent in enumerate(parents) if index):
         raise InputError(f"{path.name}: the joints in kintree_table are not a tree in order: give a FLAME file")
     return parents
-
-
-def _landmarks(path: Path) -> dict[int, LandmarkEmbedding]:
-    """The embeddings found beside the model."""
-    result = {}
-    eyes = _beside(path, "landmark_embedding_with_eyes.npy")
-    if eyes is not None:
-        table = read_numbers(eyes)
-        faces = _indices(table["full_lmk_faces_idx"])
-        weights = _tensor(np.asarray(table["full_lmk_bary_coords"]).reshape(-1, 3))
-        for count in (68, 70):
-            if len(faces) >= count:
-                result[count] = LandmarkEmbedding(faces[:count], weights[:count], torch.ones(count, dtype=torch.bool))
-    mesh = _beside(path, "mediapipe_landmark_embedding.npz")
-    if mesh is not None:
-        table = read_numbers(mesh)
-        index = _indices(table["landmark_indices"])
-        faces, weights = torch.zeros(478, dtype=torch.int64), torch.tensor([1.0, 0.0, 0.0]).repeat(478, 1)
-        valid = torch.zeros(478, dtype=torch.bool)
-        faces[index] = _indices(table["lmk_face_idx"])
-        weights[index], valid[index] = _tensor(np.asarray(table["lmk_b_coords"])), True
-        result[478] = LandmarkEmbedding(faces, weights, valid)
-    return result
-
-
-def _regions(path: Path) -> dict[str, Tensor]:
-    """Masks of `FLAME_masks.pkl` under our names; the eyeballs are known without it."""
-
-    def mask(index: Any) -> Tensor:
-        result = torch.zeros(NUM_VERTICES, dtype=torch.bool)
-        result[_indices(index)] = True
-        return result
-
-    regions = {"left_eyeball": mask(range(*_LEFT_EYEBALL)), "right_eyeball": mask(range(*_RIGHT_EYEBALL))}
-    file = _beside(path, "FLAME_masks.pkl")
-    if file is not None:
-        masks = read_numbers(file)
-        for name, sources in _REGION_SOURCES.items():
-            found = [masks[source] for source in sources if source in masks]
-            if found:
-                regions[name] = mask(np.concatenate(found))
-    regions["skin"] = ~(regions["left_eyeball"] | regions["right_eyeball"])
-    return regions
-
-
-def _beside(path: Path, name: str) -> Path | None:
-    """A companion file in the model's folder, or in a folder `mask` or `geometry` next to it."""
-    folder = path.parent
-    candidates = [folder / name, *(folder.parent / other / name for other in ("mask", "masks", "geometry"))]
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(array.astype(np.float32, order="C"))
-
-
-def _indices(values: Any) -> Tensor:
-    return torch.from_numpy(np.asarray(values).astype(np.int64).reshape(-1))

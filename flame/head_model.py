@@ -130,6 +130,7 @@ class HeadModel(nn.Module, ABC):
     """A head model. Buffers are the tables of `HeadTables`, under the same names."""
 
     name: str
+    units_per_metre: float = 1.0
     template: Tensor
     shape_basis: Tensor
     expression_basis: Tensor
@@ -174,6 +175,28 @@ class HeadModel(nn.Module, ABC):
         return self.expression_basis.shape[2]
 
     @property
+    def tables(self) -> HeadTables:
+        """What the model was made from; the tensors are its own."""
+        return HeadTables(
+            self.template,
+            self.shape_basis,
+            self.expression_basis,
+            self.faces,
+            self.uv,
+            self.skinning_weights,
+            self.joint_template,
+            self.joint_basis,
+            self.joint_names,
+            self.parents,
+            self.expression_names,
+            self.expression_min,
+            self.expression_max,
+            {count: self.landmark_embedding(count) for count in self._landmark_counts},
+            self.regions,
+            self.loops,
+        )
+
+    @property
     def regions(self) -> dict[str, Tensor]:
         """Bool masks `[V]` by name: face, lips, eyelids, ... (see the model for the full list)."""
         return {name: self.get_buffer(f"region_{name}") for name in self._region_names}
@@ -192,6 +215,10 @@ class HeadModel(nn.Module, ABC):
             )
         parts = (self.get_buffer(f"landmark_{part}_{count}") for part in ("faces", "barycentric", "valid"))
         return LandmarkEmbedding(*parts)
+
+    def in_metres(self) -> "HeadModel":
+        """The same head in metres: itself, or for a model in another unit a copy."""
+        return self
 
     @abstractmethod
     def pose_vectors(self, params: HeadParams) -> Tensor:

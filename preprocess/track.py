@@ -68,7 +68,8 @@ class Tracker:
         crop_size: side of the crop in px.
         """
         _check_choices(face, smooth)
-        self.head_model = head_model if head_model is not None else load_open_head()
+        # tolerances and motion files are in metres; the parameters of a scaled model mean the same
+        self.head_model = (head_model if head_model is not None else load_open_head()).in_metres()
         self._detector, self._landmarker = FaceDetector(device), FaceLandmarker(device)
         self._fitter = HeadFitter(self.head_model, crop_size=crop_size)
         self._smooth, self._face, self._crop_size = smooth, face, crop_size

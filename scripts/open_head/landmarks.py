@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 from flame.head_model import HeadParams
+from flame.landmark_sets import IBUG_OF_478, PUPILS_OF_478
 from flame.open_head import OpenHead
 from open_head.expression import split_loop
 from open_head.portrait import IRIS_RADIUS, OVERSAMPLING, Portrait, render_portrait
@@ -28,16 +29,6 @@ _IDENTITY_STRENGTH = 0.8
 _MIN_FACING = 0.35
 """Cosine between normal and view below which a pixel says too little about the place on the surface."""
 _MAX_CONTOUR_YAW = 13
-
-# The 68 iBUG points among the 478: the tracker point that lies nearest to each on portraits with reference landmarks.
-IBUG_IN_MESH = (
-    (127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356)
-    + (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
-    + (168, 197, 5, 4, 75, 97, 2, 326, 305)
-    + (33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380)
-    + (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87)
-)
-PUPILS_IN_MESH = (468, 473)
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,7 @@ def find_embeddings(model: OpenHead, *, pictures: Path | None = None) -> dict[st
     for ring, loop in ((RIGHT_EYE, "eye_right_loop"), (LEFT_EYE, "eye_left_loop"), (INNER_LIPS, "lip_inner_loop")):
         _snap(surface, places, np.array(ring), model.loops[loop].numpy(), template, model.faces.numpy(), skin)
     found = _add_irises(surface, irises, model, template)
-    subsets = {478: np.arange(478), 68: np.array(IBUG_IN_MESH), 70: np.array(IBUG_IN_MESH + PUPILS_IN_MESH)}
+    subsets = {478: np.arange(478), 68: np.array(IBUG_OF_478), 70: np.array(IBUG_OF_478 + PUPILS_OF_478)}
     tensors = {}
     for count, index in subsets.items():
         tensors[f"landmark_faces_{count}"] = found.faces[index].astype(np.int16)

@@ -34,7 +34,8 @@ class Drive:
     (radians, metres);
     `eyes` [B, 2, 3] eyeball rotations, subject's left first; `eye_closed` [B, 2] how far each
     lid pair is shut, 1 = shut;
-    `residual` [B, 478, 3] what the driver's landmarks do beyond its head model, metres, head frame.
+    `residual` [B, 478, 3] what the driver's landmarks do beyond its head model, metres, head frame;
+    `codes` [B, C] motion codes, C = 0 where there are none.
     """
 
     expression: Tensor
@@ -43,6 +44,7 @@ class Drive:
     eyes: Tensor
     eye_closed: Tensor
     residual: Tensor
+    codes: Tensor
 
     def __len__(self) -> int:
         return self.expression.shape[0]

@@ -153,7 +153,7 @@ def _retarget(
     eyes = _retarget_gaze(motion, source, options, rotation)
     can_shut = float(np.max(source.eye_open[0])) > SHUT_EYES
     closed = (1 - opened).clamp(0, 1) * min(options.expression_scale, 1.0) * can_shut
-    return Drive(expression, rotation, translation, eyes, closed, residual)
+    return Drive(expression, rotation, translation, eyes, closed, residual, _retarget_codes(motion, source, options))
 
 
 def _retarget_expression(
@@ -182,6 +182,14 @@ def _retarget_expression(
     if options.mode == "relative":
         residual = match_gaps(model, motion, source, expression, residual, opened, scale=scale)
     return expression, residual
+
+
+def _retarget_codes(motion: Motion, source: Motion, options: RetargetOptions) -> Tensor:
+    """Codes [T, C]: the driver's own, which say an expression and not its change; scaled from the source's."""
+    driver, own = _tensor(motion.codes), _tensor(source.codes)
+    if driver.shape[1] != own.shape[1]:
+        return driver
+    return own + options.expression_scale * (driver - own)
 
 
 def _face_place(model: HeadModel, motion: Motion) -> Tensor:
@@ -261,6 +269,7 @@ def orbit_drive(avatar: Avatar, model: HeadModel, yaw_degrees: np.ndarray, pitch
         repeat(source.eyes),
         torch.zeros(count, 2),
         residual,
+        repeat(source.codes),
     )
 
 

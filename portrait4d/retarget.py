@@ -153,7 +153,9 @@ def _retarget(
     eyes = _retarget_gaze(motion, source, options, rotation)
     can_shut = float(np.max(source.eye_open[0])) > SHUT_EYES
     closed = (1 - opened).clamp(0, 1) * min(options.expression_scale, 1.0) * can_shut
-    return Drive(expression, rotation, translation, eyes, closed, residual, _retarget_codes(motion, source, options))
+    jaw = _scaled(motion.jaw, source.jaw, options.expression_scale)
+    codes = _scaled(motion.codes, source.codes, options.expression_scale)
+    return Drive(expression, rotation, translation, jaw, eyes, closed, residual, codes)
 
 
 def _retarget_expression(
@@ -184,12 +186,11 @@ def _retarget_expression(
     return expression, residual
 
 
-def _retarget_codes(motion: Motion, source: Motion, options: RetargetOptions) -> Tensor:
-    """Codes [T, C]: the driver's own, which say an expression and not its change; scaled from the source's."""
-    driver, own = _tensor(motion.codes), _tensor(source.codes)
+def _scaled(driver: np.ndarray, own: np.ndarray, scale: float) -> Tensor:
+    """What is absolute in both modes [T, N]: the driver's values, or as far towards them from the source's."""
     if driver.shape[1] != own.shape[1]:
-        return driver
-    return own + options.expression_scale * (driver - own)
+        return _tensor(driver)
+    return _tensor(own) + scale * (_tensor(driver) - _tensor(own))
 
 
 def _face_place(model: HeadModel, motion: Motion) -> Tensor:
@@ -266,6 +267,7 @@ def orbit_drive(avatar: Avatar, model: HeadModel, yaw_degrees: np.ndarray, pitch
         repeat(source.expression),
         matrix_to_axis_angle(rotation),
         translation,
+        repeat(source.jaw),
         repeat(source.eyes),
         torch.zeros(count, 2),
         residual,

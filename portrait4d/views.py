@@ -58,7 +58,15 @@ def render_avatar(
     suffix = output.suffix.lower()
     if suffix in MESH_SUFFIXES:
         mesh = models.engine.mesh(avatar)
-        write_mesh(output, mesh.vertices, mesh.faces, uv=mesh.uv, texture=mesh.texture)
+        write_mesh(
+            output,
+            mesh.vertices,
+            mesh.faces,
+            uv=mesh.uv,
+            texture=mesh.texture,
+            vertex_colours=mesh.colours,
+            normals=mesh.normals,
+        )
         files = [output]
     elif suffix == ".png":
         files = _write_pictures(avatar, output, options, models)

@@ -71,6 +71,15 @@ def test_jitter_of_a_still_face_is_halved() -> None:
     assert shake(smoothed) < shake(turns) / 2
 
 
+def test_the_first_frame_is_not_pulled_after_a_movement() -> None:
+    """It is what a head's place is counted from; half a tolerance a frame moved it by more than half of that."""
+    ramp = 0.5 * EXPRESSION["tolerance"] * np.arange(30)[:, None]
+    result = smooth_values(ramp, SECONDS[:30], **EXPRESSION)
+    assert abs(result[0, 0]) < 0.35 * EXPRESSION["tolerance"]
+    still = np.random.default_rng(4).normal(0, 0.2 * EXPRESSION["tolerance"], (30, 500))
+    assert smooth_values(still, SECONDS[:30], **EXPRESSION)[0].std() < 0.85 * still[0].std()
+
+
 def test_rotation_at_constant_speed_passes_exactly() -> None:
     start = Rotation.from_rotvec([0.3, -0.2, 0.9])
     path = (start * Rotation.from_rotvec(np.outer(SECONDS, [0.1, 1.5, -0.4]))).as_rotvec()

@@ -5,7 +5,7 @@ Engines share tracker, retargeting, pipeline, video writer and mesh export; only
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flame.head_model import HeadModel
     from preprocess.crop import Crop
     from preprocess.motion import Motion
+    from preprocess.motion_encoder import MotionEncoder
     from preprocess.track import TrackedFrame
 
 ENGINE_NAMES = ("lift", "portrait4d", "portrait4d-static", "portrait4d-v2")
@@ -111,6 +112,9 @@ class Engine(Protocol):
 
     name: str
 
+    motion_encoder: MotionEncoder | None
+    """Reads motion codes where the engine is driven by them."""
+
     @property
     def head_model(self) -> HeadModel:
         """What sources and drivers are tracked with."""
@@ -144,34 +148,43 @@ class EngineStatus:
 
 def available_engines() -> list[EngineStatus]:
     """All engines, best first, with what each needs."""
-    missing = "not in this version: it comes with the Portrait4D engines in a later one"
-    return [EngineStatus(name, False, missing) for name in reversed(ENGINE_NAMES[1:])] + [
-        EngineStatus("lift", True, "embedded, needs no weights")
-    ]
+    from portrait4d.weights_folder import present_weights
+
+    present = present_weights()
+    trained = [_trained_status(name, present) for name in reversed(ENGINE_NAMES[1:])]
+    return [*trained, EngineStatus("lift", True, "embedded, needs no weights")]
+
+
+def _trained_status(name: str, present: Mapping[str, Path]) -> EngineStatus:
+    wanted = (name,) if name == "portrait4d-static" else (name, "motion-model")
+    missing = [weights for weights in wanted if weights not in present]
+    if not missing:
+        return EngineStatus(name, True, f"its weights are in {present[name].parent}")
+    commands = " and ".join(f"`portrait4d weights fetch {weights}`" for weights in missing)
+    return EngineStatus(name, False, f"not on this machine: {', '.join(missing)}; get with {commands}")
 
 
 def choose_engine(name: str = "auto") -> EngineStatus:
-    """The engine of that name; `auto` takes the best one that is available.
+    """The engine of that name; `auto` takes the best one whose weights are here. Static reconstruction is never chosen
+    by itself, since no driver moves its face.
 
     Raises:
-        InputError: no such engine, or it cannot run here.
+        InputError: no such engine.
     """
     statuses = available_engines()
     if name == "auto":
-        return next(status for status in statuses if status.available)
+        return next(status for status in statuses if status.available and status.name != "portrait4d-static")
     known = {status.name: status for status in statuses}
     if name not in known:
         raise InputError(f"engine must be one of auto, {', '.join(ENGINE_NAMES)}; got {name!r}")
-    if not known[name].available:
-        raise InputError(f"engine {name!r} is not available: {known[name].reason}; use --engine lift")
     return known[name]
 
 
 def load_engine(name: str = "auto", *, device: torch.device | str = "cpu") -> Engine:
-    """Loads what `choose_engine` chooses.
+    """Loads what `choose_engine` chooses; weights that an engine asked for by name lacks are fetched.
 
     Raises:
-        InputError: no such engine, or it cannot run here.
+        InputError: no such engine, or its weights are neither here nor to be had.
     """
     match choose_engine(name).name:
         case "lift":
@@ -179,4 +192,6 @@ def load_engine(name: str = "auto", *, device: torch.device | str = "cpu") -> En
 
             return LiftEngine(device=device)
         case other:
-            raise AssertionError(f"engine {other!r} is listed as available, but nothing loads it")
+            from portrait4d.reconstructor.loading import load_portrait4d
+
+            return load_portrait4d(other, device=device)

@@ -33,7 +33,7 @@ def load_models(options: ReenactOptions | RenderOptions) -> Models:
     watch = Stopwatch()
     device = check_device(options.device)
     engine = load_engine(options.engine, device=device)
-    tracker = Tracker(device=device, head_model=engine.head_model)
+    tracker = Tracker(device=device, head_model=engine.head_model, motion_encoder=engine.motion_encoder)
     return Models(engine, tracker, device, watch.total())
 
 

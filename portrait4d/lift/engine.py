@@ -37,6 +37,7 @@ from preprocess.crop import Crop
 from preprocess.faces import PortraitMatte
 from preprocess.landmark_groups import INNER_LIPS, OUTER_LIPS
 from preprocess.motion import Motion
+from preprocess.motion_encoder import MotionEncoder
 from preprocess.track import TrackedFrame
 
 TURNED_DEGREES = 25.0
@@ -48,6 +49,7 @@ class LiftEngine:
     """One photo becomes a drivable head, with no trained avatar network."""
 
     name = "lift"
+    motion_encoder: MotionEncoder | None = None
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)

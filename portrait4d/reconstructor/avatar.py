@@ -1,0 +1,78 @@
+"""The avatar of the Portrait4D engines: the source's features, computed once, and the file they are kept in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from flame.errors import InputError
+from portrait4d.avatar_file import motion_and_crop, read_avatar, write_avatar
+from portrait4d.reconstructor.network import SourceFeatures
+from preprocess.crop import Crop
+from preprocess.motion import Motion
+
+VERSION = 1
+_TENSORS = ("tokens", "detail", "background")
+
+
+@dataclass(frozen=True)
+class Portrait4DAvatar:
+    """One source, ready to be driven.
+
+    Attributes:
+        features: B = 1, float32.
+        weights: sha256 of the weights that made the features; others cannot use them.
+        motion: the tracked source, T = 1.
+        crop: the aligned crop that was encoded and that results show.
+        engine: its name.
+    """
+
+    features: SourceFeatures
+    weights: str
+    motion: Motion
+    crop: Crop
+    engine: str
+    warnings: tuple[str, ...] = ()
+
+    def to(self, device: torch.device | str) -> Portrait4DAvatar:
+        """The same avatar on another device."""
+        return replace(self, features=self.features.to(device))
+
+    def save(self, path: Path | str) -> None:
+        """Write to a `.safetensors` file (about 75 MB), atomically."""
+        features = self.features
+        write_avatar(
+            path,
+            {name: getattr(features, name) for name in _TENSORS},
+            file_format=_format(self.engine),
+            version=VERSION,
+            motion=self.motion,
+            crop=self.crop,
+            grid=[features.height, features.width],
+            weights=self.weights,
+            warnings=list(self.warnings),
+        )
+
+    @classmethod
+    def load(cls, path: Path | str, *, engine: str, weights: str) -> Portrait4DAvatar:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: not an avatar file of this engine, or made with other weights.
+        """
+        header, tensors = read_avatar(path, file_format=_format(engine), version=VERSION)
+        try:
+            if header["weights"] != weights:
+                raise InputError(f"{Path(path).name} was built with other weights of {engine}: build it again")
+            motion, crop = motion_and_crop(header, tensors)
+            height, width = header["grid"]
+            features = SourceFeatures(tensors["tokens"], height, width, tensors["detail"], tensors["background"])
+            return cls(features, weights, motion, crop, engine, tuple(header["warnings"]))
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{Path(path).name} is an incomplete avatar file ({error}): build it again") from error
+
+
+def _format(engine: str) -> str:
+    return f"portrait4d-{engine}-avatar"

@@ -1,0 +1,153 @@
+"""The Portrait4D networks behind the engine interface: encode a photo once, then animate and render frames."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flame.deform import CoarseMesh, HeadPoseField
+from flame.errors import InputError
+from flame.flame_model import PORTRAIT4D_UNITS_PER_METRE, Flame
+from flame.head_model import HeadModel, HeadParams
+from portrait4d.engine import Avatar, Drive, Mesh, Rendering
+from portrait4d.ops.resample import resize
+from portrait4d.reconstructor.avatar import Portrait4DAvatar
+from portrait4d.reconstructor.network import Reconstructor
+from portrait4d.reconstructor.placement import canonical_cameras, tracked_cameras
+from portrait4d.render.field import TriPlaneField
+from portrait4d.render.shape import ShapeConfig, extract_shape
+from portrait4d.triplane.planes import TriPlanes
+from preprocess.image import to_tensor
+from preprocess.motion_encoder import MotionEncoder
+from preprocess.portrait_crop import portrait_crop
+from preprocess.track import TrackedFrame
+
+logger = logging.getLogger(__name__)
+
+Placement = Literal["tracked", "canonical"]
+"""Where the head is drawn: where it was tracked, or always in the middle, as the released demonstrations do."""
+
+
+class Portrait4DEngine:
+    """One network with its FLAME, which the released files hold, and the encoder that reads motion codes."""
+
+    def __init__(
+        self,
+        name: str,
+        network: Reconstructor,
+        *,
+        flame: Flame,
+        coarse_mesh: CoarseMesh,
+        motion_encoder: MotionEncoder | None,
+        weights: str = "",
+        device: torch.device | str = "cpu",
+        placement: Placement = "tracked",
+    ) -> None:
+        """Args:
+        name: of the engine.
+        flame: in Portrait4D's unit.
+        coarse_mesh: simplified mesh of `flame`.
+        motion_encoder: None for static reconstruction, which reads no motion.
+        weights: sha256 of the weights, which avatars are marked with.
+        """
+        self.name, self.weights, self.placement = name, weights, placement
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval().requires_grad_(False)
+        self.flame, self.coarse_mesh = flame.to(self.device), coarse_mesh.to(self.device)
+        self.head_model: HeadModel = flame.in_metres()
+        self.motion_encoder = motion_encoder
+        self.motion_scale = 0.0 if motion_encoder is None else 1.0
+        self._frames_at_once: int | None = None if self.device.type != "cpu" else 1
+
+    def build(self, sources: Sequence[TrackedFrame]) -> Portrait4DAvatar:
+        """The avatar of the most frontal source; the others only help to find the person's shape."""
+        source = min(sources, key=lambda item: float(np.linalg.norm(item.motion.rotation[0, :2])))
+        crop = portrait_crop(source.landmarks.points, image_size=(source.image.shape[0], source.image.shape[1]))
+        image = to_tensor(crop.apply(source.image)).to(self.device)
+        with torch.inference_mode():
+            features = self.network.encode(
+                image, self._codes(torch.from_numpy(source.motion.codes)), motion_scale=self.motion_scale
+            )
+        return Portrait4DAvatar(features, self.weights, source.motion, crop, self.name, source.motion.warnings)
+
+    def load(self, path: Path | str) -> Portrait4DAvatar:
+        """Read an avatar file."""
+        return Portrait4DAvatar.load(path, engine=self.name, weights=self.weights).to(self.device)
+
+    def render(self, avatar: Avatar, drive: Drive) -> Rendering:
+        """A batch of frames `[B, 3, 512, 512]`; where a GPU's memory does not hold it, in halves."""
+        assert isinstance(avatar, Portrait4DAvatar)
+        drive, parts, start = drive.to(self.device), [], 0
+        at_once = self._frames_at_once or len(drive)
+        while start < len(drive):
+            try:
+                with torch.inference_mode():
+                    parts.append(self._render(avatar, drive[start : start + at_once]))
+            except torch.OutOfMemoryError as error:
+                if at_once == 1:
+                    raise InputError(
+                        f"the memory of {self.device} does not hold one frame of {self.name}: free some, or use "
+                        "--device cpu"
+                    ) from error
+                at_once = self._frames_at_once = at_once // 2
+                logger.warning("out of memory on %s: going on with %d frames at once", self.device, at_once)
+                torch.cuda.empty_cache()
+                continue
+            start += at_once
+        return Rendering(torch.cat([part.image for part in parts]), torch.cat([part.alpha for part in parts]))
+
+    def _render(self, avatar: Portrait4DAvatar, drive: Drive) -> Rendering:
+        planes = self.animate(avatar, drive)
+        params = self.head_params(avatar, drive)
+        if self.placement == "tracked":
+            camera = tracked_cameras(self.flame, params, drive.translation, crop=avatar.crop, motion=avatar.motion)
+        elif self.placement == "canonical":
+            camera = canonical_cameras(len(drive), like=drive.translation)
+        else:
+            raise ValueError(f"placement must be 'tracked' or 'canonical', got {self.placement!r}")
+        pose = HeadPoseField.build(self.flame, params, self.coarse_mesh, box_warp=planes.box_warp)
+        seen = self.network.render(planes, avatar.features, camera, pose=pose)
+        height, width = seen.image.shape[2:]
+        return Rendering(seen.image, resize(seen.alpha, height=height, width=width))
+
+    def animate(self, avatar: Portrait4DAvatar, drive: Drive) -> TriPlanes:
+        """Planes of B frames."""
+        features = avatar.features.repeat(len(drive))
+        return self.network.animate(features, self._codes(drive.codes), motion_scale=self.motion_scale)
+
+    def head_params(self, avatar: Portrait4DAvatar, drive: Drive) -> HeadParams:
+        """FLAME's parameters of B frames: the source's shape, all else the driver's; the neck carries the pose."""
+        shape = torch.from_numpy(avatar.motion.shape).to(drive.expression).expand(len(drive), -1)
+        return HeadParams(shape, drive.expression, drive.rotation, drive.jaw, drive.eyes)
+
+    def mesh(self, avatar: Avatar) -> Mesh:
+        """The avatar's surface in its source expression, with vertex colours, metres, head at rest."""
+        assert isinstance(avatar, Portrait4DAvatar)
+        codes = self._codes(torch.from_numpy(avatar.motion.codes))
+        with torch.inference_mode():
+            planes = self.network.animate(avatar.features, codes, motion_scale=self.motion_scale)
+            shape = extract_shape(
+                TriPlaneField(planes, self.network.decoder),
+                ShapeConfig(),
+                box_size=planes.box_warp,
+                like=planes.features,
+            )
+        vertices = shape.vertices / PORTRAIT4D_UNITS_PER_METRE
+        return Mesh(vertices, shape.faces, colours=shape.colours, normals=shape.normals)
+
+    def _codes(self, codes: Tensor) -> Tensor | None:
+        """Motion codes `[B, 548]` on the device; None where the engine reads none."""
+        if self.motion_encoder is None:
+            return None
+        if codes.shape[1] != self.network.config.canonicaliser.motion_dim:
+            raise InputError(
+                f"this motion holds no motion codes, which engine {self.name} is driven by: track the video with "
+                f"--engine {self.name}, or give the video itself"
+            )
+        return codes.to(self.device)

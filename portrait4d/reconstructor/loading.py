@@ -1,0 +1,83 @@
+"""Portrait4D engines from weights: released ones by name, a folder of ours, or an official file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from flame.deform import CoarseMesh
+from flame.errors import InputError
+from flame.flame_model import flame_from_tensors
+from portrait4d.checkpoint.config import CheckpointConfig
+from portrait4d.checkpoint.strict import load_strict
+from portrait4d.reconstructor.config import ReconstructorConfig
+from portrait4d.reconstructor.engine import Placement, Portrait4DEngine
+from portrait4d.reconstructor.network import Reconstructor
+from portrait4d.weights import fetch, resolve_weights
+from portrait4d.weights_folder import weights_folder
+from preprocess.motion_encoder import MotionEncoder
+
+MOTION_MODEL = "motion-model"
+STATIC = "portrait4d-static"
+
+_HEAD_PREFIX = "deformer."
+
+
+def load_portrait4d(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    placement: Placement = "tracked",
+) -> Portrait4DEngine:
+    """An engine ready to use.
+
+    Args:
+        name: of the engine: portrait4d, portrait4d-static or portrait4d-v2.
+        weights: a folder of ours or an official file; None takes the released ones, which are fetched if they are not
+            on this machine.
+
+    Raises:
+        InputError: no such weights and no way to fetch them, or weights of another kind of network.
+    """
+    if weights is None:
+        fetch(name)
+    config, tensors = resolve_weights(name if weights is None else weights)
+    if (config.family, config.network) != ("portrait4d", "generator"):
+        raise InputError(f"expected the weights of a Portrait4D network for engine {name}, got {config.family}")
+    head = {key: value for key, value in tensors.items() if key.startswith(_HEAD_PREFIX)}
+    flame, coarse_mesh = flame_from_tensors(head), CoarseMesh.from_tensors(head)
+    return Portrait4DEngine(
+        name,
+        build_network(config, tensors),
+        flame=flame,
+        coarse_mesh=coarse_mesh,
+        motion_encoder=None if name == STATIC else load_motion_encoder(device=device),
+        weights=config.tensors_sha256 or config.source_sha256,
+        device=device,
+        placement=placement,
+    )
+
+
+def load_motion_encoder(*, device: torch.device | str = "cpu") -> MotionEncoder:
+    """The released motion encoder, fetched if it is not on this machine."""
+    fetch(MOTION_MODEL)
+    return MotionEncoder.load(weights_folder() / MOTION_MODEL, device=device)
+
+
+def build_network(config: CheckpointConfig, tensors: Mapping[str, Tensor]) -> Reconstructor:
+    """The network of a checkpoint, its head model left aside."""
+    if config.architecture:
+        architecture = ReconstructorConfig.from_dict(config.architecture)
+    else:
+        architecture = ReconstructorConfig.from_official(
+            config.official.get("init_kwargs", {}),
+            rendering_kwargs=config.official.get("rendering_kwargs"),
+            neural_rendering_resolution=config.official.get("neural_rendering_resolution"),
+        )
+    network = Reconstructor(architecture)
+    load_strict(network, {name: value for name, value in tensors.items() if not name.startswith(_HEAD_PREFIX)})
+    return network

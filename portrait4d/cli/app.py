@@ -30,6 +30,7 @@ from portrait4d.cli.choices import (
     yaw_limit,
 )
 from portrait4d.cli.console import progress_bars, say, say_json, tell_engine, warn
+from portrait4d.cli.scene_command import fit_scene
 
 HELP = """One photo of a face becomes a 4D head that any video can drive. Works offline on a CPU.
 
@@ -43,7 +44,7 @@ def build_app() -> typer.Typer:
         help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
     app.callback()(top)
-    for command in (demo, reenact, batch, track, avatar, render, doctor):
+    for command in (demo, reenact, batch, track, avatar, render, fit_scene, doctor):
         app.command()(interruptible(command))
     return app
 

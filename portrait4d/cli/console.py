@@ -9,7 +9,14 @@ from typing import Any
 
 from rich.console import Console
 
-STAGES = {"load": "loading models", "track": "tracking driver", "render": "rendering"}
+STAGES = {
+    "load": "loading models",
+    "track": "tracking driver",
+    "render": "rendering",
+    "fit": "fitting scene",
+    "evaluate": "held-out views",
+}
+_UNITS = {"fit": "steps", "evaluate": "views"}
 _PLAIN_INTERVAL_SECONDS = 10.0
 
 
@@ -60,7 +67,7 @@ class PlainProgress:
             print(f"{name} ...", file=sys.stderr)
         elif now - self._spoken >= _PLAIN_INTERVAL_SECONDS:
             self._spoken = now
-            print(f"{name}: {done}{f' of {total}' if total else ''} frames", file=sys.stderr)
+            print(f"{name}: {done}{f' of {total}' if total else ''} {_UNITS.get(stage, 'frames')}", file=sys.stderr)
 
 
 @contextmanager

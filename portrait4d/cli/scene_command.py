@@ -26,7 +26,7 @@ def fit_scene(
     box: Annotated[
         float | None, typer.Option(help="Side of the fitted cube in the cameras' unit. Default: what they all look at.")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Steps of the optimiser.")] = 1500,
+    steps: Annotated[int, typer.Option(help="Steps of the optimiser.")] = 1200,
     planes: Annotated[int, typer.Option(help="Texels of a plane's side.")] = 128,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     device: DeviceOption = "cpu",

@@ -28,12 +28,12 @@ class FitterConfig:
         seed: of everything random.
     """
 
-    num_steps: int = 1500
+    num_steps: int = 1200
     num_rays: int = 1024
-    planes_rate: float = 0.03
-    decoder_rate: float = 0.01
-    final_share: float = 0.05
-    smoothness: float = 0.01
+    planes_rate: float = 0.4
+    decoder_rate: float = 0.04
+    final_share: float = 0.04
+    smoothness: float = 0.003
     seed: int = 0
 
 

@@ -43,8 +43,8 @@ class FittedSceneConfig:
     plane_resolution: int = 128
     plane_channels: int = 16
     hidden_channels: int = 32
-    num_coarse: int = 32
-    num_fine: int = 32
+    num_coarse: int = 24
+    num_fine: int = 16
     plane_layout: PlaneLayout = "orthogonal"
 
     @property

@@ -23,7 +23,7 @@ from flame.errors import InputError
 from portrait4d.cli.main import run
 from portrait4d.scene.box import SceneBox
 from portrait4d.scene.evaluation import psnr
-from portrait4d.scene.fitter import FitterConfig
+from portrait4d.scene.fitter import FitterConfig, roughness
 from portrait4d.scene.labels import read_labels
 from portrait4d.scene.model import FittedSceneConfig, load_scene
 from portrait4d.scene.orbit import orbit_cameras
@@ -268,6 +268,11 @@ def test_orbit_stays_where_the_cameras_were(data: Path):
     assert torch.allclose(
         orbit.cam2world[0], orbit_cameras(turned, SceneBox.from_cameras(turned), num_frames=2).cam2world[0]
     )
+
+
+def test_roughness_of_a_ramp():
+    ramp = 3.0 * torch.arange(5.0) + 2.0 * torch.arange(4.0)[:, None]
+    assert math.isclose(float(roughness(ramp.expand(1, 2, 4, 5))), 9.0 + 4.0, rel_tol=1e-6)
 
 
 def test_psnr_of_a_known_difference():

@@ -26,7 +26,7 @@ from portrait4d.scene.evaluation import psnr
 from portrait4d.scene.fitter import FitterConfig, roughness
 from portrait4d.scene.labels import read_labels
 from portrait4d.scene.model import FittedSceneConfig, load_scene
-from portrait4d.scene.orbit import orbit_cameras
+from portrait4d.scene.orbit import orbit_cameras, turntable
 from portrait4d.scene.run import SceneOptions, fit_scene, start_fitter
 from portrait4d.scene.views import read_scene
 from preprocess.image import read_image, to_tensor, write_png
@@ -136,7 +136,7 @@ def test_intrinsics_in_pixels_become_shares_of_the_picture(posed: Path):
 def test_without_test_views_some_are_held_out_and_it_says_so(posed: Path):
     scene = read_scene(posed, hold_out=3)
     assert scene.test.names == ("1.png",) and scene.train.names == ("0.png", "2.png")
-    assert any("every 3th of 3 is held out" in note for note in scene.notes)
+    assert any("one of every 3 is held out, 1 of 3" in note for note in scene.notes)
     assert torch.equal(scene.test.images[0], to_tensor(read_image(posed / "1.png"))[0])
 
 
@@ -268,6 +268,31 @@ def test_orbit_stays_where_the_cameras_were(data: Path):
     assert torch.allclose(
         orbit.cam2world[0], orbit_cameras(turned, SceneBox.from_cameras(turned), num_frames=2).cam2world[0]
     )
+
+
+def test_turntable_stands_where_its_angles_say_and_looks_at_the_target():
+    target = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
+    angles = torch.tensor([[0.0, 90.0, -90.0, 30.0], [0.0, 0.0, 45.0, -30.0]], dtype=torch.float64)
+    camera = turntable(*angles, radius=2.0, target=target, fov_degrees=20.0)
+    half, root = 0.5, math.sqrt(0.5)
+    expected = [[0, 0, 1], [1, 0, 0], [-root, root, 0], [half * math.sqrt(0.75), -half, 0.75]]
+    assert torch.allclose(camera.cam2world[:, :3, 3], target + 2 * torch.tensor(expected, dtype=torch.float64))
+    above = torch.stack([target, target + torch.tensor([0.0, 0.1, 0.0])])[None]
+    pixels, depth = camera.project(above, height=10, width=10)
+    assert torch.allclose(pixels[:, 0], torch.full((4, 2), 5.0).double()) and torch.allclose(depth[:, 0], depth[0, 0])
+    assert torch.allclose(pixels[:, 1, 0], torch.full((4,), 5.0).double()) and (pixels[:, 1, 1] < 4.9).all()
+    rotation = camera.cam2world[:, :3, :3]
+    assert torch.allclose(rotation @ rotation.transpose(1, 2), torch.eye(3).double().expand(4, 3, 3))
+
+
+def test_orbit_turns_fully_at_the_height_of_cameras_all_around():
+    azimuth = torch.arange(0, 360, 20).double()
+    camera = turntable(azimuth, torch.full_like(azimuth, 40.0), radius=3.0, target=torch.tensor([1.0, 2.0, 3.0]))
+    orbit = orbit_cameras(camera, SceneBox.from_cameras(camera), num_frames=36)
+    distance = torch.cdist(camera.cam2world[:, :3, 3], orbit.cam2world[:, :3, 3])
+    assert distance.amin(0).max() < 0.5 and distance.amin(1).max() < 0.5
+    pixels, _ = orbit.project(torch.tensor([[[1.0, 2.0, 3.0]]], dtype=torch.float64), height=2, width=2)
+    assert torch.allclose(pixels, torch.ones_like(pixels), atol=1e-6)
 
 
 def test_roughness_of_a_ramp():

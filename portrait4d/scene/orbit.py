@@ -1,10 +1,10 @@
-"""A way around a scene that stays where its cameras were."""
+"""Cameras around a target: a turntable, and a way around a scene that stays where its cameras were."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flame.camera import Camera
+from flame.camera import Camera, fov_to_intrinsics
 from portrait4d.scene.box import SceneBox
 
 _FULL_TURN_DEGREES = 150.0
@@ -32,18 +32,40 @@ def orbit_cameras(camera: Camera, box: SceneBox, *, num_frames: int) -> Camera:
     middle = float(np.median(elevation))
     reach = float(np.quantile(np.abs(azimuth), 0.95))
     if reach > _FULL_TURN_DEGREES:
-        yaw, pitch = np.degrees(phase), np.full(num_frames, middle)
+        azimuths, elevations = np.degrees(phase), np.full(num_frames, middle)
     else:
         height = _STAY_INSIDE * float(np.quantile(np.abs(elevation - middle), 0.95))
-        yaw, pitch = _STAY_INSIDE * reach * np.sin(phase), middle + height * np.cos(phase)
-    pitch = pitch.clip(-_LARGEST_ELEVATION_DEGREES, _LARGEST_ELEVATION_DEGREES)
-    # an orbit's angles are those of the head in the picture: the camera itself moves the other way
-    local = Camera.orbit(-torch.from_numpy(yaw), -torch.from_numpy(pitch), radius=radius, target=torch.zeros(3))
+        azimuths, elevations = _STAY_INSIDE * reach * np.sin(phase), middle + height * np.cos(phase)
+    elevations = elevations.clip(-_LARGEST_ELEVATION_DEGREES, _LARGEST_ELEVATION_DEGREES)
+    local = turntable(torch.from_numpy(azimuths), torch.from_numpy(elevations), radius=radius, target=torch.zeros(3))
     world = local.cam2world.clone()
-    world[:, :3, :3] = basis @ local.cam2world[:, :3, :3]
-    world[:, :3, 3] = local.cam2world[:, :3, 3] @ basis.T + centre
+    world[:, :3] = basis @ local.cam2world[:, :3]
+    world[:, :3, 3] += centre
     intrinsics = camera.intrinsics.double().mean(0).expand(num_frames, 3, 3)
     return Camera(world, intrinsics).to(camera.cam2world.dtype)
+
+
+def turntable(
+    azimuth_degrees: Tensor, elevation_degrees: Tensor, *, radius: float, target: Tensor, fov_degrees: float = 12.0
+) -> Camera:
+    """Upright cameras that look at a target. Unlike `Camera.orbit`, whose angles are those of a head in the picture, a
+    camera of one elevation stays at one height.
+
+    Args:
+        azimuth_degrees: `[B]`, 0 on the z axis, 90 on the x axis.
+        elevation_degrees: `[B]` above the target.
+        radius: distance to the target.
+        target: `[3]`.
+    """
+    azimuth, elevation = torch.deg2rad(azimuth_degrees), torch.deg2rad(elevation_degrees)
+    zero = torch.zeros_like(azimuth)
+    level = elevation.cos()
+    backward = torch.stack([level * azimuth.sin(), elevation.sin(), level * azimuth.cos()], 1)
+    right = torch.stack([azimuth.cos(), zero, -azimuth.sin()], 1)
+    up = torch.linalg.cross(backward, right)
+    top = torch.stack([right, up, backward, target.to(backward) + radius * backward], 2)
+    bottom = top.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(top), 1, 4)
+    return Camera(torch.cat([top, bottom], 1), fov_to_intrinsics(fov_degrees, like=backward))
 
 
 def _basis(pose: Tensor, centre: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ def read_scene(
     test = range(len(labels.train), len(views))
     if not test:
         test = _held_out(len(views), hold_out, folder)
-        notes.append(f"no test views in {folder}: every {hold_out}th of {len(views)} is held out")
+        notes.append(f"no test views in {folder}: one of every {hold_out} is held out, {len(test)} of {len(views)}")
     train = [index for index in range(len(labels.train)) if index not in test]
     return Scene(views.select(train), views.select(list(test)), labels.format, is_white, tuple(notes))
 
@@ -119,7 +119,7 @@ def _held_out(count: int, hold_out: int, folder: str | Path) -> range:
     if count < 2:
         raise InputError(f"{folder}: expected at least 2 views, one of them to hold out, got {count}")
     if hold_out < 2:
-        raise InputError(f"expected to hold out every 2nd view or fewer, got every {hold_out}th")
+        raise InputError(f"expected to hold out one of every 2 views or fewer, got one of every {hold_out}")
     return range(min(hold_out, count) // 2, count, hold_out)
 
 

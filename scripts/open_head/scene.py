@@ -20,12 +20,13 @@ from flame.head_model import HeadParams
 from flame.open_head import OpenHead
 from flame.raster import Fragments, interpolate, rasterize
 from open_head.paint import paint_surface, smooth_normals
+from portrait4d.scene.orbit import turntable
 from preprocess.atomic import atomic_path
 from preprocess.image import write_png
 
 RADIUS, FOV_DEGREES = 1.0, 22.0
 OVERSAMPLING = 3
-_YAW_DEGREES, _PITCH_DEGREES = (-100.0, 100.0), (-40.0, 20.0)  # pitch < 0 is seen from above
+_AZIMUTH_DEGREES, _ELEVATION_DEGREES = (-100.0, 100.0), (-20.0, 40.0)
 _TEST_SHARE = 0.85
 """Test cameras stay within this share of the angles, so that none looks from where no training camera was near."""
 _LIGHTS = (((0.4, 0.6, 1.0), 0.5), ((-1.0, 0.2, -0.2), 0.3), ((1.0, 0.3, -0.6), 0.2))
@@ -90,9 +91,9 @@ def spread_cameras(count: int, *, share: float, offset: float, target: Tensor) -
     index = torch.arange(count, dtype=torch.float64)[:, None] + offset
     place = (index * torch.tensor([0.7548776662466927, 0.5698402909980532], dtype=torch.float64)) % 1.0  # R2 sequence
     place = 0.5 + share * (place - 0.5)
-    low, high = torch.tensor([_YAW_DEGREES, _PITCH_DEGREES], dtype=torch.float64).T
-    yaw, pitch = (low + place * (high - low)).T
-    return Camera.orbit(yaw, pitch, radius=RADIUS, target=target.double(), fov_degrees=FOV_DEGREES)
+    low, high = torch.tensor([_AZIMUTH_DEGREES, _ELEVATION_DEGREES], dtype=torch.float64).T
+    azimuth, elevation = (low + place * (high - low)).T
+    return turntable(azimuth, elevation, radius=RADIUS, target=target.double(), fov_degrees=FOV_DEGREES)
 
 
 def draw(head: Head, camera: Camera, *, size: int, background: float) -> np.ndarray:

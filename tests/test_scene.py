@@ -335,8 +335,7 @@ def test_fit_improves_held_out_views(data: Path, fitted: Path, tmp_path: Path, c
 def test_fit_leaves_pictures_video_and_history(fitted: Path):
     report = json.loads((fitted / "metrics.json").read_text())
     assert report["history"][-1]["step"] == report["num_steps"] == 80
-    # rays that miss the cube are left out there, so it is a little below the pictures' PSNR
-    assert 0 < report["mean_psnr"] - report["history"][-1]["held_out_psnr"] < 4
+    assert abs(report["mean_psnr"] - report["history"][-1]["held_out_psnr"]) < 2  # some rays stand for all
     assert report["cpu_seconds"] > 0 and report["wall_seconds"] > 0
     assert probe(fitted / "orbit.mp4").num_frames_estimate == 48
     assert read_image(fitted / "test_views.png").shape[1] > 9 * SIDE

@@ -21,7 +21,7 @@ from preprocess.motion import Motion
 from preprocess.video import probe, read_frames
 from preprocess.video_writer import VideoWriter
 
-COMMANDS = ("demo", "reenact", "batch", "track", "avatar", "render", "doctor", "weights")
+COMMANDS = ("demo", "reenact", "batch", "track", "avatar", "render", "fit-scene", "doctor", "weights")
 NUM_FRAMES = 12
 ROOT = Path(__file__).parent.parent
 

@@ -32,6 +32,7 @@ from portrait4d.cli.choices import (
 from portrait4d.cli.console import progress_bars, say, say_json, tell_engine, warn
 from portrait4d.cli.eg3d_commands import build_eg3d_app
 from portrait4d.cli.weights_command import build_weights_app
+from portrait4d.cli.scene_command import fit_scene
 
 HELP = """One photo of a face becomes a 4D head that any video can drive. Works offline on a CPU.
 
@@ -45,7 +46,7 @@ def build_app() -> typer.Typer:
         help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
     app.callback()(top)
-    for command in (demo, reenact, batch, track, avatar, render, doctor):
+    for command in (demo, reenact, batch, track, avatar, render, fit_scene, doctor):
         app.command()(interruptible(command))
     app.add_typer(build_eg3d_app(), name="eg3d")
     app.add_typer(build_weights_app(), name="weights")

@@ -11,8 +11,15 @@ from rich.console import Console
 
 from flame.errors import printable
 
-STAGES = {"load": "loading models", "track": "tracking driver", "render": "rendering", "shape": "taking the shape"}
-UNITS = {"shape": "points"}
+STAGES = {
+    "load": "loading models",
+    "track": "tracking driver",
+    "render": "rendering",
+    "shape": "taking the shape",
+    "fit": "fitting scene",
+    "evaluate": "held-out views",
+}
+UNITS = {"shape": "points", "fit": "steps", "evaluate": "views"}
 _PLAIN_INTERVAL_SECONDS = 10.0
 
 

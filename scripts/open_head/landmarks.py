@@ -17,7 +17,8 @@ from flame.head_model import HeadParams
 from flame.landmark_sets import IBUG_OF_478, PUPILS_OF_478
 from flame.open_head import OpenHead
 from open_head.expression import split_loop
-from open_head.portrait import IRIS_RADIUS, OVERSAMPLING, Portrait, render_portrait
+from open_head.paint import IRIS_RADIUS
+from open_head.portrait import OVERSAMPLING, Portrait, render_portrait
 from preprocess.faces import FaceDetector, FaceLandmarker
 from preprocess.landmark_groups import CONTOUR, INNER_LIPS, LEFT_EYE, RIGHT_EYE
 

@@ -5,8 +5,6 @@ folders) exist and the record's key fits the present inputs and options. Everyth
 be killed at any moment and repeated.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +13,7 @@ from typing import Any, Literal
 
 from flame.errors import InputError
 from portrait4d.batch_items import BatchItem
-from portrait4d.driver import check_device, check_request, require_file
+from portrait4d.driver import check_device, check_request
 from portrait4d.engine import choose_engine
 from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import ReenactOptions, is_motion_file
@@ -27,7 +25,7 @@ from portrait4d.pipeline import (
     reenact_tracked,
     track_driver,
 )
-from preprocess.atomic import atomic_path
+from portrait4d.records import digest, file_facts, read_record, write_record
 from preprocess.motion import Motion
 
 logger = logging.getLogger(__name__)
@@ -84,8 +82,9 @@ class BatchRun:
         record = record_path(item, self._folder)
         try:
             key = item_key(item, self._options)
-            if item.output.is_file() and _recorded_key(record) == key:
-                return BatchResult(item, "kept", num_frames=_recorded_frames(record))
+            earlier = read_record(record)
+            if item.output.is_file() and earlier.get("key") == key:
+                return BatchResult(item, "kept", num_frames=int(earlier.get("num_frames", 0)))
             return self._reenact(item, record, key)
         except InputError as error:
             return BatchResult(item, "failed", str(error))
@@ -109,8 +108,7 @@ class BatchRun:
             models=self._models,
             progress=self._progress,
         )
-        with atomic_path(record) as temporary:
-            temporary.write_text(json.dumps({"key": key, **report.to_dict()}, indent=1), encoding="utf-8")
+        write_record(record, key, report.to_dict())
         return BatchResult(
             item, "done", num_frames=report.num_frames, seconds=report.seconds["total"], warnings=report.warnings
         )
@@ -191,49 +189,20 @@ def record_path(item: BatchItem, folder: Path) -> Path:
     try:
         name = output.relative_to(folder.resolve())
     except ValueError:
-        name = Path(f"{_digest(str(output))[:12]}-{output.name}")
+        name = Path(f"{digest(str(output))[:12]}-{output.name}")
     return folder / "records" / name.with_name(f"{name.name}.json")
 
 
 def item_key(item: BatchItem, options: ReenactOptions) -> str:
     """Changes when an input file or an option changes."""
-    facts = {"source": _file_facts(item.source), "driver": _file_facts(item.driver), "format": _FORMAT}
-    return _digest({**facts, "options": asdict(replace(options, device="any"))})
+    facts = {"source": file_facts(item.source), "driver": file_facts(item.driver), "format": _FORMAT}
+    return digest({**facts, "options": asdict(replace(options, device="any"))})
 
 
 def driver_key(path: Path, options: ReenactOptions) -> str:
     """Changes when the driver or an option of tracking changes."""
     chosen = {name: getattr(options, name) for name in ("fps", "start", "duration", "smooth", "driver_face")}
-    return _digest({"driver": _file_facts(path), "format": _FORMAT, **chosen})
-
-
-def _file_facts(path: Path) -> list[Any]:
-    require_file(path, "input", folder_allowed=True)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    facts = []
-    for file in files:
-        status = file.stat()
-        facts.append([file.name, status.st_size, status.st_mtime_ns])
-    return [str(path.resolve()), facts]
-
-
-def _digest(facts: Any) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _recorded(record: Path) -> dict[str, Any]:
-    try:
-        return json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def _recorded_key(record: Path) -> str | None:
-    return _recorded(record).get("key")
-
-
-def _recorded_frames(record: Path) -> int:
-    return int(_recorded(record).get("num_frames", 0))
+    return digest({"driver": file_facts(path), "format": _FORMAT, **chosen})
 
 
 def _first_line(error: BaseException) -> str:

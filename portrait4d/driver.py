@@ -11,7 +11,7 @@ import torch
 from flame.errors import InputError
 from portrait4d.options import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
 from preprocess.motion import Motion
-from preprocess.video import Frame, probe, read_frames
+from preprocess.video import Frame, Warn, probe, read_frames
 from preprocess.video_writer import SUFFIXES
 
 WRITABLE_VIDEO_SUFFIXES = frozenset(SUFFIXES)
@@ -90,9 +90,9 @@ def expected_frames(path: Path, options: ReenactOptions, frame_rate: Fraction) -
     return max(1, round(seconds * float(frame_rate)))
 
 
-def read_driver(path: Path, options: ReenactOptions, frame_rate: Fraction) -> Iterator[Frame]:
-    """The driver's frames at a constant rate."""
-    return read_frames(path, start=options.start, duration=options.duration, frame_rate=frame_rate)
+def read_driver(path: Path, options: ReenactOptions, frame_rate: Fraction, *, warn: Warn) -> Iterator[Frame]:
+    """The driver's frames at a constant rate; `warn` is told of damage that was passed over."""
+    return read_frames(path, start=options.start, duration=options.duration, frame_rate=frame_rate, warn=warn)
 
 
 def carries_audio(path: Path) -> bool:

@@ -31,18 +31,20 @@ class Drive:
     """What a batch of B frames asks of an avatar, in the avatar's own terms (retargeting is already done).
 
     `expression` [B, E] of the avatar's head model; `rotation`, `translation` [B, 3] of the head in camera space
-    (radians, metres);
-    `eyes` [B, 2, 3] eyeball rotations, subject's left first; `eye_closed` [B, 2] how far each
-    lid pair is shut, 1 = shut;
-    `residual` [B, 478, 3] what the driver's landmarks do beyond its head model, metres, head frame.
+    (radians, metres); `jaw` [B, 3] rotation of the jaw, zero where the jaw is an expression; `eyes` [B, 2, 3] eyeball
+    rotations, subject's left first; `eye_closed` [B, 2] how far each lid pair is shut, 1 = shut; `residual` [B, 478, 3]
+    what the driver's landmarks do beyond its head model, metres, head frame; `codes` [B, C] motion codes, C = 0 where
+    there are none.
     """
 
     expression: Tensor
     rotation: Tensor
     translation: Tensor
+    jaw: Tensor
     eyes: Tensor
     eye_closed: Tensor
     residual: Tensor
+    codes: Tensor
 
     def __len__(self) -> int:
         return self.expression.shape[0]
@@ -65,13 +67,15 @@ class Rendering:
 
 @dataclass(frozen=True)
 class Mesh:
-    """A textured surface. `vertices` [V, 3] metres in the head frame, `faces` [F, 3], `uv` [V, 2] (origin top-left),
-    `texture` uint8 [H, W, 4]."""
+    """A coloured surface: `vertices` [V, 3] metres, `faces` [F, 3]; `uv` [V, 2] (origin top-left) with `texture` uint8
+    [H, W, 4], or `colours` uint8 [V, 3]; `normals` [V, 3] where they are known better than from the faces."""
 
     vertices: np.ndarray
     faces: np.ndarray
-    uv: np.ndarray
-    texture: np.ndarray
+    uv: np.ndarray | None = None
+    texture: np.ndarray | None = None
+    colours: np.ndarray | None = None
+    normals: np.ndarray | None = None
 
 
 class Avatar(Protocol):

@@ -1,6 +1,7 @@
 """The end of the pipeline: panels side by side, and frames to a video file while the next ones are rendered."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,14 @@ from preprocess.video_writer import VideoWriter
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage name, the number of finished steps and the number of all steps if known."""
+
+
+@dataclass(frozen=True)
+class WrittenSound:
+    """The sound of a written video: whether there is any, and what was wrong with it, one sentence each."""
+
+    has_audio: bool
+    warnings: tuple[str, ...] = ()
 
 
 def ignore_progress(stage: str, done: int, total: int | None) -> None:
@@ -53,12 +62,8 @@ def write_video(
     audio_from: Path | None = None,
     audio_start: float = 0.0,
     progress: Progress = ignore_progress,
-) -> bool:
-    """Encodes the frames while the next ones are rendered; the file appears when it is whole.
-
-    Returns:
-        Whether sound was written.
-    """
+) -> WrittenSound:
+    """Encodes the frames while the next ones are rendered; the file appears when it is whole."""
     first = next(frames)
     height, width = first.shape[:2]
     with VideoWriter(
@@ -73,4 +78,4 @@ def write_video(
         for done, frame in enumerate(chain([first], frames), start=1):
             writer.write(frame)
             progress("render", done, num_frames)
-    return writer.has_audio
+    return WrittenSound(writer.has_audio, writer.warnings)

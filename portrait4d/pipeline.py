@@ -4,7 +4,8 @@ The parts are composed here and nowhere else. A reenactment has two phases: the 
 tracked; then frames are rendered ahead on threads while the finished ones are encoded.
 """
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -27,14 +28,14 @@ from portrait4d.driver import (
 from portrait4d.engine import Avatar, Drive
 from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
-from portrait4d.output import Progress, ignore_progress, panels, write_video
+from portrait4d.output import Progress, WrittenSound, ignore_progress, panels, write_video
 from portrait4d.report import ReenactReport, Stopwatch, find_gaps, peak_memory_mb, return_freed_memory
-from portrait4d.retarget import RetargetOptions, batches, retarget
+from portrait4d.retarget import RetargetOptions, batches, retarget_parts
 from portrait4d.streams import num_render_workers, one_torch_thread, ordered_map, prefetch
 from preprocess.image import read_image, to_uint8, write_png
 from preprocess.motion import Motion
 
-FRAMES_PER_CHUNK = 4
+FRAMES_PER_CHUNK = 2
 
 SILENT = "the driver's sound could not be used here: the result is silent"
 
@@ -109,7 +110,8 @@ def track_driver(
         tracker = _settle(options, models)[1].tracker
         rate = driver_frame_rate(path, options)
         total = expected_frames(path, options, rate)
-        frames = read_driver(path, options, rate)
+        damage: list[str] = []
+        frames = read_driver(path, options, rate, warn=damage.append)
         motion = tracker.track_video(
             prefetch(frames),
             rate,
@@ -118,6 +120,7 @@ def track_driver(
             face=options.driver_face,
             smooth=options.smooth,
         )
+        motion = dataclasses.replace(motion, warnings=(*motion.warnings, *damage))
         return_freed_memory()
     if output is not None:
         motion.save(Path(output))
@@ -201,13 +204,13 @@ def reenact_tracked(
     is_picture = output.suffix.lower() in IMAGE_SUFFIXES
     if is_picture and len(motion) != 1:
         raise InputError(f"expected a one-frame driver for a picture output, got {len(motion)} frames: write an .mp4")
-    wants_audio, has_audio = carries_audio(driver) and not is_picture, False
+    wants_audio, sound = carries_audio(driver) and not is_picture, WrittenSound(has_audio=False)
     with watch.stage("render"):
         frames = result_frames(ready, motion, options=options, driver=driver, models=models)
         if is_picture:
             write_png(output, next(frames))
         else:
-            has_audio = write_video(
+            sound = write_video(
                 output,
                 frames,
                 num_frames=len(motion),
@@ -216,6 +219,7 @@ def reenact_tracked(
                 audio_start=options.start,
                 progress=progress,
             )
+    silent = [SILENT] if wants_audio and not sound.has_audio else []
     return ReenactReport(
         source=str(source),
         driver=str(driver),
@@ -224,12 +228,12 @@ def reenact_tracked(
         num_frames=len(motion),
         frame_rate=str(motion.frame_rate),
         duration_seconds=round(len(motion) / float(motion.frame_rate), 3),
-        has_audio=has_audio,
+        has_audio=sound.has_audio,
         seconds=watch.rounded(),
         frames_per_second=round(len(motion) / watch.total(), 2),
         peak_memory_mb=peak_memory_mb(),
         gaps=find_gaps(motion),
-        warnings=(*ready.avatar.warnings, *motion.warnings, *([SILENT] if wants_audio and not has_audio else [])),
+        warnings=(*ready.avatar.warnings, *motion.warnings, *sound.warnings, *silent),
     )
 
 
@@ -260,7 +264,8 @@ def result_frames(
     first = next(rendered)
     shown = ready.avatar.crop.apply(ready.picture) if options.crop else ready.picture
     view = DriverView(motion.crop_matrix if options.crop else None, motion.crop_size, first.shape[0])
-    frames = prefetch(read_driver(driver, options, motion.frame_rate))
+    already_told = lambda line: None  # noqa: E731 (the motion carries what tracking was told)
+    frames = prefetch(read_driver(driver, options, motion.frame_rate, warn=already_told))
     return panels(shown, frames, view, chain([first], rendered))
 
 
@@ -273,17 +278,17 @@ def render_frames(avatar: Avatar, motion: Motion, *, options: ReenactOptions, mo
         expression_scale=options.expression_scale,
         pose_scale=options.pose_scale,
     )
-    drive = retarget(motion, avatar, retargeting, models.head_model)
-    return render_drive(avatar, drive, models=models, device=options.device)
+    drives = retarget_parts(motion, avatar, retargeting, models.head_model)
+    return render_drives(avatar, drives, models=models, device=options.device)
 
 
-def render_drive(avatar: Avatar, drive: Drive, *, models: Models, device: str) -> Iterator[np.ndarray]:
-    """The head crops uint8 `[S, S, 3]` of a drive, rendered in chunks on threads ahead of the reader."""
+def render_drives(avatar: Avatar, drives: Iterable[Drive], *, models: Models, device: str) -> Iterator[np.ndarray]:
+    """The head crops uint8 `[S, S, 3]` of successive drives, rendered in chunks on threads ahead of the reader."""
 
     def render(part: Drive) -> np.ndarray:
         with torch.inference_mode():
             return to_uint8(models.engine.render(avatar, part.to(device)).image)
 
-    parts = batches(drive, FRAMES_PER_CHUNK)
+    parts = chain.from_iterable(batches(drive, FRAMES_PER_CHUNK) for drive in drives)
     for images in ordered_map(render, parts, num_workers=num_render_workers(device)):
         yield from images

@@ -39,7 +39,7 @@ ABSOLUTE_EXPRESSIONS = (
 """Beginnings of the names of expressions that are never taken relative to the neutral frame."""
 
 
-FRAMES_AT_ONCE = 128
+FRAMES_AT_ONCE = 64
 """Frames retargeted together; bounds the memory of long clips."""
 
 SHUT_EYES, NARROW_EYES = 0.12, 0.18
@@ -114,22 +114,34 @@ def reference_of(motion: Motion, options: RetargetOptions, model: HeadModel) -> 
 
 
 def retarget(motion: Motion, avatar: Avatar, options: RetargetOptions, model: HeadModel) -> Drive:
-    """The whole clip in the avatar's terms.
+    """The whole clip in the avatar's terms, in one piece; see `retarget_parts`."""
+    parts = list(retarget_parts(motion, avatar, options, model))
+    return Drive(**{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Drive)})
+
+
+def retarget_parts(
+    motion: Motion, avatar: Avatar, options: RetargetOptions, model: HeadModel, *, size: int = FRAMES_AT_ONCE
+) -> Iterator[Drive]:
+    """The clip in the avatar's terms, one stretch of frames after another: a drive is larger than the motion it comes
+    from, and only the stretch that is drawn is needed.
 
     Args:
         motion: the driver, T frames, tracked with the same head model as the avatar.
         avatar: the target.
         options: mode, limits and scales.
         model: that head model.
+        size: frames of a stretch.
+
+    Raises:
+        InputError: at once, if either was tracked with another head model.
     """
     for clip in (motion, avatar.motion):
         clip.check_model(model)
     if len(motion) == 1:  # one picture has no change to add
         options = replace(options, mode="absolute")
     reference = reference_of(motion, options, model)
-    starts = range(0, len(motion), FRAMES_AT_ONCE)
-    parts = [_retarget(motion[i : i + FRAMES_AT_ONCE], avatar.motion, options, model, reference) for i in starts]
-    return Drive(**{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Drive)})
+    starts = range(0, len(motion), size)
+    return (_retarget(motion[i : i + size], avatar.motion, options, model, reference) for i in starts)
 
 
 def _retarget(
@@ -141,7 +153,9 @@ def _retarget(
     eyes = _retarget_gaze(motion, source, options, rotation)
     can_shut = float(np.max(source.eye_open[0])) > SHUT_EYES
     closed = (1 - opened).clamp(0, 1) * min(options.expression_scale, 1.0) * can_shut
-    return Drive(expression, rotation, translation, eyes, closed, residual)
+    jaw = _scaled(motion.jaw, source.jaw, options.expression_scale)
+    codes = _scaled(motion.codes, source.codes, options.expression_scale)
+    return Drive(expression, rotation, translation, jaw, eyes, closed, residual, codes)
 
 
 def _retarget_expression(
@@ -170,6 +184,13 @@ def _retarget_expression(
     if options.mode == "relative":
         residual = match_gaps(model, motion, source, expression, residual, opened, scale=scale)
     return expression, residual
+
+
+def _scaled(driver: np.ndarray, own: np.ndarray, scale: float) -> Tensor:
+    """What is absolute in both modes [T, N]: the driver's values, or as far towards them from the source's."""
+    if driver.shape[1] != own.shape[1]:
+        return _tensor(driver)
+    return _tensor(own) + scale * (_tensor(driver) - _tensor(own))
 
 
 def _face_place(model: HeadModel, motion: Motion) -> Tensor:
@@ -246,9 +267,11 @@ def orbit_drive(avatar: Avatar, model: HeadModel, yaw_degrees: np.ndarray, pitch
         repeat(source.expression),
         matrix_to_axis_angle(rotation),
         translation,
+        repeat(source.jaw),
         repeat(source.eyes),
         torch.zeros(count, 2),
         residual,
+        repeat(source.codes),
     )
 
 

@@ -15,7 +15,7 @@ from portrait4d.options import MESH_SUFFIXES, RenderOptions
 from portrait4d.output import Progress, ignore_progress, write_video
 from portrait4d.pipeline import (
     build_source,
-    render_drive,
+    render_drives,
 )
 from portrait4d.retarget import orbit_drive
 from portrait4d.streams import one_torch_thread
@@ -58,7 +58,15 @@ def render_avatar(
     suffix = output.suffix.lower()
     if suffix in MESH_SUFFIXES:
         mesh = models.engine.mesh(avatar)
-        write_mesh(output, mesh.vertices, mesh.faces, uv=mesh.uv, texture=mesh.texture)
+        write_mesh(
+            output,
+            mesh.vertices,
+            mesh.faces,
+            uv=mesh.uv,
+            texture=mesh.texture,
+            vertex_colours=mesh.colours,
+            normals=mesh.normals,
+        )
         files = [output]
     elif suffix == ".png":
         files = _write_pictures(avatar, output, options, models)
@@ -111,4 +119,4 @@ def _render_angles(
 ) -> Iterator[np.ndarray]:
     """Pictures uint8 `[S, S, 3]` of the avatar in its source expression."""
     drive = orbit_drive(avatar, models.head_model, yaw, pitch)
-    return render_drive(avatar, drive, models=models, device=options.device)
+    return render_drives(avatar, [drive], models=models, device=options.device)

@@ -30,6 +30,7 @@ class AudioFeed:
     Attributes:
         is_copied: whether packets are passed on untouched.
         num_packets: of sound, written so far.
+        warnings: what was wrong with the sound so far, one sentence each.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class AudioFeed:
     ) -> None:
         """Open the sound of `path`; raises `LookupError` when it has none that can be used."""
         self._path = path
+        self.warnings: list[str] = []
         self._output = output
         self._end = duration
         self._input = _open_with_sound(path)
@@ -94,11 +96,16 @@ class AudioFeed:
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
-                logger.warning("%s: the sound is damaged or cut off (%s); the rest is silent", self._path, error)
+                logger.info("%s: %s", self._path, error)
+                self._warn(f"the sound of {self._path.name} is damaged or cut off: the rest is silent")
                 return
             if packet is None:
                 return
             yield packet
+
+    def _warn(self, line: str) -> None:
+        if line not in self.warnings:
+            self.warnings.append(line)
 
     def _copy(self, stream: av.AudioStream) -> Iterator[av.Packet]:
         tick = self._stream.time_base or Fraction(1, 1000)
@@ -141,7 +148,8 @@ class AudioFeed:
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
-                logger.warning("%s: damaged sound (%s); passed over", self._path, error)
+                logger.info("%s: %s", self._path, error)
+                self._warn(f"the sound of {self._path.name} has damaged places: they are passed over")
                 continue
             for frame in frames:
                 seconds = None if frame.pts is None else frame.pts * frame.time_base - self._zero

@@ -1,6 +1,6 @@
 """Fits a head model to all frames of a clip: one identity, frame after frame, gaps filled."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,10 @@ SHAPE_FRAMES = 12
 
 MAX_BRIDGED_FRAMES = 5
 """Gaps up to this length are interpolated, longer ones hold the last pose."""
+
+
+FRAMES_AT_ONCE = 64
+"""Frames whose landmarks are blended together; bounds the memory of long clips."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +58,18 @@ def fit_clip(
         cuts: `[T]` frames that begin a new scene.
     """
     if len(landmarks) == 1:
-        fits = fitter.fit(list(landmarks))
-    else:
-        shape = fitter.fit(list(landmarks[shape_frames(landmarks)]))[0].shape
-        video = VideoFitter(fitter, shape)
-        fits = []
-        scene = np.cumsum(cuts)[seen]
-        frames = np.flatnonzero(seen)
-        for index, points in enumerate(landmarks):
-            if index and (scene[index] != scene[index - 1] or frames[index] - frames[index - 1] > MAX_BRIDGED_FRAMES):
-                video.reset()
-            fits.append(video(points))
+        return _fill_gaps(_FittedFrames(fitter.fit(list(landmarks)), 1), landmarks, seen, cuts)
+    shape = fitter.fit(list(landmarks[shape_frames(landmarks)]))[0].shape
+    video = VideoFitter(fitter, shape)
+    scene = np.cumsum(cuts)[seen]
+    frames = np.flatnonzero(seen)
+
+    def fit(index: int) -> HeadFit:
+        if index and (scene[index] != scene[index - 1] or frames[index] - frames[index - 1] > MAX_BRIDGED_FRAMES):
+            video.reset()
+        return video(landmarks[index])
+
+    fits = _FittedFrames((fit(index) for index in range(len(landmarks))), len(landmarks))
     return _fill_gaps(fits, landmarks, seen, cuts)
 
 
@@ -72,7 +77,9 @@ def fit_photos(fitter: HeadFitter, landmarks: Sequence[NDArray[np.float32]]) -> 
     """Fits photos `[478, 3]` (each in its own crop's px) of one person: one identity, a clip of T = 1 for each."""
     one, no = np.ones(1, np.bool_), np.zeros(1, np.bool_)
     fits = fitter.fit(landmarks)
-    return [_fill_gaps([fit], points[None], one, no) for fit, points in zip(fits, landmarks, strict=True)]
+    return [
+        _fill_gaps(_FittedFrames([fit], 1), points[None], one, no) for fit, points in zip(fits, landmarks, strict=True)
+    ]
 
 
 def shape_frames(landmarks: NDArray) -> NDArray[np.int64]:
@@ -85,31 +92,57 @@ def shape_frames(landmarks: NDArray) -> NDArray[np.int64]:
     return frontal[np.linspace(0, len(frontal) - 1, count).round().astype(int)]
 
 
+class _FittedFrames:
+    """The fits of N frames of one person as one array for each quantity: thousands of small arrays, made one by one
+    between the fit's temporary ones, would keep the memory of those from being given back.
+
+    Attributes:
+        shape: `[S]`.
+        rows: `[N, ...]` for each quantity of a frame.
+    """
+
+    def __init__(self, fits: Iterable[HeadFit], count: int) -> None:
+        self.rows: dict[str, NDArray] = {}
+        for index, fit in enumerate(fits):
+            values = {name: np.asarray(getattr(fit, name)) for name in _FITTED}
+            if index == 0:
+                self.shape = fit.shape
+                self.rows = {name: np.empty((count, *value.shape), value.dtype) for name, value in values.items()}
+            for name, value in values.items():
+                self.rows[name][index] = value
+
+
+_FITTED = ("expression", "rotation", "translation", "jaw", "eyes", "error")
+
+
 def _fill_gaps(
-    fits: list[HeadFit], landmarks: NDArray[np.float32], seen: NDArray[np.bool_], cuts: NDArray[np.bool_]
+    fits: _FittedFrames, landmarks: NDArray[np.float32], seen: NDArray[np.bool_], cuts: NDArray[np.bool_]
 ) -> ClipFit:
     before, after, share = _neighbours(seen, np.cumsum(cuts))
 
     def blend(rows: NDArray) -> NDArray[np.float32]:
-        weight = share.reshape(-1, *[1] * (rows.ndim - 1))
-        return (rows[before] * (1 - weight) + rows[after] * weight).astype(np.float32)
+        if seen.all():
+            return rows.astype(np.float32, copy=False)
+        result = np.empty((len(share), *rows.shape[1:]), np.float32)
+        for start in range(0, len(share), FRAMES_AT_ONCE):
+            part = slice(start, start + FRAMES_AT_ONCE)
+            weight = share[part].reshape(-1, *[1] * (rows.ndim - 1))
+            result[part] = rows[before[part]] * (1 - weight) + rows[after[part]] * weight
+        return result
 
-    def stack(name: str) -> NDArray:
-        return np.stack([getattr(fit, name) for fit in fits])
-
-    rotvec = stack("rotation")
+    rotvec = fits.rows["rotation"]
     start, end = Rotation.from_rotvec(rotvec[before]), Rotation.from_rotvec(rotvec[after])
     turned = start * Rotation.from_rotvec((start.inv() * end).as_rotvec() * share[:, None])
     return ClipFit(
-        shape=fits[0].shape,
-        expression=blend(stack("expression")),
+        shape=fits.shape,
+        expression=blend(fits.rows["expression"]),
         rotation=turned.as_rotvec().astype(np.float32),
-        translation=blend(stack("translation")),
-        jaw=blend(stack("jaw")),
-        eyes=blend(stack("eyes")),
+        translation=blend(fits.rows["translation"]),
+        jaw=blend(fits.rows["jaw"]),
+        eyes=blend(fits.rows["eyes"]),
         landmarks=blend(landmarks),
         eye_open=blend(eye_opening(landmarks)),
-        fit_error=blend(np.array([fit.error for fit in fits])),
+        fit_error=blend(fits.rows["error"]),
         valid=seen.copy(),
     )
 

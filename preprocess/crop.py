@@ -124,10 +124,10 @@ def face_crop(
     """
     if landmarks.ndim not in (2, 3) or landmarks.shape[-2:] != (478, 3):
         raise ValueError(f"landmarks must be [478, 3] or [T, 478, 3], got {landmarks.shape}")
-    points = landmarks.reshape(-1, 478, 3).astype(np.float64)
+    points = landmarks.reshape(-1, 478, 3)[:, (_FOREHEAD, _CHIN, *_EARS)].astype(np.float64)
     # With depth the height does not shrink when the head nods; without, nothing is lost.
-    height = float(np.median(np.linalg.norm(points[:, _CHIN] - points[:, _FOREHEAD], axis=-1)))
-    middle = np.median(points[:, _EARS, :2].mean(1), axis=0)
+    height = float(np.median(np.linalg.norm(points[:, 1] - points[:, 0], axis=-1)))
+    middle = np.median(points[:, 2:, :2].mean(1), axis=0)
     center, side = middle + [0, _DOWN * height], scale * height
     if is_inside:
         side = min(side, *image_size)

@@ -16,6 +16,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from flame.errors import InputError
+from preprocess.damage import Damage, Warn
 from preprocess.image import MAX_PIXELS, MIN_SIDE, check_file
 from preprocess.timing import Shown, nominal_rate
 
@@ -100,7 +101,7 @@ def read_track(path: Path) -> VideoTrack:
     """Look at a video file: decode its first frame, and read time stamps without decoding."""
     with open_media(path) as container:
         stream = video_stream(container, path)
-        first = next(_decode(container, stream, path), None)
+        first = next(_decode(container, stream, Damage()), None)
         if first is None:
             raise InputError(f"{path}: the video track holds no frame that can be decoded; use another file")
         height, width = _find_geometry(first, stream).shown_size
@@ -120,11 +121,11 @@ def read_track(path: Path) -> VideoTrack:
     return VideoTrack(height, width, rate, is_variable, duration, max(1, num_frames), has_audio)
 
 
-def show_video(path: Path, start: float, frame_rate: Fraction) -> Iterator[Shown]:
+def show_video(path: Path, start: float, frame_rate: Fraction, *, warn: Warn = logger.warning) -> Iterator[Shown]:
     """Frames of a video file in the order of time, beginning with the one shown at `start` or earlier.
 
-    Damaged parts are passed over with a warning. A frame without a usable time stamp is placed one
-    nominal frame after the one before.
+    Damaged parts are passed over; `warn` is told when the reading ends. A frame without a usable time stamp is placed
+    one nominal frame after the one before.
     """
     with open_media(path) as container:
         stream = video_stream(container, path)
@@ -134,15 +135,25 @@ def show_video(path: Path, start: float, frame_rate: Fraction) -> Iterator[Shown
         told = _told_duration(container, stream)
         geometry: _Geometry | None = None
         previous: float | None = None
-        for frame in _decode(container, stream, path):
-            geometry = geometry or _find_geometry(frame, stream)
-            tick = frame.time_base or stream.time_base or Fraction(1, 1000)
-            seconds = None if frame.pts is None else float(frame.pts * tick - origin)
-            if seconds is None or (previous is not None and (seconds <= previous or _is_wild(seconds, previous, told))):
-                seconds = 0.0 if previous is None else previous + float(1 / frame_rate)
-            previous = seconds
-            ticks = getattr(frame, "duration", None)
-            yield Shown(seconds, float(ticks * tick) if ticks else None, partial(_to_rgb, frame, geometry))
+        damage = Damage()
+        is_whole = False
+        try:
+            for frame in _decode(container, stream, damage):
+                geometry = geometry or _find_geometry(frame, stream)
+                tick = frame.time_base or stream.time_base or Fraction(1, 1000)
+                seconds = None if frame.pts is None else float(frame.pts * tick - origin)
+                if seconds is None or (
+                    previous is not None and (seconds <= previous or _is_wild(seconds, previous, told))
+                ):
+                    seconds = 0.0 if previous is None else previous + float(1 / frame_rate)
+                previous = seconds
+                ticks = getattr(frame, "duration", None)
+                yield Shown(seconds, float(ticks * tick) if ticks else None, partial(_to_rgb, frame, geometry))
+            is_whole = True
+        finally:  # also where the reader stops early: what it has read may be damaged
+            end = None if previous is None or not is_whole else previous + float(1 / frame_rate)
+            if damage.num_places:
+                warn(damage.describe(path, end, told))
 
 
 def is_cover(stream: av.VideoStream) -> bool:
@@ -151,28 +162,26 @@ def is_cover(stream: av.VideoStream) -> bool:
     return disposition is not None and "attached_pic" in str(getattr(disposition, "name", disposition))
 
 
-def _decode(container: av.container.InputContainer, stream: av.VideoStream, path: Path) -> Iterator[av.VideoFrame]:
-    """Decode packet by packet, so that a damaged one does not end the clip."""
-    num_damaged = 0
+def _decode(container: av.container.InputContainer, stream: av.VideoStream, damage: Damage) -> Iterator[av.VideoFrame]:
+    """Decode packet by packet, so that a damaged one does not end the clip; `damage` counts those."""
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
         except av.FFmpegError:
-            packet, num_damaged = None, num_damaged + 1
+            packet = None
+            damage.num_places += 1
         try:
             frames = stream.codec_context.decode(None) if packet is None else packet.decode()
         except av.FFmpegError as error:
             if not isinstance(error, EOFError):
-                num_damaged += 1
+                damage.num_places += 1
             frames = []
         for frame in frames:
-            num_damaged += bool(frame.is_corrupt)
+            damage.num_places += bool(frame.is_corrupt)
             yield frame
         if packet is None:
             break
-    if num_damaged:
-        logger.warning("%s: %d damaged places in the video; the rest is used", path, num_damaged)
 
 
 def _scan(path: Path) -> tuple[np.ndarray, float | None, int]:

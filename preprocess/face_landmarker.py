@@ -74,15 +74,18 @@ def find_faces(
     Args:
         frame: uint8 `[H, W, 3]` RGB.
         num_steps: runs of the landmarker; each after the first starts at the points of the one before, as if
-            tracking a still picture. The mean of all runs is returned: a run errs a little differently on each
-            crop (on 16 portraits 1.85 % of the outer-eye distance alone, 1.80 % as the mean of three).
+            tracking a still picture. The mean of those is returned: a run errs a little differently on each crop.
+            The first run, on the detector's crop, errs otherwise than the runs of a clip, and would turn a photo's
+            head by up to half a degree against its clip.
     """
     boxes = detector(frame)
     runs = [[face] for face in landmarker.batch([frame] * len(boxes), boxes) if face.is_face]
     for _ in range(num_steps - 1):
         found = landmarker.batch([frame] * len(runs), [run[-1] for run in runs])
         runs = [[*run, face] for run, face in zip(runs, found, strict=True) if face.is_face]
-    faces = [FaceLandmarks(np.stack([face.points for face in run]).mean(axis=0), run[-1].score) for run in runs]
+    faces = [
+        FaceLandmarks(np.stack([face.points for face in run[1:] or run]).mean(axis=0), run[-1].score) for run in runs
+    ]
     return sorted(faces, key=lambda face: -face.size)
 
 

@@ -67,7 +67,7 @@ class FitConfig:
     """
 
     num_shape: int = 120
-    shape_sigma: float = 0.5
+    shape_sigma: float = 0.4
     distance_sigma: float = 0.03
     joints: tuple[str, ...] = ("eye_left", "eye_right")
     sigma: float = 0.01

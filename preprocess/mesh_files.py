@@ -1,7 +1,8 @@
 """Triangle meshes to `.glb` (glTF 2.0), `.ply` and `.obj` files.
 
 Units are metres, y is up and z points out of the face, which is what glTF asks for; the other two formats
-say nothing and get the same numbers. Every file appears only when it is whole.
+get the same numbers and a comment that names the unit. Numbers are never scaled: what comes in another unit is written
+as it is, and a glTF reader will take it for metres. Every file appears only when it is whole.
 """
 
 import io
@@ -48,6 +49,7 @@ def write_mesh(
     texture: np.ndarray | None = None,
     vertex_colours: np.ndarray | None = None,
     normals: np.ndarray | None = None,
+    unit: str = "metres",
 ) -> None:
     """Write a triangle mesh.
 
@@ -57,12 +59,13 @@ def write_mesh(
 
     Args:
         path: ends in .glb, .ply or .obj.
-        vertices: `[V, 3]`, metres.
+        vertices: `[V, 3]`, in `unit`.
         faces: `[F, 3]` indices, counter-clockwise from outside.
         uv: `[V, 2]` in [0, 1], origin at the top left of the texture.
         texture: `uint8 [H, W, 3]` or `[H, W, 4]`, sRGB; needs `uv`.
         vertex_colours: `uint8 [V, 3]` or `[V, 4]`, sRGB.
         normals: `[V, 3]`; made from the faces when None.
+        unit: of the vertices, named in `.ply` and `.obj`; glTF knows metres alone.
 
     Raises:
         InputError: another suffix, or a folder that cannot be written to.
@@ -76,9 +79,9 @@ def write_mesh(
     if suffix == ".glb":
         _write_bytes(path, _glb(mesh))
     elif suffix == ".ply":
-        _write_bytes(path, _ply(mesh))
+        _write_bytes(path, _ply(mesh, unit))
     else:
-        _write_obj(path, mesh)
+        _write_obj(path, mesh, unit)
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -215,7 +218,7 @@ def _linear_colours(colours: np.ndarray) -> np.ndarray:
     return np.rint(np.concatenate([linear, alpha], axis=1) * 65535).astype(np.uint16)
 
 
-def _ply(mesh: _Mesh) -> bytes:
+def _ply(mesh: _Mesh, unit: str) -> bytes:
     colours = mesh.colours if mesh.colours is not None else _sample_texture(mesh)
     fields = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
     columns = [mesh.vertices, mesh.normals]
@@ -233,7 +236,7 @@ def _ply(mesh: _Mesh) -> bytes:
     header = [
         "ply",
         "format binary_little_endian 1.0",
-        "comment portrait4d, metres, y up",
+        f"comment portrait4d, {unit}, y up",
         f"element vertex {len(table)}",
         *properties,
         f"element face {len(polygons)}",
@@ -252,10 +255,10 @@ def _sample_texture(mesh: _Mesh) -> np.ndarray | None:
     return mesh.texture[row, column]
 
 
-def _write_obj(path: Path, mesh: _Mesh) -> None:
+def _write_obj(path: Path, mesh: _Mesh, unit: str) -> None:
     companion = path.with_suffix("").name.replace(" ", "_")  # names with spaces break many readers
     text = io.StringIO()
-    text.write("# portrait4d, metres, y up\n")
+    text.write(f"# portrait4d, {unit}, y up\n")
     if mesh.texture is not None:
         write_png(path.with_name(companion + ".png"), mesh.texture)
         material = f"newmtl head\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {companion}.png\n"

@@ -3,7 +3,7 @@
 import dataclasses
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class Motion:
         source: name of the file the motion was tracked in.
         eye_open: `[T, 2]` opening of the lids over the width of the eye, subject's left eye first.
         fit_error: `[T]` mean distance of the fitted model from the landmarks, as a fraction of the outer-eye distance.
+        codes: `[T, C]` motion codes (PD-FGC, C = 548); C = 0 where the clip was tracked without a motion encoder.
         warnings: what a user should know about the track, one sentence each.
     """
 
@@ -66,10 +67,13 @@ class Motion:
     source: str
     eye_open: NDArray[np.float32]
     fit_error: NDArray[np.float32]
+    codes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         frames = len(self.seconds)
+        if not self.codes.size:
+            object.__setattr__(self, "codes", np.zeros((frames, 0), np.float32))
         for name, tail in _PER_FRAME.items():
             shape = getattr(self, name).shape
             if (
@@ -165,6 +169,7 @@ class Motion:
                 f"'{path}' is a motion file of version {version}, this program reads {VERSION}: "
                 "track the clip again, or update portrait4d"
             )
+        arrays.setdefault("codes", np.zeros((0, 0), np.float32))  # files from before there were codes
         names = (*_PER_FRAME, *_PER_CLIP, "frame_rate", "warnings")
         missing = [name for name in names if name not in arrays]
         if missing:
@@ -187,6 +192,7 @@ _PER_FRAME: dict[str, tuple[int | None, ...]] = {
     "valid": (),
     "eye_open": (2,),
     "fit_error": (),
+    "codes": (None,),
 }
 """Arrays over time, with the rest of their shape (None: any size)."""
 

@@ -18,6 +18,12 @@ from preprocess.motion import Motion
 LOOKAHEAD = 4
 """Frames of the future that a smoothed frame depends on."""
 
+END_TOLERANCE = 0.6
+"""Factor on tolerances where a frame at the end of a clip is compared with frames of one side only."""
+
+FRAMES_AT_ONCE = 64
+"""Frames whose landmarks are smoothed together; bounds the memory of long clips."""
+
 POSE_SECONDS = 0.08
 EXPRESSION_SECONDS = 0.05
 """Standard deviations of the filter in time."""
@@ -56,11 +62,11 @@ def smooth_values(values: NDArray, seconds: NDArray[np.float64], *, tolerance: f
     signal = values.astype(np.float64)
     total = np.zeros_like(signal)
     weight_sum = np.ones(signal.shape[:2])
-    for before, after, share, closeness in _pairs(seconds, width_seconds):
+    for before, after, share, closeness, strictness in _pairs(seconds, width_seconds):
         share = share.reshape(-1, *[1] * (signal.ndim - 1))
         difference = signal[before] * (1 - share) + signal[after] * share - signal
         distance = np.abs(difference) if signal.ndim == 2 else np.linalg.norm(difference, axis=-1)
-        weight = 2 * closeness[:, None] * np.exp(-0.5 * (distance / tolerance) ** 2)
+        weight = 2 * closeness[:, None] * np.exp(-0.5 * (strictness[:, None] * distance / tolerance) ** 2)
         weight_sum += weight
         total += difference * (weight if signal.ndim == 2 else weight[..., None])
     weight_sum = weight_sum if signal.ndim == 2 else weight_sum[..., None]
@@ -77,12 +83,12 @@ def smooth_rotations(
     inverse = rotation.inv()
     total = np.zeros((len(rotvec), 3))
     weight_sum = np.ones(len(rotvec))
-    for before, after, share, closeness in _pairs(seconds, width_seconds):
+    for before, after, share, closeness, strictness in _pairs(seconds, width_seconds):
         to_before = (inverse * Rotation.from_rotvec(rotvec[before])).as_rotvec()
         to_after = (inverse * Rotation.from_rotvec(rotvec[after])).as_rotvec()
         difference = to_before * (1 - share[:, None]) + to_after * share[:, None]
         distance = np.linalg.norm(difference, axis=-1)
-        weight = 2 * closeness * np.exp(-0.5 * (distance / tolerance_radians) ** 2)
+        weight = 2 * closeness * np.exp(-0.5 * (strictness * distance / tolerance_radians) ** 2)
         weight_sum += weight
         total += difference * weight[:, None]
     result = rotation * Rotation.from_rotvec(total / weight_sum[:, None])
@@ -123,32 +129,50 @@ def smooth_motion(motion: Motion, *, smooth: float = 1.0, predict: Callable[[Mot
         eyes=values(motion.eyes, EYE_TOLERANCE),
         eye_open=values(motion.eye_open, EYE_OPEN_TOLERANCE),
     )
-    tolerance = LANDMARK_TOLERANCE * _outer_eye_distance(motion.landmarks)
-    in_picture, depth = motion.landmarks[..., :2], motion.landmarks[..., 2]
-    if predict is None:
-        in_picture = _by_columns(values, in_picture, tolerance)
-    else:
-        in_picture = predict(result) + _by_columns(values, in_picture - predict(motion), tolerance)
-    depth = _by_columns(values, depth, 2 * tolerance)
-    landmarks = np.concatenate([in_picture, depth[..., None]], -1).astype(np.float32)
-    return dataclasses.replace(result, landmarks=landmarks)
+    return dataclasses.replace(result, landmarks=_smooth_landmarks(motion, result, smooth=smooth, predict=predict))
 
 
-def _by_columns(filter_values: Callable[[NDArray, float], NDArray], array: NDArray, tolerance: float) -> NDArray:
-    """The filter applied to 32 signals at a time: the memory of long clips stays near that of their landmarks."""
-    pieces = [filter_values(array[:, start : start + 32], tolerance) for start in range(0, array.shape[1], 32)]
-    return np.concatenate(pieces, 1)
+def _smooth_landmarks(
+    motion: Motion, result: Motion, *, smooth: float, predict: Callable[[Motion], NDArray] | None
+) -> NDArray[np.float32]:
+    """Smoothed landmarks `[T, 478, 3]` of a motion whose other tracks are smoothed in `result`.
+
+    They are the largest part of a motion by far, so they are taken by stretches of time, each with the frames beside
+    it that its own depend on: the result is the same, the memory for it does not grow with the clip.
+    """
+    tolerance = smooth * LANDMARK_TOLERANCE * _outer_eye_distance(motion.landmarks)
+    landmarks = np.empty(motion.landmarks.shape, np.float32)
+    for start in range(0, len(motion), FRAMES_AT_ONCE):
+        end = min(start + FRAMES_AT_ONCE, len(motion))
+        first = max(start - LOOKAHEAD, 0)
+        around = motion[first : end + LOOKAHEAD]
+        kept = slice(start - first, end - first)
+
+        def values(array: NDArray, tolerance: float, seconds: NDArray = around.seconds) -> NDArray:
+            return smooth_values(array, seconds, tolerance=tolerance, width_seconds=EXPRESSION_SECONDS)
+
+        in_picture = around.landmarks[..., :2]
+        if predict is None:
+            landmarks[start:end, :, :2] = values(in_picture, tolerance)[kept]
+        else:
+            unexplained = values(in_picture - predict(around), tolerance)[kept]
+            landmarks[start:end, :, :2] = predict(result[start:end]) + unexplained
+        landmarks[start:end, :, 2] = values(around.landmarks[..., 2], 2 * tolerance)[kept]
+    return landmarks
 
 
-def _pairs(seconds: NDArray[np.float64], width_seconds: float) -> Iterator[tuple[NDArray, NDArray, NDArray, NDArray]]:
-    """For each lag: frames before and after `[T]`, share of the later one `[T]`, weight by nearness in time `[T]`.
+def _pairs(seconds: NDArray[np.float64], width_seconds: float) -> Iterator[tuple[NDArray, ...]]:
+    """For each lag, `[T]` each: frames before and after, share of the later one, weight by nearness in time, factor on
+    differences before they are judged.
 
     The share puts the line through both at the time of the frame. At the ends of the clip the missing frame of a pair
-    is replaced by the one on the other side.
+    is replaced by the one on the other side, and judged more strictly: a movement would pull the first frame after it,
+    and from the first frame a head's place and its landmarks are counted.
     """
     frames = np.arange(len(seconds))
     for lag in range(1, min(LOOKAHEAD, len(seconds) - 1) + 1):
         before, after = frames - lag, frames + lag
+        is_mirrored = (before < 0) | (after >= len(frames))
         before = np.where(before < 0, after, before)
         after = np.where(after >= len(frames), before, after)
         inside = (before < len(frames)) & (after >= 0)
@@ -157,7 +181,8 @@ def _pairs(seconds: NDArray[np.float64], width_seconds: float) -> Iterator[tuple
         span = to_before + to_after
         share = np.where(before == after, 0.5, to_before / np.where(span > 0, span, 1))
         closeness = np.exp(-0.25 * (to_before**2 + to_after**2) / width_seconds**2)
-        yield before, after, share, np.where(inside, closeness, 0.0)
+        strictness = np.where(is_mirrored, 1 / END_TOLERANCE, 1.0)
+        yield before, after, share, np.where(inside, closeness, 0.0), strictness
 
 
 def _outer_eye_distance(landmarks: NDArray) -> float:

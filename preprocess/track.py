@@ -18,13 +18,20 @@ from preprocess.crop import DEFAULT_CROP_SIZE, Crop, face_crop
 from preprocess.faces import FaceDetector, FaceLandmarker, FaceLandmarks, find_faces
 from preprocess.fit import HeadFitter
 from preprocess.follow import FaceFollower, bounding_box, choose_face
+from preprocess.ibug import to_68
+from preprocess.image import to_tensor
 from preprocess.motion import Motion
+from preprocess.motion_encoder import MotionEncoder
+from preprocess.portrait_crop import portrait_crop
 from preprocess.smooth import smooth_motion
 from preprocess.video import Frame, probe, read_frames
 
 MIN_FACE_PX = 24
 SMALL_FACE_PX = 100
 """Face width in the picture: below the first nothing is tracked, below the second a warning is given."""
+
+_BLOCK = 128
+"""Frames of a clip whose landmarks are kept and mapped together."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Tracker:
         smooth: float = 1.0,
         face: int = 0,
         crop_size: int = DEFAULT_CROP_SIZE,
+        motion_encoder: MotionEncoder | None = None,
     ) -> None:
         """Args:
         device: of the face networks; the fit runs on the CPU.
@@ -63,8 +71,10 @@ class Tracker:
         face: which face of a picture, or of the first frame that shows one, 0 = the largest, 1 = the second largest,
             ...; a call may choose another.
         crop_size: side of the crop in px.
+        motion_encoder: also reads motion codes, for the engines that are driven by them.
         """
         _check_choices(face, smooth)
+        self._encoder = motion_encoder
         # tolerances and motion files are in metres; the parameters of a scaled model mean the same
         self.head_model = (head_model if head_model is not None else load_open_head()).in_metres()
         self._detector, self._landmarker = FaceDetector(device), FaceLandmarker(device)
@@ -103,12 +113,21 @@ class Tracker:
         ]
         points = [crop.to_crop(found.points) for crop, found in zip(crops, faces, strict=True)]
         fits = fit_photos(self._fitter, points)
-        return [
-            TrackedFrame(
-                image, self._motion(fit, crop, np.zeros(1), Fraction(25), source="", warnings=lines), crop, found
-            )
-            for image, fit, crop, found, lines in zip(images, fits, crops, faces, warnings, strict=True)
-        ]
+        frames = []
+        for image, fit, crop, found, lines in zip(images, fits, crops, faces, warnings, strict=True):
+            motion = self._motion(fit, crop, np.zeros(1), Fraction(25), source="", warnings=lines)
+            motion = dataclasses.replace(motion, codes=_fill_codes([self._code(image, found)]))
+            frames.append(TrackedFrame(image, motion, crop, found))
+        return frames
+
+    def _code(self, image: NDArray[np.uint8], face: FaceLandmarks | None) -> NDArray[np.float32] | None:
+        """The motion code `[548]` of a picture; None without a face or an encoder."""
+        if self._encoder is None or face is None:
+            return None
+        crop = portrait_crop(face.points, image_size=(image.shape[0], image.shape[1]))
+        points = to_68(crop.to_crop(face.points[:, :2])) - 0.5  # the encoder counts from pixel centres
+        code = self._encoder(to_tensor(crop.apply(image)), torch.from_numpy(points.astype(np.float32))[None])
+        return code[0].cpu().numpy()
 
     def _find_face(self, image: NDArray[np.uint8], face: int, name: str) -> FaceLandmarks:
         faces = find_faces(image, self._detector, self._landmarker)
@@ -143,30 +162,37 @@ class Tracker:
         smooth = self._smooth if smooth is None else smooth
         _check_choices(face, smooth)
         follower = FaceFollower(self._detector, self._landmarker, face=face)
-        points: list[NDArray[np.float32] | None] = []
+        points = _LandmarkRows()
+        seen_frames: list[bool] = []
+        codes: list[NDArray[np.float32] | None] = []
         cuts: list[bool] = []
         seconds: list[float] = []
         size = (0, 0)
         for frame in frames:
             size = (frame.image.shape[0], frame.image.shape[1])
             landmarks = follower(frame.image) if min(size) >= MIN_FACE_PX else None
-            points.append(None if landmarks is None else landmarks.points)
+            seen_frames.append(landmarks is not None)
+            codes.append(self._code(frame.image, landmarks))
+            if landmarks is not None:
+                points.append(landmarks.points)
             cuts.append(follower.is_cut)
             seconds.append(frame.seconds)
             if progress is not None:
-                progress(len(points))
-        seen = np.array([item is not None for item in points], bool)
+                progress(len(seconds))
+        seen = np.array(seen_frames, bool)
         if not seen.any():
             raise InputError(_no_face(source or "the clip"))
-        found = np.stack([item for item in points if item is not None])
-        points.clear()  # long clips: what is stacked need not be kept twice
+        found = points.take()
         crop = face_crop(found, image_size=size, size=self._crop_size, is_inside=True)
         warnings = _picture_warnings(found, size)
         gap = _longest_gap(seen)
         if gap > MAX_BRIDGED_FRAMES:
             warnings.append(f"no face in {int((~seen).sum())} of {len(seen)} frames: the last pose is held there")
-        clip = fit_clip(self._fitter, crop.to_crop(found), seen=seen, cuts=np.array(cuts))
+        for start in range(0, len(found), _BLOCK):  # in place: a second copy of a long clip would be large
+            found[start : start + _BLOCK] = crop.to_crop(found[start : start + _BLOCK])
+        clip = fit_clip(self._fitter, found, seen=seen, cuts=np.array(cuts))
         motion = self._motion(clip, crop, np.array(seconds), frame_rate, source=source, warnings=warnings)
+        motion = dataclasses.replace(motion, codes=_fill_codes(codes))
         return smooth_motion(motion, smooth=smooth, predict=self.predict)
 
     def track(self, path: str | Path, *, progress: Callable[[int], None] | None = None) -> Motion:
@@ -213,6 +239,38 @@ class Tracker:
             for index in range(len(motion))
         ]
         return np.stack(frames).astype(np.float32)
+
+
+class _LandmarkRows:
+    """Landmarks `[478, 3]` of a clip as they come, in blocks: an array for each frame would lie scattered between the
+    networks' temporary ones and keep their memory from being given back."""
+
+    def __init__(self) -> None:
+        self._blocks: list[NDArray[np.float32]] = []
+        self._count = 0
+
+    def append(self, points: NDArray[np.float32]) -> None:
+        """Adds a frame."""
+        row = self._count % _BLOCK
+        if row == 0:
+            self._blocks.append(np.empty((_BLOCK, *points.shape), np.float32))
+        self._blocks[-1][row] = points
+        self._count += 1
+
+    def take(self) -> NDArray[np.float32]:
+        """All frames `[N, 478, 3]`; this object is empty afterwards."""
+        rows = np.concatenate(self._blocks)[: self._count]
+        self._blocks, self._count = [], 0
+        return rows
+
+
+def _fill_codes(codes: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32]:
+    """Codes `[T, C]`; frames without one hold the code before them, the first ones that after them."""
+    known = [index for index, code in enumerate(codes) if code is not None]
+    if not known:
+        return np.zeros((len(codes), 0), np.float32)
+    held = np.clip(np.searchsorted(known, np.arange(len(codes)), side="right") - 1, 0, None)
+    return np.stack([codes[known[index]] for index in held]).astype(np.float32)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def _check_choices(face: int, smooth: float) -> None:

@@ -3,6 +3,7 @@
 Memory does not grow with the length of a clip: one frame at a time is decoded.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,12 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from flame.errors import InputError
+from preprocess.damage import Warn
 from preprocess.decode import read_track, show_video
 from preprocess.image import read_image
 from preprocess.stills import is_animation, is_picture, list_pictures, show_animation, show_folder, show_picture
 from preprocess.timing import DEFAULT_FRAME_RATE, Frame, cut, nominal_rate, resample
 
-__all__ = ["Frame", "VideoInfo", "probe", "read_frames"]
+__all__ = ["Frame", "VideoInfo", "Warn", "probe", "read_frames"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def read_frames(
     start: float = 0.0,
     duration: float | None = None,
     frame_rate: Fraction | float | int | None = None,
+    warn: Warn = logger.warning,
 ) -> Iterator[Frame]:
     """Read the frames of a clip one by one.
 
@@ -81,6 +86,7 @@ def read_frames(
         frame_rate: None gives the stored frames with their own time stamps. A rate gives frame `i` at
             `i / frame_rate`, chosen by time stamp, so that the result lasts as long as the clip.
             For a folder of pictures it is the rate of the pictures (default 25).
+        warn: told once, when the reading ends, of damage that was passed over; a log line by default.
 
     Raises:
         InputError: at once for what `probe` finds and for a cut outside the clip; while reading, for a
@@ -96,15 +102,17 @@ def read_frames(
     length = info.num_frames_estimate / float(rate) if rate and path.is_dir() else info.duration_seconds
     if start >= length:
         raise InputError(f"{path}: the start, {start:g} s, is after the end of the clip ({length:.2f} s)")
-    return _read(info, start, duration, rate)
+    return _read(info, start, duration, rate, warn=warn)
 
 
-def _read(info: VideoInfo, start: float, duration: float | None, rate: Fraction | None) -> Iterator[Frame]:
+def _read(
+    info: VideoInfo, start: float, duration: float | None, rate: Fraction | None, *, warn: Warn
+) -> Iterator[Frame]:
     path = info.path
     if path.is_dir():
         clip = show_folder(path, rate or DEFAULT_FRAME_RATE)
     elif not is_picture(path):
-        clip = show_video(path, start, info.frame_rate)
+        clip = show_video(path, start, info.frame_rate, warn=warn)
     elif is_animation(path):
         clip = show_animation(path)
     else:

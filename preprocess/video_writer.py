@@ -42,6 +42,7 @@ class VideoWriter:
     Attributes:
         num_frames: written so far.
         has_audio: whether the finished file holds sound; known after the block.
+        warnings: what was wrong with the sound, one sentence each; known after the block.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class VideoWriter:
             raise ValueError(f"expected a size and a frame rate above 0, got {height} x {width}, {frame_rate}")
         self.num_frames = 0
         self.has_audio = False
+        self.warnings: tuple[str, ...] = ()
         self._crf = crf
         self._audio_from = None if audio_from is None else Path(audio_from)
         self._audio_start, self._audio_duration = audio_start, audio_duration
@@ -189,6 +191,7 @@ class VideoWriter:
             if self._audio is not None:
                 self._audio.finish()
                 self.has_audio = self._audio.num_packets > 0
+                self.warnings = tuple(self._audio.warnings)
             self._container.close()
 
     def _close(self) -> None:

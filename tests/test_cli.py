@@ -163,6 +163,19 @@ def test_gaps_are_held_and_reported(folder: Path, capsys: pytest.CaptureFixture[
     assert "no face in 0.12 s of the driver (0.08-0.20 s)" in capsys.readouterr().out
 
 
+def test_a_cut_driver_is_told_on_the_screen_and_in_the_report(folder: Path, capsys: pytest.CaptureFixture[str]):
+    with VideoWriter(folder / "long.mp4", height=SIZE, width=SIZE, frame_rate=Fraction(25)) as writer:
+        for index in range(60):
+            writer.write(np.random.default_rng(index).integers(0, 255, (SIZE, SIZE, 3), np.uint8))
+    data = (folder / "long.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(data[: len(data) * 6 // 10])
+    assert run(["reenact", "photo.png", "cut.mp4", "-o", "result.mp4", "--json", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if "cut.mp4" in line]
+    assert len(lines) == 1 and lines[0].startswith("warning: ") and "cut off" in lines[0]
+    assert any("cut off" in line for line in json.loads(captured.out)["warnings"])
+
+
 def test_render_writes_video_views_and_mesh(folder: Path):
     assert run(["render", "photo.png", "-o", "orbit.mp4", "--duration", "0.4", "--quiet"]) == 0
     assert probe(folder / "orbit.mp4").num_frames_estimate == 10

@@ -196,6 +196,16 @@ def test_several_images_share_a_better_shape(head: FakeHead, fitter: HeadFitter)
     assert np.linalg.norm(together[0].shape - shape) < np.mean([np.linalg.norm(fit.shape - shape) for fit in alone])
 
 
+def test_many_frames_weigh_like_one(head: FakeHead, fitter: HeadFitter) -> None:
+    """Copies of a photo hold nothing new: they gave a shape further from the mean, and another pitch with it."""
+    landmarks = Sample(head, 3, noise_px=1.0).landmarks
+    alone, copies = fitter.fit([landmarks])[0], fitter.fit([landmarks] * 5)
+    for fit in copies:
+        np.testing.assert_allclose(fit.shape, alone.shape, atol=1e-4)
+        np.testing.assert_allclose(fit.rotation, alone.rotation, atol=1e-5)
+        np.testing.assert_allclose(fit.expression, alone.expression, atol=1e-4)
+
+
 def test_video_follows_a_moving_face(head: FakeHead, fitter: HeadFitter) -> None:
     """Two steps from the last frame reach what a fit from scratch reaches."""
     first, last = Sample(head, 20), Sample(head, 21)

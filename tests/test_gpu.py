@@ -7,6 +7,8 @@ import torch
 
 from flame.open_head import load_open_head
 from flame.raster import rasterize
+from portrait4d.gan.adversarial import r1_penalty
+from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
 from portrait4d.lift.engine import LiftEngine
 from portrait4d.retarget import orbit_drive
 from preprocess.track import Tracker
@@ -36,3 +38,21 @@ def test_lift_on_cuda_equals_cpu():
         drive = orbit_drive(avatar, engine.head_model, np.array([0.0, 12.0]), np.array([0.0, 5.0]))
         frames.append(engine.render(avatar, drive).image.cpu())
     assert (frames[0] - frames[1]).abs().mean() < 5e-3
+
+
+def test_discriminator_on_cuda_equals_cpu():
+    torch.manual_seed(0)
+    network = DualDiscriminator(DualDiscriminatorConfig(resolution=64, channel_base=1024, channel_max=32))
+    draw = torch.Generator().manual_seed(0)
+    image, raw, label = (torch.randn(shape, generator=draw) for shape in ((4, 3, 64, 64), (4, 3, 16, 16), (4, 25)))
+    found = {}
+    for device in ("cpu", "cuda"):
+        network.to(device)
+        images = JudgedImages(image.to(device), raw.to(device))
+        logits = network(images, label.to(device))
+        penalty = r1_penalty(network, images, label.to(device))
+        assert logits.dtype == penalty.dtype == torch.float32  # the finest blocks compute in fp16, the last in fp32
+        gradient = torch.autograd.grad(penalty.sum(), network.get_parameter("b64.conv0.weight"))[0]
+        found[device] = [value.detach().cpu() for value in (logits, penalty, gradient)]
+    for on_cpu, on_gpu in zip(found["cpu"], found["cuda"], strict=True):
+        assert (on_cpu - on_gpu).abs().max() < 0.1 * on_cpu.abs().max()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fakes_engine import SIZE, fake_models, fake_motion
 
+import preprocess.audio
 import preprocess.video_writer
 from flame.errors import InputError
 from portrait4d.batch import run_batch
@@ -212,6 +213,37 @@ def test_report_tells_the_sound_that_was_written(files: Path, monkeypatch: pytes
     monkeypatch.setattr(preprocess.video_writer, "AudioFeed", refuse)
     report = reenact(files / "dark.png", files / "nod.mp4", files / "x.mp4", models=fake_models())
     assert not report.has_audio and SILENT in report.warnings and not probe(files / "x.mp4").has_audio
+
+
+def test_report_tells_damage_in_the_driver(files: Path):
+    """It was in the log only, where neither --json nor a batch's table shows it."""
+    with VideoWriter(files / "long.mp4", height=SIZE, width=SIZE, frame_rate=25) as writer:
+        for index in range(60):
+            writer.write(np.random.default_rng(index).integers(0, 255, (SIZE, SIZE, 3), np.uint8))
+    data = (files / "long.mp4").read_bytes()
+    (files / "cut.mp4").write_bytes(data[: len(data) * 6 // 10])
+    whole = reenact(files / "dark.png", files / "long.mp4", files / "x.mp4", models=fake_models())
+    assert not any("damaged" in line for line in whole.warnings)
+    report = reenact(files / "dark.png", files / "cut.mp4", files / "x.mp4", models=fake_models())
+    assert report.num_frames < 60
+    assert sum("cut.mp4 is cut off or damaged" in line and "of its 2.40 s" in line for line in report.warnings) == 1
+    motion = track_driver(files / "cut.mp4", files / "cut.npz", models=fake_models())
+    assert any("cut off" in line for line in motion.warnings)
+    again = reenact(files / "dark.png", files / "cut.npz", files / "x.mp4", models=fake_models())
+    assert any("cut off" in line for line in again.warnings)
+
+
+def test_report_tells_damage_in_the_sound(files: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sound that breaks off is written as far as it goes, and the report says so."""
+    demux = preprocess.audio.AudioFeed._demux
+
+    def break_off(feed: preprocess.audio.AudioFeed):
+        yield next(demux(feed))
+        feed._warn("the sound breaks off")
+
+    monkeypatch.setattr(preprocess.audio.AudioFeed, "_demux", break_off)
+    report = reenact(files / "dark.png", files / "nod.mp4", files / "x.mp4", models=fake_models())
+    assert report.has_audio and "the sound breaks off" in report.warnings and SILENT not in report.warnings
 
 
 def test_options_count_beside_given_models(files: Path):

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from portrait4d import retarget as retarget_module
 from portrait4d.landmarks import landmark_residual
-from portrait4d.retarget import RetargetOptions, batches, find_neutral, orbit_drive, retarget
+from portrait4d.retarget import RetargetOptions, batches, find_neutral, orbit_drive, retarget, retarget_parts
 from tests.fakes import make_fake_head
 from tests.motions import make_motion
 
@@ -137,13 +138,29 @@ def test_neutral_frame_is_the_quiet_one_with_open_eyes(model):
     assert find_neutral(motion) == 2
 
 
-def test_long_clips_are_retargeted_in_parts_with_one_reference(model, monkeypatch):
+def test_long_clips_are_retargeted_in_parts_with_one_reference(model):
     driver, source = make_motion(30), make_motion(1)
     whole = retarget(driver, _avatar(source), RetargetOptions(), model)
-    monkeypatch.setattr("portrait4d.retarget.FRAMES_AT_ONCE", 7)
-    parts = retarget(driver, _avatar(source), RetargetOptions(), model)
+    parts = list(retarget_parts(driver, _avatar(source), RetargetOptions(), model, size=7))
+    assert [len(part) for part in parts] == [7, 7, 7, 7, 2]
     for field in dataclasses.fields(whole):
-        assert torch.allclose(getattr(whole, field.name), getattr(parts, field.name), atol=1e-6)
+        joined = torch.cat([getattr(part, field.name) for part in parts])
+        assert torch.allclose(getattr(whole, field.name), joined, atol=1e-6)
+
+
+def test_a_long_clip_is_retargeted_only_as_far_as_it_is_read(model, monkeypatch):
+    done = []
+    inner = retarget_module._retarget
+
+    def spy(motion, *rest):
+        done.append(len(motion))
+        return inner(motion, *rest)
+
+    monkeypatch.setattr(retarget_module, "_retarget", spy)
+    parts = retarget_parts(make_motion(30), _avatar(make_motion(1)), RetargetOptions(), model, size=10)
+    assert done == []
+    next(parts)
+    assert done == [10]
 
 
 def test_a_clip_without_a_valid_frame_still_has_a_reference(model):

@@ -1,6 +1,7 @@
 """Smoothing: unit gain at rest, no lag, blinks kept, jitter down."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -70,6 +71,15 @@ def test_jitter_of_a_still_face_is_halved() -> None:
     assert shake(smoothed) < shake(turns) / 2
 
 
+def test_the_first_frame_is_not_pulled_after_a_movement() -> None:
+    """It is what a head's place is counted from; half a tolerance a frame moved it by more than half of that."""
+    ramp = 0.5 * EXPRESSION["tolerance"] * np.arange(30)[:, None]
+    result = smooth_values(ramp, SECONDS[:30], **EXPRESSION)
+    assert abs(result[0, 0]) < 0.35 * EXPRESSION["tolerance"]
+    still = np.random.default_rng(4).normal(0, 0.2 * EXPRESSION["tolerance"], (30, 500))
+    assert smooth_values(still, SECONDS[:30], **EXPRESSION)[0].std() < 0.85 * still[0].std()
+
+
 def test_rotation_at_constant_speed_passes_exactly() -> None:
     start = Rotation.from_rotvec([0.3, -0.2, 0.9])
     path = (start * Rotation.from_rotvec(np.outer(SECONDS, [0.1, 1.5, -0.4]))).as_rotvec()
@@ -117,3 +127,27 @@ def test_landmarks_follow_the_smoothed_parameters() -> None:
     motion = dataclasses.replace(motion, landmarks=landmarks.astype(np.float32))
     result = smooth_motion(motion, predict=predict)
     np.testing.assert_allclose(result.landmarks[..., :2], predict(result) + 5, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 23])
+def test_stretches_of_a_clip_are_smoothed_as_the_whole(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    motion = _shaken()[:count]
+
+    def predict(part: Motion) -> np.ndarray:
+        return np.repeat(100 * part.translation[:, None, :2], 478, 1)
+
+    for function in (None, predict):
+        whole = smooth_motion(motion, predict=function)
+        with monkeypatch.context() as patch:
+            patch.setattr(smooth, "FRAMES_AT_ONCE", 5)
+            parts = smooth_motion(motion, predict=function)
+        np.testing.assert_allclose(parts.landmarks, whole.landmarks, atol=1e-4)
+
+
+def test_memory_for_smoothing_is_little_more_than_the_result() -> None:
+    motion = make_motion(1000)
+    tracemalloc.start()
+    result = smooth_motion(motion, predict=lambda part: part.landmarks[..., :2] + 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * result.landmarks.nbytes, f"{peak / result.landmarks.nbytes:.1f} times the landmarks"

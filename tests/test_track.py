@@ -149,17 +149,21 @@ def test_photo_and_still_clip_agree(tracker: Tracker, astronaut: np.ndarray) -> 
     assert done == [1, 2, 3, 4, 5, 6] and len(clip) == 6 and clip.valid.all() and clip.source == "still"
     assert photo.motion.fit_error[0] < 0.018
     angle = Rotation.from_rotvec(clip.rotation).inv() * Rotation.from_rotvec(photo.motion.rotation[0])
-    assert np.degrees(angle.magnitude()).max() < 2
+    assert np.degrees(angle.magnitude()).max() < 1
     assert np.degrees(np.abs(np.diff(clip.rotation, axis=0)).max()) < 0.3
-    assert np.abs(np.diff(clip.expression, axis=0)).max() < 0.06
+    assert np.abs(np.diff(clip.expression, axis=0)).max() < 0.07
     smile = photo.motion.expression[0][tracker.head_model.expression_names.index("mouthSmileLeft")]
     assert smile > 0.2  # she smiles
 
 
-def test_a_picture_gets_the_mean_of_three_runs(tracker: Tracker, astronaut: np.ndarray) -> None:
+def test_a_picture_gets_the_mean_of_several_runs(tracker: Tracker, astronaut: np.ndarray) -> None:
     """Whose accuracy is what tests/test_track_accuracy.py and docs/results.md state."""
     expected = find_faces(astronaut, FaceDetector(), FaceLandmarker(), num_steps=3)[0]
     np.testing.assert_array_equal(tracker.track_image(astronaut).landmarks.points, expected.points)
+    detector, landmarker = FaceDetector(), FaceLandmarker()
+    runs = [landmarker(astronaut, find_faces(astronaut, detector, landmarker, num_steps=1)[0])]
+    runs.append(landmarker(astronaut, runs[0]))
+    np.testing.assert_allclose(expected.points, np.mean([run.points for run in runs], axis=0), atol=1e-3)
 
 
 def test_camera_puts_the_model_on_the_photo(tracker: Tracker, astronaut: np.ndarray) -> None:

@@ -425,11 +425,36 @@ def test_cut_off_and_damaged_files(tmp_path, caplog):
     (tmp_path / "damaged.mkv").write_bytes(damaged)
     with caplog.at_level(logging.WARNING):
         assert len(list(read_frames(tmp_path / "damaged.mkv"))) > 20
+    assert any("damaged.mkv is cut off or damaged" in record.getMessage() for record in caplog.records)
+    told = []
+    assert len(list(read_frames(tmp_path / "a.mkv", warn=told.append))) == 100 and told == []
+    assert len(list(read_frames(tmp_path / "damaged.mkv", warn=told.append))) > 20
+    assert len(told) == 1 and "damaged" in told[0] and "\n" not in told[0]
     no_index = tmp_path / "no_index.mp4"
     data = write_clip(tmp_path / "a.mp4", range(30)).read_bytes()
     no_index.write_bytes(data[:200])
     with pytest.raises(InputError, match="not a video"):
         probe(no_index)
+
+
+def test_damage_is_told_where_it_was_met(tmp_path):
+    """The reader of a cut that ends before the damage hears nothing; one that stops behind it does; a file that
+    breaks off says how much of it there is."""
+    whole = write_clip(tmp_path / "a.mp4", range(100)).read_bytes()
+    start = whole.index(b"mdat") + 4
+    damaged = bytearray(whole)
+    middle = start + (len(whole) - start) // 2
+    damaged[middle : middle + 400] = b"\xff" * 400
+    (tmp_path / "damaged.mp4").write_bytes(damaged)
+    (tmp_path / "cut.mp4").write_bytes(whole[:middle])
+    told = []
+    assert len(list(read_frames(tmp_path / "damaged.mp4", frame_rate=25, duration=0.4, warn=told.append))) == 10
+    assert told == []
+    assert len(list(read_frames(tmp_path / "damaged.mp4", frame_rate=25, duration=3.5, warn=told.append))) == 88
+    assert len(told) == 1 and "damaged place" in told[0]
+    told.clear()
+    frames = list(read_frames(tmp_path / "cut.mp4", frame_rate=25, warn=told.append))
+    assert len(told) == 1 and f"pictures for {len(frames) / 25:.2f} of its 4.00 s" in told[0]
 
 
 def test_sound_files_are_no_videos(tmp_path):

@@ -30,6 +30,7 @@ from portrait4d.cli.choices import (
     yaw_limit,
 )
 from portrait4d.cli.console import progress_bars, say, say_json, tell_engine, warn
+from portrait4d.cli.eg3d_commands import build_eg3d_app
 from portrait4d.cli.weights_command import build_weights_app
 
 HELP = """One photo of a face becomes a 4D head that any video can drive. Works offline on a CPU.
@@ -46,6 +47,7 @@ def build_app() -> typer.Typer:
     app.callback()(top)
     for command in (demo, reenact, batch, track, avatar, render, doctor):
         app.command()(interruptible(command))
+    app.add_typer(build_eg3d_app(), name="eg3d")
     app.add_typer(build_weights_app(), name="weights")
     return app
 

@@ -7,6 +7,8 @@ import typer
 from flame.errors import InputError
 from portrait4d.options import Gaze, RetargetMode
 
+MOST_SEEDS = 100_000
+
 EngineOption = Annotated[
     str, typer.Option(help="lift, portrait4d, portrait4d-static, portrait4d-v2, or auto: the best one present.")
 ]
@@ -64,3 +66,29 @@ def parse_angles(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise InputError(f"expected degrees like -20,0,20, got {text!r}") from error
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds of a text such as `0-7,12`: numbers and ranges, ends included."""
+    seeds: list[int] = []
+    for part in (part.strip() for part in text.split(",")):
+        first, dash, last = part.partition("-")
+        if not (first.isdecimal() and first.isascii() and (not dash or (last.isdecimal() and last.isascii()))):
+            raise InputError(f"expected seeds like 0-7,12 (whole numbers from 0 on), got {text!r}")
+        begin, end = int(first), int(last) if dash else int(first)
+        if end < begin:
+            raise InputError(f"expected a range of seeds from small to large, got {part}: write {end}-{begin}")
+        if end - begin >= MOST_SEEDS - len(seeds):
+            raise InputError(f"expected at most {MOST_SEEDS} seeds, got {text!r}: run them in parts")
+        seeds.extend(range(begin, end + 1))
+    return tuple(seeds)
+
+
+def parse_iso(text: str) -> float | None:
+    """The value of --iso: a density, or None for "auto"."""
+    if text.strip().lower() == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(f"expected --iso as a density or 'auto', got {text!r}") from error

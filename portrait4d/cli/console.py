@@ -11,7 +11,8 @@ from rich.console import Console
 
 from flame.errors import printable
 
-STAGES = {"load": "loading models", "track": "tracking driver", "render": "rendering"}
+STAGES = {"load": "loading models", "track": "tracking driver", "render": "rendering", "shape": "taking the shape"}
+UNITS = {"shape": "points"}
 _PLAIN_INTERVAL_SECONDS = 10.0
 
 
@@ -62,7 +63,8 @@ class PlainProgress:
             print(f"{name} ...", file=sys.stderr)
         elif now - self._spoken >= _PLAIN_INTERVAL_SECONDS:
             self._spoken = now
-            print(f"{name}: {done}{f' of {total}' if total else ''} frames", file=sys.stderr)
+            noun = UNITS.get(stage, "frames")
+            print(f"{name}: {done}{f' of {total}' if total else ''} {noun}", file=sys.stderr)
 
 
 @contextmanager

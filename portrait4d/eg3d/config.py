@@ -34,6 +34,9 @@ class EG3DConfig:
         neural_resolution: side of the rendered feature picture.
         render: how the volume is sampled.
         superresolution: from the feature picture to the result.
+        camera_radius: distance of the training cameras to the origin, in world units.
+        camera_target: world point that pictures of this network look at.
+        camera_focal: of the training cameras, in image widths; no checkpoint says it.
     """
 
     latent_dim: int = 512
@@ -53,6 +56,9 @@ class EG3DConfig:
     neural_resolution: int = 128
     render: RenderConfig = field(default_factory=RenderConfig)
     superresolution: SuperResolutionConfig = field(default_factory=SuperResolutionConfig)
+    camera_radius: float = 2.7
+    camera_target: tuple[float, float, float] = (0.0, 0.0, 0.2)
+    camera_focal: float = 4.2647
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for `config.json`."""
@@ -72,6 +78,8 @@ class EG3DConfig:
                 check_keys(kind, values[name], f"{name}.")
                 values[name] = kind(**values[name])
         check_keys(cls, values, "")
+        if "camera_target" in values:
+            values["camera_target"] = _point(values["camera_target"])  # JSON makes it a list
         return cls(**values)
 
     @classmethod
@@ -113,6 +121,8 @@ class EG3DConfig:
             neural_resolution=neural_rendering_resolution or 64,
             render=official_render(options),
             superresolution=official_superresolution(init_kwargs, options),
+            camera_radius=_number(options.get("avg_camera_radius", defaults.camera_radius)),
+            camera_target=_point(options.get("avg_camera_pivot", defaults.camera_target)),
         )
 
     def with_neural_resolution(self, resolution: int) -> "EG3DConfig":
@@ -158,6 +168,18 @@ def official_superresolution(init_kwargs: Mapping[str, Any], options: Mapping[st
         noise=options.get("superresolution_noise_mode", "none"),
         is_half=init_kwargs.get("sr_num_fp16_res", 0) > 0,
     )
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float):
+        raise InputError(f"expected a number for the camera's place, got {value!r}")
+    return float(value)
+
+
+def _point(values: Any) -> tuple[float, float, float]:
+    if not isinstance(values, list | tuple) or len(values) != 3:
+        raise InputError(f"expected a camera target of 3 numbers, got {values!r}")
+    return _number(values[0]), _number(values[1]), _number(values[2])
 
 
 def check_keys(kind: type, values: Mapping[str, Any], prefix: str) -> None:

@@ -1,6 +1,7 @@
 """The EG3D generator: a style becomes tri-planes, tri-planes and a camera become a picture."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,22 @@ class EG3DGenerator(nn.Module):
         self.superresolution = SuperResolution(
             config.superresolution, in_channels=config.plane_channels, style_dim=config.style_dim
         )
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> "EG3DGenerator":
+        """A generator with weights, in evaluation mode and without gradients; see `load_generator`.
+
+        Args:
+            name_or_path: name of released weights, a checkpoint folder of ours, or an official `.pkl`.
+
+        Raises:
+            InputError: there are no such weights, or they are of another kind of network.
+        """
+        from portrait4d.eg3d.loading import load_generator  # it imports this module
+
+        return load_generator(name_or_path, device=device, dtype=dtype)
 
     def map(self, latent: Tensor, condition: Camera | Tensor, *, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
         """Latent codes to styles.

@@ -3,24 +3,19 @@ header."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields, is_dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from flame.errors import InputError
+from portrait4d.avatar_file import motion_and_crop, read_avatar, write_avatar
 from portrait4d.lift.eyes import Eye
 from portrait4d.lift.lids import Lid
 from portrait4d.lift.mouth import Interior, OwnMouth
 from portrait4d.lift.rig import Rig
-from preprocess.atomic import atomic_path
 from preprocess.crop import Crop
 from preprocess.motion import Motion
 
@@ -70,9 +65,6 @@ class LiftAvatar:
     def save(self, path: Path | str) -> None:
         """Write to a `.safetensors` file, atomically. Pictures are kept in half precision: finer than the 8 bits they
         came from."""
-        path = Path(path)
-        if path.suffix != ".safetensors":
-            raise InputError(f"expected an avatar file name ending in .safetensors, got '{path.name}': rename it")
         tensors: dict[str, Tensor] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -80,23 +72,15 @@ class LiftAvatar:
                 tensors[field.name] = value.half() if field.name in _PICTURES else value
             elif is_dataclass(value) and field.name in _PARTS:
                 tensors |= {f"{field.name}.{part.name}": getattr(value, part.name) for part in fields(value)}
-        arrays, values = _split_motion(self.motion)
-        tensors |= {f"motion.{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        header = {
-            "format": FORMAT,
-            "version": VERSION,
-            "motion": values,
-            "crop": {
-                "matrix": self.crop.matrix.tolist(),
-                "size": self.crop.size,
-                "image_size": list(self.crop.image_size),
-            },
-            "warnings": list(self.warnings),
-        }
-        # safetensors refuses tensors that share memory
-        stored = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-        with atomic_path(path) as temporary:  # `save_file` would make it unreadable to others
-            temporary.write_bytes(save(stored, metadata={"portrait4d": json.dumps(header)}))
+        write_avatar(
+            path,
+            tensors,
+            file_format=FORMAT,
+            version=VERSION,
+            motion=self.motion,
+            crop=self.crop,
+            warnings=list(self.warnings),
+        )
 
     @classmethod
     def load(cls, path: Path | str) -> LiftAvatar:
@@ -105,7 +89,7 @@ class LiftAvatar:
         Raises:
             InputError: not an avatar file, a damaged one, or one of a newer version.
         """
-        header, tensors = _read(Path(path))
+        header, tensors = read_avatar(path, file_format=FORMAT, version=VERSION)
         try:
             return cls._from_tensors(header, tensors)
         except (KeyError, TypeError, ValueError) as error:
@@ -118,13 +102,8 @@ class LiftAvatar:
             parts[name] = kind(**{field.name: tensors[f"{name}.{field.name}"] for field in fields(kind)})
         for name in (*_PICTURES, "light", "lids", "lips"):
             parts[name] = tensors[name].float() if name in _PICTURES else tensors[name]
-        crop = header["crop"]
-        return cls(
-            **parts,
-            motion=_join_motion(tensors, header["motion"]),
-            crop=Crop(np.array(crop["matrix"]), crop["size"], tuple(crop["image_size"])),
-            warnings=tuple(header["warnings"]),
-        )
+        motion, crop = motion_and_crop(header, tensors)
+        return cls(**parts, motion=motion, crop=crop, warnings=tuple(header["warnings"]))
 
 
 _PARTS: dict[str, type[Any]] = {
@@ -137,41 +116,3 @@ _PARTS: dict[str, type[Any]] = {
     "own_mouth": OwnMouth,
 }
 _PICTURES = ("person", "under", "changed", "background")
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.is_file():
-        raise InputError(f"no avatar file at {path}: make one with `portrait4d avatar PHOTO -o {path.name}`")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("portrait4d", "{}"))
-            if header.get("format") != FORMAT:
-                raise InputError(f"{path.name} is a safetensors file but no avatar: make one with `portrait4d avatar`")
-            if header["version"] > VERSION:
-                raise InputError(
-                    f"{path.name} was written by a newer portrait4d (version {header['version']}): upgrade"
-                )
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise InputError(f"{path.name} is not a readable avatar file ({error}): build it again") from error
-
-
-def _split_motion(motion: Motion) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    arrays, values = {}, {}
-    for field in fields(motion):
-        value = getattr(motion, field.name)
-        if isinstance(value, np.ndarray):
-            arrays[field.name] = value
-        elif isinstance(value, Fraction):
-            values[field.name] = [value.numerator, value.denominator]
-        else:
-            values[field.name] = list(value) if isinstance(value, tuple) else value
-    return arrays, values
-
-
-def _join_motion(tensors: dict[str, Tensor], values: dict[str, Any]) -> Motion:
-    arrays = {
-        name.removeprefix("motion."): tensor.numpy() for name, tensor in tensors.items() if name.startswith("motion.")
-    }
-    plain = dict(values, frame_rate=Fraction(*values["frame_rate"]), warnings=tuple(values["warnings"]))
-    return Motion(**arrays, **plain)

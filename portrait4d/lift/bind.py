@@ -22,7 +22,7 @@ from portrait4d.lift.sheet import Grid, drop_covered, extend, make_grid
 from portrait4d.lift.view import SourceView
 from preprocess.motion import Motion
 
-GRAZING = 0.3
+GRAZING = 0.5
 """Cosine to the view below which skin at the side of the face is left to the sheet."""
 
 RESIDUAL_RADIUS = 0.022

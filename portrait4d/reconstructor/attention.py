@@ -8,6 +8,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def tokens_to_grid(tokens: Tensor, *, height: int, width: int) -> Tensor:
+    """`[B, height * width, D]` to `[B, D, height, width]`: a view, in torch's channels-last format."""
+    return tokens.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+
+def grid_to_tokens(grid: Tensor) -> Tensor:
+    """The inverse of `tokens_to_grid`; a view of a channels-last picture."""
+    return grid.permute(0, 2, 3, 1).flatten(1, 2)
+
+
 class PatchEmbedding(nn.Module):
     """Stride-2 convolution and norm: `[B, C, H, W]` to tokens `[B, H/2 * W/2, D]`, rows one after the other."""
 
@@ -17,7 +27,7 @@ class PatchEmbedding(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return self.norm(self.proj(x).flatten(2).transpose(1, 2))
+        return self.norm(grid_to_tokens(self.proj(x)))
 
 
 class Attention(nn.Module):
@@ -41,8 +51,7 @@ class Attention(nn.Module):
         """Tokens `[B, N, D]`; `others` `[B, M, D]` are asked instead of `x` itself."""
         asked = x if others is None else others
         if self.reduction > 1:
-            grid = asked.transpose(1, 2).unflatten(2, (height, width))
-            asked = self.norm(self.sr(grid).flatten(2).transpose(1, 2))
+            asked = self.norm(grid_to_tokens(self.sr(tokens_to_grid(asked, height=height, width=width))))
         keys, values = self.kv(asked).chunk(2, -1)
         q, k, v = (self._heads(part) for part in (self.q(x), keys, values))
         attended = F.scaled_dot_product_attention(q, k, v)
@@ -113,6 +122,4 @@ class _GridConvolution(nn.Module):
         self.dwconv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
     def forward(self, tokens: Tensor, *, height: int, width: int) -> Tensor:
-        # tokens already lie as a picture with a pixel's channels side by side
-        grid = tokens.transpose(1, 2).unflatten(2, (height, width))
-        return self.dwconv(grid).flatten(2).transpose(1, 2)
+        return grid_to_tokens(self.dwconv(tokens_to_grid(tokens, height=height, width=width)))

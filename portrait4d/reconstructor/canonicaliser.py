@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from portrait4d.reconstructor.attention import CrossBlock, PatchEmbedding
+from portrait4d.reconstructor.attention import CrossBlock, PatchEmbedding, tokens_to_grid
 from portrait4d.reconstructor.encoders import LEAKY_SLOPE
 
 
@@ -110,8 +110,7 @@ class Canonicaliser(nn.Module):
         """`reenact` before its convolutions, `[B, D / 4, 2 * h, 2 * w]`."""
         motion = None if _is_off(motion_scale) else self._tokens(driver_motion, self.maps, self.proj_y)
         grid = _run(self.trans_blocks_motion, neutral, motion, motion_scale)
-        picture = grid.tokens.transpose(1, 2).unflatten(2, (grid.height, grid.width))
-        return F.pixel_shuffle(picture, 2)
+        return F.pixel_shuffle(tokens_to_grid(grid.tokens, height=grid.height, width=grid.width), 2)
 
     def _tokens(self, code: Tensor | None, layers: nn.Module, projection: nn.Linear) -> Tensor:
         """Code `[B, M]` to tokens `[B, grid * grid, D]`."""

@@ -10,12 +10,14 @@ NUM_GLOBAL_CHANNELS, NUM_DETAIL_CHANNELS = 256, 96
 
 
 def append_coordinates(image: Tensor) -> Tensor:
-    """`[B, C, H, W]` with two more channels, x and y from -1 to 1 at the outer pixels' centres."""
+    """`[B, C, H, W]` with two more channels, x and y from -1 to 1 at the outer pixels' centres; channels last, which
+    the convolutions after it keep and are faster with."""
     batch, _, height, width = image.shape
     x = torch.linspace(-1, 1, width, dtype=image.dtype, device=image.device)
     y = torch.linspace(-1, 1, height, dtype=image.dtype, device=image.device)
     grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width)])
-    return torch.cat([image, grid.expand(batch, -1, -1, -1)], 1)
+    joined = torch.cat([image, grid.expand(batch, -1, -1, -1)], 1)
+    return joined.contiguous(memory_format=torch.channels_last)
 
 
 class GlobalEncoder(nn.Module):

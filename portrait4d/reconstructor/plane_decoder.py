@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from portrait4d.reconstructor.attention import PatchEmbedding, SelfBlock
+from portrait4d.reconstructor.attention import PatchEmbedding, SelfBlock, tokens_to_grid
 from portrait4d.reconstructor.encoders import LEAKY_SLOPE, NUM_DETAIL_CHANNELS
 
 NUM_REENACTED_CHANNELS = 96
@@ -56,6 +56,6 @@ class PlaneDecoder(nn.Module):
         tokens = self.patch_embed(x)
         for block in self.trans_blocks:
             tokens = block(tokens, height=height, width=width)
-        grid = tokens.transpose(1, 2).unflatten(2, (height, width))
+        grid = tokens_to_grid(tokens, height=height, width=width)
         x = torch.cat([F.pixel_shuffle(grid, 2), reenacted], 1)
-        return self.conv_last(self.convs2(x))
+        return self.conv_last(self.convs2(x.contiguous(memory_format=torch.channels_last)))

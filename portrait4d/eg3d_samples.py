@@ -1,0 +1,186 @@
+"""Pictures of a generator's heads by seed: one row of views each, with depth and raw pictures if asked for.
+
+Like `batch`, a run can be killed and repeated: a seed is finished when its files exist and its record
+(`records/seedN.json`, written last) fits the present network and options.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from flame.errors import InputError
+from portrait4d.compose import beside
+from portrait4d.depth_pictures import depth_limits, depth_to_grey
+from portrait4d.driver import check_device
+from portrait4d.eg3d.cameras import condition_camera, view_cameras
+from portrait4d.eg3d.generator import EG3DGenerator, GeneratedImages
+from portrait4d.eg3d.interpolation import seed_latents
+from portrait4d.eg3d.loading import load_generator
+from portrait4d.eg3d_options import SampleOptions, StyleOptions
+from portrait4d.output import Progress, ignore_progress
+from portrait4d.records import digest, file_facts, read_record, write_record
+from portrait4d.weights_folder import present_weights
+from preprocess.atomic import atomic_path
+from preprocess.image import read_image, to_uint8, write_png
+
+_FORMAT = 1
+"""Raised whenever results of an older program must not count as finished."""
+
+_LONGEST_GRID_PX = 16384
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """The files of a seed, `done` now or `kept` from an earlier run."""
+
+    seed: int
+    state: Literal["done", "kept"]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SampleReport:
+    """All seeds in the order asked, and the picture of all of them if it was asked for."""
+
+    results: tuple[SeedResult, ...]
+    grid: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values."""
+        return asdict(self)
+
+
+def write_samples(
+    network: str | Path,
+    folder: str | Path,
+    *,
+    options: SampleOptions,
+    device: str = "cpu",
+    progress: Progress = ignore_progress,
+    on_result: Callable[[SeedResult], None] | None = None,
+) -> SampleReport:
+    """Writes `seedN.png` for every seed that is not finished, and `grid.png` if asked for.
+
+    Args:
+        network: name of released weights, a checkpoint folder, or an official `.pkl`.
+        on_result: told after each seed.
+
+    Raises:
+        InputError: the network, the device or the folder cannot be used.
+    """
+    folder = Path(folder)
+    check_device(device)
+    facts = _network_facts(network)
+    generator: EG3DGenerator | None = None
+    results = []
+    seeds = tuple(dict.fromkeys(options.seeds))
+    for done, seed in enumerate(seeds):
+        progress("render", done, len(seeds))
+        files = _file_names(folder, seed, options)
+        record, key = folder / "records" / f"{_stem(seed)}.json", _key(facts, seed, options)
+        state = "kept"
+        if read_record(record).get("key") != key or not all(file.is_file() for file in files):
+            state = "done"
+            if generator is None:
+                generator = load_generator(network, device=device)
+            _write_seed(generator, seed, files[0], options)
+            write_record(record, key, {"seed": seed, "files": [file.name for file in files]})
+        results.append(SeedResult(seed, state, tuple(str(file) for file in files)))
+        if on_result is not None:
+            on_result(results[-1])
+    progress("render", len(seeds), len(seeds))
+    grid = _write_grid(folder, [Path(result.files[0]) for result in results]) if options.has_grid else None
+    return SampleReport(tuple(results), grid)
+
+
+def map_seeds(generator: EG3DGenerator, seeds: tuple[int, ...], style: StyleOptions) -> torch.Tensor:
+    """Styles `[len(seeds), num_styles, style_dim]`, asked for the frontal camera.
+
+    Raises:
+        InputError: the cutoff is beyond the network's layers.
+    """
+    num_styles = generator.backbone.synthesis.num_styles
+    if style.cutoff is not None and style.cutoff > num_styles:
+        raise InputError(f"expected a cutoff of at most {num_styles}, the network's layers, got {style.cutoff}")
+    like = generator.backbone.mapping.w_avg
+    latents = seed_latents(seeds, generator.config.latent_dim).to(like)
+    label = condition_camera(generator.config).to_label25(axes=generator.config.camera_axes).to(like)
+    return generator.map(latents, label.expand(len(seeds), -1), psi=style.psi, cutoff=style.cutoff)
+
+
+@torch.no_grad()
+def render_seed(generator: EG3DGenerator, seed: int, options: SampleOptions) -> list[GeneratedImages]:
+    """All views of a seed, batch 1 each."""
+    volume = generator.synthesise(map_seeds(generator, (seed,), options.style))
+    yaw, pitch = (torch.tensor(angles) for angles in options.views)
+    cameras = view_cameras(generator.config, yaw, pitch, fov_degrees=options.fov_degrees)
+    return [generator.render(volume, cameras[index]) for index in range(len(cameras))]
+
+
+def _write_seed(generator: EG3DGenerator, seed: int, picture: Path, options: SampleOptions) -> None:
+    views = render_seed(generator, seed, options)
+    if options.has_raw:
+        write_png(_beside(picture, "_raw.png"), beside(*(to_uint8(view.image_raw)[0] for view in views)))
+    depth, alpha = (
+        torch.cat(channel).float().cpu().numpy()[:, 0]
+        for channel in ([view.depth for view in views], [view.alpha for view in views])
+    )
+    if options.has_depth:
+        write_png(_beside(picture, "_depth.png"), beside(*depth_to_grey(depth, depth_limits(depth, alpha))))
+    if options.has_depth_array:
+        with atomic_path(_beside(picture, "_depth.npy")) as temporary:
+            np.save(temporary, depth)
+    write_png(picture, beside(*(to_uint8(view.image)[0] for view in views)))
+
+
+def _write_grid(folder: Path, pictures: list[Path]) -> str:
+    """All rows below each other, scaled down together where they would be too long."""
+    from PIL import Image
+
+    first = read_image(pictures[0])
+    height, width = first.shape[:2]
+    scale = min(1.0, _LONGEST_GRID_PX / (height * len(pictures)), _LONGEST_GRID_PX / width)
+    cell = max(1, int(width * scale)), max(1, int(height * scale))
+    grid = np.empty((cell[1] * len(pictures), cell[0], 3), np.uint8)
+    for row, picture in enumerate(pictures):
+        image = Image.fromarray(read_image(picture))
+        if image.size != cell:
+            image = image.resize(cell, Image.Resampling.LANCZOS)
+        grid[row * cell[1] : (row + 1) * cell[1]] = np.asarray(image)
+    path = folder / "grid.png"
+    write_png(path, grid)
+    return str(path)
+
+
+def _file_names(folder: Path, seed: int, options: SampleOptions) -> list[Path]:
+    picture = folder / f"{_stem(seed)}.png"
+    wanted = {
+        "_raw.png": options.has_raw,
+        "_depth.png": options.has_depth,
+        "_depth.npy": options.has_depth_array,
+    }
+    return [picture, *(_beside(picture, ending) for ending, is_wanted in wanted.items() if is_wanted)]
+
+
+def _beside(picture: Path, ending: str) -> Path:
+    return picture.with_name(picture.stem + ending)
+
+
+def _stem(seed: int) -> str:
+    return f"seed{seed:04d}"
+
+
+def _key(network: list[Any], seed: int, options: SampleOptions) -> str:
+    """Changes when the network or an option that a seed's pictures hang on changes."""
+    chosen = {name: value for name, value in asdict(options).items() if name not in ("seeds", "has_grid")}
+    return digest({"network": network, "seed": seed, "options": chosen, "format": _FORMAT})
+
+
+def _network_facts(network: str | Path) -> list[Any]:
+    """What changes when the weights change; a released name comes before a path, as in loading."""
+    path = present_weights().get(str(network), Path(network))
+    return file_facts(path) if path.exists() else [str(network)]

@@ -1,0 +1,92 @@
+"""The shape of a generator's head as a mesh file with vertex colours, in the network's world units."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from portrait4d.driver import check_device, check_output
+from portrait4d.eg3d.generator import EG3DGenerator
+from portrait4d.eg3d.loading import load_generator
+from portrait4d.eg3d_options import StyleOptions, check_seeds
+from portrait4d.eg3d_samples import map_seeds
+from portrait4d.options import MESH_SUFFIXES
+from portrait4d.output import Progress, ignore_progress
+from portrait4d.render.field import TriPlaneField
+from portrait4d.render.shape import Shape, ShapeConfig, extract_shape
+from preprocess.mesh_files import write_mesh
+
+ORIGINAL_MARGIN = 30 / 256
+"""The part of the cube at each border that the authors' scripts leave out."""
+
+
+@dataclass(frozen=True)
+class SeedShapeOptions:
+    """The surface of the head of one seed."""
+
+    seed: int = 0
+    style: StyleOptions = field(default_factory=StyleOptions)
+    shape: ShapeConfig = field(default_factory=lambda: ShapeConfig(margin=ORIGINAL_MARGIN))
+
+    def __post_init__(self) -> None:
+        check_seeds((self.seed,))
+
+
+@dataclass(frozen=True)
+class SeedShapeReport:
+    """What was written; `size` along x, y, z in world units, `density_range` of the whole grid."""
+
+    output: str
+    seed: int
+    iso: float
+    density_range: tuple[float, float]
+    num_vertices: int
+    num_faces: int
+    size: tuple[float, ...]
+
+
+def write_seed_shape(
+    network: str | Path,
+    output: str | Path,
+    *,
+    options: SeedShapeOptions | None = None,
+    device: str = "cpu",
+    progress: Progress = ignore_progress,
+) -> SeedShapeReport:
+    """Writes `.ply`, `.obj` or `.glb`; the file appears when it is whole.
+
+    Args:
+        network: name of released weights, a checkpoint folder, or an official `.pkl`.
+
+    Raises:
+        InputError: the network, the device, the output or the iso level cannot be used.
+    """
+    options, output = options or SeedShapeOptions(), Path(output)
+    check_output(output, MESH_SUFFIXES)
+    check_device(device)
+    shape = seed_shape(load_generator(network, device=device), options, progress=progress)
+    write_mesh(
+        output,
+        shape.vertices,
+        shape.faces,
+        vertex_colours=shape.colours,
+        normals=shape.normals,
+        unit="world units of the network",
+    )
+    size = tuple(round(float(length), 6) for length in shape.vertices.max(0) - shape.vertices.min(0))
+    return SeedShapeReport(
+        str(output), options.seed, shape.iso, shape.density_range, len(shape.vertices), len(shape.faces), size
+    )
+
+
+@torch.no_grad()
+def seed_shape(generator: EG3DGenerator, options: SeedShapeOptions, *, progress: Progress = ignore_progress) -> Shape:
+    """The surface in the network's world units."""
+    volume = generator.synthesise(map_seeds(generator, (options.seed,), options.style))
+    return extract_shape(
+        TriPlaneField(volume.planes, generator.decoder),
+        options.shape,
+        box_size=generator.config.render.box_warp,
+        like=volume.w,
+        on_step=lambda done, total: progress("shape", done, total),
+    )

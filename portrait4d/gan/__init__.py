@@ -1,0 +1,1 @@
+"""Adversarial training of 3D generators: discriminator, losses, regularisers, schedules, averaged weights."""

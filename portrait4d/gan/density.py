@@ -1,0 +1,73 @@
+"""Density that changes little from one point to the next: no floaters, no fog (EG3D, Chan et al. 2022, supplement;
+total variation after Rudin et al. 1992)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from portrait4d.render.field import Field
+
+PointRange = Literal["cube", "official"]
+"""Where points are drawn: "cube" fills the field's cube; "official" is [-1, 1] on each axis whatever the cube, as the
+released models were trained, so that most points lie where there is nothing to regularise."""
+
+
+@dataclass(frozen=True)
+class DensityVariationConfig:
+    """How density is compared; the defaults are EG3D's and GenHead's but for the range.
+
+    Attributes:
+        num_points: pairs of points for each volume.
+        distance: standard deviation of the step between a pair, in sides of the cube.
+        point_range: see `PointRange`.
+    """
+
+    num_points: int = 1000
+    distance: float = 0.004
+    point_range: PointRange = "cube"
+
+
+def density_variation(
+    field: Field,
+    *,
+    batch: int,
+    box_warp: float,
+    generator: torch.Generator,
+    config: DensityVariationConfig | None = None,
+    like: Tensor,
+) -> Tensor:
+    """Mean absolute difference of raw density between random points and their neighbours.
+
+    Args:
+        field: of `batch` volumes in cubes of side `box_warp` around the origin.
+        generator: source of the points.
+        like: points take its dtype and device, which must be the generator's.
+    """
+    points, neighbours = draw_point_pairs(batch, box_warp, generator=generator, config=config, like=like)
+    first, second = field(torch.cat([points, neighbours], 1)).density.chunk(2, 1)
+    return (first - second).abs().mean()
+
+
+def draw_point_pairs(
+    batch: int,
+    box_warp: float,
+    *,
+    generator: torch.Generator,
+    config: DensityVariationConfig | None = None,
+    like: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Uniform points and, a normally distributed step away, their neighbours: `[B, N, 3]` each, world units."""
+    config = config or DensityVariationConfig()
+    if config.point_range == "cube":
+        half_side = box_warp / 2
+    elif config.point_range == "official":
+        half_side = 1.0
+    else:
+        raise ValueError(f"point range must be 'cube' or 'official', got {config.point_range!r}")
+    shape = (batch, config.num_points, 3)
+    points = torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device) * 2 - 1
+    step = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+    points = points * half_side
+    return points, points + step * (config.distance * box_warp)

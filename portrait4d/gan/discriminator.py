@@ -1,0 +1,233 @@
+"""The dual discriminator: it sees a picture beside the raw rendering that it was made of, so that both must agree
+(EG3D, Chan et al. 2022, section 4.3), and knows the camera (section 4.4)."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flame.camera import Axes, Camera
+from flame.errors import InputError
+from portrait4d.ops.resample import resize
+from portrait4d.stylegan.channels import block_resolutions, is_half_block, num_channels
+from portrait4d.stylegan.discriminator import DiscriminatorBlock, DiscriminatorEpilogue
+from portrait4d.stylegan.mapping import MappingNetwork
+
+_OFFICIAL_KEYS = (
+    "c_dim img_resolution img_channels architecture channel_base channel_max num_fp16_res conv_clamp cmap_dim "
+    "disc_c_noise sr_upsample_factor block_kwargs mapping_kwargs epilogue_kwargs "
+    "has_superresolution has_uv has_seg"
+).split()
+
+
+@dataclass(frozen=True)
+class JudgedImages:
+    """What a discriminator looks at, all in [-1, 1].
+
+    Attributes:
+        image: `[B, 3, H, H]` at full resolution.
+        image_raw: `[B, 3, h, h]` as rendered, before super-resolution.
+        correspondence: `[B, 3, H, H]` where on the canonical face each pixel lies, as the head model says ("uv").
+        mask: `[B, 1, h, h]` 1 on the head, -1 on the background ("seg").
+    """
+
+    image: Tensor
+    image_raw: Tensor
+    correspondence: Tensor | None = None
+    mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def parts(self) -> dict[str, Tensor]:
+        """Those that are there, by name."""
+        values = {name: getattr(self, name) for name in ("image", "image_raw", "correspondence", "mask")}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def requiring_grad(self) -> "JudgedImages":
+        """The same values, cut from what made them, with gradients wanted."""
+        return replace(self, **{name: value.detach().requires_grad_() for name, value in self.parts().items()})
+
+
+@dataclass(frozen=True)
+class DualDiscriminatorConfig:
+    """Architecture; the defaults are EG3D's for FFHQ at 512.
+
+    Attributes:
+        resolution: side of the judged image.
+        condition_dim: size of the camera label.
+        has_correspondence: three more channels (GenHead, Portrait4D).
+        has_mask: one more channel (GenHead, Portrait4D).
+        channel_base: see `num_channels`.
+        channel_max: see `num_channels`.
+        num_half_resolutions: finest blocks that compute in fp16 on CUDA.
+        clamp: limit of the activations, None for none.
+        num_mapping_layers: fully connected layers over the label.
+        group_size: pictures compared with each other, None for all; 2 for GenHead and Portrait4D.
+        num_deviation_channels: see `append_batch_deviation`.
+        camera_axes: of the labels, which say nothing about it themselves; "opengl" for GenHead and Portrait4D.
+    """
+
+    resolution: int = 512
+    condition_dim: int = 25
+    has_correspondence: bool = False
+    has_mask: bool = False
+    channel_base: int = 32768
+    channel_max: int = 512
+    num_half_resolutions: int = 4
+    clamp: float | None = 256.0
+    num_mapping_layers: int = 8
+    group_size: int | None = 4
+    num_deviation_channels: int = 1
+    camera_axes: Axes = "opencv"
+
+    @property
+    def picture_channels(self) -> int:
+        """Image, raw image, and what else is looked at."""
+        return 6 + 3 * self.has_correspondence + self.has_mask
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for `config.json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_official(cls, init_kwargs: Mapping[str, Any]) -> "DualDiscriminatorConfig":
+        """Config of a released checkpoint.
+
+        Args:
+            init_kwargs: constructor arguments of `DualDiscriminator` (EG3D) or `DualDiscriminatorDeform` (GenHead,
+                Portrait4D), as the file holds them.
+
+        Raises:
+            InputError: an option that this engine does not know.
+        """
+        _check_official(init_kwargs)
+        defaults = cls()
+        mapping, epilogue = init_kwargs.get("mapping_kwargs", {}), init_kwargs.get("epilogue_kwargs", {})
+        has_correspondence = bool(init_kwargs.get("has_uv", False))
+        has_mask = bool(init_kwargs.get("has_seg", False))
+        return cls(
+            resolution=init_kwargs["img_resolution"],
+            condition_dim=init_kwargs["c_dim"],
+            has_correspondence=has_correspondence,
+            has_mask=has_mask,
+            channel_base=init_kwargs.get("channel_base", defaults.channel_base),
+            channel_max=init_kwargs.get("channel_max", defaults.channel_max),
+            num_half_resolutions=init_kwargs.get("num_fp16_res", defaults.num_half_resolutions),
+            clamp=init_kwargs.get("conv_clamp", defaults.clamp),
+            num_mapping_layers=mapping.get("num_layers", defaults.num_mapping_layers),
+            group_size=epilogue.get("mbstd_group_size", 4),
+            num_deviation_channels=epilogue.get("mbstd_num_channels", 1),
+            # EG3D's class has no such options, Portrait4D's always has both, and its labels have other axes.
+            camera_axes="opengl" if {"has_uv", "has_seg"} & set(init_kwargs) else "opencv",
+        )
+
+
+class DualDiscriminator(nn.Module):
+    """Images and the camera that they claim to be seen from, to one logit each: high for real.
+
+    Memory is left in torch's usual order: channels last takes a quarter less time on a CPU, but its rounding puts other
+    activations on the other side of zero than in the released code, and the R1 gradients of those pixels differ.
+    """
+
+    def __init__(self, config: DualDiscriminatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        sizes = block_resolutions(config.resolution)[::-1]
+        widths = [
+            num_channels(size, channel_base=config.channel_base, channel_max=config.channel_max) for size in sizes
+        ]
+        self.resolutions = sizes[:-1]
+        picture_channels = config.picture_channels
+        for size, width, next_width in zip(self.resolutions, widths, widths[1:], strict=False):
+            block = DiscriminatorBlock(
+                width,
+                next_width,
+                picture_channels=picture_channels,
+                clamp=config.clamp,
+                is_half=is_half_block(
+                    size, resolution=config.resolution, num_half_resolutions=config.num_half_resolutions
+                ),
+            )
+            setattr(self, f"b{size}", block)
+            picture_channels = 0
+        self.mapping = MappingNetwork(
+            0, config.condition_dim, widths[-1], num_layers=config.num_mapping_layers, has_average=False
+        )
+        self.b4 = DiscriminatorEpilogue(
+            widths[-1],
+            condition_dim=widths[-1],
+            group_size=config.group_size,
+            num_deviation_channels=config.num_deviation_channels,
+            clamp=config.clamp,
+        )
+
+    def forward(self, images: JudgedImages, condition: Camera | Tensor) -> Tensor:
+        """Logits `[B, 1]`.
+
+        Args:
+            images: exactly the parts that the config asks for.
+            condition: the camera of each image, or its label `[B, condition_dim]`.
+        """
+        if isinstance(condition, Camera):
+            condition = condition.to_label25(axes=self.config.camera_axes)
+        if len(condition) != len(images):
+            raise ValueError(f"expected a camera for each of {len(images)} images, got {len(condition)}")
+        x = self._stack(images)
+        for size in self.resolutions:
+            x = getattr(self, f"b{size}")(x)
+        return self.b4(x, self.mapping(None, condition.to(self.mapping.embed.weight)))
+
+    def _stack(self, images: JudgedImages) -> Tensor:
+        """All parts side by side at full resolution, `[B, picture_channels, H, H]`."""
+        side, parts = self.config.resolution, images.parts()
+        channels = {"image": 3, "image_raw": 3}
+        if self.config.has_correspondence:
+            channels["correspondence"] = 3
+        if self.config.has_mask:
+            channels["mask"] = 1
+        if list(parts) != list(channels):
+            raise ValueError(f"expected images with {', '.join(channels)}; got {', '.join(parts)}")
+        for name, value in parts.items():
+            is_full = name in ("image", "correspondence")
+            shape = (len(images), channels[name], *((side, side) if is_full else value.shape[2:]))
+            if value.ndim != 4 or value.shape != shape:
+                expected = f"[{len(images)}, {channels[name]}, {f'{side}, {side}' if is_full else 'h, h'}]"
+                raise ValueError(f"{name} must be {expected}, got {list(value.shape)}")
+        return torch.cat([_fit(value, side) for value in parts.values()], 1)
+
+
+def _fit(value: Tensor, side: int) -> Tensor:
+    return value if value.shape[2:] == (side, side) else resize(value, height=side, width=side)
+
+
+def _check_official(init_kwargs: Mapping[str, Any]) -> None:
+    unknown = [key for key in init_kwargs if key not in _OFFICIAL_KEYS]
+    if unknown:
+        raise InputError(f"expected the arguments of a dual discriminator, got {', '.join(unknown)}: not one of ours")
+    missing = [key for key in ("c_dim", "img_resolution") if key not in init_kwargs]
+    if missing:
+        raise InputError(f"expected the arguments of a dual discriminator, {', '.join(missing)} missing")
+    only = {
+        "img_channels": (3,),
+        "architecture": ("resnet",),
+        "cmap_dim": (None,),
+        # Noise on the label would make the answer random; no released file has it.
+        "disc_c_noise": (0,),
+        "has_superresolution": (True,),
+    }
+    for key, allowed in only.items():
+        if key in init_kwargs and init_kwargs[key] not in allowed:
+            raise InputError(f"expected {key} = {allowed[0]}, got {init_kwargs[key]!r}: not a released discriminator")
+    # freeze_layers says which layers train, fp16_channels_last how memory lies: the values do not depend on them.
+    nested = {
+        "block_kwargs": ("freeze_layers", "fp16_channels_last"),
+        "mapping_kwargs": ("num_layers",),
+        "epilogue_kwargs": ("mbstd_group_size", "mbstd_num_channels"),
+    }
+    for group, known in nested.items():
+        for key in init_kwargs.get(group, {}):
+            if key not in known:
+                raise InputError(f"expected {group} with {', '.join(known)} at most, got {key}")

@@ -1,0 +1,45 @@
+"""How a run knows what an earlier one finished: a record beside each result, with a key of its inputs and options."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from portrait4d.driver import require_file
+from preprocess.atomic import atomic_path
+
+
+def digest(facts: Any) -> str:
+    """A short name for JSON-ready facts: another one whenever they differ."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def file_facts(path: Path) -> list[Any]:
+    """What changes when a file, or a file of a folder, changes.
+
+    Raises:
+        InputError: there is nothing of that name.
+    """
+    require_file(path, "input", folder_allowed=True)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    facts = []
+    for file in files:
+        status = file.stat()
+        facts.append([file.name, status.st_size, status.st_mtime_ns])
+    return [str(path.resolve()), facts]
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record, empty if there is none that can be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def write_record(path: Path, key: str, report: Mapping[str, Any]) -> None:
+    """Write a record after its result is whole."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps({"key": key, **report}, indent=1), encoding="utf-8")

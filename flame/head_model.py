@@ -49,6 +49,14 @@ class HeadParams:
         shape, expression, neck, jaw, eyes = vector[:, 25:].split([300, 100, 3, 3, 6], 1)
         return cls(shape, expression, neck, jaw, eyes.reshape(-1, 2, 3))
 
+    def to_vector437(self, label25: Tensor) -> Tensor:
+        """The vector `[B, 437]` of `from_vector437` with a camera label `[B, 25]` in front."""
+        vector = torch.cat([label25, self.shape, self.expression, self.neck, self.jaw, self.eyes.flatten(1)], 1)
+        if self.shape.shape[1] != 300 or vector.shape[1] != 437:
+            found = f"{self.shape.shape[1]} shape and {self.expression.shape[1]} expression numbers"
+            raise InputError(f"expected FLAME's 300 shape and 100 expression numbers, got {found}: track with FLAME")
+        return vector
+
     def replace(self, **changes: Tensor) -> "HeadParams":
         """A copy with some fields changed."""
         return replace(self, **changes)

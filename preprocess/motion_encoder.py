@@ -7,12 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flame.errors import InputError
+from flame.errors import InputError, printable
 from preprocess.motion_crop import crop_faces
-from preprocess.networks.motion_encoder import CODE_SIZE, MotionEncoderNetwork
-
-TRAINING_NAME_PARTS = ("mouth_fc", "headpose_fc", "classifier", "to_feature", "to_embed")
-"""Parts of names in the released file that only its training used; they are left out."""
+from preprocess.networks.motion_encoder import CODE_SIZE, TRAINING_NAME_PARTS, MotionEncoderNetwork
 
 TENSORS_FILE = "model.safetensors"
 _DROPPED_COUNTER = "num_batches_tracked"
@@ -38,8 +35,19 @@ class MotionEncoder:
             InputError: no such file, not a motion encoder, or one with missing or further tensors.
         """
         path = Path(path)
+        return cls.from_tensors(read_weights(path), name=path.name, device=device)
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], *, name: str, device: str | torch.device = "cpu"
+    ) -> "MotionEncoder":
+        """The encoder with given weights, under their official names; `name` is for messages.
+
+        Raises:
+            InputError: tensors are missing, too many, or of other shapes.
+        """
         network = MotionEncoderNetwork()
-        _fill(network, read_weights(path), path.name)
+        _fill(network, tensors, name)
         return cls(network.to(device))
 
     @torch.inference_mode()
@@ -102,7 +110,7 @@ def _read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, KeyError, OSError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:100]
+        reason = printable(" ".join(str(error).split()))[:100]
         raise InputError(f"{path.name} is no file of tensors ({reason}): get motion_model.pth again") from error
 
 
@@ -125,5 +133,5 @@ def _fill(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
 
 
 def _shorten(names: list[str]) -> str:
-    shown = ", ".join(names[:_NUM_SHOWN])
+    shown = printable(", ".join(names[:_NUM_SHOWN]))
     return f"{shown} and {len(names) - _NUM_SHOWN} more" if len(names) > _NUM_SHOWN else shown

@@ -33,6 +33,7 @@ from portrait4d.checkpoint.torch_blob import read_torch_file
 from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.weights import resolve_weights
+from preprocess.motion_encoder import MotionEncoder, read_weights
 
 
 def bits(tensor: torch.Tensor) -> tuple:
@@ -192,6 +193,11 @@ def test_motion_encoder_of_both_torch_formats(shared: Path, tmp_path: Path, is_z
     ours = read_torch_file(memoryview(path.read_bytes()), path.name)
     theirs = torch.load(path, weights_only=True)
     assert {name: bits(tensor.read()) for name, tensor in ours.items()} == {name: bits(t) for name, t in theirs.items()}
+    write_checkpoint(tmp_path / "converted", conversion.config, conversion.tensors)
+    assert {name: bits(tensor) for name, tensor in read_weights(path).items()} == {
+        name: bits(tensor) for name, tensor in read_weights(tmp_path / "converted").items()
+    }
+    MotionEncoder.from_tensors(read_checkpoint(tmp_path / "converted")[1], name="converted")
     torch.save({**tensors, "unknown.weight": torch.ones(1)}, path)
     with pytest.raises(CheckpointMismatch, match=r"1 extra: unknown\.weight"):
         convert_file(path)

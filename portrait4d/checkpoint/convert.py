@@ -23,13 +23,12 @@ from portrait4d.checkpoint.stored_tensor import StoredTensor
 from portrait4d.checkpoint.strict import CheckpointMismatch
 from portrait4d.checkpoint.structure import check_structure, recognise, released_structure
 from portrait4d.checkpoint.torch_blob import is_torch_file, read_torch_file
+from preprocess.networks.motion_encoder import TRAINING_NAME_PARTS
 
 NETWORK_KEYS: dict[Network, str] = {"generator": "G_ema", "discriminator": "D"}
 """Where a network lies in an official file; of the generator, the running mean that the authors use."""
 
 CAMERA_AXES: dict[Family, CameraAxes] = {"eg3d": "opencv", "genhead": "opengl", "portrait4d": "opengl"}
-_UNUSED_MOTION_NAMES = ("mouth_fc", "headpose_fc", "classifier", "to_feature", "to_embed")
-"""Parts of names that the motion encoder's file has and its authors skip: heads used in training alone."""
 
 _MAX_BOX_WARP = 1e6
 
@@ -181,7 +180,7 @@ def _convert_motion_model(path: Path) -> Conversion:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise InputError(f"{path.name} holds a {type(content).__name__}: expected a state dict")
     tensors = {key: value for key, value in content.items() if isinstance(value, StoredTensor)}
-    unused = [key for key in tensors if any(part in key for part in _UNUSED_MOTION_NAMES)]
+    unused = [key for key in tensors if any(part in key for part in TRAINING_NAME_PARTS)]
     tensors = {key: value for key, value in tensors.items() if key not in unused}
     family, network = recognise(tensors)
     if network != "encoder":

@@ -15,6 +15,9 @@ FEATURE_SIZE = 512
 EYE_SIZE, EMOTION_SIZE, MOUTH_SIZE = 6, 30, 512
 CODE_SIZE = EYE_SIZE + EMOTION_SIZE + MOUTH_SIZE
 
+TRAINING_NAME_PARTS = ("mouth_fc", "headpose_fc", "classifier", "to_feature", "to_embed")
+"""Parts of names in the released file that only its training used; its authors skip them, too."""
+
 _HEAD_POSE_SIZE = 6
 _MOUTH_EMBEDDING_SIZE = 500
 _DEPTH = 4

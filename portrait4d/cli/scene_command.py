@@ -56,5 +56,6 @@ def fit_scene(
     if report.resumed_at:
         say(f"went on from step {report.resumed_at}")
     seen = f"{len(report.psnr)} views held out: {report.mean_psnr:.2f} dB, worst {min(report.psnr.values()):.2f} dB"
-    say(f"{report.num_train} views fitted in {report.wall_seconds:.0f} s ({report.cpu_seconds:.0f} CPU seconds)")
+    cost = f"{report.wall_seconds:.0f} s ({report.cpu_seconds:.0f} CPU seconds)"
+    say(f"{report.num_train} views ({report.format} labels) fitted in {cost}")
     say(f"{seen}; see {output / COMPARISON} and {output / VIDEO}")

@@ -103,8 +103,8 @@ class SceneReport:
     history: list[dict[str, float]]
 
 
-# Steps are small. On idle cores a second thread takes 0.7 of the time at 1.4 times the CPU seconds; on busy ones it took
-# 7 times both.
+# Steps are small. On idle cores a second thread takes 0.7 of the time at 1.4 times the CPU seconds; on busy ones it
+# took 7 times both.
 @one_torch_thread()
 def fit_scene(
     data: str | Path, output: str | Path, *, options: SceneOptions | None = None, progress: Progress | None = None

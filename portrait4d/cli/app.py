@@ -31,8 +31,8 @@ from portrait4d.cli.choices import (
 )
 from portrait4d.cli.console import progress_bars, say, say_json, tell_engine, warn
 from portrait4d.cli.eg3d_commands import build_eg3d_app
-from portrait4d.cli.weights_command import build_weights_app
 from portrait4d.cli.scene_command import fit_scene
+from portrait4d.cli.weights_command import build_weights_app
 
 HELP = """One photo of a face becomes a 4D head that any video can drive. Works offline on a CPU.
 

@@ -26,6 +26,15 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_weights_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Weights that happen to be on the machine play no part, and none are fetched; child processes inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PORTRAIT4D_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("PORTRAIT4D_OFFLINE", "1")
+        yield
+
+
 @pytest.fixture(scope="session")
 def synthetic_flame(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of FLAME-shaped files, made by the reference material's own script; nothing licensed is in it."""

@@ -34,14 +34,14 @@ class Fixture:
         if f"in.{name}" in self.arrays:
             return torch.from_numpy(self.arrays[f"in.{name}"])
         entry = self.about["inputs"][name]
-        return torch.from_numpy(_rules(self.folder).make_input(self.name, name, entry["shape"], *entry["rule"]))
+        return torch.from_numpy(rules(self.folder).make_input(self.name, name, entry["shape"], *entry["rule"]))
 
     def parameters(self) -> dict[str, Tensor]:
         """All generated tensors by name; those the rule leaves as constructed are left out."""
         prefix = self.about.get("param_prefix", "")
-        rules = _rules(self.folder)
+        rule = rules(self.folder)
         return {
-            name: torch.from_numpy(rules.param_value(prefix + name, entry["shape"], entry["rule"]))
+            name: torch.from_numpy(rule.param_value(prefix + name, entry["shape"], entry["rule"]))
             for name, entry in self.about["params"].items()
             if entry["rule"][0] != "fixed"
         }
@@ -71,7 +71,7 @@ class Fixture:
 
 
 @cache
-def _rules(folder: Path) -> ModuleType:
+def rules(folder: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("golden_rules", folder / "rules.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

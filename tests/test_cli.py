@@ -207,7 +207,7 @@ def test_render_writes_video_views_and_mesh(folder: Path):
         (["reenact", "photo.png", "nod.mp4", "-o", "x.mp4", "--device", "mps"], "float64"),
         (["batch", "photo.png", "nod.mp4", "-o", "x", "--device", "tpu9"], "device 'tpu9'"),
         (["batch", "photo.png", "nod.mp4", "-o", "x", "--device", "mps"], "float64"),
-        (["batch", "photo.png", "nod.mp4", "-o", "x", "--engine", "portrait4d"], "Portrait4D engines"),
+        (["batch", "photo.png", "nod.mp4", "-o", "x", "--engine", "portrait4d"], "portrait4d is not on this machine"),
         (["batch", "photo.png", "-o", "x"], "SOURCES and DRIVERS"),
         (["batch", "photo.png", "none*.mp4", "-o", "x"], "no drivers found"),
     ],

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fakes_flame import MODEL, PREFIX, network_tensors
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -13,38 +14,13 @@ from flame.errors import InputError
 from flame.flame_model import Flame, flame_from_tensors, load_flame
 from flame.head_model import HeadParams
 from flame.landmark_sets import IBUG_OF_478, NUM_CONTOUR, PUPILS_OF_478
-from flame.numeric_pickle import read_numbers
 from preprocess.fit import HeadFitter, VideoFitter
 from preprocess.track import Tracker
 
-PREFIX = "deformer.flame_deform."
-MODEL = PREFIX + "flame_model."
 CROP = 512
 FOCAL = 0.5 * CROP / np.tan(np.radians(6))
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def network_tensors(folder: Path) -> dict[str, Tensor]:
-    """What a released network would hold of the FLAME files in a folder (spec: lengths x 3, neck joint at zero)."""
-    content = read_numbers(folder / "geometry" / "generic_model.pkl")
-    regressor = np.asarray(content["J_regressor"], np.float64)
-    template = 3 * np.asarray(content["v_template"], np.float64)
-    embedding = read_numbers(folder / "geometry" / "landmark_embedding_with_eyes.npy")
-    coarse = read_numbers(folder / "simplify_baricentric2.npy")
-    arrays = {
-        MODEL + "v_template": (template - regressor[1] @ template).astype(np.float32),
-        MODEL + "shapedirs": (3 * content["shapedirs"]).astype(np.float32),
-        MODEL + "posedirs": (3 * content["posedirs"]).reshape(-1, 36).T.astype(np.float32),
-        MODEL + "J_regressor": regressor.astype(np.float32),
-        MODEL + "lbs_weights": np.asarray(content["weights"], np.float32),
-        MODEL + "faces_tensor": np.asarray(content["f"], np.int64),
-        MODEL + "parents": np.array([-1, 0, 1, 1, 1]),
-        MODEL + "full_lmk_faces_idx": np.asarray(embedding["full_lmk_faces_idx"], np.int64).reshape(1, 70),
-        MODEL + "full_lmk_bary_coords": np.asarray(embedding["full_lmk_bary_coords"], np.float32).reshape(1, 70, 3),
-        **{f"{PREFIX}simplify_{name}": np.asarray(coarse[name]) for name in ("idxs", "baris", "faces")},
-    }
-    return {name: torch.from_numpy(np.array(value, order="C")) for name, value in arrays.items()}
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from portrait4d.batch import run_batch
 from portrait4d.batch_items import BatchItem
 from portrait4d.compose import DriverView, PasteBack, feather_mask, fit_height
 from portrait4d.driver import cut_motion
-from portrait4d.engine import available_engines, load_engine
+from portrait4d.engine import available_engines, choose_engine, load_engine
 from portrait4d.options import ReenactOptions, RenderOptions
 from portrait4d.pipeline import SILENT, build_avatar, build_source, reenact, track_driver
 from portrait4d.report import find_gaps
@@ -280,10 +280,13 @@ def test_picture_of_several_is_the_one_the_engine_chose(files: Path):
     assert source.path == files / "bright.png" and source.avatar.level == pytest.approx(200 / 255)  # pyright: ignore
 
 
-def test_engine_of_a_version_to_come_says_how_to_get_it():
-    for status in available_engines():
-        assert status.available or "comes with the Portrait4D engines" in status.reason
-    with pytest.raises(InputError, match="Portrait4D engines"):
+def test_engine_without_weights_says_how_to_get_them():
+    statuses = {status.name: status for status in available_engines()}
+    assert statuses["lift"].available and choose_engine("auto").name == "lift"
+    for name in ("portrait4d", "portrait4d-static", "portrait4d-v2"):
+        assert not statuses[name].available
+        assert f"portrait4d weights fetch {name}" in statuses[name].reason
+    with pytest.raises(InputError, match="portrait4d-v2 is not on this machine"):
         load_engine("portrait4d-v2")
     with pytest.raises(InputError, match="one of auto"):
         load_engine("magic")

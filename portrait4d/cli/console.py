@@ -41,7 +41,7 @@ def tell_engine(asked: str, *, is_quiet: bool) -> None:
 
     chosen = choose_engine()
     absent = [status.name for status in available_engines() if not status.available]
-    others = f"; not in this version: {', '.join(absent)}" if absent else ""
+    others = f"; no weights here for {', '.join(absent)}" if absent else ""
     print(f"engine {chosen.name} (auto): {chosen.reason}{others}", file=sys.stderr)
 
 

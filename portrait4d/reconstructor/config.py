@@ -18,6 +18,7 @@ class ReconstructorConfig:
 
     Attributes:
         canonicaliser: the two transformers.
+        plane_decoder_dim: size of a token in the plane decoder's transformer.
         neural_resolution: side of the rendered feature picture.
         decoder_lr_multiplier: of the small decoder.
         render: how the volume is sampled.
@@ -25,6 +26,7 @@ class ReconstructorConfig:
     """
 
     canonicaliser: CanonicaliserConfig = field(default_factory=CanonicaliserConfig)
+    plane_decoder_dim: int = 1024
     neural_resolution: int = 128
     decoder_lr_multiplier: float = 1.0
     render: RenderConfig = field(

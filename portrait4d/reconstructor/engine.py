@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flame.camera import Camera
 from flame.deform import CoarseMesh, HeadPoseField
 from flame.errors import InputError
 from flame.flame_model import PORTRAIT4D_UNITS_PER_METRE, Flame
+from flame.frame_parameters import FrameParameters, PosedView
 from flame.head_model import HeadModel, HeadParams
 from portrait4d.engine import Avatar, Drive, Mesh, Rendering
 from portrait4d.ops.resample import resize
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.network import Reconstructor
-from portrait4d.reconstructor.placement import canonical_cameras, tracked_cameras
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.shape import ShapeConfig, extract_shape
 from portrait4d.triplane.planes import TriPlanes
@@ -104,15 +105,9 @@ class Portrait4DEngine:
 
     def _render(self, avatar: Portrait4DAvatar, drive: Drive) -> Rendering:
         planes = self.animate(avatar, drive)
-        params = self.head_params(avatar, drive)
-        if self.placement == "tracked":
-            camera = tracked_cameras(self.flame, params, drive.translation, crop=avatar.crop, motion=avatar.motion)
-        elif self.placement == "canonical":
-            camera = canonical_cameras(len(drive), like=drive.translation)
-        else:
-            raise ValueError(f"placement must be 'tracked' or 'canonical', got {self.placement!r}")
-        pose = HeadPoseField.build(self.flame, params, self.coarse_mesh, box_warp=planes.box_warp)
-        seen = self.network.render(planes, avatar.features, camera, pose=pose)
+        view = self.posed_view(avatar, drive)
+        pose = HeadPoseField.build(self.flame, view.head, self.coarse_mesh, box_warp=planes.box_warp)
+        seen = self.network.render(planes, avatar.features, view.camera, pose=pose)
         height, width = seen.image.shape[2:]
         return Rendering(seen.image, resize(seen.alpha, height=height, width=width))
 
@@ -121,10 +116,19 @@ class Portrait4DEngine:
         features = avatar.features.repeat(len(drive))
         return self.network.animate(features, self._codes(drive.codes), motion_scale=self.motion_scale)
 
-    def head_params(self, avatar: Portrait4DAvatar, drive: Drive) -> HeadParams:
-        """FLAME's parameters of B frames: the source's shape, all else the driver's; the neck carries the pose."""
+    def posed_view(self, avatar: Portrait4DAvatar, drive: Drive) -> PosedView:
+        """Cameras and heads of B frames: the source's shape, all else the driver's; the neck carries the pose."""
         shape = torch.from_numpy(avatar.motion.shape).to(drive.expression).expand(len(drive), -1)
-        return HeadParams(shape, drive.expression, drive.rotation, drive.jaw, drive.eyes)
+        head = HeadParams(shape, drive.expression, drive.rotation, drive.jaw, drive.eyes)
+        frame = FrameParameters.from_head_pose(
+            drive.rotation, drive.translation, head, units_per_metre=PORTRAIT4D_UNITS_PER_METRE
+        )
+        if self.placement == "canonical":
+            return frame.turned_head()
+        if self.placement == "tracked":
+            view = frame.decomposed(self.flame)
+            return PosedView(_through_crop(view.camera, avatar), view.head)
+        raise ValueError(f"placement must be 'tracked' or 'canonical', got {self.placement!r}")
 
     def mesh(self, avatar: Avatar) -> Mesh:
         """The avatar's surface in its source expression, with vertex colours, metres, head at rest."""
@@ -151,3 +155,11 @@ class Portrait4DEngine:
                 f"--engine {self.name}, or give the video itself"
             )
         return codes.to(self.device)
+
+
+def _through_crop(camera: Camera, avatar: Portrait4DAvatar) -> Camera:
+    """What the avatar's aligned crop shows of what the tracker's crop showed: the same rays, other pixels."""
+    between = avatar.crop.matrix @ np.linalg.inv(avatar.motion.crop_matrix)
+    change = np.diag([1 / avatar.crop.size, 1 / avatar.crop.size, 1.0]) @ between
+    change = change @ np.diag([avatar.motion.crop_size, avatar.motion.crop_size, 1.0])
+    return Camera(camera.cam2world, torch.from_numpy(change).to(camera.intrinsics) @ camera.intrinsics)

@@ -94,7 +94,7 @@ class Reconstructor(nn.Module):
         self.encoder_global = GlobalEncoder()
         self.encoder_detail = DetailEncoder()
         self.encoder_canonical = Canonicaliser(config.canonicaliser)
-        self.generator_triplane = PlaneDecoder()
+        self.generator_triplane = PlaneDecoder(config.plane_decoder_dim)
         self.background = BackgroundNetwork()
         self.decoder = TriPlaneDecoder(layout="split", lr_multiplier=config.decoder_lr_multiplier)
         self.superresolution = SuperResolution(config.superresolution)

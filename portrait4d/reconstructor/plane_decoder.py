@@ -8,7 +8,6 @@ from portrait4d.reconstructor.attention import PatchEmbedding, SelfBlock, tokens
 from portrait4d.reconstructor.encoders import LEAKY_SLOPE, NUM_DETAIL_CHANNELS
 
 NUM_REENACTED_CHANNELS = 96
-_DIM = 1024
 
 
 class PlaneDecoder(nn.Module):
@@ -18,7 +17,7 @@ class PlaneDecoder(nn.Module):
     the detail features' half depends on the source alone: see `prepare`.
     """
 
-    def __init__(self, out_channels: int = 96) -> None:
+    def __init__(self, dim: int = 1024, *, out_channels: int = 96) -> None:
         super().__init__()
         activation = nn.LeakyReLU(LEAKY_SLOPE, inplace=True)
         self.convs1 = nn.Sequential(
@@ -27,10 +26,10 @@ class PlaneDecoder(nn.Module):
             nn.Conv2d(256, 128, 3, padding=1),
             activation,
         )
-        self.patch_embed = PatchEmbedding(128, _DIM)
-        self.trans_blocks = nn.ModuleList([SelfBlock(_DIM, num_heads=2, reduction=2)])
+        self.patch_embed = PatchEmbedding(128, dim)
+        self.trans_blocks = nn.ModuleList([SelfBlock(dim, num_heads=2, reduction=2)])
         self.convs2 = nn.Sequential(
-            nn.Conv2d(_DIM // 4 + NUM_REENACTED_CHANNELS, 256, 3, padding=1),
+            nn.Conv2d(dim // 4 + NUM_REENACTED_CHANNELS, 256, 3, padding=1),
             activation,
             nn.Conv2d(256, 128, 3, padding=1),
             activation,

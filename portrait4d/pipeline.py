@@ -26,10 +26,11 @@ from portrait4d.driver import (
     require_file,
 )
 from portrait4d.engine import Avatar, Drive
+from portrait4d.memory import peak_memory_mb, return_freed_memory
 from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
 from portrait4d.output import Progress, WrittenSound, ignore_progress, panels, write_video
-from portrait4d.report import ReenactReport, Stopwatch, find_gaps, peak_memory_mb, return_freed_memory
+from portrait4d.report import ReenactReport, Stopwatch, find_gaps
 from portrait4d.retarget import RetargetOptions, batches, retarget_parts
 from portrait4d.streams import num_render_workers, one_torch_thread, ordered_map, prefetch
 from preprocess.image import read_image, to_uint8, write_png

@@ -1,7 +1,5 @@
 """What a run tells afterwards: files, frame counts, timings, gaps, warnings."""
 
-import ctypes
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,30 +71,6 @@ class Stopwatch:
     def rounded(self) -> dict[str, float]:
         """All stages and the total, to the millisecond."""
         return {name: round(value, 3) for name, value in {**self.seconds, "total": self.total()}.items()}
-
-
-def peak_memory_mb() -> float:
-    """Largest resident size of this process so far, in MiB; 0 where the system does not tell (Windows)."""
-    try:
-        import resource
-    except ModuleNotFoundError:
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
-
-
-def return_freed_memory() -> None:
-    """Hands freed memory back to the system, where the C library is glibc; elsewhere there is nothing to do.
-
-    Tracking a clip frees many small arrays; glibc would keep their pages, so that a long clip looked bigger than a
-    short one while it is rendered (95 MB of 664 for 1500 frames).
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):  # musl
-        return
 
 
 def find_gaps(motion: Motion) -> tuple[tuple[float, float], ...]:

@@ -159,7 +159,7 @@ def test_a_batch_of_frames_is_its_singles(engine: Portrait4DEngine, avatar: Port
         one = slice(index, index + 1)
         single_planes = engine.animate(avatar, drive[one])
         scale = float(planes.features.std())
-        assert float((planes.features[one] - single_planes.features).abs().max()) < 1e-5 * scale
+        assert float((planes.features[one] - single_planes.features).abs().max()) < 1e-4 * scale
         # the field itself is not made anew: ties between triangles hang on the last bit of the vertices
         with torch.no_grad():
             single = engine.network.render(planes[one], avatar.features, view.camera[one], pose=pose[one])
@@ -214,7 +214,7 @@ def test_memory_that_is_too_small_halves_the_batch(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    drive, sizes, render = _drive(avatar, 4), [], Portrait4DEngine._render
+    drive, sizes, render = _drive(avatar, 2), [], Portrait4DEngine._render
 
     def limited(self: Portrait4DEngine, which: Portrait4DAvatar, part: Drive):
         sizes.append(len(part))
@@ -224,8 +224,8 @@ def test_memory_that_is_too_small_halves_the_batch(
 
     monkeypatch.setattr(Portrait4DEngine, "_render", limited)
     monkeypatch.setattr(engine, "_frames_at_once", None)
-    assert len(engine.render(avatar, drive).image) == 4
-    assert sizes == [4, 2, 1, 1, 1, 1] and "1 frames at once" in caplog.text
+    assert len(engine.render(avatar, drive).image) == 2
+    assert sizes == [2, 1, 1] and "1 frames at once" in caplog.text
     monkeypatch.setattr(Portrait4DEngine, "_render", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
     with pytest.raises(InputError, match="does not hold one frame"):
         engine.render(avatar, drive)
@@ -252,7 +252,10 @@ def _saved(avatar: Portrait4DAvatar, folder: Path) -> Path:
     return folder / "saved.safetensors"
 
 
-def test_the_mesh_is_in_metres_and_coloured(engine: Portrait4DEngine, avatar: Portrait4DAvatar) -> None:
+def test_the_mesh_is_in_metres_and_coloured(
+    engine: Portrait4DEngine, avatar: Portrait4DAvatar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "mesh_resolution", 48)
     mesh = engine.mesh(avatar)
     assert mesh.colours is not None and mesh.colours.shape == mesh.vertices.shape
     assert np.abs(mesh.vertices).max() <= 1.3 / 2 / 3 + 1e-4

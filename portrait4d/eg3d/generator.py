@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from flame.camera import Camera
 from portrait4d.eg3d.config import EG3DConfig
+from portrait4d.memory import return_freed_memory
 from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS, render
@@ -161,6 +162,8 @@ class EG3DGenerator(nn.Module):
         )
         features = seen.features * 2 - 1
         raw = features[:, :3]
+        if features.device.type == "cpu" and not torch.is_grad_enabled():
+            return_freed_memory()  # super-resolution is what needs most
         return GeneratedImages(self.superresolution(raw, features, volume.w), raw, seen.depth, seen.alpha)
 
     def query(self, volume: Volume, points: Tensor) -> FieldSamples:

@@ -31,6 +31,9 @@ from preprocess.track import TrackedFrame
 
 logger = logging.getLogger(__name__)
 
+MESH_RESOLUTION = 256
+"""Samples along a side of the cube that an exported surface is taken from."""
+
 Placement = Literal["tracked", "canonical"]
 """Where the head is drawn: where it was tracked, or always in the middle, as the released demonstrations do."""
 
@@ -63,6 +66,7 @@ class Portrait4DEngine:
         self.flame, self.coarse_mesh = flame.to(self.device), coarse_mesh.to(self.device)
         self.head_model: HeadModel = flame.in_metres()
         self.motion_encoder = motion_encoder
+        self.mesh_resolution = MESH_RESOLUTION
         self.motion_scale = 0.0 if motion_encoder is None else 1.0
         self._frames_at_once: int | None = None if self.device.type != "cpu" else 1
 
@@ -138,7 +142,7 @@ class Portrait4DEngine:
             planes = self.network.animate(avatar.features, codes, motion_scale=self.motion_scale)
             shape = extract_shape(
                 TriPlaneField(planes, self.network.decoder),
-                ShapeConfig(),
+                ShapeConfig(resolution=self.mesh_resolution),
                 box_size=planes.box_warp,
                 like=planes.features,
             )

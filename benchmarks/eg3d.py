@@ -1,0 +1,87 @@
+"""What an EG3D picture at 512 x 512 costs, part by part, with random weights of the released size.
+
+python benchmarks/eg3d.py [--quick] [--device cpu] [--publish]
+"""
+
+import argparse
+import json
+from typing import Any
+
+from costs import machine, run_child, stage_table, time_stages
+from material import conclude
+
+GOALS = """Goals on two cores: at most 7 CPU seconds and 0.9 GB peak for a picture at 512, rendered at 128. The original
+code took 10.8 to 12 CPU seconds and 1.6 GB on a machine of this kind."""
+
+
+def child(*, threads: int, repeats: int, is_whole: bool, device: str) -> dict[str, Any]:
+    """Times the parts, or makes a single picture."""
+    import torch
+
+    from flame.camera import Camera
+    from portrait4d.eg3d.config import EG3DConfig
+    from portrait4d.eg3d.generator import EG3DGenerator
+    from portrait4d.render.field import TriPlaneField
+    from portrait4d.render.renderer import render
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    generator = EG3DGenerator(EG3DConfig()).to(device).eval().requires_grad_(False)
+    config = generator.config
+    camera = Camera.orbit(torch.zeros(1), torch.zeros(1), radius=2.7, target=torch.zeros(3)).to(device)
+    latent = torch.randn(1, config.latent_dim, device=device)
+    with torch.inference_mode():
+        if is_whole:
+            return {"shape": list(generator.render(generator.sample(latent, camera), camera).image.shape)}
+        volume = generator.sample(latent, camera)
+        field = TriPlaneField(volume.planes, generator.decoder)
+
+        def volume_render(size: int) -> torch.Tensor:
+            return render(field, camera, config.render, height=size, width=size).features * 2 - 1
+
+        features = volume_render(128)
+        stages = {
+            "mapping": lambda: generator.map(latent, camera),
+            "planes": lambda: generator.sample(latent, camera),
+            "rendering at 64": lambda: volume_render(64),
+            "rendering at 128": lambda: volume_render(128),
+            "super-resolution": lambda: generator.superresolution(features[:, :3], features, volume.w),
+            "whole picture": lambda: generator.render(generator.sample(latent, camera), camera),
+            "another view": lambda: generator.render(volume, camera),
+        }
+        return time_stages(stages, repeats=repeats, device=device)
+
+
+def report(measured: dict[str, Any]) -> str:
+    """Goals, the table, the peak."""
+    stages = stage_table(measured["one"], measured["two"])
+    peak = f"Peak memory of a process that makes one picture: {measured['peak_mb']:.0f} MB."
+    return "\n\n".join(["## EG3D at 512", GOALS, measured["machine"], stages, peak])
+
+
+def main() -> None:
+    """Starts the children."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--publish", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    repeats = 1 if options.quick else 5
+    if options.child:
+        values = child(threads=options.threads, repeats=repeats, is_whole=options.whole, device=options.device)
+        return print(json.dumps(values))
+    shared = ["--device", options.device, *(["--quick"] if options.quick else [])]
+    measured = {
+        "machine": machine(),
+        "one": run_child(__file__, "--threads", "1", *shared)["output"],
+        "two": run_child(__file__, "--threads", "2", *shared)["output"],
+        "peak_mb": run_child(__file__, "--threads", "2", "--whole", *shared)["peak_mb"],
+    }
+    conclude("eg3d", report(measured), measured, is_published=options.publish)
+
+
+if __name__ == "__main__":
+    main()

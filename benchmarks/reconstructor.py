@@ -1,0 +1,126 @@
+"""What a Portrait4D source and a driving frame cost, part by part, with random weights of the released size.
+
+    python benchmarks/reconstructor.py [--quick] [--device cpu] [--precision fp32] [--publish]
+
+(A script named portrait4d.py would hide the package from the scripts beside it.) The head that is posed is the open
+head, with a part of its own mesh as the coarse one: the field costs what it costs for FLAME.
+"""
+
+import argparse
+import json
+from typing import Any
+
+from costs import machine, run_child, stage_table, time_stages
+from material import conclude
+
+GOALS = """Goal: at most 12 CPU seconds per driving frame at 512, rendered at 128, in fp32. The original code, which
+keeps nothing of a source, took 25 to 32 CPU seconds a frame and 3.3 GB on a machine of this kind."""
+
+NUM_COARSE_FACES = 1394
+"""Triangles of the mesh that the released field follows."""
+
+
+def child(*, threads: int, repeats: int, is_whole: bool, device: str, precision: str) -> dict[str, Any]:
+    """Times the parts, or makes one frame of one source."""
+    import torch
+
+    from flame.camera import Camera
+    from flame.deform import CoarseMesh, HeadPoseField
+    from flame.head_model import HeadParams
+    from flame.open_head import load_open_head
+    from portrait4d.reconstructor.canonicaliser import TokenGrid
+    from portrait4d.reconstructor.config import ReconstructorConfig
+    from portrait4d.reconstructor.network import Reconstructor
+    from portrait4d.triplane.planes import TriPlanes
+    from preprocess.networks.motion_encoder import MotionEncoderNetwork
+
+    torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.manual_seed(0)
+    network = Reconstructor(ReconstructorConfig()).to(device).eval().requires_grad_(False)
+    encoder = MotionEncoderNetwork().to(device).eval().requires_grad_(False)
+    image = torch.rand(1, 3, 512, 512, device=device) * 2 - 1
+    code, face = torch.randn(1, 548, device=device), torch.rand(1, 3, 224, 224, device=device)
+    camera = Camera.orbit(torch.zeros(1), torch.zeros(1), radius=4.2, target=torch.zeros(3)).to(device)
+    model = load_open_head().to(device)
+    step = len(model.faces) // NUM_COARSE_FACES
+    weights = torch.tensor([1.0, 0.0, 0.0], device=device).repeat(model.num_vertices, 1)
+    corners = torch.arange(model.num_vertices, device=device)[:, None].repeat(1, 3)
+    mesh = CoarseMesh(corners, weights, model.faces[::step][:NUM_COARSE_FACES])
+    params = HeadParams.zeros(model).replace(neck=torch.tensor([[0.1, 0.2, 0.0]], device=device))
+
+    def pose() -> HeadPoseField:
+        return HeadPoseField.build(model, params, mesh, box_warp=1.3)
+
+    autocast = torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bf16")
+    with torch.inference_mode(), autocast:
+        source = network.encode(image, code)
+
+        def frame() -> torch.Tensor:
+            planes = network.animate(source, code)
+            return network.render(planes, source, camera, pose=pose()).image
+
+        if is_whole:
+            return {"shape": list(frame().shape)}
+        neutral = TokenGrid(source.tokens, source.height, source.width)
+        reenacted = network.encoder_canonical.reenact(neutral, code)
+        picture = network.generator_triplane(reenacted, source.detail)
+        planes = TriPlanes.from_picture(picture, layout="orthogonal", box_warp=1.3)
+        field, features = pose(), torch.rand(1, 32, 128, 128, device=device)
+        whole_render = network.render
+
+        stages = {
+            "source, once": lambda: network.encode(image, code),
+            "motion code of a frame": lambda: encoder(face),
+            "Phi_re": lambda: network.encoder_canonical.reenact(neutral, code),
+            "G_T": lambda: network.generator_triplane(reenacted, source.detail),
+            "pose field, built": pose,
+            "rendering and super-resolution": lambda: whole_render(planes, source, camera, pose=field),
+            "of that super-resolution": lambda: network.superresolution(features[:, :3], features, network.w_avg),
+            "driving frame": frame,
+            "another view": lambda: whole_render(planes, source, camera, pose=field),
+        }
+        return time_stages(stages, repeats=repeats, device=device)
+
+
+def report(measured: dict[str, Any]) -> str:
+    """Goal, the table, the peak."""
+    stages = stage_table(measured["one"], measured["two"])
+    peak = f"Peak memory of a process that encodes a source and draws one frame: {measured['peak_mb']:.0f} MB."
+    head = f"## Portrait4D at 512, {measured['precision']}"
+    return "\n\n".join([head, GOALS, measured["machine"], stages, peak])
+
+
+def main() -> None:
+    """Starts the children."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--publish", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        values = child(
+            threads=options.threads,
+            repeats=1 if options.quick else 3,
+            is_whole=options.whole,
+            device=options.device,
+            precision=options.precision,
+        )
+        return print(json.dumps(values))
+    shared = ["--device", options.device, "--precision", options.precision, *(["--quick"] if options.quick else [])]
+    measured = {
+        "machine": machine(),
+        "precision": f"{options.precision} on {options.device}",
+        "one": run_child(__file__, "--threads", "1", *shared)["output"],
+        "two": run_child(__file__, "--threads", "2", *shared)["output"],
+        "peak_mb": run_child(__file__, "--threads", "2", "--whole", *shared)["peak_mb"],
+    }
+    conclude("portrait4d", report(measured), measured, is_published=options.publish)
+
+
+if __name__ == "__main__":
+    main()

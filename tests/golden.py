@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+MEASURED: list[dict[str, Any]] = []
+"""What was compared in this run; `benchmarks/fixtures.py` makes a table of it."""
+
 
 @dataclass(frozen=True)
 class Fixture:
@@ -67,7 +70,9 @@ class Fixture:
         else:
             expected = self.arrays[f"out.{name}"]
         assert found.shape == expected.shape
-        return float(np.abs(found.astype(np.float64) - expected).max())
+        error = float(np.abs(found.astype(np.float64) - expected).max())
+        MEASURED.append({"fixture": self.name, "output": name, "error": error, "std": entry["std"]})
+        return error
 
 
 @cache

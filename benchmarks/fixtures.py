@@ -1,0 +1,65 @@
+"""How near the networks come to the reference tensors of the official code: one table of all fixtures.
+
+    python benchmarks/fixtures.py [--slow] [--publish]
+
+Runs the tests that compare with them (`--slow` also at full size) and lists the largest error of each output. The
+tests are what passes or fails; this only shows by how much.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from material import ROOT, conclude, table
+
+TESTS = ("test_eg3d_golden.py", "test_gan_golden.py", "test_eg3d_cameras.py", "test_reconstructor_golden.py")
+TESTS += ("test_motion_encoder.py", "test_frame_parameters.py")
+
+NOTE = """Errors are the largest over all stored places, in fp32 on a CPU; "relative" divides by the output's standard
+deviation. Rays are sampled by weight, which amplifies rounding: rendered depths are best read against their size (2.7).
+Of the `p4d_*` fixtures those behind the pose field (`p4d_deform_onlyhead`, `p4d_render_small_deform`, pictures of
+`p4d_recon_*`) are compared by distribution in the tests: which of two triangles at an edge is nearest hangs on the last
+bit of the vertices."""
+
+
+def measure(*, is_slow: bool) -> list[dict[str, Any]]:
+    """Runs the tests and collects what they compared."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "errors.json"
+        command = [sys.executable, "-m", "pytest", "-q", *(f"tests/{name}" for name in TESTS)]
+        if is_slow:
+            command += ["-m", "slow or not slow"]
+        environment = {**os.environ, "PORTRAIT4D_FIXTURE_ERRORS": str(target)}
+        result = subprocess.run(command, cwd=ROOT, env=environment)
+        if result.returncode:
+            raise SystemExit("a fixture is not reproduced: see above")
+        return json.loads(target.read_text())
+
+
+def main() -> None:
+    """Makes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slow", action="store_true")
+    parser.add_argument("--publish", action="store_true")
+    options = parser.parse_args()
+    worst: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in measure(is_slow=options.slow):
+        key = entry["fixture"], entry["output"]
+        if key not in worst or entry["error"] < worst[key]["error"]:  # some are compared in several ways on purpose
+            worst[key] = entry
+    rows = []
+    for (fixture, output), entry in sorted(worst.items()):
+        relative = f"{entry['error'] / entry['std']:.1e}" if entry["std"] > 1e-12 else "-"
+        rows.append([fixture, output, f"{entry['error']:.1e}", relative])
+    header = ["fixture", "output", "max error", "relative"]
+    text = "\n\n".join(["## Reference tensors", NOTE, table(header, rows)])
+    conclude("fixtures", text, rows, is_published=options.publish)
+
+
+if __name__ == "__main__":
+    main()

@@ -114,8 +114,8 @@ class StyleVideoOptions:
         check_choice("show", self.shown, get_args(Shown))
         if self.frames_per_seed < 1:
             raise InputError(f"expected 1 frame per seed or more, got {self.frames_per_seed}")
-        if not 0 < self.fps <= 240:
-            raise InputError(f"expected frames per second above 0 and up to 240, got {self.fps:g}")
+        if not 1 <= self.fps <= 240:
+            raise InputError(f"expected 1 to 240 frames per second, got {self.fps:g}")
 
     @property
     def num_frames(self) -> int:

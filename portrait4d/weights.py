@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flame.errors import InputError
-from portrait4d.checkpoint.config import CheckpointConfig, Network, is_checkpoint, read_config
+from portrait4d.checkpoint.config import TENSORS_FILE, CheckpointConfig, Network, is_checkpoint, read_config
 from portrait4d.checkpoint.convert import Conversion, convert_file
 from portrait4d.checkpoint.own_format import Progress, hash_file, read_checkpoint, write_checkpoint
 from portrait4d.checkpoint.stored_tensor import read_all
@@ -72,7 +72,7 @@ def fetch(name: str, *, keep_download: bool = False, progress: Progress | None =
     file = find_released(name)
     folder = weights_folder() / file.name
     if is_checkpoint(folder):
-        return Fetched(folder, read_config(folder), is_new=False)
+        return Fetched(folder, _check_kept(folder, progress), is_new=False)
     downloads = weights_folder() / "downloads" / file.name
     official = _find_download(file, downloads)
     is_downloaded = official is None
@@ -96,6 +96,22 @@ def fetch(name: str, *, keep_download: bool = False, progress: Progress | None =
     if is_downloaded and not keep_download:
         official.unlink()
     return fetched
+
+
+def _check_kept(folder: Path, progress: Progress | None) -> CheckpointConfig:
+    """Config of weights that are here.
+
+    Raises:
+        InputError: they are damaged.
+    """
+    try:
+        config = read_config(folder)
+        found = hash_file(folder / TENSORS_FILE, progress=progress)
+    except InputError as error:
+        raise InputError(f"{error}; remove the folder {folder} and fetch again") from error
+    if found != config.tensors_sha256:
+        raise InputError(f"the weights in {folder} are damaged: remove the folder and fetch again")
+    return config
 
 
 def install(path: Path, name: str, *, progress: Progress | None = None) -> Fetched:

@@ -284,7 +284,7 @@ def test_a_level_outside_is_refused_with_the_range(folder: Path, capsys: pytest.
         (["sample", "ball", "-o", "out", "--device", "abacus"], "device 'abacus' cannot be used"),
         (["video", "ball", "-o", "out.avi"], "got .avi"),
         (["video", "ball", "-o", "out.mp4", "--frames-per-seed", "0"], "expected 1 frame per seed or more"),
-        (["video", "ball", "-o", "out.mp4", "--fps", "0"], "expected frames per second above 0"),
+        (["video", "ball", "-o", "out.mp4", "--fps", "0"], "expected 1 to 240 frames per second"),
         (["video", "ball", "-o", "out.mp4", "--path", "spiral"], "spiral"),
         (["shape", "ball", "-o", "out.stl"], "got .stl"),
         (["shape", "ball", "-o", "out.ply", "--seed", "-1"], "expected seeds between 0"),

@@ -13,7 +13,7 @@ from portrait4d.render.field import TriPlaneField
 from portrait4d.render.march import interval_weights, march
 from portrait4d.render.rays import Rays, cast_rays
 from portrait4d.render.renderer import RenderConfig, render, render_rays
-from portrait4d.render.sampling import DepthRange, box_range
+from portrait4d.render.sampling import DepthRange, box_range, even_depths
 from portrait4d.triplane.planes import PlaneLayout, TriPlanes
 
 SIZE = 24
@@ -259,3 +259,25 @@ def test_gradient_of_a_pixel():
 
     features = field.planes.features.detach().requires_grad_()
     assert torch.autograd.gradcheck(pixels, (features, rays.origins.clone().requires_grad_()))
+
+
+def test_a_ray_that_meets_nothing_has_a_finite_gradient() -> None:
+    """Its depth is infinite; dividing by its opacity of zero poisoned every parameter."""
+    depths = torch.linspace(1, 2, 8, dtype=torch.float64).expand(1, 2, 8)
+    density = torch.tensor([-2000.0, 3.0], dtype=torch.float64)[None, :, None].expand(1, 2, 8).clone().requires_grad_()
+    marched = march(depths, density, torch.zeros(1, 2, 8, 1, dtype=torch.float64))
+    assert marched.depth[0, 0].isinf() and marched.depth[0, 1].isfinite()
+    marched.depth.clamp(max=2.0).sum().backward()
+    assert density.grad is not None and density.grad.isfinite().all() and density.grad[0, 1].abs().max() > 0
+
+
+def test_disparity_that_runs_over_infinity_is_refused() -> None:
+    with pytest.raises(ValueError, match="beyond infinity"):
+        even_depths(DepthRange(0.1, 2.6), 8, torch.full((1, 1, 8), 0.5), is_disparity=True)
+
+
+def test_sampling_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 3 even samples"):
+        RenderConfig(num_coarse=0)
+    with pytest.raises(ValueError, match="box_warp must be positive"):
+        RenderConfig(box_warp=0.0)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,30 @@ def test_pictures_follow_the_generator(generator: EG3DGenerator, cameras: Camera
 
     assert torch.equal(picture(None), picture(None)) and torch.equal(picture(7), picture(7))
     assert not torch.equal(picture(7), picture(8)) and not torch.equal(picture(7), picture(None))
+
+
+@torch.no_grad()
+def test_noise_of_superresolution_follows_the_generator_too() -> None:
+    torch.manual_seed(0)
+    config = replace(SMALL, superresolution=replace(SMALL.superresolution, noise="random"))
+    generator = EG3DGenerator(config).eval()
+    generator.superresolution.block1.conv1.noise_strength.fill_(1.0)
+    camera = Camera.orbit(torch.zeros(1), torch.zeros(1), radius=2.7, target=torch.zeros(3))
+    volume = generator.sample(_randn(1, 16), camera)
+    first, same, other = (
+        generator.render(volume, camera, generator=torch.Generator().manual_seed(seed)).image for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, same) and not torch.equal(first, other)
+    with pytest.raises(ValueError, match="needs a generator"):
+        generator.render(volume, camera)
+
+
+@torch.no_grad()
+def test_one_camera_conditions_many_latents(generator: EG3DGenerator, cameras: Camera) -> None:
+    repeated = Camera(cameras.cam2world[:1].repeat(3, 1, 1), cameras.intrinsics[:1].repeat(3, 1, 1))
+    assert torch.equal(generator.map(_randn(3, 16), cameras[0]), generator.map(_randn(3, 16), repeated))
+    with pytest.raises(ValueError, match="expected 1 or 2 conditions"):
+        generator.map(_randn(2, 16), cameras)
 
 
 @torch.no_grad()

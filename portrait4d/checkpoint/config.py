@@ -83,6 +83,12 @@ class CheckpointConfig:
                 raise InputError(
                     f"checkpoint {name} is {value!r}, in its architecture {self.architecture[name]!r}: make them agree"
                 )
+        render = self.architecture.get("render")
+        inner = render.get("box_warp", self.box_warp) if isinstance(render, dict) else self.box_warp
+        if inner != self.box_warp:
+            raise InputError(
+                f"checkpoint box_warp is {self.box_warp!r}, in its architecture {inner!r}: make them agree"
+            )
         if self.box_warp is not None and not (_is_number(self.box_warp) and 0 < self.box_warp < math.inf):
             raise InputError(f"checkpoint box_warp is {self.box_warp!r}: expected a length above 0")
 

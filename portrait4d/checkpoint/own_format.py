@@ -55,6 +55,7 @@ def write_checkpoint(
     header, names = _header(tensors)
     total = len(header) + sum(_num_bytes(tensor) for tensor in tensors.values())
     digest, done = hashlib.sha256(), 0
+    (folder / CONFIG_FILE).unlink(missing_ok=True)  # without it nobody takes what is half replaced for a checkpoint
     with atomic_path(folder / TENSORS_FILE) as temporary, temporary.open("wb") as stream:
         for piece in itertools.chain([header], (_content(tensors[name]) for name in names)):
             stream.write(piece)

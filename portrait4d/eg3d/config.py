@@ -1,7 +1,7 @@
 """What an EG3D generator is built from; the defaults are the released model for FFHQ at 512."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -36,7 +36,8 @@ class EG3DConfig:
         superresolution: from the feature picture to the result.
         camera_radius: distance of the training cameras to the origin, in world units.
         camera_target: world point that pictures of this network look at.
-        camera_focal: of the training cameras, in image widths; no checkpoint says it.
+        camera_focal: of the training cameras, in image widths; no checkpoint says it, the default is the
+            face networks'.
     """
 
     latent_dim: int = 512
@@ -99,7 +100,8 @@ class EG3DConfig:
             neural_rendering_resolution: the module's own.
 
         Raises:
-            InputError: an option that this engine does not know.
+            InputError: an option with a value that this engine does not know. Options of no effect here are passed
+                over: released files hold several that only training reads.
         """
         options = dict(rendering_kwargs if rendering_kwargs is not None else init_kwargs.get("rendering_kwargs", {}))
         if options.get("clamp_mode", "softplus") != "softplus":
@@ -124,10 +126,6 @@ class EG3DConfig:
             camera_radius=_number(options.get("avg_camera_radius", defaults.camera_radius)),
             camera_target=_point(options.get("avg_camera_pivot", defaults.camera_target)),
         )
-
-    def with_neural_resolution(self, resolution: int) -> "EG3DConfig":
-        """The same with another side of the feature picture."""
-        return replace(self, neural_resolution=resolution)
 
 
 def official_render(options: Mapping[str, Any]) -> RenderConfig:
@@ -183,6 +181,8 @@ def _point(values: Any) -> tuple[float, float, float]:
 
 
 def check_keys(kind: type, values: Mapping[str, Any], prefix: str) -> None:
+    if not isinstance(values, Mapping):
+        raise InputError(f"expected settings by name under {prefix.rstrip('.') or 'the architecture'}, got {values!r}")
     known = [entry.name for entry in fields(kind)]
     for key in values:
         if key not in known:

@@ -1,6 +1,6 @@
 """The EG3D generator: a style becomes tri-planes, tri-planes and a camera become a picture."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import torch
@@ -149,7 +149,20 @@ class EG3DGenerator(nn.Module):
             generator: source of the sampling noise; None gives the same picture every time.
             max_points: see `portrait4d.render.renderer.render`.
         """
-        volume = _match(volume, camera)
+        if len(volume) == 1 and len(camera) > 1:  # one by one: the planes need no copies
+            views = [
+                self.render(
+                    volume,
+                    camera[index],
+                    neural_resolution=neural_resolution,
+                    generator=generator,
+                    max_points=max_points,
+                )
+                for index in range(len(camera))
+            ]
+            return GeneratedImages(*(torch.cat(column) for column in zip(*map(astuple, views), strict=True)))
+        if len(volume) != len(camera):
+            raise ValueError(f"expected one camera, or {len(volume)} as there are volumes; got {len(camera)}")
         size = neural_resolution or self.config.neural_resolution
         seen = render(
             TriPlaneField(volume.planes, self.decoder),
@@ -164,18 +177,9 @@ class EG3DGenerator(nn.Module):
         raw = features[:, :3]
         if features.device.type == "cpu" and not torch.is_grad_enabled():
             return_freed_memory()  # super-resolution is what needs most
-        return GeneratedImages(self.superresolution(raw, features, volume.w), raw, seen.depth, seen.alpha)
+        image = self.superresolution(raw, features, volume.w, generator=generator)
+        return GeneratedImages(image, raw, seen.depth, seen.alpha)
 
     def query(self, volume: Volume, points: Tensor) -> FieldSamples:
         """Raw density `[B, N]` and features `[B, N, C]` at world points `[B, N, 3]`."""
         return TriPlaneField(volume.planes, self.decoder)(points)
-
-
-def _match(volume: Volume, camera: Camera) -> Volume:
-    if len(volume) == len(camera):
-        return volume
-    if len(volume) == 1:
-        planes = volume.planes
-        features = planes.features.expand(len(camera), -1, -1, -1, -1)
-        return Volume(TriPlanes(features, planes.layout, planes.box_warp), volume.w.expand(len(camera), -1))
-    raise ValueError(f"expected one camera, or {len(volume)} as there are volumes; got {len(camera)}")

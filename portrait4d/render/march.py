@@ -72,5 +72,6 @@ def march(depths: Tensor, densities: Tensor, features: Tensor, *, is_sorted: boo
         shares = torch.zeros_like(shares).scatter(-1, order, shares)
     summed = (shares[..., None, :] @ features)[..., 0, :]
     opacity = weights.sum(-1)
-    depth = (depth_sum / opacity).nan_to_num(torch.inf, posinf=torch.inf)
+    is_met = opacity > 0  # dividing by a harmless number elsewhere keeps the gradient finite
+    depth = torch.where(is_met, depth_sum / torch.where(is_met, opacity, 1.0), torch.inf)
     return Marched(summed, depth, opacity, depths, weights)

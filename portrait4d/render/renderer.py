@@ -58,6 +58,14 @@ class RenderConfig:
     has_white_background: bool = False
     is_noise_shared: bool = False
 
+    def __post_init__(self) -> None:
+        if self.num_coarse < 3 or self.num_fine < 0:
+            raise ValueError(
+                f"expected at least 3 even samples and 0 or more by weight, got {self.num_coarse} and {self.num_fine}"
+            )
+        if not self.box_warp > 0:
+            raise ValueError(f"box_warp must be positive, got {self.box_warp}")
+
 
 @dataclass(frozen=True)
 class Rendering:
@@ -133,7 +141,7 @@ def render_rays(
         raise ValueError(f"backend must be 'auto' or 'torch', got {backend!r}")
     batch, num_rays = len(rays), rays.num_rays
     coarse, quantiles = _place_samples(rays, config, depth_range, noise)
-    rays_at_once = max(max_points // (batch * config.num_coarse), 1)
+    rays_at_once = max(max_points // (batch * max(config.num_coarse, config.num_fine)), 1)
     parts = []
     for start in range(0, num_rays, rays_at_once):
         part = slice(start, start + rays_at_once)
@@ -181,12 +189,14 @@ def _join(parts: list[Marched]) -> Marched:
 def _finish(marched: Marched, hits: Tensor | None, *, has_white_background: bool) -> Marched:
     """Rays that miss see nothing; depths stay between the nearest and the farthest sample."""
     features, depth, opacity = marched.features, marched.depth, marched.opacity
-    asked = marched.sample_depths if hits is None else marched.sample_depths[hits]
-    if asked.numel():
-        depth = depth.clamp(asked.min(), asked.max())
+    nearest, farthest = marched.sample_depths[..., 0], marched.sample_depths[..., -1]
     if hits is not None:
-        features, opacity = features * hits[..., None], opacity * hits
-        depth = torch.where(hits, depth, torch.inf)
+        nearest, farthest = nearest.where(hits, torch.inf), farthest.where(hits, -torch.inf)
+    # of each picture for itself; the original takes the whole batch, which differs where a ray meets nothing
+    depth = depth.clamp(nearest.amin(1, keepdim=True), farthest.amax(1, keepdim=True))
+    if hits is not None:
+        features, opacity = features.where(hits[..., None], 0.0), opacity.where(hits, 0.0)
+        depth = depth.where(hits, torch.inf)
     if has_white_background:
         features = features + (1.0 - opacity)[..., None]
     return replace(marched, features=features, depth=depth, opacity=opacity)

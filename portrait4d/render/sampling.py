@@ -97,11 +97,16 @@ def even_depths(depth_range: DepthRange, count: int, noise: Tensor, *, is_dispar
 
     Returns:
         `[B, R or 1, count]`; the last may lie beyond `far`.
+
+    Raises:
+        ValueError: even in one over the distance, the last sample would lie beyond infinity.
     """
     near, far, gaps = depth_range.near, depth_range.far, max(count - 1, 1)
     place = torch.arange(count, dtype=noise.dtype, device=noise.device) / gaps
     if is_disparity:
         place = place + noise / gaps
+        if bool(torch.as_tensor(1.0 / near * (1.0 - place) + 1.0 / far * place).min() <= 0):
+            raise ValueError("the last sample would lie beyond infinity: take a larger near, or more samples")
         return 1.0 / (1.0 / near * (1.0 - place) + 1.0 / far * place)
     if isinstance(near, float) and isinstance(far, float):  # not the formula below: its rounding is another one
         even = torch.linspace(near, far, count, dtype=noise.dtype, device=noise.device)

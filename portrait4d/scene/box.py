@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from flame.camera import Camera
+from flame.errors import InputError
 
 BOX_WARP = 2.0
 """Side of the cube in the units that the planes are fitted in, whatever the scene's own unit."""
@@ -28,6 +29,11 @@ class SceneBox:
         if side is None:
             distance = (camera.cam2world[:, :3, 3].double() - centre).norm(dim=1)
             side = float((distance / camera.intrinsics[:, 0, 0].double()).mean())
+        if not side > 0:
+            raise InputError(
+                "all cameras stand in one place: expected views of a scene from different sides (a panorama shows no "
+                "depth)"
+            )
         x, y, z = centre.tolist()
         return cls((x, y, z), side)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -65,8 +66,8 @@ class SceneOptions:
         for name, least in (("size", 32), ("steps", 1), ("planes", 8), ("hold_out", 2)):
             if getattr(self, name) < least:
                 raise InputError(f"expected {name.replace('_', '-')} of at least {least}, got {getattr(self, name)}")
-        if self.box is not None and self.box <= 0:
-            raise InputError(f"expected a positive side of the box, got {self.box:g}")
+        if self.box is not None and not 0 < self.box < math.inf:
+            raise InputError(f"expected a positive, finite side of the box, got {self.box:g}")
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,10 @@ class MappingNetwork(nn.Module):
         for name, value, dim in (("latent", latent, self.latent_dim), ("condition", condition, self.condition_dim)):
             if dim and (value is None or value.ndim != 2 or value.shape[1] != dim):
                 raise ValueError(f"{name} must be [B, {dim}], got {None if value is None else tuple(value.shape)}")
+        if latent is not None and condition is not None and len(condition) != len(latent):
+            if len(condition) != 1:
+                raise ValueError(f"expected 1 or {len(latent)} conditions as there are latents, got {len(condition)}")
+            condition = condition.expand(len(latent), -1)
         if self.latent_dim and latent is not None:
             parts.append(normalise_second_moment(latent))
         if self.condition_dim and condition is not None:

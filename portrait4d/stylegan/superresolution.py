@@ -42,7 +42,7 @@ class SuperResolutionConfig:
             (GenHead).
         antialias: widen the filter where the input must shrink.
         noise: per-pixel noise.
-        is_half: compute in fp16 on CUDA.
+        is_half: compute in fp16 on CUDA, and limit the activations everywhere, as fp16 needs.
     """
 
     kind: SuperResolutionKind = "8XDC"
@@ -88,7 +88,7 @@ class SuperResolution(nn.Module):
             picture_channels=picture_channels,
             resolution=middle,
             up=middle // shape.input_resolution,
-            clamp=_CLAMP,
+            clamp=_CLAMP if config.is_half else None,
             is_half=config.is_half,
         )
         self.block1 = SynthesisBlock(
@@ -97,7 +97,7 @@ class SuperResolution(nn.Module):
             style_dim=style_dim,
             picture_channels=picture_channels,
             resolution=shape.resolution,
-            clamp=_CLAMP,
+            clamp=_CLAMP if config.is_half else None,
             is_half=config.is_half,
         )
 

@@ -55,6 +55,8 @@ class SynthesisLayer(nn.Module):
         styles = self.affine(w)
         x = modulated_conv(x, self.weight, styles, kernel=self.kernel, up=self.up, is_fused=is_fused)
         if noise == "random":
+            if generator is None:
+                raise ValueError("noise 'random' needs a generator to draw it from")
             shape = (len(x), 1, *x.shape[2:])
             drawn = torch.randn(shape, generator=generator, device=x.device, dtype=torch.float32)
             x = x + (drawn * self.noise_strength).to(x.dtype)

@@ -51,9 +51,10 @@ class TriPlanes:
 
     def sample_each(self, points: Tensor) -> Tensor:
         """Features of every plane at world points `[B, N, 3]`, as `[B, 3, N, C]`; bilinear."""
-        batch, num_points = len(self.features), points.shape[1]
+        batch = len(self.features)
         if points.ndim != 3 or points.shape[2] != 3 or len(points) != batch:
             raise ValueError(f"points must be [{batch}, N, 3] like the planes' batch, got {tuple(points.shape)}")
+        num_points = points.shape[1]
         unit = points * (2.0 / self.box_warp)
         grid = torch.stack([unit[..., axes] for axes in _AXES[self.layout]], 1)
         sampled = F.grid_sample(

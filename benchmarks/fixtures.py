@@ -20,8 +20,8 @@ from material import ROOT, conclude, table
 TESTS = ("test_eg3d_golden.py", "test_gan_golden.py", "test_eg3d_cameras.py", "test_reconstructor_golden.py")
 TESTS += ("test_motion_encoder.py", "test_frame_parameters.py")
 
-NOTE = """Errors are the largest over all stored places, in fp32 on a CPU; "relative" divides by the output's standard
-deviation. Rays are sampled by weight, which amplifies rounding: rendered depths are best read against their size (2.7).
+NOTE = """Errors are the largest over all stored places, in fp32 on a CPU; beside them divided by the output's largest
+absolute value and by its standard deviation.
 Of the `p4d_*` fixtures those behind the pose field (`p4d_deform_onlyhead`, `p4d_render_small_deform`, pictures of
 `p4d_recon_*`) are compared by distribution in the tests: which of two triangles at an edge is nearest hangs on the last
 bit of the vertices."""
@@ -55,8 +55,9 @@ def main() -> None:
     rows = []
     for (fixture, output), entry in sorted(worst.items()):
         relative = f"{entry['error'] / entry['std']:.1e}" if entry["std"] > 1e-12 else "-"
-        rows.append([fixture, output, f"{entry['error']:.1e}", relative])
-    header = ["fixture", "output", "max error", "relative"]
+        of_scale = f"{entry['error'] / entry['scale']:.1e}"
+        rows.append([fixture, output, f"{entry['error']:.1e}", of_scale, relative])
+    header = ["fixture", "output", "max error", "of the largest value", "of the spread"]
     text = "\n\n".join(["## Reference tensors", NOTE, table(header, rows)])
     conclude("fixtures", text, rows, is_published=options.publish)
 

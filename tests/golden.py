@@ -59,6 +59,14 @@ class Fixture:
         """Largest difference to an output, divided by that output's standard deviation (of all its elements)."""
         return self.absolute_error(name, value) / max(self.about["outputs"][name]["std"], 1e-12)
 
+    def scale_error(self, name: str, value: Tensor) -> float:
+        """Largest difference to an output, divided by that output's largest absolute value."""
+        return self.absolute_error(name, value) / self._scale(name)
+
+    def _scale(self, name: str) -> float:
+        entry = self.about["outputs"][name]
+        return max(abs(entry["min"]), abs(entry["max"]), 1e-12)
+
     def absolute_error(self, name: str, value: Tensor) -> float:
         """Largest difference to an output at the places that are stored."""
         found = value.detach().cpu().numpy()
@@ -71,7 +79,9 @@ class Fixture:
             expected = self.arrays[f"out.{name}"]
         assert found.shape == expected.shape
         error = float(np.abs(found.astype(np.float64) - expected).max())
-        MEASURED.append({"fixture": self.name, "output": name, "error": error, "std": entry["std"]})
+        MEASURED.append(
+            {"fixture": self.name, "output": name, "error": error, "std": entry["std"], "scale": self._scale(name)}
+        )
         return error
 
 

@@ -1,7 +1,8 @@
 """The EG3D core against reference tensors of the official code (fp32, CPU).
 
-Tolerances are relative to the output's standard deviation unless said otherwise: 1e-5 for single operations,
-1e-4 for networks. Rendered depth is measured against its own size, since the spread of depths is a few percent of it.
+Tolerances are relative to the output's standard deviation: 1e-5 for single operations, 1e-4 for networks. Depths and
+gradients are measured against their largest value: the spread of depths is a few percent of it, and most of a gradient
+is near zero. (`sample_from_3dgrid` of `eg3d_render_parts` is a helper that no network calls; there is none here.)
 """
 
 from collections.abc import Iterator
@@ -262,7 +263,7 @@ def test_volume_rendering(shared: Path, name: str) -> None:
     fixture = Fixture.load(shared, f"eg3d_render_{name}")
     colour, depth, opacity, _ = _render(fixture)
     assert fixture.error("rgb", colour) < NETWORK
-    assert fixture.absolute_error("depth", depth) < NETWORK * 2.7
+    assert fixture.scale_error("depth", depth) < NETWORK
     assert fixture.absolute_error("weight_sum", opacity) < NETWORK
 
 
@@ -273,7 +274,7 @@ def test_volume_rendering_in_a_box(shared: Path) -> None:
     hits = box_range(rays, box_warp=0.6).hits
     assert hits is not None and hits.all()
     assert fixture.error("rgb", colour) < NETWORK
-    assert fixture.absolute_error("depth", depth) < NETWORK * 2.7
+    assert fixture.scale_error("depth", depth) < NETWORK
     assert fixture.absolute_error("weight_sum", opacity) < NETWORK
 
 
@@ -320,7 +321,7 @@ def test_generator(shared: Path, name: str) -> None:
             raw = generator.superresolution.block0(features, raw, w, noise="none")[1]
         assert fixture.error(f"image_nr{size}", seen.image) < NETWORK, size
         assert fixture.error(f"image_raw_nr{size}", raw) < NETWORK, size
-        assert fixture.absolute_error(f"image_depth_nr{size}", seen.depth) < NETWORK * 2.7, size
+        assert fixture.scale_error(f"image_depth_nr{size}", seen.depth) < NETWORK, size
 
 
 def _features(generator: EG3DGenerator, planes: TriPlanes, camera: Camera, size: int) -> Tensor:
@@ -357,7 +358,7 @@ def test_generator_grad(shared: Path) -> None:
         if name.startswith("grad."):
             grad = grads[name.removeprefix("grad.")]
             assert grad is not None
-            assert fixture.error(name, grad) < 1e-3, name
+            assert fixture.scale_error(name, grad) < NETWORK, name
     for name, norm in fixture.about["grad_norms"].items():
         grad = grads[name]
         assert grad is not None

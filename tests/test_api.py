@@ -49,7 +49,7 @@ def test_paths_and_arrays_give_the_same_avatar(model: Portrait4D, avatar: Portra
     of_array = model.avatar([read_image(photo)])
     assert torch.equal(of_array.features.tokens, avatar.features.tokens)
     with pytest.raises(InputError, match=r"uint8 \[H, W, 3\] RGB, got float64 \[4, 4, 3\]"):
-        model.avatar(np.zeros((4, 4, 3)))
+        model.avatar(np.zeros((4, 4, 3)))  # pyright: ignore[reportArgumentType]  (the error is tested)
 
 
 def test_a_view_is_a_frame_of_the_sources_own_codes(model: Portrait4D, avatar: Portrait4DAvatar) -> None:

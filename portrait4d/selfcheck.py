@@ -7,6 +7,7 @@ from a publication, `basis` says "guess".
 from __future__ import annotations
 
 import importlib.util
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -63,7 +64,7 @@ class SelfCheck:
     @property
     def passed(self) -> bool:
         """Whether nothing that was judged failed."""
-        return all(finding.passed is not False for finding in self.findings)
+        return all(finding.passed in (True, None) for finding in self.findings)
 
 
 @one_torch_thread()
@@ -107,7 +108,7 @@ def face_mask(points: NDArray, *, size: int) -> NDArray[np.bool_]:
 def _reconstruction(shown: NDArray, target: NDArray, face: NDArray[np.bool_]) -> list[Finding]:
     """Colours inside the face, in [0, 1]."""
     difference = (shown[face].astype(np.float64) - target[face]) / 255
-    psnr = -10 * np.log10(max(float((difference**2).mean()), 1e-10))
+    psnr = -10 * math.log10(max(float((difference**2).mean()), 1e-10))
     l1 = float(np.abs(difference).mean())
     return [
         Finding("PSNR in the face", f"{psnr:.1f} dB", f"at least {LEAST_PSNR_DB:g} dB", psnr >= LEAST_PSNR_DB),
@@ -154,7 +155,8 @@ def _views(avatar: Avatar, models: Models, device: str) -> list[Finding]:
     yaw = np.array([-VIEW_YAW_DEGREES, VIEW_YAW_DEGREES])
     drive = orbit_drive(avatar, models.head_model, yaw, np.zeros(2))
     findings = []
-    for asked, picture in zip(yaw, to_uint8(models.engine.render(avatar, drive.to(device)).image), strict=True):
+    pictures = to_uint8(models.engine.render(avatar, drive.to(device)).image)
+    for asked, picture in zip(yaw.tolist(), pictures, strict=True):
         name, found = f"yaw of the view at {asked:+.0f}", _track(picture, models)
         limit = f"within {MOST_YAW_ERROR_DEGREES:g} degrees"
         if found is None:

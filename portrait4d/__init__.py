@@ -11,6 +11,7 @@ PORTRAIT4D_FLOOR = "portrait4d"
 if TYPE_CHECKING:
     from flame.camera import Camera as Camera
     from flame.errors import InputError as InputError
+    from portrait4d.api import Portrait4D as Portrait4D
     from portrait4d.batch import BatchReport as BatchReport
     from portrait4d.batch import run_batch as run_batch
     from portrait4d.engine import Avatar as Avatar
@@ -34,6 +35,7 @@ _HOMES = {
     "Engine": "portrait4d.engine",
     "InputError": "flame.errors",
     "Motion": "preprocess.motion",
+    "Portrait4D": "portrait4d.api",
     "ReenactOptions": "portrait4d.options",
     "ReenactReport": "portrait4d.report",
     "RenderOptions": "portrait4d.options",

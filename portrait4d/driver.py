@@ -9,7 +9,11 @@ import numpy as np
 import torch
 
 from flame.errors import InputError
+from portrait4d.engine import Engine
 from portrait4d.options import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
+from portrait4d.output import Progress
+from preprocess.driver_files import PICTURES
+from preprocess.driver_motion import is_driver_folder, motion_of_folder
 from preprocess.motion import Motion
 from preprocess.video import Frame, Warn, probe, read_frames
 from preprocess.video_writer import SUFFIXES
@@ -76,7 +80,7 @@ def driver_frame_rate(path: Path, options: ReenactOptions) -> Fraction:
     """Frames per second of the result: the option, or the driver's own."""
     if options.fps is not None:
         return Fraction(options.fps).limit_denominator(1001)
-    return probe(path).frame_rate
+    return probe(_shown(path)).frame_rate
 
 
 def expected_frames(path: Path, options: ReenactOptions, frame_rate: Fraction) -> int | None:
@@ -92,7 +96,24 @@ def expected_frames(path: Path, options: ReenactOptions, frame_rate: Fraction) -
 
 def read_driver(path: Path, options: ReenactOptions, frame_rate: Fraction, *, warn: Warn) -> Iterator[Frame]:
     """The driver's frames at a constant rate; `warn` is told of damage that was passed over."""
-    return read_frames(path, start=options.start, duration=options.duration, frame_rate=frame_rate, warn=warn)
+    return read_frames(_shown(path), start=options.start, duration=options.duration, frame_rate=frame_rate, warn=warn)
+
+
+def read_driver_motion(path: Path, engine: Engine, options: ReenactOptions, *, progress: Progress) -> Motion:
+    """The motion of a folder of the released preprocessing, under `start`, `duration` and `fps`."""
+    motion = motion_of_folder(
+        path,
+        engine.head_model,
+        motion_encoder=engine.motion_encoder,
+        frame_rate=driver_frame_rate(path, options),
+        progress=lambda done: progress("track", done, None),
+    )
+    return cut_motion(motion, options)
+
+
+def _shown(path: Path) -> Path:
+    """Where the driver's pictures are: in a folder of the released preprocessing, one folder down."""
+    return path / PICTURES if is_driver_folder(path) else path
 
 
 def carries_audio(path: Path) -> bool:

@@ -23,6 +23,7 @@ from portrait4d.driver import (
     driver_frame_rate,
     expected_frames,
     read_driver,
+    read_driver_motion,
     require_file,
 )
 from portrait4d.engine import Avatar, Drive
@@ -33,6 +34,7 @@ from portrait4d.output import Progress, WrittenSound, ignore_progress, panels, w
 from portrait4d.report import ReenactReport, Stopwatch, find_gaps
 from portrait4d.retarget import RetargetOptions, batches, retarget_parts
 from portrait4d.streams import num_render_workers, one_torch_thread, ordered_map, prefetch
+from preprocess.driver_motion import is_driver_folder
 from preprocess.image import read_image, to_uint8, write_png
 from preprocess.motion import Motion
 
@@ -99,7 +101,8 @@ def track_driver(
     models: Models | None = None,
     progress: Progress = ignore_progress,
 ) -> Motion:
-    """The motion of a driver: tracked from a video, picture or folder of frames, or read from a motion file.
+    """The motion of a driver: tracked from a video, picture or folder of frames, or read from a motion file or a folder
+    of the released preprocessing.
 
     `fps`, `start` and `duration` of the options apply to both. Saves it if `output` is given.
     """
@@ -107,6 +110,8 @@ def track_driver(
     path = require_file(Path(driver), "driver", folder_allowed=True)
     if is_motion_file(path):
         motion = cut_motion(Motion.load(path), options)
+    elif is_driver_folder(path):
+        motion = read_driver_motion(path, _settle(options, models)[1].engine, options, progress=progress)
     else:
         tracker = _settle(options, models)[1].tracker
         rate = driver_frame_rate(path, options)

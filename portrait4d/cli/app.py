@@ -46,7 +46,7 @@ def build_app() -> typer.Typer:
         help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
     app.callback()(top)
-    for command in (demo, reenact, batch, track, avatar, render, fit_scene, doctor):
+    for command in (demo, reenact, batch, track, avatar, render, fit_scene, doctor, selfcheck):
         app.command()(interruptible(command))
     app.add_typer(build_eg3d_app(), name="eg3d")
     app.add_typer(build_weights_app(), name="weights")
@@ -274,3 +274,18 @@ def doctor(as_json: JsonOption = False) -> None:
     from portrait4d.cli.single_commands import run_doctor
 
     raise typer.Exit(run_doctor(as_json=as_json))
+
+
+def selfcheck(
+    engine: Annotated[str, typer.Argument(help="portrait4d, portrait4d-static, portrait4d-v2 or lift.")],
+    photo: Annotated[Path | None, typer.Argument(help="Photo of a face. Default: a bundled portrait.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Picture to write (.png): photo and result.")
+    ] = None,
+    device: DeviceOption = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """Check that an engine's weights work: a photo drives itself, and the result is measured."""
+    from portrait4d.cli.selfcheck_command import run_selfcheck_command
+
+    raise typer.Exit(run_selfcheck_command(engine, photo, output, device=device, as_json=as_json))

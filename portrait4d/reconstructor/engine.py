@@ -111,7 +111,28 @@ class Portrait4DEngine:
         planes = self.animate(avatar, drive)
         view = self.posed_view(avatar, drive)
         pose = HeadPoseField.build(self.flame, view.head, self.coarse_mesh, box_warp=planes.box_warp)
-        seen = self.network.render(planes, avatar.features, view.camera, pose=pose)
+        return self._draw(avatar, planes, view.camera, pose)
+
+    def view(self, avatar: Avatar, codes: Tensor, camera: Camera) -> Rendering:
+        """The head at rest `[B, 3, 512, 512]` with codes `[B, 548]` (or `[1, 548]`: the planes are made once), seen by
+        B cameras in Portrait4D's unit."""
+        assert isinstance(avatar, Portrait4DAvatar)
+        if len(codes) not in (1, len(camera)):
+            raise ValueError(f"expected motion codes for {len(camera)} cameras or one for all, got {len(codes)}")
+        with torch.inference_mode():
+            used = self._codes(codes)
+            features = avatar.features.repeat(len(codes))
+            planes = self.network.animate(features, used, motion_scale=self.motion_scale)
+            parts = [
+                self._draw(avatar, planes[row : row + 1], camera[index : index + 1].to(self.device), None)
+                for index, row in enumerate(range(len(camera)) if len(codes) > 1 else [0] * len(camera))
+            ]
+        return Rendering(torch.cat([part.image for part in parts]), torch.cat([part.alpha for part in parts]))
+
+    def _draw(
+        self, avatar: Portrait4DAvatar, planes: TriPlanes, camera: Camera, pose: HeadPoseField | None
+    ) -> Rendering:
+        seen = self.network.render(planes, avatar.features, camera, pose=pose)
         height, width = seen.image.shape[2:]
         return Rendering(seen.image, resize(seen.alpha, height=height, width=width))
 

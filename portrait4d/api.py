@@ -1,0 +1,150 @@
+"""Portrait4D in Python: weights by name, an avatar of a photo, frames of a motion, any view, a mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from flame.camera import Camera
+from flame.errors import InputError
+from portrait4d.driver import check_device
+from portrait4d.engine import ENGINE_NAMES, Mesh
+from portrait4d.models import Models
+from portrait4d.options import ReenactOptions
+from portrait4d.pipeline import render_frames, track_driver
+from portrait4d.reconstructor.avatar import Portrait4DAvatar
+from portrait4d.reconstructor.engine import Portrait4DEngine
+from portrait4d.reconstructor.loading import load_portrait4d
+from portrait4d.streams import one_torch_thread
+from preprocess.image import read_image, to_uint8
+from preprocess.motion import Motion
+from preprocess.track import Tracker
+
+NAMES = ENGINE_NAMES[1:]
+
+Picture = str | Path | NDArray[np.uint8]
+
+
+class Portrait4D:
+    """One of the Portrait4D networks with the tracker that prepares its inputs.
+
+    model = Portrait4D.from_pretrained("portrait4d-v2")
+    avatar = model.avatar("photo.jpg")
+    for frame in model.animate(avatar, "video.mp4"):
+        ...
+    """
+
+    def __init__(self, engine: Portrait4DEngine, *, options: ReenactOptions | None = None) -> None:
+        """Args:
+        engine: loaded; `from_pretrained` does it.
+        options: how drivers are applied; engine and device of it are not read.
+        """
+        tracker = Tracker(device=engine.device, head_model=engine.head_model, motion_encoder=engine.motion_encoder)
+        self.engine = engine
+        self.models = Models(engine, tracker, str(engine.device))
+        given = vars(options or ReenactOptions())
+        self.options = ReenactOptions(**{**given, "engine": engine.name, "device": str(engine.device)})
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Portrait4D:
+        """Args:
+        name_or_path: portrait4d, portrait4d-static or portrait4d-v2, fetched if they are not here; or a checkpoint
+            folder or an official file, whose name begins with one of these.
+        dtype: float32, the only one so far.
+
+        Raises:
+            InputError: no such weights, weights of another network, or another dtype.
+        """
+        if dtype != torch.float32:
+            raise InputError(f"expected dtype float32, the only one that Portrait4D is run in so far, got {dtype}")
+        device = check_device(str(device))
+        if isinstance(name_or_path, str) and name_or_path in NAMES:
+            return cls(load_portrait4d(name_or_path, device=device))
+        path = Path(name_or_path)
+        if not path.exists():
+            raise InputError(f"expected {', '.join(NAMES)}, or a folder or file of weights; there is no {path}")
+        return cls(load_portrait4d(_engine_of(path), weights=path, device=device))
+
+    @one_torch_thread()
+    def avatar(self, images: Picture | Sequence[Picture]) -> Portrait4DAvatar:
+        """The avatar of a photo; of several of one person the most frontal is shown.
+
+        Args:
+            images: paths, or uint8 `[H, W, 3]` RGB.
+
+        Raises:
+            InputError: a picture cannot be read, or no face is found in it.
+        """
+        several = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
+        pictures = [_check_picture(item) if isinstance(item, np.ndarray) else read_image(item) for item in several]
+        return self.engine.build(self.models.tracker.track_images(pictures, face=self.options.face))
+
+    def animate(
+        self, avatar: Portrait4DAvatar, motion: Motion | str | Path | NDArray | Tensor, cameras: Camera | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Frames `[512, 512, 3]` of the avatar.
+
+        Args:
+            avatar: of this network.
+            motion: a motion, or the path of a video, a motion file or a driver folder, retargeted as `options` say;
+                or motion codes `[T, 548]`, which need cameras.
+            cameras: T cameras (or one for all) around a head at rest, in Portrait4D's unit (metres x 3). With them only
+                the codes of a motion are used.
+
+        Raises:
+            InputError: at once; codes without cameras, or of other numbers of frames.
+        """
+        if isinstance(motion, str | Path):
+            motion = track_driver(motion, options=self.options, models=self.models)
+        if isinstance(motion, Motion) and cameras is None:
+            return render_frames(avatar, motion, options=self.options, models=self.models)
+        codes = torch.as_tensor(motion.codes if isinstance(motion, Motion) else motion, dtype=torch.float32)
+        if cameras is None:
+            raise InputError("motion codes say nothing of the head's pose: give cameras, one for each frame")
+        if codes.ndim != 2 or len(cameras) not in (1, len(codes)):
+            raise InputError(
+                f"expected motion codes [T, 548] with T cameras or one, got {list(codes.shape)} and "
+                f"{len(cameras)} cameras"
+            )
+        return self._views(avatar, codes, cameras)
+
+    def _views(self, avatar: Portrait4DAvatar, codes: Tensor, cameras: Camera) -> Iterator[NDArray[np.uint8]]:
+        for index in range(len(codes)):
+            camera = cameras[index : index + 1] if len(cameras) > 1 else cameras
+            yield to_uint8(self.engine.view(avatar, codes[index : index + 1], camera).image)[0]
+
+    def render(self, avatar: Portrait4DAvatar, camera: Camera) -> NDArray[np.uint8]:
+        """Pictures `[B, 512, 512, 3]` in the source's expression, head at rest, from B cameras in Portrait4D's unit
+        (metres x 3). `engine.view` gives the tensors, with opacity."""
+        return to_uint8(self.engine.view(avatar, torch.from_numpy(avatar.motion.codes), camera).image)
+
+    def mesh(self, avatar: Portrait4DAvatar) -> Mesh:
+        """The surface in the source's expression with vertex colours, metres."""
+        return self.engine.mesh(avatar)
+
+
+def _engine_of(path: Path) -> str:
+    for name in sorted(NAMES, key=len, reverse=True):
+        if path.name.startswith(name):
+            return name
+    raise InputError(
+        f"{path.name} does not say which network it holds: expected a name that begins with {', '.join(NAMES)}, as the "
+        "released files have: rename it"
+    )
+
+
+def _check_picture(image: NDArray) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(f"expected a picture uint8 [H, W, 3] RGB, got {image.dtype} {list(image.shape)}")
+    return image

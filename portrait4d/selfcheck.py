@@ -1,0 +1,193 @@
+"""Whether the weights of a Portrait4D engine work: a photo drives itself, and what comes out is measured.
+
+The ranges are wide: they tell working weights from broken ones, not good from better. Where a range is ours and not
+from a publication, `basis` says "guess".
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flame.errors import InputError
+from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from portrait4d.demo import demo_photo
+from portrait4d.engine import Avatar, Rendering
+from portrait4d.models import Models, load_models
+from portrait4d.options import ReenactOptions
+from portrait4d.retarget import RetargetOptions, orbit_drive, retarget
+from portrait4d.streams import one_torch_thread
+from preprocess.image import read_image, to_uint8
+from preprocess.landmark_groups import CONTOUR, OUTER_EYE_CORNERS
+from preprocess.track import TrackedFrame
+
+LEAST_PSNR_DB = 18.0
+MOST_L1 = 0.10
+MOST_LANDMARK_ERROR = 0.10
+"""Mean distance over the outer-eye distance."""
+VIEW_YAW_DEGREES = 20.0
+MOST_YAW_ERROR_DEGREES = 10.0
+LEAST_FACE_OPACITY = 0.9
+MOST_CORNER_OPACITY = 0.3
+
+_CORNER = 0.06
+"""Side of the squares in the upper corners, in sides of the picture."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the check; `passed` is None for what was not judged, `basis` says where the range comes from."""
+
+    name: str
+    value: str
+    expected: str
+    passed: bool | None
+    basis: Literal["guess", "published", ""] = "guess"
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """What was found about an engine; `picture` is the result next to the photo, uint8 `[512, 1024, 3]`."""
+
+    engine: str
+    findings: tuple[Finding, ...]
+    picture: NDArray[np.uint8]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing that was judged failed."""
+        return all(finding.passed in (True, None) for finding in self.findings)
+
+
+@one_torch_thread()
+def run_selfcheck(name: str, photo: str | Path | None = None, *, device: str = "cpu") -> SelfCheck:
+    """Checks the weights of an engine, which are fetched if they are not here.
+
+    Args:
+        name: of the engine; `lift` can be checked as well.
+        photo: of one face; None takes the public-domain portrait of the demo.
+
+    Raises:
+        InputError: no such weights, or no face in the photo.
+    """
+    image = demo_photo() if photo is None else read_image(photo)
+    models = load_models(ReenactOptions(engine=name, device=device))
+    source = models.tracker.track_image(image)
+    avatar = models.engine.build([source])
+    drive = retarget(source.motion, avatar, RetargetOptions("absolute", None), models.head_model)
+    result = models.engine.render(avatar, drive.to(device))
+    shown, target = to_uint8(result.image)[0], avatar.crop.apply(source.image)
+    points = avatar.crop.to_crop(source.landmarks.points)
+    face = face_mask(points, size=len(shown))
+    findings = (
+        *_reconstruction(shown, target, face),
+        *_landmarks(shown, points, models),
+        *_opacity(result, face),
+        *_views(avatar, models, device),
+        _lpips(shown, target),
+        Finding("identity", "not measured: there are no ArcFace weights", "0.873 on VFHQ", None, "published"),
+    )
+    return SelfCheck(models.engine.name, findings, np.concatenate([target, shown], 1))
+
+
+def face_mask(points: NDArray, *, size: int) -> NDArray[np.bool_]:
+    """`[size, size]` True inside the contour of landmarks `[478, 2 or 3]` (px of the square)."""
+    mask = np.zeros((size, size), np.uint8)
+    contour = points[list(CONTOUR), :2].round().astype(np.int32)
+    return cv2.fillPoly(mask, [contour], (1,)).astype(bool)
+
+
+def _reconstruction(shown: NDArray, target: NDArray, face: NDArray[np.bool_]) -> list[Finding]:
+    """Colours inside the face, in [0, 1]."""
+    difference = (shown[face].astype(np.float64) - target[face]) / 255
+    psnr = -10 * math.log10(max(float((difference**2).mean()), 1e-10))
+    l1 = float(np.abs(difference).mean())
+    return [
+        Finding("PSNR in the face", f"{psnr:.1f} dB", f"at least {LEAST_PSNR_DB:g} dB", psnr >= LEAST_PSNR_DB),
+        Finding("L1 in the face", f"{l1:.3f}", f"at most {MOST_L1:g}", l1 <= MOST_L1),
+    ]
+
+
+def _landmarks(shown: NDArray[np.uint8], points: NDArray, models: Models) -> list[Finding]:
+    """The tracker on the result, against what it saw in the photo."""
+    found = _track(shown, models)
+    if found is None:
+        return [Finding("face in the result", "none found", "found", False)]
+    apart = np.linalg.norm(found.landmarks.points[:, :2] - points[:, :2], axis=-1).mean()
+    right, left = (points[index, :2] for index in OUTER_EYE_CORNERS)
+    error = float(apart / np.linalg.norm(right - left))
+    is_near = error <= MOST_LANDMARK_ERROR
+    limit = f"at most {MOST_LANDMARK_ERROR:g} of the outer-eye distance"
+    return [
+        Finding("face in the result", "found", "found", True),
+        Finding("landmark error", f"{error:.3f}", limit, is_near),
+    ]
+
+
+def _opacity(result: Rendering, face: NDArray[np.bool_]) -> list[Finding]:
+    alpha = result.alpha[0, 0].float().cpu().numpy()
+    middle = float(alpha[face].mean())
+    side = max(1, round(_CORNER * len(alpha)))
+    corners = float(np.concatenate([alpha[:side, :side], alpha[:side, -side:]]).mean())
+    return [
+        Finding(
+            "opacity of the face", f"{middle:.2f}", f"at least {LEAST_FACE_OPACITY:g}", middle >= LEAST_FACE_OPACITY
+        ),
+        Finding(
+            "opacity of the upper corners",
+            f"{corners:.2f}",
+            f"at most {MOST_CORNER_OPACITY:g}",
+            corners <= MOST_CORNER_OPACITY,
+        ),
+    ]
+
+
+def _views(avatar: Avatar, models: Models, device: str) -> list[Finding]:
+    """The head turned to both sides, and the yaw that the tracker sees."""
+    yaw = np.array([-VIEW_YAW_DEGREES, VIEW_YAW_DEGREES])
+    drive = orbit_drive(avatar, models.head_model, yaw, np.zeros(2))
+    findings = []
+    pictures = to_uint8(models.engine.render(avatar, drive.to(device)).image)
+    for asked, picture in zip(yaw.tolist(), pictures, strict=True):
+        name, found = f"yaw of the view at {asked:+.0f}", _track(picture, models)
+        limit = f"within {MOST_YAW_ERROR_DEGREES:g} degrees"
+        if found is None:
+            findings.append(Finding(name, "no face found", limit, False))
+            continue
+        turn = axis_angle_to_matrix(torch.from_numpy(found.motion.rotation))
+        seen = float(matrix_to_euler_degrees(turn)[0])
+        findings.append(Finding(name, f"{seen:+.1f}", limit, abs(seen - asked) <= MOST_YAW_ERROR_DEGREES))
+    return findings
+
+
+def _track(picture: NDArray[np.uint8], models: Models) -> TrackedFrame | None:
+    """None where the tracker finds no face."""
+    try:
+        return models.tracker.track_image(picture)
+    except InputError:
+        return None
+
+
+def _lpips(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:
+    """Told, not judged: one photo is no data set."""
+    expected = "0.224 on VFHQ"
+    if importlib.util.find_spec("lpips") is None:
+        return Finding("LPIPS", "not measured: pip install lpips", expected, None, "published")
+    import lpips  # pyright: ignore[reportMissingImports]  (optional)
+
+    try:
+        network = lpips.LPIPS(net="alex", verbose=False)
+    except (OSError, RuntimeError) as error:  # its backbone comes through torchvision's download
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        return Finding("LPIPS", f"not measured: its weights are not to be had ({reason})", expected, None, "published")
+    pair = [torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1 for picture in (shown, target)]
+    with torch.inference_mode():
+        return Finding("LPIPS", f"{float(network(*pair)):.3f} (alex)", expected, None, "published")

@@ -1,0 +1,163 @@
+"""A folder of the released preprocessing as a motion: its parameters, landmarks and pictures, nothing tracked anew.
+
+The 68 landmarks of the files take their places among the 478; the others lie where the folder's own FLAME has them.
+"""
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from flame.camera import DEFAULT_FOV_DEGREES, Camera, fov_to_intrinsics
+from flame.errors import InputError
+from flame.flame_model import PORTRAIT4D_UNITS_PER_METRE
+from flame.frame_parameters import FrameParameters
+from flame.head_model import HeadModel, HeadParams
+from flame.landmark_sets import IBUG_OF_478
+from flame.rotation import axis_angle_to_matrix
+from preprocess.driver_files import LANDMARKS, PARAMETERS, PICTURES, DriverFolder, read_driver_folder
+from preprocess.image import read_image, to_tensor
+from preprocess.motion import Motion
+from preprocess.motion_encoder import MotionEncoder
+
+_OUTER_CORNERS = (36, 45)
+_LEFT_EYE, _RIGHT_EYE = (42, 43, 44, 45, 46, 47), (36, 37, 38, 39, 40, 41)
+_TURN_TOLERANCE, _LENS_TOLERANCE = 1e-3, 1e-3
+_FRAMES_AT_ONCE = 16
+
+
+def is_driver_folder(path: Path) -> bool:
+    """Whether a path is a folder that the released preprocessing has written, or a part of one."""
+    return path.is_dir() and any((path / name).is_dir() for name in (PICTURES, LANDMARKS, *PARAMETERS))
+
+
+def motion_of_folder(
+    folder: Path,
+    model: HeadModel,
+    *,
+    motion_encoder: MotionEncoder | None,
+    frame_rate: Fraction = Fraction(25),
+    progress: Callable[[int], None] = lambda done: None,
+) -> Motion:
+    """The motion that a folder of aligned pictures, landmarks and parameters holds.
+
+    The mean of the frames' shapes is the clip's. The turn of the head is that of the cameras, which the necks repeat.
+
+    Args:
+        folder: as `read_driver_folder` takes it.
+        model: FLAME in metres.
+        motion_encoder: reads the motion codes from the pictures with the landmarks of the files; None: no codes.
+        frame_rate: of the pictures, which do not say it.
+        progress: called with the number of frames done.
+
+    Raises:
+        InputError: another head model, a part that is missing or broken, or pictures that are not alike and square.
+    """
+    if (model.name, model.num_shape, model.num_expression) != ("flame", 300, 100):
+        raise InputError(
+            f"{folder} holds parameters of FLAME (300 shape, 100 expression numbers), which this engine's head model "
+            f"'{model.name}' does not read: give {folder / PICTURES}, whose pictures are then tracked, or use an "
+            "engine portrait4d..."
+        )
+    driver = read_driver_folder(folder)
+    rotation, translation = _head_pose(driver.frames)
+    size, codes = _read_pictures(driver, motion_encoder, progress)
+    head = driver.frames.head
+    head = head.replace(neck=torch.zeros_like(head.neck), shape=head.shape.mean(0, keepdim=True).expand_as(head.shape))
+    landmarks = _all_landmarks(model, head, Camera.from_head_pose(rotation, translation), size=size)
+    given = driver.landmarks.astype(np.float32)
+    width = np.linalg.norm(given[:, _OUTER_CORNERS[0]] - given[:, _OUTER_CORNERS[1]], axis=-1)
+    if not (width > 1).all():
+        raise InputError(f"landmarks in {folder / LANDMARKS}: both eyes lie on one point: make them again")
+    places = np.array(IBUG_OF_478)
+    error = np.linalg.norm(landmarks[:, places, :2] - given, axis=-1).mean(1) / width
+    landmarks[:, places, :2] = given
+    frames = len(driver.pictures)
+    return Motion(
+        head_model=model.name,
+        frame_rate=frame_rate,
+        seconds=np.arange(frames) / float(frame_rate),
+        shape=head.shape[0].numpy(),
+        expression=head.expression.numpy(),
+        rotation=rotation.numpy(),
+        translation=translation.numpy(),
+        neck=head.neck.numpy(),
+        jaw=head.jaw.numpy(),
+        eyes=head.eyes.numpy(),
+        landmarks=landmarks,
+        valid=np.ones(frames, bool),
+        crop_matrix=np.eye(3),
+        crop_size=size,
+        frame_height=size,
+        frame_width=size,
+        source=folder.name,
+        eye_open=np.stack([_opening(given[:, eye]) for eye in (_LEFT_EYE, _RIGHT_EYE)], 1),
+        fit_error=error.astype(np.float32),
+        codes=codes,
+    )
+
+
+def _head_pose(frames: FrameParameters) -> tuple[Tensor, Tensor]:
+    """Turn and place (metres) of the head in camera space, `[T, 3]` each."""
+    world2cam = frames.camera.world2cam
+    turn = axis_angle_to_matrix(frames.head.neck)
+    apart = (world2cam[:, :3, :3] - turn).abs().amax((1, 2))
+    if float(apart.max()) > _TURN_TOLERANCE:
+        raise InputError(
+            f"frame {int(apart.argmax())} of the driver's parameters: camera and neck turn the head differently, "
+            "expected the neck to repeat the camera's turn: make the parameters again with the released tools"
+        )
+    lens = fov_to_intrinsics(DEFAULT_FOV_DEGREES, like=world2cam)
+    if float((frames.camera.intrinsics - lens).abs().max()) > _LENS_TOLERANCE:
+        raise InputError(
+            f"the driver's cameras see another angle than {DEFAULT_FOV_DEGREES:g} degrees, which aligned pictures "
+            "show: make the parameters again with the released tools"
+        )
+    return frames.head.neck, world2cam[:, :3, 3] / PORTRAIT4D_UNITS_PER_METRE
+
+
+def _read_pictures(
+    driver: DriverFolder, motion_encoder: MotionEncoder | None, progress: Callable[[int], None]
+) -> tuple[int, NDArray[np.float32]]:
+    """Side of the pictures in px, and their codes `[T, C]`."""
+    size, rows = 0, []
+    for index, path in enumerate(driver.pictures):
+        image = read_image(path)
+        size = size or image.shape[0]
+        if image.shape[:2] != (size, size):
+            raise InputError(
+                f"{path.name} is {image.shape[1]} x {image.shape[0]}: expected aligned pictures, all square and of "
+                "one size"
+            )
+        if motion_encoder is not None:
+            # the numbers of the files go in as they are: the released encoder was fed so
+            points = torch.from_numpy(driver.landmarks[index].astype(np.float32))[None]
+            rows.append(motion_encoder(to_tensor(image), points).cpu().numpy())
+        progress(index + 1)
+    return size, np.concatenate(rows) if rows else np.zeros((len(driver.pictures), 0), np.float32)
+
+
+def _all_landmarks(model: HeadModel, head: HeadParams, camera: Camera, *, size: int) -> NDArray[np.float32]:
+    """The model's 478 points `[T, 478, 3]` in crop px, the last relative to the head's origin and less when nearer."""
+    return np.concatenate(list(_landmark_parts(model, head, camera, size)))
+
+
+def _landmark_parts(model: HeadModel, head: HeadParams, camera: Camera, size: int) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(head), _FRAMES_AT_ONCE):
+        some = slice(start, start + _FRAMES_AT_ONCE)
+        points = model.landmarks(model(head[some].to(model.template.device)))
+        seen, depth = camera[some].to(points.device).project(points, height=size, width=size)
+        distance = camera[some].world2cam[:, 2, 3].abs().to(points.device)
+        px_per_metre = camera[some].intrinsics[:, 0, 0].to(points.device) * size / distance
+        behind = (depth - distance[:, None]) * px_per_metre[:, None]
+        yield torch.cat([seen, behind[..., None]], -1).cpu().numpy().astype(np.float32)
+
+
+def _opening(eye: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Opening of the lids over the width of an eye `[T, 6, 2]` of iBUG: `[T]`."""
+    gaps = np.linalg.norm(eye[:, [1, 2]] - eye[:, [5, 4]], axis=-1).mean(1)
+    return gaps / np.maximum(np.linalg.norm(eye[:, 0] - eye[:, 3], axis=-1), 1e-3)

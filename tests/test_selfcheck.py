@@ -1,0 +1,70 @@
+"""The check of weights: noise fails it, an engine that works passes it, and each kind of damage is seen."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes_portrait4d import install_generated
+
+from portrait4d import selfcheck
+from portrait4d.cli.main import run
+from portrait4d.engine import Rendering
+from portrait4d.lift.engine import LiftEngine
+from portrait4d.retarget import orbit_drive
+from portrait4d.selfcheck import run_selfcheck
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def _failed(check: selfcheck.SelfCheck) -> set[str]:
+    return {finding.name for finding in check.findings if finding.passed is False}
+
+
+def test_generated_weights_fail(
+    shared: Path,
+    synthetic_flame: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PORTRAIT4D_HOME", str(tmp_path))
+    install_generated(tmp_path, shared, synthetic_flame, engine="portrait4d-v2")
+    assert run(["selfcheck", "portrait4d-v2", "-o", str(tmp_path / "pair.png")]) == 1
+    said = capsys.readouterr()
+    assert "FAILED  PSNR in the face" in said.out and "FAILED  face in the result" in said.out
+    assert "weights of portrait4d-v2 do not do what they should" in said.err
+    assert (tmp_path / "pair.png").is_file()
+
+
+def test_an_engine_that_works_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["selfcheck", "lift", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    judged = [finding for finding in report["findings"] if finding["passed"] is not None]
+    assert report["passed"] and len(judged) == 8
+
+
+def test_what_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Views that turn the wrong way, a picture that is moved, a head that is not where it should be."""
+    turned = lambda avatar, model, yaw, pitch: orbit_drive(avatar, model, -yaw, pitch)  # noqa: E731
+    render = LiftEngine.render
+
+    def moved(self: LiftEngine, avatar, drive) -> Rendering:
+        rendering = render(self, avatar, drive)
+        return Rendering(rendering.image.roll(40, 3), 1 - rendering.alpha)
+
+    monkeypatch.setattr(selfcheck, "orbit_drive", turned)
+    assert _failed(run_selfcheck("lift")) == {"yaw of the view at -20", "yaw of the view at +20"}
+    monkeypatch.setattr(selfcheck, "orbit_drive", orbit_drive)
+    monkeypatch.setattr(LiftEngine, "render", moved)
+    found = _failed(run_selfcheck("lift"))
+    assert {"landmark error", "opacity of the face", "opacity of the upper corners", "L1 in the face"} <= found
+    assert "face in the result" not in found
+
+
+def test_the_face_mask_is_the_contour() -> None:
+    angle = np.linspace(0, 2 * np.pi, 36, endpoint=False)
+    points = np.zeros((478, 2))
+    points[list(selfcheck.CONTOUR)] = 50 + 20 * np.stack([np.cos(angle), np.sin(angle)], 1)
+    mask = selfcheck.face_mask(points, size=100)
+    assert abs(mask.sum() / (np.pi * 400) - 1) < 0.1 and mask[50, 50] and not mask[50, 75]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from flame.errors import InputError
 from portrait4d.batch_items import BatchItem
 from portrait4d.driver import check_device, check_request
-from portrait4d.engine import choose_engine
+from portrait4d.engine import choose_engine, ensure_engine
 from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import ReenactOptions, is_motion_file
 from portrait4d.output import Progress, ignore_progress
@@ -169,6 +169,7 @@ def run_batch(
     """
     folder, options = Path(folder), options or default_options(models)
     check_device(options.device)
+    ensure_engine(options.engine)
     if models is None:
         choose_engine(options.engine)
     else:

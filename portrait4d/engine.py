@@ -156,12 +156,29 @@ def available_engines() -> list[EngineStatus]:
 
 
 def _trained_status(name: str, present: Mapping[str, Path]) -> EngineStatus:
-    wanted = (name,) if name == "portrait4d-static" else (name, "motion-model")
-    missing = [weights for weights in wanted if weights not in present]
+    missing = [weights for weights in _weights_of(name) if weights not in present]
     if not missing:
         return EngineStatus(name, True, f"its weights are in {present[name].parent}")
     commands = " and ".join(f"`portrait4d weights fetch {weights}`" for weights in missing)
     return EngineStatus(name, False, f"not on this machine: {', '.join(missing)}; get with {commands}")
+
+
+def _weights_of(name: str) -> tuple[str, ...]:
+    """Released weights that a trained engine needs; static reconstruction reads no motion."""
+    return (name,) if name == "portrait4d-static" else (name, "motion-model")
+
+
+def ensure_engine(name: str) -> None:
+    """Fetches what an engine asked for by name lacks, before any work is done.
+
+    Raises:
+        InputError: no such engine, or its weights are neither here nor to be had.
+    """
+    if not choose_engine(name).available:
+        from portrait4d.weights import fetch
+
+        for weights in _weights_of(name):
+            fetch(weights)
 
 
 def choose_engine(name: str = "auto") -> EngineStatus:

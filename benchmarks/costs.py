@@ -4,6 +4,7 @@ A benchmark starts itself again as a child for every number of threads, so that 
 seconds of one thread hardly depend on what else the machine does; wall seconds do.
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -44,6 +45,29 @@ def run_child(script: str, *arguments: str) -> dict[str, Any]:
     """The last line that a benchmark prints as a child, with what its process took."""
     measured = run_measured([sys.executable, str(Path(script).resolve()), "--child", *arguments])
     return {**measured, "output": json.loads(measured["output"].splitlines()[-1])}
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """What both benchmarks understand; the last three are for the children."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--publish", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def run_children(script: str, options: argparse.Namespace, *arguments: str) -> dict[str, Any]:
+    """The stages with one and with two threads, and the peak of a process that does the whole."""
+    shared = ["--device", options.device, *arguments, *(["--quick"] if options.quick else [])]
+    return {
+        "machine": machine(),
+        "one": run_child(script, "--threads", "1", *shared)["output"],
+        "two": run_child(script, "--threads", "2", *shared)["output"],
+        "peak_mb": run_child(script, "--threads", "2", "--whole", *shared)["peak_mb"],
+    }
 
 
 def stage_table(one: dict[str, dict], two: dict[str, dict]) -> str:

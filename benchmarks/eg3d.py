@@ -3,11 +3,10 @@
 python benchmarks/eg3d.py [--quick] [--device cpu] [--publish]
 """
 
-import argparse
 import json
 from typing import Any
 
-from costs import machine, run_child, stage_table, time_stages
+from costs import make_parser, run_children, stage_table, time_stages
 from material import conclude
 
 GOALS = """Goals on two cores: at most 7 CPU seconds and 0.9 GB peak for a picture at 512, rendered at 128. The original
@@ -61,25 +60,13 @@ def report(measured: dict[str, Any]) -> str:
 
 def main() -> None:
     """Starts the children."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--publish", action="store_true")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
-    parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
+    parser = make_parser(__doc__)
     options = parser.parse_args()
     repeats = 1 if options.quick else 5
     if options.child:
         values = child(threads=options.threads, repeats=repeats, is_whole=options.whole, device=options.device)
         return print(json.dumps(values))
-    shared = ["--device", options.device, *(["--quick"] if options.quick else [])]
-    measured = {
-        "machine": machine(),
-        "one": run_child(__file__, "--threads", "1", *shared)["output"],
-        "two": run_child(__file__, "--threads", "2", *shared)["output"],
-        "peak_mb": run_child(__file__, "--threads", "2", "--whole", *shared)["peak_mb"],
-    }
+    measured = run_children(__file__, options)
     conclude("eg3d", report(measured), measured, is_published=options.publish)
 
 

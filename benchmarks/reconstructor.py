@@ -6,11 +6,10 @@
 head, with a part of its own mesh as the coarse one: the field costs what it costs for FLAME.
 """
 
-import argparse
 import json
 from typing import Any
 
-from costs import machine, run_child, stage_table, time_stages
+from costs import make_parser, run_children, stage_table, time_stages
 from material import conclude
 
 GOALS = """Goal: at most 12 CPU seconds per driving frame at 512, rendered at 128, in fp32. The original code, which
@@ -93,14 +92,8 @@ def report(measured: dict[str, Any]) -> str:
 
 def main() -> None:
     """Starts the children."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--publish", action="store_true")
-    parser.add_argument("--device", default="cpu")
+    parser = make_parser(__doc__)
     parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--threads", type=int, default=1, help=argparse.SUPPRESS)
-    parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         values = child(
@@ -111,14 +104,8 @@ def main() -> None:
             precision=options.precision,
         )
         return print(json.dumps(values))
-    shared = ["--device", options.device, "--precision", options.precision, *(["--quick"] if options.quick else [])]
-    measured = {
-        "machine": machine(),
-        "precision": f"{options.precision} on {options.device}",
-        "one": run_child(__file__, "--threads", "1", *shared)["output"],
-        "two": run_child(__file__, "--threads", "2", *shared)["output"],
-        "peak_mb": run_child(__file__, "--threads", "2", "--whole", *shared)["peak_mb"],
-    }
+    measured = run_children(__file__, options, "--precision", options.precision)
+    measured["precision"] = f"{options.precision} on {options.device}"
     conclude("portrait4d", report(measured), measured, is_published=options.publish)
 
 

@@ -1,13 +1,13 @@
 """What an EG3D generator is built from; the defaults are the released model for FFHQ at 512."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from flame.camera import Axes
 from flame.errors import InputError
 from portrait4d.render.renderer import RenderConfig
+from portrait4d.settings import read_settings
 from portrait4d.stylegan.superresolution import SuperResolutionConfig
 from portrait4d.triplane.planes import PlaneLayout
 
@@ -72,16 +72,10 @@ class EG3DConfig:
         Raises:
             InputError: an unknown key, with the nearest known one.
         """
-        values = dict(values)
-        nested = {"render": RenderConfig, "superresolution": SuperResolutionConfig}
-        for name, kind in nested.items():
-            if name in values:
-                check_keys(kind, values[name], f"{name}.")
-                values[name] = kind(**values[name])
-        check_keys(cls, values, "")
         if "camera_target" in values:
-            values["camera_target"] = _point(values["camera_target"])  # JSON makes it a list
-        return cls(**values)
+            values = {**values, "camera_target": _point(values["camera_target"])}  # JSON makes it a list
+        nested = {"render": RenderConfig, "superresolution": SuperResolutionConfig}
+        return read_settings(cls, values, nested=nested)
 
     @classmethod
     def from_official(
@@ -178,14 +172,3 @@ def _point(values: Any) -> tuple[float, float, float]:
     if not isinstance(values, list | tuple) or len(values) != 3:
         raise InputError(f"expected a camera target of 3 numbers, got {values!r}")
     return _number(values[0]), _number(values[1]), _number(values[2])
-
-
-def check_keys(kind: type, values: Mapping[str, Any], prefix: str) -> None:
-    if not isinstance(values, Mapping):
-        raise InputError(f"expected settings by name under {prefix.rstrip('.') or 'the architecture'}, got {values!r}")
-    known = [entry.name for entry in fields(kind)]
-    for key in values:
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known are {', '.join(known)}"
-            raise InputError(f"unknown setting {prefix}{key}{hint}")

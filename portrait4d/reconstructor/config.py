@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from portrait4d.eg3d.config import check_keys, official_render, official_superresolution
+from portrait4d.eg3d.config import official_render, official_superresolution
 from portrait4d.reconstructor.canonicaliser import CanonicaliserConfig
 from portrait4d.render.renderer import RenderConfig
+from portrait4d.settings import read_settings
 from portrait4d.stylegan.superresolution import SuperResolutionConfig
 
 BOX_WARP = 1.3
@@ -45,18 +46,12 @@ class ReconstructorConfig:
         Raises:
             InputError: an unknown key, with the nearest known one.
         """
-        values = dict(values)
         nested = {
             "canonicaliser": CanonicaliserConfig,
             "render": RenderConfig,
             "superresolution": SuperResolutionConfig,
         }
-        for name, kind in nested.items():
-            if name in values:
-                check_keys(kind, values[name], f"{name}.")
-                values[name] = kind(**values[name])
-        check_keys(cls, values, "")
-        return cls(**values)
+        return read_settings(cls, values, nested=nested)
 
     @classmethod
     def from_official(

@@ -1,0 +1,74 @@
+"""What a dataset holds: one record per picture, and one description of what all of them have in common."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What all records of a dataset share; it stands at the head of every shard.
+
+    Attributes:
+        head_model: "open" or "flame"; says what the parameters mean.
+        head_licence: of the head model, in a line.
+        units_per_metre: of the world that cameras are in; 3 as in Portrait4D. The origin is the head model's neck joint.
+        crop: "portrait4d" or "eg3d": the alignment of the pictures.
+        image_size: side of the pictures in px.
+        landmarks: "478", "98", "70" or "68": the set that records carry.
+        detector, mask: names of the backends that found landmarks and masks.
+        code_size: length of the motion code, 0 without one.
+        version: of the format.
+    """
+
+    head_model: str
+    head_licence: str
+    units_per_metre: float = 3.0
+    crop: str = "portrait4d"
+    image_size: int = 512
+    landmarks: str = "478"
+    detector: str = "embedded"
+    mask: str = "matte"
+    code_size: int = 0
+    version: int = FORMAT_VERSION
+
+
+@dataclass(frozen=True)
+class Record:
+    """One aligned picture and all that is known of it.
+
+    The camera sees the head at rest and the neck repeats the turn, as in `flame.frame_parameters`: use one of the two.
+
+    Attributes:
+        key: `HASH` of a photo's content or `HASH-FRAME` (6 digits) of a clip's; unique, the same on every machine.
+        source: name of the file it came from, relative to the folder that was given.
+        image: uint8 `[S, S, 3]` RGB.
+        mask: uint8 `[S, S]`, 255 = person.
+        crop_matrix: `[3, 3]` float64, source px -> picture px; its inverse leads back.
+        source_size: (height, width) of the source.
+        landmarks: `[L, 3]` float32, px of the picture, y down; z in the same unit or 0.
+        camera: `[25]` float32, cam2world 16 (OpenGL axes) and intrinsics 9, world units.
+        shape: `[S]`, expression: `[E]` float32 of the head model.
+        neck, jaw: `[3]` and eyes: `[2, 3]` float32 axis-angle, radians, the subject's left eye first.
+        code: `[C]` float32 motion code, or `[0]`.
+        quality: scores by name, for filters and reports.
+    """
+
+    key: str
+    source: str
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    crop_matrix: NDArray[np.float64]
+    source_size: tuple[int, int]
+    landmarks: NDArray[np.float32]
+    camera: NDArray[np.float32]
+    shape: NDArray[np.float32]
+    expression: NDArray[np.float32]
+    neck: NDArray[np.float32]
+    jaw: NDArray[np.float32]
+    eyes: NDArray[np.float32]
+    code: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    quality: dict[str, float] = field(default_factory=dict)

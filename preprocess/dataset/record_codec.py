@@ -36,6 +36,9 @@ _ARRAYS = {
     "code": np.float32,
 }
 _SHAPES = {"crop_matrix": (3, 3), "camera": (25,), "neck": (3,), "jaw": (3,), "eyes": (2, 3)}
+MEMBER_NAMES = ("image.png", "image.jpg", "mask.png", "safetensors", "json")
+"""What a member's name may end in, after the record's key; one of the two pictures is there."""
+
 _JPEG_QUALITY = 95
 _PNG_EFFORT = 3
 
@@ -114,8 +117,8 @@ def decode_record(key: str, parts: dict[str, bytes], where: str) -> Record:
         lacking = ", ".join(f"{key}.{name}" for name in missing or ["image.png"])
         raise InputError(f"{where}: expected member {lacking}, it is missing: build the shard again")
     described = _from_json(parts["json"], f"{where}: {key}.json")
+    arrays = decode_arrays(parts["safetensors"], f"{where}: {key}.safetensors")
     try:
-        arrays = load_arrays(parts["safetensors"])
         height, width = described["source_size"]
         return Record(
             key=key,
@@ -126,8 +129,26 @@ def decode_record(key: str, parts: dict[str, bytes], where: str) -> Record:
             quality=described["quality"],
             **{name: arrays[name] for name in _ARRAYS},
         )
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise InputError(f"{where}: {key}.safetensors or {key}.json is damaged: build the shard again") from error
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{where}: {key}.json is damaged: build the shard again") from error
+
+
+def decode_arrays(content: bytes, where: str) -> dict[str, np.ndarray]:
+    """A record's arrays by name, all of them, each of its kind."""
+    try:
+        arrays = load_arrays(content)
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{where} is damaged: build the shard again") from error
+    for name, kind in _ARRAYS.items():
+        if (
+            name not in arrays
+            or arrays[name].dtype != kind
+            or arrays[name].shape != _SHAPES.get(name, arrays[name].shape)
+        ):
+            raise InputError(f"{where}: expected {name} of kind {np.dtype(kind)}: build the shard again")
+    return arrays
 
 
 def _encode_picture(picture: np.ndarray, image_format: ImageFormat) -> bytes:

@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from numpy.typing import NDArray
+
 from flame.errors import InputError, brief, printable
 from preprocess.atomic import atomic_path
 from preprocess.dataset.record import DatasetInfo, Record
 from preprocess.dataset.record_codec import (
+    MEMBER_NAMES,
     ImageFormat,
     check_record,
+    decode_arrays,
     decode_info,
     decode_record,
     encode_info,
@@ -73,10 +77,23 @@ class Shard:
 
     def read(self, key: str, file: BinaryIO) -> Record:
         """One record out of the opened tar, checked against the index where there is one."""
-        suffixes = ("image.png", "image.jpg", "mask.png", "safetensors", "json")
-        found = {suffix: self.members[f"{key}.{suffix}"] for suffix in suffixes if f"{key}.{suffix}" in self.members}
-        parts = {suffix: _content(file, member, f"{self.path}: {key}.{suffix}") for suffix, member in found.items()}
-        return decode_record(key, parts, str(self.path))
+        return decode_record(key, self.parts(key, file), str(self.path))
+
+    def parts(self, key: str, file: BinaryIO) -> dict[str, bytes]:
+        """A record's members, still encoded, for `decode_record`."""
+        found = {name: self.members[f"{key}.{name}"] for name in MEMBER_NAMES if f"{key}.{name}" in self.members}
+        return {name: _content(file, member, f"{self.path}: {key}.{name}") for name, member in found.items()}
+
+    def cameras(self) -> list[NDArray]:
+        """The camera labels `[25]` of all records; no picture is decoded."""
+        labels = []
+        with self.path.open("rb") as file:
+            for key in self.keys:
+                where = f"{self.path}: {key}.safetensors"
+                if f"{key}.safetensors" not in self.members:
+                    raise InputError(f"{where}: the member is missing: build the shard again")
+                labels.append(decode_arrays(_content(file, self.members[f"{key}.safetensors"], where), where)["camera"])
+        return labels
 
 
 def write_shard(

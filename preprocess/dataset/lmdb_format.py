@@ -45,8 +45,8 @@ class OfficialDataset:
     def __init__(self, path: Path | str, message: Message) -> None:
         if message not in _BLOB_FIELDS:
             raise InputError(f"expected message genhead, ffhq or vfhq, got {message!r}")
-        self.path, self.message = Path(path), message
-        self._environment: Any = None
+        self.path = Path(path)
+        self.message: Message = message
         count = self._get(b"num_samples")
         if not count.isdigit() or len(count) > 8:
             raise InputError(f"{self.path}: expected num_samples as digits, got {brief(count.decode('latin-1'))}")
@@ -65,13 +65,9 @@ class OfficialDataset:
         for index in range(self._count):
             yield from self[index]
 
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_environment": None}
-
     def _get(self, key: bytes) -> bytes:
-        if self._environment is None:
-            self._environment = _open(self.path)
-        with self._environment.begin() as transaction:
+        # opened anew for each: an environment can be opened once per process and must not live through a fork
+        with _open(self.path) as environment, environment.begin() as transaction:
             value = transaction.get(key)
         if value is None:
             raise InputError(f"{self.path}: expected an entry {key.decode()}, it is missing: copy the dataset again")
@@ -118,7 +114,7 @@ def records_of_message(content: bytes, message: Message, *, key: str, where: str
 
 
 def record_to_vector437(record: Record) -> NDArray[np.float32]:
-    """The released code's vector `[437]` of a FLAME record: camera label, shape 300, expression 100, neck, jaw, eyes."""
+    """The released code's vector `[437]` of a FLAME record, as `HeadParams.from_vector437` lays it out."""
     vector = np.concatenate(
         [record.camera, record.shape, record.expression, record.neck, record.jaw, record.eyes.ravel()]
     )

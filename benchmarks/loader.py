@@ -68,6 +68,13 @@ def pictures_per_second(dataset: Any, num_workers: int, *, passes: int = 3) -> f
     return max(rates[1:])
 
 
+def processor_milliseconds(dataset: Any) -> float:
+    """Per picture, in one process; unlike the rates it hardly depends on what else the machine does."""
+    start = time.process_time()
+    count = sum(1 for _ in DataLoader(dataset, batch_size=None, num_workers=0))
+    return 1000 * (time.process_time() - start) / count
+
+
 def main() -> None:
     """Measures all ways of reading and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -80,9 +87,10 @@ def main() -> None:
         size = write_synthetic(folder, image_format)
         for name, dataset in (("Dataset", Dataset(folder)), ("StreamingDataset", StreamingDataset(folder))):
             rates = {f"{count} workers": pictures_per_second(dataset, count) for count in WORKERS}
-            rows.append({"reader": name, "pictures": image_format, "kB a record": size, **rates})
+            cost = {"CPU ms a picture": processor_milliseconds(dataset)}
+            rows.append({"reader": name, "pictures": image_format, "kB a record": size, **rates, **cost})
             print(rows[-1])
-    lines = table(list(rows[0]), [list(row.values()) for row in rows], digits=0)
+    lines = table(list(rows[0]), [list(row.values()) for row in rows], digits=1)
     notes = "\n".join(line for line in (__doc__ or "").splitlines()[4:]).strip()
     title = "## Reading datasets: pictures per second"
     conclude("loader", "\n\n".join([title, notes, lines]), rows, is_published=arguments.publish)

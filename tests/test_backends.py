@@ -290,8 +290,8 @@ def test_segformer_weights_that_cannot_be_fetched_are_named(monkeypatch: pytest.
         load_mask("segformer")
     assert str(caught.value) == (
         "cannot load the weights jonathandinu/face-parsing of SegFormer (OSError: We couldn't connect): they are "
-        "looked for in /cache/hub and on huggingface.co: run `hf download jonathandinu/face-parsing` with a network, or copy "
-        "that folder from a machine that has them"
+        "looked for in /cache/hub and on huggingface.co: run `hf download jonathandinu/face-parsing` with a network, "
+        "or copy that folder from a machine that has them"
     )
 
 

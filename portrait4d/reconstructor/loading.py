@@ -13,8 +13,9 @@ from flame.errors import InputError
 from flame.flame_model import flame_from_tensors
 from portrait4d.checkpoint.config import CheckpointConfig
 from portrait4d.checkpoint.strict import load_strict
+from portrait4d.options import Placement
 from portrait4d.reconstructor.config import ReconstructorConfig
-from portrait4d.reconstructor.engine import Placement, Portrait4DEngine
+from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.weights import fetch, resolve_weights
 from portrait4d.weights_folder import weights_folder

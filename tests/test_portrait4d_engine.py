@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from fakes_flame import network_tensors
 from fakes_portrait4d import SMALL, generated, install_generated
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from flame.errors import InputError
 from flame.frame_parameters import PosedView
 from flame.head_model import HeadParams
 from flame.rotation import axis_angle_to_matrix
+from portrait4d.checkpoint.config import CheckpointConfig
+from portrait4d.checkpoint.own_format import write_checkpoint
 from portrait4d.cli.main import run
 from portrait4d.engine import Drive, choose_engine, load_engine
 from portrait4d.models import Models, check_models
@@ -336,3 +339,21 @@ def test_the_whole_command(shared: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert made.stat().st_mtime_ns == before
     assert run(["render", str(photo), "-o", str(tmp_path / "v.png"), "--yaw=15", "--engine", ENGINE, "--quiet"]) == 0
     capsys.readouterr()
+
+
+def test_weights_of_another_family_or_size_are_one_line(
+    shared: Path, synthetic_flame: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setenv("PORTRAIT4D_HOME", str(tmp_path))
+    name, template = "portrait4d-static", "deformer.flame_deform.flame_model.v_template"
+    tensors = generated(Reconstructor(SMALL), shared) | network_tensors(synthetic_flame)
+    ours = CheckpointConfig("portrait4d", "generator", SMALL.to_dict(), plane_layout="orthogonal", box_warp=1.3)
+    photo = str(shared / "data" / "sources" / "s01_astronaut.png")
+    for about, content, said in (
+        (ours, tensors | {template: tensors[template][:100]}, "v_template of shape (5023, 3) in the checkpoint, got"),
+        (CheckpointConfig("eg3d", "generator", {}), tensors, f"engine {name}, got those of eg3d: delete {tmp_path}"),
+    ):
+        write_checkpoint(tmp_path / "weights" / name, about, content)
+        assert run(["avatar", photo, "-o", str(tmp_path / "a.safetensors"), "--engine", name]) == 2
+        message = capsys.readouterr().err
+        assert said in message and message.count("\n") == 1 and not (tmp_path / "a.safetensors").exists()

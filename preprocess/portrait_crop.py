@@ -9,9 +9,15 @@ from numpy.typing import NDArray
 
 from preprocess.crop import DEFAULT_CROP_SIZE, Crop
 
-_PUPILS, _NOSE_TIP, _MOUTH_CORNERS = (468, 473), (1, 4), (61, 291)
-"""Of the 478, the subject's right first. The nose tip of the released landmarks lies between two of ours: taking the
-middle brings the crop's corners from 10 to 8 px of theirs."""
+_FIVE_POINTS: dict[int, tuple[tuple[int, ...], ...]] = {
+    478: ((468,), (473,), (1, 4), (61,), (291,)),
+    98: ((96,), (97,), (54,), (76,), (82,)),
+    70: ((68,), (69,), (30,), (48,), (54,)),
+    68: (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,)),
+}
+"""Which landmarks of each set are averaged for pupils, nose tip and mouth corners, the subject's right first. 68 points
+have no pupils. The nose tip of the released landmarks lies between two of our 478: taking the middle brings the crop's
+corners from 10 to 8 px of theirs."""
 
 # x to the picture's right, y up, z to the viewer; in the unit of the face model they were taken from
 _TEMPLATE = np.array(
@@ -32,14 +38,23 @@ def portrait_crop(landmarks: NDArray, *, image_size: tuple[int, int], size: int 
     """The aligned crop of a face.
 
     Args:
-        landmarks: `[478, 2 or 3]` image px.
+        landmarks: `[478, 98, 70 or 68, 2 or 3]` image px.
         image_size: (height, width) of the image.
         size: side of the crop in pixels.
     """
+    return crop_from_five(five_points(landmarks), image_size=image_size, size=size)
+
+
+def five_points(landmarks: NDArray) -> NDArray[np.float64]:
+    """Pupils, nose tip and mouth corners `[5, 2]`, the subject's right first; of 68 points the eyes' centres.
+
+    Args:
+        landmarks: `[N, 2 or 3]`: 478 of the tracker, 98 of WFLW, 70 or 68 of iBUG.
+    """
+    if landmarks.ndim != 2 or landmarks.shape[0] not in _FIVE_POINTS or landmarks.shape[1] not in (2, 3):
+        raise ValueError(f"expected landmarks [478, 98, 70 or 68, 2 or 3], got {list(landmarks.shape)}")
     flat = landmarks[:, :2].astype(np.float64)
-    nose = flat[list(_NOSE_TIP)].mean(0, keepdims=True)
-    five = np.concatenate([flat[list(_PUPILS)], nose, flat[list(_MOUTH_CORNERS)]])
-    return crop_from_five(five, image_size=image_size, size=size)
+    return np.stack([flat[list(averaged)].mean(0) for averaged in _FIVE_POINTS[len(landmarks)]])
 
 
 def crop_from_five(points: NDArray, *, image_size: tuple[int, int], size: int = DEFAULT_CROP_SIZE) -> Crop:

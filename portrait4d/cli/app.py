@@ -19,6 +19,7 @@ from portrait4d.cli.choices import (
     GazeOption,
     JsonOption,
     ModeOption,
+    PlacementOption,
     PoseScaleOption,
     QuietOption,
     SideBySideOption,
@@ -126,6 +127,7 @@ def reenact(
     duration: DurationOption = None,
     yaw: YawLimitOption = "25",
     gaze: GazeOption = "driver",
+    placement: PlacementOption = "tracked",
     expression_scale: ExpressionScaleOption = 1.0,
     pose_scale: PoseScaleOption = 1.0,
     smooth: SmoothOption = 1.0,
@@ -142,8 +144,8 @@ def reenact(
 
     options = ReenactOptions(
         engine=engine, mode=mode, crop=crop, side_by_side=side_by_side, fps=fps, start=start, duration=duration,
-        yaw_limit=yaw_limit(yaw), gaze=gaze, expression_scale=expression_scale, pose_scale=pose_scale,
-        smooth=smooth, face=face, driver_face=driver_face, device=device,
+        yaw_limit=yaw_limit(yaw), gaze=gaze, placement=placement, expression_scale=expression_scale,
+        pose_scale=pose_scale, smooth=smooth, face=face, driver_face=driver_face, device=device,
     )  # fmt: skip
     tell_engine(engine, is_quiet=quiet)
     with progress_bars(is_quiet=quiet) as progress:
@@ -184,6 +186,7 @@ def batch(
     duration: DurationOption = None,
     yaw: YawLimitOption = "25",
     gaze: GazeOption = "driver",
+    placement: PlacementOption = "tracked",
     expression_scale: ExpressionScaleOption = 1.0,
     pose_scale: PoseScaleOption = 1.0,
     smooth: SmoothOption = 1.0,
@@ -199,8 +202,8 @@ def batch(
 
     options = ReenactOptions(
         engine=engine, mode=mode, crop=crop, side_by_side=side_by_side, fps=fps, start=start, duration=duration,
-        yaw_limit=yaw_limit(yaw), gaze=gaze, expression_scale=expression_scale, pose_scale=pose_scale,
-        smooth=smooth, face=face, driver_face=driver_face, device=device,
+        yaw_limit=yaw_limit(yaw), gaze=gaze, placement=placement, expression_scale=expression_scale,
+        pose_scale=pose_scale, smooth=smooth, face=face, driver_face=driver_face, device=device,
     )  # fmt: skip
     code = run_batch_command(
         sources, drivers, output, manifest=manifest, options=options, as_json=as_json, is_quiet=quiet

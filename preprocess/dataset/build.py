@@ -166,7 +166,9 @@ def _work(
     """Brings all shards to their end; how many items were worked on."""
     open_shards = {name: items for name, items in plan.shards.items() if not store.is_shard_done(name)}
     shard_of = {item.key: name for name, items in open_shards.items() for item in items}
-    missing = {name: {item.key for item in items if not store.is_item_done(item)} for name, items in open_shards.items()}
+    missing = {
+        name: {item.key for item in items if not store.is_item_done(item)} for name, items in open_shards.items()
+    }
     todo = [item for items in open_shards.values() for item in items if item.key in missing[shard_of[item.key]]]
     done, total = len(plan.items) - len(todo), len(plan.items)
     for name in open_shards:

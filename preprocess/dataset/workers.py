@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
+from flame.errors import InputError
 from preprocess.dataset.plan import Item
 
 _TRIES = 2
@@ -30,6 +31,9 @@ def run_workers(
     Args:
         make_work: called once in each process; can be pickled. What it makes must not raise for a bad item: if it
             does, that counts as a death.
+
+    Raises:
+        InputError: as `make_work` does.
     """
     waiting = [(item, 1) for item in reversed(items)]
     tries: dict[str, int] = {}
@@ -51,6 +55,8 @@ def run_workers(
                     else:
                         yield worker.item, f"its process died {_TRIES} times (exit code {worker.process.exitcode})"
                     continue
+                if isinstance(failure, InputError):
+                    raise failure
                 yield worker.item, failure
                 if waiting:
                     worker.item = _take(waiting, tries)
@@ -95,7 +101,11 @@ def _start(make_work: Callable[[], Work], item: Item) -> _Worker:
 
 def _serve(make_work: Callable[[], Work], pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
-    work = make_work()
+    try:
+        work = make_work()
+    except InputError as error:  # such as a head model that is missing: no item is to blame
+        pipe.send(error)
+        return
     while True:
         try:
             item = pipe.recv()

@@ -1,5 +1,5 @@
-"""The aligned crop that Portrait4D's networks were trained on (its specification: Deng et al. 2024, supplement), and that
-of EG3D's faces (Chan et al. 2022, supplement).
+"""The aligned crop that Portrait4D's networks were trained on (its specification: Deng et al. 2024, supplement), and
+that of EG3D's faces (Chan et al. 2022, supplement).
 
 A weak-perspective fit of five template points to pupils, nose tip and mouth corners places the square: scaled and
 moved, never turned.

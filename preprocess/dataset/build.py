@@ -1,7 +1,7 @@
 """Builds a dataset so that it may be stopped at any moment: what is finished lies on disk, whole, under its name.
 
-Each item leaves `items/KEY.json` (its outcome, written last) and, if kept, `items/KEY.tar` (its records). When all items
-of a shard have one, the shard is assembled in the plan's order, then `outcomes/SHARD.json` says that it is finished.
+Each item leaves `items/KEY.tar` (its records, if it is kept), then `items/KEY.json` (its outcome). When all items of a
+shard have an outcome, the shard is assembled in the plan's order, then `outcomes/SHARD.json` says that it is finished.
 """
 
 import json
@@ -109,7 +109,8 @@ class _Store:
     """The files of a dataset under way."""
 
     def __init__(self, output: Path, info: DatasetInfo, image_format: ImageFormat) -> None:
-        self.output, self.info, self.image_format = output, info, image_format
+        self.output, self.info = output, info
+        self.image_format: ImageFormat = image_format
 
     def shard_path(self, name: str) -> Path:
         return self.output / f"{name}.tar"
@@ -212,7 +213,8 @@ def _make_work(
         try:
             outcome = stages(folder / item.name, item)
         except InputError as error:
-            reason = " ".join(str(error).replace(f"{folder}/", "").split())
+            message = str(error).removeprefix(f"{folder / item.name}: ").removeprefix(f"{Path(item.name).name}: ")
+            reason = " ".join(message.split())
         except MemoryError:
             raise  # the process is in no state to go on
         except Exception as error:  # a bug that one file brings to light must not stop the others: it is reported

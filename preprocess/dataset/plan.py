@@ -1,7 +1,7 @@
 """Which files become which shards, decided before anything is computed and kept in the output folder.
 
-A file's key is the start of the SHA-256 of its content. Every machine comes to the same keys by itself, so that parts of
-a dataset (`Part`) need no coordination and their shards can lie in one folder.
+A file's key is the start of the SHA-256 of its content. Every machine comes to the same keys by itself, so that parts
+of a dataset (`Part`) need no coordination and their shards can lie in one folder.
 """
 
 import hashlib
@@ -169,7 +169,10 @@ def _hash_files(
 def _hash(path: Path) -> str:
     """The key of a file. One that cannot be read gets a key of its name, and is rejected when its turn comes."""
     try:
+        digest = hashlib.sha256()
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:KEY_LENGTH]
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()[:KEY_LENGTH]
     except OSError:
         return hashlib.sha256(path.as_posix().encode()).hexdigest()[:KEY_LENGTH]

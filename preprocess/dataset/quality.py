@@ -30,7 +30,7 @@ class Limits:
     min_sharpness: float = 4.0
     max_yaw_degrees: float = 75.0
     max_pitch_degrees: float = 50.0
-    max_occlusion: float = 0.3
+    max_occlusion: float = 0.15
     max_fit_error: float = 0.08
     min_eye_open: float = 0.0
 
@@ -71,9 +71,9 @@ def measure(
 ) -> dict[str, float]:
     """Scores of an aligned picture, without the fit error.
 
-    Yaw is > 0 with the nose to the viewer's right, pitch is > 0 looking up. Sharpness is the variance of the Laplacian of
-    the face's grey levels (0 to 255) in a picture of 256 px. Occlusion counts what the mask leaves out of the face and
-    what lies beyond the source's border.
+    Yaw is > 0 with the nose to the viewer's right, pitch is > 0 looking up. Sharpness is the variance of the
+    Laplacian of the face's grey levels (0 to 255) in a picture of 256 px. Occlusion counts what the mask leaves out of
+    the face and what lies beyond the source's border.
 
     Args:
         image: `[S, S, 3]` RGB and mask: `[S, S]`.

@@ -31,6 +31,7 @@ from portrait4d.cli.choices import (
     yaw_limit,
 )
 from portrait4d.cli.console import progress_bars, say, say_json, tell_engine, warn
+from portrait4d.cli.data_commands import build_data_app
 from portrait4d.cli.eg3d_commands import build_eg3d_app
 from portrait4d.cli.scene_command import fit_scene
 from portrait4d.cli.weights_command import build_weights_app
@@ -49,6 +50,7 @@ def build_app() -> typer.Typer:
     app.callback()(top)
     for command in (demo, reenact, batch, track, avatar, render, fit_scene, doctor, selfcheck):
         app.command()(interruptible(command))
+    app.add_typer(build_data_app(), name="data")
     app.add_typer(build_eg3d_app(), name="eg3d")
     app.add_typer(build_weights_app(), name="weights")
     return app

@@ -23,8 +23,8 @@ from preprocess.landmark_model import LandmarkModel
 from preprocess.residuals import Residuals
 
 MAX_ITERATIONS = 30
-_TOLERANCE = 1e-4
-"""Of the cost, half a squared standard deviation: a step that gains less moves nothing by a hundredth of its own."""
+_TOLERANCE = 1e-5
+"""Of the cost (of 1 where it is less), in squared standard deviations: a fit whose next step gains less has settled."""
 
 _FIRST_DAMPING, _LEAST_DAMPING, _SETTLED_DAMPING = 1e-3, 1e-7, 1e-2
 _MAX_TURN = 0.5
@@ -65,9 +65,7 @@ class BatchFit:
         frames = FrameParameters.from_head_pose(
             self.rotation, self.translation, self.head(), units_per_metre=units_per_metre
         )
-        camera = Camera.from_head_pose(
-            self.rotation, self.translation * units_per_metre, fov_degrees=self.fov_degrees
-        )
+        camera = Camera.from_head_pose(self.rotation, self.translation * units_per_metre, fov_degrees=self.fov_degrees)
         return replace(frames, camera=camera)
 
 
@@ -103,7 +101,9 @@ class BatchFitter:
         self.residuals = BatchResiduals(residuals, self.config, like=self._like)
         self._active = torch.from_numpy(active).to(device)
         prior = make_prior(model, self.config)
-        exact = [torch.from_numpy(table).to(device) for table in (prior.hessian, prior.linear, prior.lower, prior.upper)]
+        exact = [
+            torch.from_numpy(table).to(device) for table in (prior.hessian, prior.linear, prior.lower, prior.upper)
+        ]
         self._prior_hessian, self._prior_linear, self._lower, self._upper = exact
 
     def fit(self, landmarks: Tensor, *, people: Tensor | None = None, is_clip: bool = False) -> BatchFit:
@@ -114,7 +114,7 @@ class BatchFitter:
                 unknown; `landmarks_of_set` makes them of other sets.
             people: `[B]` which person an image shows, any integers; images of one person share the shape. By default
                 everyone is another.
-            is_clip: images of one person that follow each other are consecutive frames, whose expressions change little.
+            is_clip: images of one person that follow each other are consecutive frames; their expressions change little.
 
         Raises:
             InputError: landmarks have another shape, or an image lacks what a fit needs.
@@ -265,7 +265,7 @@ def _minimise(objective: _Objective, state: BatchState) -> tuple[BatchState, Ten
         iterations += ~converged
         is_better = (after <= before * (1 + slack)) & ~converged
         state = _choose(is_better, trial, state, person)
-        is_settled = (gain < _TOLERANCE) & is_better & (damping <= _SETTLED_DAMPING)
+        is_settled = (gain < _TOLERANCE * before.clamp_min(1)) & is_better & (damping <= _SETTLED_DAMPING)
         converged = converged | (is_settled & is_robust)
         is_robust = is_robust | (is_better & (gain < 1))
         damping = torch.where(is_better, (0.1 * damping).clamp_min(_LEAST_DAMPING), 10 * damping)

@@ -109,7 +109,9 @@ def _search(
         is_worse = _value(normal, slope, (moved, shared_moved), (push, shared_push)) > 0
         if not is_worse.any():
             break
-        length = torch.where(is_worse, 0.5 * length if halving < _MAX_HALVINGS - 1 else torch.zeros_like(length), length)
+        length = torch.where(
+            is_worse, 0.5 * length if halving < _MAX_HALVINGS - 1 else torch.zeros_like(length), length
+        )
     return moved, shared_moved, push, shared_push
 
 

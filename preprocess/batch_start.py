@@ -42,7 +42,9 @@ def rigid_starts(residuals: BatchResiduals, target: Target, *, num_people: int) 
     rotation = torch.where(has_depth[:, None, None], rotation, flat_rotation)
     px_per_metre = torch.where(has_depth, scale, flat_scale)
     half = residuals.crop_size / 2
-    place = torch.stack([centre[:, 0] - half, centre[:, 1] + half, torch.full_like(px_per_metre, -residuals.focal_px)], 1)
+    place = torch.stack(
+        [centre[:, 0] - half, centre[:, 1] + half, torch.full_like(px_per_metre, -residuals.focal_px)], 1
+    )
     translation = place / px_per_metre[:, None] - (rotation @ model_centre[..., None])[..., 0]
     own = place.new_zeros(len(place), residuals.num_own)
     return BatchState(own, rotation, translation, place.new_zeros(num_people, residuals.num_shape))

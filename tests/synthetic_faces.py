@@ -79,7 +79,9 @@ def _own(model: HeadModel, config: FitConfig, random: np.random.Generator) -> np
             precision = prior.hessian[index, index]
             pull = prior.hessian[index] @ value - precision * value[index] + prior.linear[index]
             middle, spread = -pull / precision, precision**-0.5
-            value[index] = _truncated(random, middle, spread, prior.lower[index], prior.upper[index])
+            value[index] = _truncated(
+                random, float(middle), float(spread), float(prior.lower[index]), float(prior.upper[index])
+            )
     return value
 
 

@@ -114,7 +114,7 @@ class BatchFitter:
                 unknown; `landmarks_of_set` makes them of other sets.
             people: `[B]` which person an image shows, any integers; images of one person share the shape. By default
                 everyone is another.
-            is_clip: images of one person that follow each other are consecutive frames; their expressions change little.
+            is_clip: images of one person that follow each other are consecutive frames: expressions change little.
 
         Raises:
             InputError: landmarks have another shape, or an image lacks what a fit needs.

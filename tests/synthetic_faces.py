@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from flame.camera import DEFAULT_FOV_DEGREES, Camera, fov_to_intrinsics
@@ -87,8 +88,6 @@ def _own(model: HeadModel, config: FitConfig, random: np.random.Generator) -> np
 
 def _truncated(random: np.random.Generator, middle: float, spread: float, lower: float, upper: float) -> float:
     """A normal number between two bounds."""
-    from scipy.special import ndtr, ndtri
-
     low, high = ndtr((lower - middle) / spread), ndtr((upper - middle) / spread)
     if high - low < 1e-12:
         return lower if middle < lower else upper

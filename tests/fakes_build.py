@@ -42,6 +42,9 @@ class FailingStages:
     def __init__(self, options: StageOptions) -> None:
         raise InputError("no such head model")
 
+    def __call__(self, path: Path, item: Item) -> Outcome:
+        raise AssertionError("never reached")
+
 
 def fake_record(item: Item, seed: int, index: int) -> Record:
     """One record of random numbers with a coarse picture."""

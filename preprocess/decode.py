@@ -17,7 +17,8 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from flame.errors import InputError
 from preprocess.damage import Damage, Warn
-from preprocess.image import MAX_PIXELS, MIN_SIDE, check_file
+from preprocess.file_check import check_file
+from preprocess.image import MAX_PIXELS, MIN_SIDE
 from preprocess.timing import Shown, nominal_rate
 
 logger = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from flame.errors import InputError
 from preprocess.atomic import atomic_path
+from preprocess.file_check import check_file
 
 logger = logging.getLogger(__name__)
 
@@ -81,20 +82,6 @@ def open_picture(path: Path) -> Image.Image:
         picture.close()
         raise InputError(f"{path}: {width} x {height} pixels is too small; expected at least {MIN_SIDE} on each side")
     return picture
-
-
-def check_file(path: Path, what: str) -> None:
-    """Raise InputError unless `path` is a readable file that is not empty."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: expected {what}")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected {what}")
-    try:
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise InputError(f"{path}: the file is empty; expected {what}")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); expected {what}") from error
 
 
 def picture_to_rgb(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:

@@ -11,7 +11,7 @@ import numpy as np
 from flame.errors import InputError
 from preprocess.dataset.plan import Item
 from preprocess.dataset.record import Record
-from preprocess.dataset.stages import Outcome, StageOptions
+from preprocess.dataset.stage_options import Outcome, StageOptions
 
 NUM_SHAPE, NUM_EXPRESSION = 4, 3
 

@@ -17,7 +17,7 @@ from preprocess.dataset.build import BuildOptions, build_dataset, check_dataset
 from preprocess.dataset.plan import Part, make_plan
 from preprocess.dataset.report import write_report
 from preprocess.dataset.shards import read_shard
-from preprocess.dataset.stages import StageOptions
+from preprocess.dataset.stage_options import StageOptions
 from tests.fakes_build import FailingStages, FakeStages
 
 ROOT = Path(__file__).parent.parent

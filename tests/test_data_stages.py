@@ -11,9 +11,11 @@ from flame.errors import InputError
 from flame.head_model import HeadParams
 from flame.open_head import load_open_head
 from preprocess.crop import Crop
+from preprocess.dataset.limits import Limits
 from preprocess.dataset.plan import Item
-from preprocess.dataset.quality import Limits, measure
-from preprocess.dataset.stages import StageOptions, Stages
+from preprocess.dataset.quality import measure
+from preprocess.dataset.stage_options import StageOptions
+from preprocess.dataset.stages import Stages
 from preprocess.landmark_groups import CONTOUR
 from preprocess.portrait_crop import crop_from_five
 

@@ -63,8 +63,8 @@ def ffhq(
     quiet: QuietOption = False,
 ) -> None:
     """Photos of faces, the largest face of each: picture, camera, head, landmarks, mask, scores."""
-    from preprocess.dataset.quality import Limits
-    from preprocess.dataset.stages import StageOptions
+    from preprocess.dataset.limits import Limits
+    from preprocess.dataset.stage_options import StageOptions
 
     limits = Limits(min_face, min_sharpness, max_yaw, max_pitch, max_occlusion, max_fit_error, min_eyes)
     stage_options = StageOptions(
@@ -97,8 +97,8 @@ def video(
     quiet: QuietOption = False,
 ) -> None:
     """Clips of one person each, up to the first cut: as for photos, with one identity for all frames."""
-    from preprocess.dataset.quality import Limits
-    from preprocess.dataset.stages import StageOptions
+    from preprocess.dataset.limits import Limits
+    from preprocess.dataset.stage_options import StageOptions
 
     limits = Limits(min_face, min_sharpness, max_yaw, max_pitch, max_occlusion, max_fit_error, min_eyes)
     stage_options = StageOptions(

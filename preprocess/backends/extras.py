@@ -1,7 +1,8 @@
 """Packages that are extras, and weights that their libraries fetch: what is said when one is not there."""
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from typing import Any
 
@@ -41,7 +42,8 @@ def explained_weights(what: str, explain: Callable[[], str]) -> Iterator[None]:
         InputError: in place of any exception but the end of memory.
     """
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # stdout is for results; some print there what they fetch
+            yield
     except (InputError, torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:  # urllib, requests, torch.hub, onnxruntime and assertions, each with its own classes

@@ -1,7 +1,7 @@
 """Which pixels belong to the person: the embedded matte, or SegFormer's parsing of the head into 19 classes."""
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flame.errors import InputError
+from preprocess.backend_names import MaskName
 from preprocess.backends.extras import explained_weights, import_extra
 from preprocess.faces import PortraitMatte
-
-MaskName = Literal["matte", "segformer"]
 
 SEGFORMER_MODEL = "jonathandinu/face-parsing"
 """On huggingface.co: SegFormer B5 (Xie et al. 2021, NVIDIA's non-commercial licence) trained on CelebAMask-HQ (Lee et

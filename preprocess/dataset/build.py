@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from preprocess.atomic import atomic_path
 from preprocess.dataset.plan import Item, Part, Plan, make_plan
 from preprocess.dataset.record import DatasetInfo, Record
 from preprocess.dataset.shards import ImageFormat, index_path, read_shard, verify_shard, write_shard
-from preprocess.dataset.stages import Outcome, StageOptions, Stages
+from preprocess.dataset.stage_options import Outcome, StageOptions
 from preprocess.dataset.workers import Work, run_workers
 
 ITEMS, OUTCOMES = "items", "outcomes"
 
 RunStages = Callable[[Path, Item], Outcome]
+MakeStages = Callable[[StageOptions], RunStages]
 Progress = Callable[[str, int, int | None], None]
 
 
@@ -65,27 +66,27 @@ def build_dataset(
     *,
     options: BuildOptions | None = None,
     progress: Progress | None = None,
-    make_stages: Callable[[StageOptions], RunStages] = Stages,
+    make_stages: MakeStages | None = None,
 ) -> BuildResult:
     """Makes what is missing of a dataset.
 
     Args:
         progress: told (stage "hash" or "data", done, all).
-        make_stages: called in each process.
+        make_stages: called in each process; `preprocess.dataset.stages.Stages` by default.
 
     Raises:
         InputError: inputs or output cannot be used; never for one bad item.
     """
     options = options or BuildOptions()
     tell = progress or (lambda stage, done, total: None)
-    settings = {**asdict(stage_options), "image_format": options.image_format}
+    settings = {**stage_options.settings, "image_format": options.image_format}
     output.mkdir(parents=True, exist_ok=True)
     plan = make_plan(
         folder, output, part=options.part, items_per_shard=options.items_per_shard, settings=settings,
         progress=partial(tell, "hash"),
     )  # fmt: skip
     store = _Store(output, stage_options.info, options.image_format)
-    num_new = _work(plan, folder, store, stage_options, options, tell, make_stages)
+    num_new = _work(plan, folder, store, stage_options, options, tell, make_stages or _load_stages)
     outcomes = [outcome for name in plan.shards for outcome in store.outcomes_of_shard(name)]
     paths = (store.shard_path(name) for name in plan.shards)
     return BuildResult(tuple(path for path in paths if path.exists()), tuple(outcomes), plan.duplicates, num_new)
@@ -162,7 +163,7 @@ class _Store:
 
 def _work(
     plan: Plan, folder: Path, store: _Store, stage_options: StageOptions, options: BuildOptions, tell: Progress,
-    make_stages: Callable[[StageOptions], RunStages],
+    make_stages: MakeStages,
 ) -> int:  # fmt: skip
     """Brings all shards to their end; how many items were worked on."""
     open_shards = {name: items for name, items in plan.shards.items() if not store.is_shard_done(name)}
@@ -196,15 +197,17 @@ def _work(
     return len(todo)
 
 
-def _make_work(
-    make_stages: Callable[[StageOptions], RunStages], options: StageOptions, folder: Path, store: _Store
-) -> Work:
+def _load_stages(options: StageOptions) -> RunStages:
+    from preprocess.dataset.stages import Stages  # loads torch: only workers need it
+
+    return Stages(options)
+
+
+def _make_work(make_stages: MakeStages, options: StageOptions, folder: Path, store: _Store) -> Work:
     """In a worker's process: the models are loaded, one thread each."""
     import cv2
-    import torch
 
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(1)  # those of torch and BLAS are limited by the environment, see `run_workers`
     stages = make_stages(options)
 
     def work(item: Item) -> None:

@@ -95,7 +95,7 @@ def flip_record(record: Record, mirror: HeadMirror) -> Record:
         raise InputError(f"{record.key}: expected {expected} shape and expression numbers, got {got}: give its mirror")
     side = record.image.shape[1]
     table = MIRRORED_LANDMARKS[len(record.landmarks)]
-    landmarks = record.landmarks[list(table)].copy()
+    landmarks = record.landmarks[np.array(table, np.intp)]
     landmarks[:, 0] = side - landmarks[:, 0]
     return replace(
         record,

@@ -2,7 +2,7 @@
 
 Keys are eight digits, `num_samples` their number. Three messages are read: `Datum_genhead` (one encoded picture),
 `Datum_ffhq` (encoded) and `Datum_vfhq` (the raw frames of a clip). They carry FLAME parameters as vectors of 437 and
-motion codes of 548, but no landmarks: records of them have none and cannot be written to shards as they are.
+motion codes of 548 (stored ones may be longer), but no landmarks: records of them have `[0, 3]`.
 """
 
 import io
@@ -16,12 +16,9 @@ from PIL import Image
 
 from flame.errors import InputError, brief
 from preprocess.dataset.protobuf_wire import read_message
-from preprocess.dataset.record import Record
+from preprocess.dataset.record import CODE_SIZE, Record
 
 Message = Literal["genhead", "ffhq", "vfhq"]
-
-CODE_SIZE = 548
-"""Eyes 6, emotion 30, mouth 512; stored codes may be longer."""
 
 _VECTOR_SIZE = 437
 _BLOB_FIELDS: dict[Message, tuple[int, int, int, int]] = {

@@ -42,5 +42,5 @@ _MIRROR_OF_98 = (
     + (97, 96)
 )
 
-MIRRORED_LANDMARKS = {478: _MIRROR_OF_478, 98: _MIRROR_OF_98, 70: (*_MIRROR_OF_68, 69, 68), 68: _MIRROR_OF_68}
+MIRRORED_LANDMARKS = {478: _MIRROR_OF_478, 98: _MIRROR_OF_98, 70: (*_MIRROR_OF_68, 69, 68), 68: _MIRROR_OF_68, 0: ()}
 """By the number of landmarks in the set."""

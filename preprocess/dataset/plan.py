@@ -14,6 +14,7 @@ from typing import Any
 
 from flame.errors import InputError
 from preprocess.atomic import atomic_path
+from preprocess.dataset.digest import file_digest
 
 KEY_LENGTH = 16
 PLAN_VERSION = 1
@@ -169,10 +170,6 @@ def _hash_files(
 def _hash(path: Path) -> str:
     """The key of a file. One that cannot be read gets a key of its name, and is rejected when its turn comes."""
     try:
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()[:KEY_LENGTH]
+        return file_digest(path)[:KEY_LENGTH]
     except OSError:
         return hashlib.sha256(path.as_posix().encode()).hexdigest()[:KEY_LENGTH]

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT_VERSION = 1
+CODE_SIZE = 548
+"""Of a motion code of the released encoder: eyes 6, emotion 30, mouth 512."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +20,10 @@ class DatasetInfo:
         units_per_metre: of the world that cameras are in; 3 as in Portrait4D. The origin is the head's neck joint.
         crop: "portrait4d" or "eg3d": the alignment of the pictures.
         image_size: side of the pictures in px.
-        landmarks: "478", "98", "70" or "68": the set that records carry.
-        detector, mask: names of the backends that found landmarks and masks.
+        landmarks: "478", "98", "70" or "68": the set that records carry; "0" without any.
+        detector, mask: names of the backends that found landmarks and masks; "none" where there was none.
         code_size: length of the motion code, 0 without one.
+        head_digest: SHA-256 of a FLAME model's tables; empty for the open head, and where it is not known.
         version: of the format.
     """
 
@@ -33,6 +36,7 @@ class DatasetInfo:
     detector: str = "embedded"
     mask: str = "matte"
     code_size: int = 0
+    head_digest: str = ""
     version: int = FORMAT_VERSION
 
 
@@ -49,9 +53,9 @@ class Record:
         mask: uint8 `[S, S]`, 255 = person.
         crop_matrix: `[3, 3]` float64, source px -> picture px; its inverse leads back.
         source_size: (height, width) of the source.
-        landmarks: `[L, 3]` float32, px of the picture, y down; z in the same unit or 0.
+        landmarks: `[L, 3]` float32, px of the picture, y down; z in the same unit or 0; L is 0 without any.
         camera: `[25]` float32, cam2world 16 (OpenGL axes) and intrinsics 9, world units.
-        shape: `[S]`, expression: `[E]` float32 of the head model.
+        shape: `[S]`, expression: `[E]` float32 of the head model; `[0]` where only the camera is known.
         neck, jaw: `[3]` and eyes: `[2, 3]` float32 axis-angle, radians, the subject's left eye first.
         code: `[C]` float32 motion code, or `[0]`.
         quality: scores by name, for filters and reports.

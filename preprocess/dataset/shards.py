@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from flame.errors import InputError, brief, printable
 from preprocess.atomic import atomic_path
+from preprocess.dataset.digest import file_digest
 from preprocess.dataset.record import DatasetInfo, Record
 from preprocess.dataset.record_codec import (
     MEMBER_NAMES,
@@ -30,14 +31,13 @@ from preprocess.dataset.record_codec import (
     encode_info,
     encode_record,
 )  # fmt: skip
-from preprocess.image import check_file
+from preprocess.file_check import check_file
 
 INFO_NAME = "dataset.json"
 INDEX_SUFFIX = ".index.json"
 _INDEX_FORMAT = "portrait4d-shard-index"
 _INDEX_VERSION = 1
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")  # no dot: WebDataset splits names at the first one; tar ends at 100 bytes
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def write_shard(
                 check_record(record, info)
                 for suffix, content in encode_record(record, image_format).items():
                     _add(tar, f"{record.key}.{suffix}", content, members)
-        digest = _hash_file(temporary)
+        digest = file_digest(temporary)
     _write_index(path, members, digest)
     return len(keys)
 
@@ -166,7 +166,7 @@ def verify_shard(path: Path | str) -> Shard:
             _content(file, member, f"{shard.path}: {name}")
     for _ in shard:
         pass
-    if _hash_file(shard.path) != shard.sha256:
+    if file_digest(shard.path) != shard.sha256:
         raise InputError(f"{shard.path}: the bytes between its members differ from the index: build the shard again")
     return shard
 
@@ -244,11 +244,3 @@ def _scan(path: Path) -> dict[str, Member]:
         last = printable(next(reversed(members), "its start"))
         raise InputError(f"{path}: the shard is cut off after {last}: build or copy it again")
     return members
-
-
-def _hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_CHUNK):
-            digest.update(block)
-    return digest.hexdigest()

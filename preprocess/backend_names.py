@@ -1,0 +1,6 @@
+"""Names of detectors and masks, for options that are read before anything is loaded; see `preprocess.backends`."""
+
+from typing import Literal
+
+DetectorName = Literal["embedded", "face-alignment", "insightface"]
+MaskName = Literal["matte", "segformer"]

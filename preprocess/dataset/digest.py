@@ -1,0 +1,55 @@
+"""SHA-256 of what a dataset is made of: input files, weights, head models."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from flame.errors import InputError
+
+_CHUNK = 1 << 20
+
+
+def file_digest(path: Path) -> str:
+    """Of a file's content, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def weights_digest(path: Path) -> str:
+    """Of a file of weights, or of all files in a folder of them.
+
+    Raises:
+        InputError: nothing is there, or it cannot be read.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: no such file; expected weights")
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    try:
+        parts = [file_digest(file) for file in files]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected weights") from error
+    return parts[0] if path.is_file() else hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def flame_digest(path: Path) -> str:
+    """Of a FLAME file's tables and the landmarks and regions found beside it: of the head, not of how it is stored.
+
+    Raises:
+        InputError: as `flame.flame_model.load_flame` does.
+    """
+    status = path.stat() if path.is_file() else None
+    return _flame_digest(path, None if status is None else (status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=8)
+def _flame_digest(path: Path, mark: tuple[int, int] | None) -> str:
+    from flame.flame_model import load_flame  # loads torch, which datasets of the open head need not
+
+    digest = hashlib.sha256()
+    for name, table in sorted(load_flame(path).named_buffers()):
+        digest.update(f"{name} {table.dtype} {list(table.shape)}\n".encode())
+        digest.update(table.contiguous().numpy().tobytes())
+    return digest.hexdigest()

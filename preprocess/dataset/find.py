@@ -1,0 +1,121 @@
+"""Faces of photos and clips by any detector, each with the embedded tracker's 478 points, to which heads are fitted.
+
+The embedded detector's faces have those points already. Any other finds the face and marks it with 68 points of its
+own, which place the crop and are stored; the embedded landmarker then looks where that face is.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flame.errors import InputError
+from preprocess.backends.detectors import DetectedFace, Detector
+from preprocess.faces import FaceBox, FaceDetector, FaceLandmarker, find_faces
+from preprocess.follow import FaceFollower, bounding_box, overlap
+
+_SAME_FACE = 0.3
+"""Overlap of the boxes of one face by two detectors: 68 points leave the forehead out."""
+
+_RIGHT_EYE, _LEFT_EYE, _NOSE, _MOUTH = slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 68)
+_EARS = slice(0, 1), slice(16, 17)
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """One face in a picture.
+
+    Attributes:
+        points: `[478, 3]` of the embedded landmarker, picture px: for the fit and the scores.
+        marks: `[L, 3]` of the detector, picture px: for the crop and the record. The same with the embedded one.
+    """
+
+    points: NDArray[np.float32]
+    marks: NDArray[np.float32]
+
+
+class FaceFinder:
+    """The networks that find faces, loaded once in a process.
+
+    Args:
+        other: in place of the embedded detector; faces with 68 points.
+    """
+
+    def __init__(self, other: Detector | None = None) -> None:
+        self.other = other
+        self.detector = (
+            FaceDetector() if other is None else _Boxes(lambda frame: [face_box(face) for face in other(frame)])
+        )
+        self.landmarker = FaceLandmarker()
+
+    def largest(self, image: NDArray[np.uint8]) -> tuple[FoundFace, int]:
+        """The largest face of a photo, and how many there are.
+
+        Raises:
+            InputError: none, or the embedded landmarker sees none where the detector does.
+        """
+        if self.other is None:
+            faces = find_faces(image, self.detector, self.landmarker)
+            if not faces:
+                raise InputError("no face found")
+            return FoundFace(faces[0].points, faces[0].points), len(faces)
+        marked = self.other(image)
+        if not marked:
+            raise InputError("no face found")
+        box = face_box(marked[0])
+        faces = find_faces(image, _Boxes(lambda _: [box]), self.landmarker)
+        if not faces:
+            raise InputError("the embedded landmarker sees no face where the detector does")
+        return FoundFace(faces[0].points, marked[0].points), len(marked)
+
+    def follower(self) -> "ClipFinder":
+        """For the frames of a clip."""
+        return ClipFinder(self)
+
+
+class ClipFinder:
+    """One person's face, frame after frame; see `preprocess.follow.FaceFollower`."""
+
+    def __init__(self, finder: FaceFinder) -> None:
+        self._other = finder.other
+        self._follower = FaceFollower(finder.detector, finder.landmarker)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the last frame began a new scene."""
+        return self._follower.is_cut
+
+    def __call__(self, frame: NDArray[np.uint8]) -> FoundFace | None:
+        """The face in the next frame; None where it is not seen, by either."""
+        found = self._follower(frame)
+        if found is None:
+            return None
+        if self._other is None:
+            return FoundFace(found.points, found.points)
+        place = bounding_box(found.points)
+        marked = [(overlap(bounding_box(face.points), place), face) for face in self._other(frame)]
+        share, face = max(marked, key=lambda entry: entry[0], default=(0.0, None))
+        return None if face is None or share < _SAME_FACE else FoundFace(found.points, face.points)
+
+
+def face_box(face: DetectedFace) -> FaceBox:
+    """Where the embedded landmarker should look for a face with 68 points."""
+    points = face.points[:, :2].astype(np.float64)
+    low, high = points.min(0), points.max(0)
+    parts = (_RIGHT_EYE, _LEFT_EYE, _NOSE, _MOUTH, *_EARS)
+    keypoints = np.stack([points[part].mean(0) for part in parts])
+    return FaceBox(low[0], low[1], high[0], high[1], keypoints, face.score)
+
+
+class _Boxes(FaceDetector):
+    """Any source of boxes in the place of the embedded detector."""
+
+    def __init__(self, find: Callable[[NDArray[np.uint8]], list[FaceBox]]) -> None:
+        self._find = find
+
+    def __call__(self, frame: NDArray[np.uint8]) -> list[FaceBox]:
+        return self._find(frame)
+
+    def detect_batch(self, frames: Sequence[NDArray[np.uint8]]) -> list[list[FaceBox]]:
+        return [self._find(frame) for frame in frames]

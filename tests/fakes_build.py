@@ -17,7 +17,7 @@ NUM_SHAPE, NUM_EXPRESSION = 4, 3
 
 
 class FakeStages:
-    """Records that depend on the file's content alone; contents starting with `bad`, `bug` and `kill` go wrong."""
+    """Records that depend on the file's content alone; `bad`, `bug`, `kill` and `hang` at its start go wrong."""
 
     def __init__(self, options: StageOptions) -> None:
         self.num_records = 2 if options.kind == "clip" else 1
@@ -30,10 +30,21 @@ class FakeStages:
             raise ZeroDivisionError("by nothing")
         if content.startswith(b"kill"):
             os.kill(os.getpid(), signal.SIGSEGV)
+        if content.startswith(b"hang"):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(3600)
         if content.startswith(b"slow"):
             time.sleep(0.05)
         seed = int.from_bytes(hashlib.sha256(content).digest()[:4], "big")
         return Outcome(tuple(fake_record(item, seed, index) for index in range(self.num_records)))
+
+
+class SlowlyLoadedStages(FakeStages):
+    """Models that take a while."""
+
+    def __init__(self, options: StageOptions) -> None:
+        time.sleep(1.0)
+        super().__init__(options)
 
 
 class FailingStages:

@@ -18,7 +18,7 @@ from preprocess.dataset.plan import Part, make_plan
 from preprocess.dataset.report import write_report
 from preprocess.dataset.shards import read_shard
 from preprocess.dataset.stage_options import StageOptions
-from tests.fakes_build import FailingStages, FakeStages
+from tests.fakes_build import FailingStages, FakeStages, SlowlyLoadedStages
 
 ROOT = Path(__file__).parent.parent
 SMALL = BuildOptions(num_workers=2, items_per_shard=4)
@@ -59,6 +59,29 @@ def test_bad_files_are_rejected_with_their_reason_and_stop_nothing(tmp_path: Pat
     assert sum(report["histograms"]["fit_error"]["counts"]) == 10
     assert (tmp_path / "out/report.png").exists() and "kill.png" in (tmp_path / "out/report.html").read_text()
     assert not (tmp_path / "out/items").exists()
+
+
+def test_a_file_that_hangs_is_given_up_and_stalls_nothing(tmp_path: Path) -> None:
+    folder, output = _inputs(tmp_path / "in", count=4), tmp_path / "out"
+    for index in range(2):
+        (folder / f"hang{index}.mp4").write_text(f"hang {index}")
+    options = BuildOptions(num_workers=1, items_per_shard=4, item_seconds=1.0)  # alone, so that all others must wait
+    begin = time.monotonic()
+    result = _build(folder, output, options)
+    assert time.monotonic() - begin < 60
+    reasons = {outcome["source"]: outcome["reason"] for outcome in result.outcomes if outcome["state"] == "rejected"}
+    assert reasons == dict.fromkeys(("hang0.mp4", "hang1.mp4"), "given up after 1 seconds")
+    assert sum(len(read_shard(path)) for path in result.shards) == 4
+    assert _build(folder, output, options).num_new == 0
+    with pytest.raises(InputError, match="timeout of 0 seconds or more"):
+        BuildOptions(item_seconds=-1.0)
+
+
+def test_loading_models_does_not_count_for_the_first_item(tmp_path: Path) -> None:
+    options = BuildOptions(num_workers=1, item_seconds=0.5)
+    folder = _inputs(tmp_path / "in", count=2)
+    result = build_dataset(folder, tmp_path / "out", StageOptions(), options=options, make_stages=SlowlyLoadedStages)
+    assert [outcome["state"] for outcome in result.outcomes] == ["kept", "kept"]
 
 
 def test_a_second_run_does_nothing_and_new_files_append_shards(tmp_path: Path) -> None:

@@ -1,12 +1,19 @@
-"""`portrait4d data`: folders of photos or videos become training data, and a look at whether it is whole."""
+"""`portrait4d data`: folders of photos or videos become training data, formats of others too, and a look at both."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from portrait4d.cli.choices import JsonOption, QuietOption
 from portrait4d.cli.console import progress_bars, say, say_json
+from portrait4d.cli.option_groups import with_groups
+from preprocess.backend_names import DetectorName, MaskName
+
+if TYPE_CHECKING:
+    from preprocess.dataset.limits import Limits
+    from preprocess.dataset.stage_options import StageOptions
 
 HELP = """Training data out of folders of photos or videos.
 
@@ -15,21 +22,83 @@ A bad file is rejected with its reason and stops nothing. Run the same command a
 
 FolderArgument = Annotated[Path, typer.Argument(help="Folder of inputs, searched through all levels.")]
 OutputOption = Annotated[Path, typer.Option("-o", "--output", help="Folder for shards and report.")]
-CropOption = Annotated[Literal["portrait4d", "eg3d"], typer.Option(help="Whose alignment of the pictures.")]
-HeadModelOption = Annotated[Path | None, typer.Option(help="FLAME file (.pkl, .npz). Default: the open head.")]
-CodesOption = Annotated[
-    Path | None, typer.Option(help="Weights of the motion encoder (motion_model.pth): store motion codes too.")
-]
-WorkersOption = Annotated[int, typer.Option(help="Processes, one core and about 0.6 GB each.")]
-ShardOption = Annotated[str, typer.Option(help="i/n: do the i-th (from 0) of n parts; parts need no coordination.")]
-FormatOption = Annotated[Literal["png", "jpg"], typer.Option(help="Of the pictures in the shards; jpg is not exact.")]
-MinFaceOption = Annotated[float, typer.Option(help="Reject faces less wide in the source, px.")]
-MinSharpnessOption = Annotated[float, typer.Option(help="Reject blurred faces: variance of the Laplacian at 256 px.")]
-MaxYawOption = Annotated[float, typer.Option(help="Reject heads turned further to a side, degrees.")]
-MaxPitchOption = Annotated[float, typer.Option(help="Reject heads turned further up or down, degrees.")]
-MaxOcclusionOption = Annotated[float, typer.Option(help="Reject faces with a larger share hidden or cut off, 0 to 1.")]
-MaxFitErrorOption = Annotated[float, typer.Option(help="Reject worse fits: part of the outer-eye distance.")]
-MinEyesOption = Annotated[float, typer.Option(help="Reject eyes less open, part of the eye's width; 0.1 is closed.")]
+
+
+@dataclass(frozen=True)
+class StageChoices:
+    """What is found in pictures, and how they are aligned."""
+
+    crop: Annotated[Literal["portrait4d", "eg3d"], typer.Option(help="Whose alignment of the pictures.")] = "portrait4d"
+    head_model: Annotated[Path | None, typer.Option(help="FLAME file (.pkl, .npz). Default: the open head.")] = None
+    motion_codes: Annotated[
+        Path | None, typer.Option(help="Weights of the motion encoder (motion_model.pth): store motion codes too.")
+    ] = None
+    detector: Annotated[DetectorName, typer.Option(help="Finds faces and the landmarks that are stored.")] = "embedded"
+    mask: Annotated[MaskName, typer.Option(help="Finds the person.")] = "matte"
+
+    def to_options(self, kind: Literal["photo", "clip"], limits: "Limits", **of_clips: int) -> "StageOptions":
+        from preprocess.dataset.stage_options import StageOptions
+
+        head_model = None if self.head_model is None else str(self.head_model)
+        codes = None if self.motion_codes is None else str(self.motion_codes)
+        return StageOptions(
+            kind, self.crop, head_model, codes, detector=self.detector, mask=self.mask, limits=limits, **of_clips
+        )
+
+
+@dataclass(frozen=True)
+class ClipChoices:
+    """Which frames of a clip."""
+
+    frames: Annotated[int, typer.Option(help="At most so many frames of a clip, the first ones.")] = 50
+    every: Annotated[int, typer.Option(help="Take one of so many frames.")] = 1
+    min_frames: Annotated[int, typer.Option(help="Reject clips with fewer usable frames.")] = 10
+    items_per_shard: Annotated[int, typer.Option(help="Clips a shard.")] = 20
+
+
+@dataclass(frozen=True)
+class LimitChoices:
+    """What a picture must reach to be kept; the fields of `Limits`, in their order."""
+
+    min_face: Annotated[float, typer.Option(help="Reject faces less wide in the source, px.")] = 80.0
+    min_sharpness: Annotated[float, typer.Option(help="Reject blurred faces: variance of the Laplacian at 256 px.")] = (
+        4.0
+    )
+    max_yaw: Annotated[float, typer.Option(help="Reject heads turned further to a side, degrees.")] = 75.0
+    max_pitch: Annotated[float, typer.Option(help="Reject heads turned further up or down, degrees.")] = 50.0
+    max_occlusion: Annotated[
+        float, typer.Option(help="Reject faces with a larger share hidden or cut off, 0 to 1.")
+    ] = 0.15
+    max_fit_error: Annotated[float, typer.Option(help="Reject worse fits: part of the outer-eye distance.")] = 0.08
+    min_eyes: Annotated[float, typer.Option(help="Reject eyes less open, part of the eye's width; 0.1 is closed.")] = (
+        0.0
+    )
+
+    def to_limits(self) -> "Limits":
+        from preprocess.dataset.limits import Limits
+
+        return Limits(
+            self.min_face, self.min_sharpness, self.max_yaw, self.max_pitch, self.max_occlusion, self.max_fit_error,
+            self.min_eyes,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunChoices:
+    """How the work is done; nothing here changes a record."""
+
+    workers: Annotated[int, typer.Option(help="Processes, one core and about 0.6 GB each.")] = 1
+    shard: Annotated[str, typer.Option(help="i/n: do the i-th (from 0) of n parts; parts need no coordination.")] = (
+        "0/1"
+    )
+    image_format: Annotated[
+        Literal["png", "jpg"], typer.Option(help="Of the pictures in the shards; jpg is not exact.")
+    ] = "png"
+    item_timeout: Annotated[
+        float, typer.Option(help="Reject a file that takes longer than so many seconds; 0 waits for ever.")
+    ] = 1800.0
+    as_json: JsonOption = False
+    quiet: QuietOption = False
 
 
 def build_data_app() -> typer.Typer:
@@ -38,74 +107,37 @@ def build_data_app() -> typer.Typer:
 
     app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
     for command in (ffhq, video, check):
-        app.command()(interruptible(command))
+        app.command()(interruptible(with_groups(command)))
     return app
 
 
 def ffhq(
     folder: FolderArgument,
     output: OutputOption,
-    crop: CropOption = "portrait4d",
-    head_model: HeadModelOption = None,
-    motion_codes: CodesOption = None,
-    workers: WorkersOption = 1,
-    shard: ShardOption = "0/1",
+    stages: StageChoices,
+    limits: LimitChoices,
+    run: RunChoices,
     items_per_shard: Annotated[int, typer.Option(help="Photos a shard.")] = 1000,
-    image_format: FormatOption = "png",
-    min_face: MinFaceOption = 80.0,
-    min_sharpness: MinSharpnessOption = 4.0,
-    max_yaw: MaxYawOption = 75.0,
-    max_pitch: MaxPitchOption = 50.0,
-    max_occlusion: MaxOcclusionOption = 0.15,
-    max_fit_error: MaxFitErrorOption = 0.08,
-    min_eyes: MinEyesOption = 0.0,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Photos of faces, the largest face of each: picture, camera, head, landmarks, mask, scores."""
-    from preprocess.dataset.limits import Limits
-    from preprocess.dataset.stage_options import StageOptions
-
-    limits = Limits(min_face, min_sharpness, max_yaw, max_pitch, max_occlusion, max_fit_error, min_eyes)
-    stage_options = StageOptions(
-        "photo", crop, head_model=_text(head_model), motion_codes=_text(motion_codes), limits=limits
-    )
-    _build(folder, output, stage_options, (workers, items_per_shard, shard, image_format), as_json, quiet)
+    options = stages.to_options("photo", limits.to_limits())
+    _build(folder, output, options, run=run, items_per_shard=items_per_shard)
 
 
 def video(
     folder: FolderArgument,
     output: OutputOption,
-    frames: Annotated[int, typer.Option(help="At most so many frames of a clip, the first ones.")] = 50,
-    every: Annotated[int, typer.Option(help="Take one of so many frames.")] = 1,
-    min_frames: Annotated[int, typer.Option(help="Reject clips with fewer usable frames.")] = 10,
-    crop: CropOption = "portrait4d",
-    head_model: HeadModelOption = None,
-    motion_codes: CodesOption = None,
-    workers: WorkersOption = 1,
-    shard: ShardOption = "0/1",
-    items_per_shard: Annotated[int, typer.Option(help="Clips a shard.")] = 20,
-    image_format: FormatOption = "png",
-    min_face: MinFaceOption = 80.0,
-    min_sharpness: MinSharpnessOption = 4.0,
-    max_yaw: MaxYawOption = 75.0,
-    max_pitch: MaxPitchOption = 50.0,
-    max_occlusion: MaxOcclusionOption = 0.15,
-    max_fit_error: MaxFitErrorOption = 0.08,
-    min_eyes: MinEyesOption = 0.0,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    clips: ClipChoices,
+    stages: StageChoices,
+    limits: LimitChoices,
+    run: RunChoices,
 ) -> None:
     """Clips of one person each, up to the first cut: as for photos, with one identity for all frames."""
-    from preprocess.dataset.limits import Limits
-    from preprocess.dataset.stage_options import StageOptions
-
-    limits = Limits(min_face, min_sharpness, max_yaw, max_pitch, max_occlusion, max_fit_error, min_eyes)
-    stage_options = StageOptions(
-        "clip", crop, head_model=_text(head_model), motion_codes=_text(motion_codes), num_frames=frames, every=every,
-        min_frames=min(min_frames, frames), limits=limits,
-    )  # fmt: skip
-    _build(folder, output, stage_options, (workers, items_per_shard, shard, image_format), as_json, quiet)
+    min_frames = min(clips.min_frames, clips.frames)
+    options = stages.to_options(
+        "clip", limits.to_limits(), num_frames=clips.frames, every=clips.every, min_frames=min_frames
+    )
+    _build(folder, output, options, run=run, items_per_shard=clips.items_per_shard)
 
 
 def check(
@@ -125,22 +157,21 @@ def check(
         raise typer.Exit(1)
 
 
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def _build(folder: Path, output: Path, stage_options, run, as_json: bool, is_quiet: bool) -> None:  # noqa: ANN001
-    """What both commands do; `run` = workers, items per shard, part, image format."""
+def _build(folder: Path, output: Path, options: "StageOptions", *, run: RunChoices, items_per_shard: int) -> None:
+    """What both commands do."""
     from preprocess.dataset.build import BuildOptions, build_dataset
     from preprocess.dataset.plan import Part
     from preprocess.dataset.report import write_report
 
-    workers, items_per_shard, shard, image_format = run
-    options = BuildOptions(workers, items_per_shard, Part.parse(shard), image_format)
-    with progress_bars(is_quiet=is_quiet) as progress:
-        result = build_dataset(folder, output, stage_options, options=options, progress=progress)
-    report = write_report(result, output, name=f"report-{options.part.name}", is_new=result.num_new > 0)
-    if as_json:
+    build_options = BuildOptions(
+        run.workers, items_per_shard, Part.parse(run.shard), run.image_format, item_seconds=run.item_timeout
+    )
+    with progress_bars(is_quiet=run.quiet) as progress:
+        result = build_dataset(folder, output, options, options=build_options, progress=progress)
+    report: dict[str, Any] = write_report(
+        result, output, name=f"report-{build_options.part.name}", is_new=result.num_new > 0
+    )
+    if run.as_json:
         return say_json(report)
     for line in report["rejected"]:
         say(f"rejected  {line['source']}: {line['reason']}")

@@ -5,6 +5,7 @@ shard have an outcome, the shard is assembled in the plan's order, then `outcome
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -37,14 +38,19 @@ class BuildOptions:
         items_per_shard: files.
         part: of the inputs that this call works on.
         image_format: of the pictures in the shards.
+        item_seconds: after which a file is rejected, so that none stalls all others; 0 never. The time in which models
+            are loaded does not count.
     """
 
     num_workers: int = 1
     items_per_shard: int = 1000
     part: Part = Part()
     image_format: ImageFormat = "png"
+    item_seconds: float = 1800.0
 
     def __post_init__(self) -> None:
+        if not self.item_seconds >= 0:
+            raise InputError(f"expected a timeout of 0 seconds or more, got {self.item_seconds:g}")
         if self.num_workers < 1:
             raise InputError(f"expected at least 1 worker, got {self.num_workers}")
 
@@ -179,7 +185,8 @@ def _work(
     if todo:
         tell("data", done, total)
     make_work = partial(_make_work, make_stages, stage_options, folder, store)
-    for item, failure in run_workers(make_work, todo, num_workers=min(options.num_workers, max(len(todo), 1))):
+    num_workers, item_seconds = min(options.num_workers, max(len(todo), 1)), options.item_seconds or math.inf
+    for item, failure in run_workers(make_work, todo, num_workers=num_workers, item_seconds=item_seconds):
         if failure is not None:
             store.save(item, None, reason=failure, seconds=0.0)
         done += 1

@@ -1,17 +1,23 @@
 """Processes that work on items one at a time; one that dies takes only its own item with it."""
 
+import math
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from typing import Any
 
 from flame.errors import InputError
 from preprocess.dataset.plan import Item
 
 _TRIES = 2
+_READY, _DONE, _DIED = "ready", "done", "died"
+_SECONDS_TO_DIE = 10.0
+"""A process that hangs inside the kernel, on a file system that is gone, outlives even a kill: it is left behind."""
 
 Work = Callable[[Item], None]
 
@@ -21,16 +27,19 @@ class _Worker:
     process: SpawnProcess
     pipe: Connection
     item: Item
+    deadline: float = math.inf
+    """Of the item, on `time.monotonic`; none while the models are loaded."""
 
 
 def run_workers(
-    make_work: Callable[[], Work], items: Sequence[Item], *, num_workers: int
+    make_work: Callable[[], Work], items: Sequence[Item], *, num_workers: int, item_seconds: float = math.inf
 ) -> Iterator[tuple[Item, str | None]]:
     """Works on all items; gives each when it is done, with the reason where no process survived it.
 
     Args:
         make_work: called once in each process; can be pickled. What it makes must not raise for a bad item: if it
             does, that counts as a death.
+        item_seconds: after which a process is ended and its item given up.
 
     Raises:
         InputError: as `make_work` does.
@@ -42,33 +51,60 @@ def run_workers(
         while waiting or workers:
             while waiting and len(workers) < num_workers:
                 workers.append(_start(make_work, _take(waiting, tries)))
-            for pipe in wait([worker.pipe for worker in workers]):
-                worker = next(worker for worker in workers if worker.pipe is pipe)
-                try:
-                    failure = worker.pipe.recv()
-                except (EOFError, ConnectionResetError):
+            heard = _wait(workers)
+            for worker in [worker for worker in workers if worker.pipe in heard]:
+                message = _receive(worker)
+                if isinstance(message, InputError):
+                    raise message
+                if message == _DIED:
                     workers.remove(worker)
-                    worker.process.join()
-                    worker.pipe.close()
+                    _end(worker)
                     if tries[worker.item.key] < _TRIES:
                         waiting.append((worker.item, tries[worker.item.key] + 1))
                     else:
                         yield worker.item, f"its process died {_TRIES} times (exit code {worker.process.exitcode})"
                     continue
-                if isinstance(failure, InputError):
-                    raise failure
-                yield worker.item, failure
-                if waiting:
+                if message == _DONE:
+                    yield worker.item, None
+                    if not waiting:
+                        workers.remove(worker)
+                        _end(worker)
+                        continue
                     worker.item = _take(waiting, tries)
                     worker.pipe.send(worker.item)
-                else:
-                    workers.remove(worker)
-                    worker.pipe.close()
-                    worker.process.join()
+                worker.deadline = time.monotonic() + item_seconds
+            for worker in [worker for worker in workers if _is_late(worker)]:
+                workers.remove(worker)
+                worker.process.kill()
+                _end(worker)
+                yield worker.item, f"given up after {item_seconds:g} seconds"
     finally:
         for worker in workers:
             worker.process.kill()
-            worker.process.join()
+            _end(worker)
+
+
+def _wait(workers: list[_Worker]) -> list[Any]:
+    """Pipes in which something stands, or none when the first deadline has come."""
+    remaining = min(worker.deadline for worker in workers) - time.monotonic()
+    return wait([worker.pipe for worker in workers], None if remaining == math.inf else max(remaining, 0))
+
+
+def _is_late(worker: _Worker) -> bool:
+    # what it said while we were busy with others counts
+    return worker.deadline <= time.monotonic() and not worker.pipe.poll()
+
+
+def _receive(worker: _Worker) -> str | InputError:
+    try:
+        return worker.pipe.recv()
+    except (EOFError, ConnectionResetError):
+        return _DIED
+
+
+def _end(worker: _Worker) -> None:
+    worker.pipe.close()
+    worker.process.join(_SECONDS_TO_DIE)
 
 
 def _take(waiting: list[tuple[Item, int]], tries: dict[str, int]) -> Item:
@@ -106,6 +142,7 @@ def _serve(make_work: Callable[[], Work], pipe: Connection) -> None:
     except InputError as error:  # such as a head model that is missing: no item is to blame
         pipe.send(error)
         return
+    pipe.send(_READY)
     while True:
         try:
             item = pipe.recv()
@@ -113,6 +150,6 @@ def _serve(make_work: Callable[[], Work], pipe: Connection) -> None:
             return
         work(item)
         try:
-            pipe.send(None)
+            pipe.send(_DONE)
         except BrokenPipeError:
             return

@@ -1,11 +1,13 @@
 """`portrait4d data`: folders of photos or videos become training data, formats of others too, and a look at both."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from flame.errors import InputError
 from portrait4d.cli.choices import JsonOption, QuietOption
 from portrait4d.cli.console import progress_bars, say, say_json
 from portrait4d.cli.option_groups import with_groups
@@ -101,12 +103,31 @@ class RunChoices:
     quiet: QuietOption = False
 
 
+@dataclass(frozen=True)
+class FormatChoices:
+    """What the formats do not say of themselves."""
+
+    message: Annotated[
+        Literal["genhead", "ffhq", "vfhq"] | None, typer.Option(help="What an LMDB holds.", show_default=False)
+    ] = None
+    origin: Annotated[
+        Literal["open", "flame"], typer.Option(help="Whose neck joint is the origin of the world that EG3D lacks.")
+    ] = "flame"
+    eg3d_lens: Annotated[bool, typer.Option("--eg3d-lens", help="To EG3D: give all cameras its lens and distance.")] = (
+        False
+    )
+    items_per_shard: Annotated[int, typer.Option(help="Pictures a shard.")] = 1000
+    image_format: Annotated[
+        Literal["png", "jpg"], typer.Option(help="Of the pictures in the shards; jpg is not exact.")
+    ] = "png"
+
+
 def build_data_app() -> typer.Typer:
     """The commands below `portrait4d data`."""
     from portrait4d.cli.app import interruptible  # it imports this module
 
     app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
-    for command in (ffhq, video, check):
+    for command in (ffhq, video, convert, check):
         app.command()(interruptible(with_groups(command)))
     return app
 
@@ -138,6 +159,40 @@ def video(
         "clip", limits.to_limits(), num_frames=clips.frames, every=clips.every, min_frames=min_frames
     )
     _build(folder, output, options, run=run, items_per_shard=clips.items_per_shard)
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="Folder or zip of EG3D's, LMDB of Portrait4D's, or shards: .tar, folder, .txt list.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="New folder for shards; of shards, EG3D's new folder or .zip.")
+    ],
+    formats: FormatChoices,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Datasets of EG3D and Portrait4D to shards, and shards to EG3D's: pictures as they are, cameras converted."""
+    from preprocess.dataset.convert import eg3d_to_shards, find_format, lmdb_to_shards, shards_to_eg3d
+    from preprocess.dataset.shards import read_shard
+
+    kind, paths = find_format(source), []
+    with progress_bars(is_quiet=quiet) as progress:
+        told = functools.partial(progress, "data")
+        written = {"items_per_shard": formats.items_per_shard, "image_format": formats.image_format, "progress": told}
+        if kind == "eg3d":
+            paths = eg3d_to_shards(source, output, origin=formats.origin, **written)
+        elif kind == "lmdb":
+            if formats.message is None:
+                raise InputError(f"expected --message genhead, ffhq or vfhq for {source}: an LMDB does not say it")
+            paths = lmdb_to_shards(source, formats.message, output, **written)
+        else:
+            count = shards_to_eg3d(source, output, has_eg3d_lens=formats.eg3d_lens, progress=told)
+    if kind != "shards":
+        count = sum(len(read_shard(path)) for path in paths)
+    if as_json:
+        return say_json({"output": str(output), "pictures": count, "shards": len(paths)})
+    say(f"{output}: {count} pictures" + (f" in {len(paths)} shards" if paths else ""))
 
 
 def check(

@@ -17,8 +17,8 @@ from typing import Any
 from flame.errors import InputError
 from preprocess.atomic import atomic_path
 from preprocess.dataset.plan import Item, Part, Plan, make_plan
-from preprocess.dataset.record import DatasetInfo, Record
-from preprocess.dataset.shards import ImageFormat, index_path, read_shard, verify_shard, write_shard
+from preprocess.dataset.record import DatasetInfo
+from preprocess.dataset.shards import ImageFormat, index_path, read_shard, verify_shard, write_encoded, write_shard
 from preprocess.dataset.stage_options import Outcome, StageOptions
 from preprocess.dataset.workers import Work, run_workers
 
@@ -128,14 +128,19 @@ class _Store:
     def is_item_done(self, item: Item) -> bool:
         return self._item(item, ".json").exists()
 
-    def save(self, item: Item, outcome: Outcome | None, *, reason: str, seconds: float) -> None:
-        """Stores what became of an item; records first, so that an outcome never lacks them."""
+    def save(self, item: Item, outcome: Outcome | None, *, reason: str, begin: float) -> None:
+        """Stores what became of an item; records first, so that an outcome never lacks them.
+
+        Args:
+            begin: of the work on it, on `time.process_time`.
+        """
         records = () if outcome is None else outcome.records
         if records:
-            write_shard(self._item(item, ".tar"), self.info, records)
+            write_shard(self._item(item, ".tar"), self.info, records, image_format=self.image_format)
+        seconds = round(time.process_time() - begin, 3)
         values = {
             "key": item.key, "source": item.name, "state": "kept" if records else "rejected", "reason": reason,
-            "remarks": [] if outcome is None else list(outcome.remarks), "seconds": round(seconds, 3),
+            "remarks": [] if outcome is None else list(outcome.remarks), "seconds": seconds,
             "quality": {record.key: record.quality for record in records},
         }  # fmt: skip
         _write_json(self._item(item, ".json"), values)
@@ -145,7 +150,7 @@ class _Store:
         outcomes = [json.loads(self._item(item, ".json").read_text()) for item in items]
         kept = [item for item, outcome in zip(items, outcomes, strict=True) if outcome["state"] == "kept"]
         if kept:
-            write_shard(self.shard_path(name), self.info, self._records(kept), image_format=self.image_format)
+            write_encoded(self.shard_path(name), self.info, self._encoded(kept))
         _write_json(self.output / OUTCOMES / f"{name}.json", outcomes)
         self.clear(items)
 
@@ -159,9 +164,12 @@ class _Store:
     def outcomes_of_shard(self, name: str) -> list[dict[str, Any]]:
         return json.loads((self.output / OUTCOMES / f"{name}.json").read_text())
 
-    def _records(self, items: list[Item]) -> Iterator[Record]:
+    def _encoded(self, items: list[Item]) -> Iterator[tuple[str, dict[str, bytes]]]:
         for item in items:
-            yield from read_shard(self._item(item, ".tar"))
+            shard = read_shard(self._item(item, ".tar"))
+            with shard.path.open("rb") as file:
+                for key in shard.keys:
+                    yield key, shard.parts(key, file)
 
     def _item(self, item: Item, suffix: str) -> Path:
         return self.output / ITEMS / f"{item.key}{suffix}"
@@ -188,7 +196,7 @@ def _work(
     num_workers, item_seconds = min(options.num_workers, max(len(todo), 1)), options.item_seconds or math.inf
     for item, failure in run_workers(make_work, todo, num_workers=num_workers, item_seconds=item_seconds):
         if failure is not None:
-            store.save(item, None, reason=failure, seconds=0.0)
+            store.save(item, None, reason=failure, begin=time.process_time())
         done += 1
         tell("data", done, total)
         name = shard_of[item.key]
@@ -229,7 +237,7 @@ def _make_work(make_stages: MakeStages, options: StageOptions, folder: Path, sto
             raise  # the process is in no state to go on
         except Exception as error:  # a bug that one file brings to light must not stop the others: it is reported
             reason = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        store.save(item, outcome, reason=reason, seconds=time.process_time() - begin)
+        store.save(item, outcome, reason=reason, begin=begin)
 
     return work
 

@@ -109,6 +109,17 @@ def write_shard(
         InputError: the path cannot be written.
         ValueError: a record does not fit the description, or two have the same key.
     """
+
+    def encoded() -> Iterator[tuple[str, dict[str, bytes]]]:
+        for record in records:
+            check_record(record, info)
+            yield record.key, encode_record(record, image_format)
+
+    return write_encoded(path, info, encoded())
+
+
+def write_encoded(path: Path | str, info: DatasetInfo, records: Iterable[tuple[str, dict[str, bytes]]]) -> int:
+    """As `write_shard`, of keys and members as `Shard.parts` gives them: out of other shards, byte for byte."""
     path = Path(path)
     if path.suffix != ".tar":
         raise InputError(f"expected the name of a shard to end in .tar, got {path.name}")
@@ -118,13 +129,12 @@ def write_shard(
         members: dict[str, Member] = {}
         with temporary.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
             _add(tar, INFO_NAME, encode_info(info), members)
-            for record in records:
-                if record.key in keys or not _KEY.fullmatch(record.key):
-                    raise ValueError(f"expected a new key of letters, digits, - and _, got {record.key!r}")
-                keys.add(record.key)
-                check_record(record, info)
-                for suffix, content in encode_record(record, image_format).items():
-                    _add(tar, f"{record.key}.{suffix}", content, members)
+            for key, parts in records:
+                if key in keys or not _KEY.fullmatch(key):
+                    raise ValueError(f"expected a new key of letters, digits, - and _, got {key!r}")
+                keys.add(key)
+                for suffix, content in parts.items():
+                    _add(tar, f"{key}.{suffix}", content, members)
         digest = file_digest(temporary)
     _write_index(path, members, digest)
     return len(keys)

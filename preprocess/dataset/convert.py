@@ -1,0 +1,210 @@
+"""Datasets of others to shards, and shards to EG3D's: each picture as it is, with what is known of it.
+
+EG3D's datasets know the picture and its camera: their records have no head parameters, no landmarks, and a mask that
+is 255 all over. The neck is the turn that the camera shows. Portrait4D's LMDBs lack landmarks alone.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from flame.errors import InputError
+from preprocess.dataset.dataset import find_shards
+from preprocess.dataset.eg3d_format import (
+    HEAD_CENTRES_METRES,
+    Eg3dDataset,
+    eg3d_from_ours,
+    ours_from_eg3d,
+    read_eg3d,
+    with_eg3d_lens,
+    write_eg3d,
+)
+from preprocess.dataset.lmdb_format import Message, OfficialDataset
+from preprocess.dataset.plan import KEY_LENGTH
+from preprocess.dataset.record import DatasetInfo, Record
+from preprocess.dataset.record_codec import ImageFormat
+from preprocess.dataset.shards import read_shard, write_shard
+
+Origin = Literal["open", "flame"]
+Progress = Callable[[int, int | None], None]
+
+_UNITS_PER_METRE = 3.0
+_UNKNOWN_LICENCE = "not stated by the dataset it was converted from"
+
+
+def find_format(path: Path) -> Literal["eg3d", "lmdb", "shards"]:
+    """What lies at a path, by its file names.
+
+    Raises:
+        InputError: none of them.
+    """
+    if path.suffix == ".zip" or (path / "dataset.json").is_file():
+        return "eg3d"
+    if path.suffix == ".mdb" or (path / "data.mdb").is_file():
+        return "lmdb"
+    if path.suffix in (".tar", ".txt") or (path.is_dir() and any(path.glob("*.tar"))):
+        return "shards"
+    raise InputError(
+        f"{path}: expected a folder or zip with dataset.json, an LMDB with data.mdb, or shards (.tar), it is none"
+    )
+
+
+def eg3d_to_shards(
+    source: Path, output: Path, *, origin: Origin = "flame", items_per_shard: int = 1000,
+    image_format: ImageFormat = "png", progress: Progress | None = None,
+) -> list[Path]:  # fmt: skip
+    """Shards of a folder or zip of EG3D's; where they lie.
+
+    Args:
+        output: a new or empty folder.
+        origin: whose neck joint the world's origin becomes, see `HEAD_CENTRES_METRES`.
+        progress: told (pictures done, all).
+
+    Raises:
+        InputError: no such dataset, a damaged picture or one of another size, or an output that holds something.
+    """
+    dataset = read_eg3d(source)
+    labels = ours_from_eg3d(dataset.labels, HEAD_CENTRES_METRES[origin], units_per_metre=_UNITS_PER_METRE)
+    records = _eg3d_records(dataset, labels.astype(np.float32))
+    first, records = _first(records, source)
+    info = DatasetInfo(
+        origin, _UNKNOWN_LICENCE, crop="eg3d", image_size=len(first.image), landmarks="0", detector="none", mask="none"
+    )
+    told = _told(records, len(dataset), progress)
+    return _write(told, info, output, items_per_shard=items_per_shard, image_format=image_format)
+
+
+def lmdb_to_shards(
+    source: Path, message: Message, output: Path, *, items_per_shard: int = 1000, image_format: ImageFormat = "png",
+    progress: Progress | None = None,
+) -> list[Path]:  # fmt: skip
+    """Shards of one of Portrait4D's LMDBs; where they lie.
+
+    Args:
+        message: which of the three the LMDB holds.
+        output: a new or empty folder.
+        progress: told (messages done, all).
+
+    Raises:
+        InputError: no such LMDB, a message that does not fit, pictures of several sizes, or an output that holds
+            something.
+    """
+    dataset = OfficialDataset(source, message)
+    first, records = _first(_lmdb_records(dataset, progress), source)
+    info = DatasetInfo(
+        "flame", _UNKNOWN_LICENCE, image_size=len(first.image), landmarks="0", detector="none", mask="official",
+        code_size=len(first.code),
+    )  # fmt: skip
+    return _write(records, info, output, items_per_shard=items_per_shard, image_format=image_format)
+
+
+def shards_to_eg3d(
+    source: Path, output: Path, *, has_eg3d_lens: bool = False, progress: Progress | None = None
+) -> int:  # fmt: skip
+    """EG3D's folder, or its zip if `output` ends so, of shards; how many pictures.
+
+    Args:
+        source: a shard, a folder of shards or a `.txt` that lists them.
+        has_eg3d_lens: gives all cameras EG3D's lens and distance, see `with_eg3d_lens`.
+        progress: told (pictures done, all).
+
+    Raises:
+        InputError: no shards, damaged ones, pictures whose side is no power of two, or an output that is there.
+    """
+    shards = [read_shard(path) for path in find_shards(source)]
+    total = sum(map(len, shards))
+
+    def items() -> Iterator[tuple[NDArray[np.uint8], NDArray]]:
+        for record, info in ((record, shard.info) for shard in shards for record in shard):
+            centre = HEAD_CENTRES_METRES[info.head_model]
+            labels = eg3d_from_ours(record.camera[None], centre, units_per_metre=info.units_per_metre)
+            yield record.image, (with_eg3d_lens(labels) if has_eg3d_lens else labels)[0]
+
+    return write_eg3d(output, _told(items(), total, progress))
+
+
+def _eg3d_records(dataset: Eg3dDataset, cameras: NDArray[np.float32]) -> Iterator[Record]:
+    for (image, label), name, camera in zip(dataset, dataset.names, cameras, strict=True):
+        side = image.shape[0]
+        content = hashlib.sha256(name.encode() + label.tobytes() + image.tobytes())
+        cam2world = camera[:16].reshape(4, 4)
+        yield Record(
+            key=content.hexdigest()[:KEY_LENGTH],
+            source=name,
+            image=image,
+            mask=np.full(image.shape[:2], 255, np.uint8),
+            crop_matrix=np.eye(3),
+            source_size=(side, image.shape[1]),
+            landmarks=np.zeros((0, 3), np.float32),
+            camera=camera,
+            shape=np.zeros(0, np.float32),
+            expression=np.zeros(0, np.float32),
+            neck=Rotation.from_matrix(cam2world[:3, :3].T).as_rotvec().astype(np.float32),
+            jaw=np.zeros(3, np.float32),
+            eyes=np.zeros((2, 3), np.float32),
+        )
+
+
+def _lmdb_records(dataset: OfficialDataset, progress: Progress | None) -> Iterator[Record]:
+    """Under keys of their content: those of an LMDB are numbers, which another one has too."""
+    for index in range(len(dataset)):
+        records = dataset[index]
+        digest = hashlib.sha256(str(index).encode())
+        for record in records:
+            digest.update(record.image.tobytes() + record.camera.tobytes())
+        key = digest.hexdigest()[:KEY_LENGTH]
+        for record in records:
+            number, dash, frame = record.key.partition("-")
+            yield replace(record, key=f"{key}{dash}{frame}", source=f"{dataset.path.name}/{number}")
+        if progress is not None:
+            progress(index + 1, len(dataset))
+
+
+def _first(records: Iterator[Record], source: Path) -> tuple[Record, Iterator[Record]]:
+    """The first record, and all of them."""
+    first = next(records, None)
+    if first is None:
+        raise InputError(f"{source}: expected pictures, it holds none")
+    return first, chain([first], records)
+
+
+def _told(values: Iterable, total: int, progress: Progress | None) -> Iterator:
+    for index, value in enumerate(values):
+        yield value
+        if progress is not None:
+            progress(index + 1, total)
+
+
+def _write(
+    records: Iterator[Record], info: DatasetInfo, output: Path, *, items_per_shard: int, image_format: ImageFormat
+) -> list[Path]:
+    if items_per_shard < 1:
+        raise InputError(f"expected at least 1 record in a shard, got {items_per_shard}")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output}: expected a new or empty folder to write shards to")
+    paths: list[Path] = []
+    while some := list(islice(records, 1)):
+        path = output / f"shard-{len(paths):06d}.tar"
+        rest = chain(some, islice(records, items_per_shard - 1))
+        write_shard(path, info, _of_one_size(rest, info), image_format=image_format)
+        paths.append(path)
+    return paths
+
+
+def _of_one_size(records: Iterable[Record], info: DatasetInfo) -> Iterator[Record]:
+    side = info.image_size
+    for record in records:
+        if record.image.shape != (side, side, 3) or len(record.code) != info.code_size:
+            found = f"{list(record.image.shape)} and {len(record.code)}"
+            raise InputError(
+                f"{record.source}: expected a picture {[side, side, 3]} and a motion code of {info.code_size} numbers "
+                f"as the first record has, got {found}: convert such pictures apart"
+            )
+        yield record

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from flame.numeric_pickle import read_numbers
+from flame.open_head import load_open_head
 
 PREFIX = "deformer.flame_deform."
 MODEL = PREFIX + "flame_model."
@@ -32,3 +33,26 @@ def network_tensors(folder: Path) -> dict[str, Tensor]:
         **{f"{PREFIX}simplify_{name}": np.asarray(coarse[name]) for name in ("idxs", "baris", "faces")},
     }
     return {name: torch.from_numpy(np.array(value, order="C")) for name, value in arrays.items()}
+
+
+def put_landmarks_on_the_face(folder: Path) -> None:
+    """Gives the FLAME-shaped files 70 landmarks where a face has them; theirs lie anywhere, and no photo fits that.
+
+    The open head's, seen from the front, moved so that pupils and mouth come to lie on the files' eyes and lips.
+    """
+    content = read_numbers(folder / "geometry" / "generic_model.pkl")
+    vertices, faces = np.asarray(content["v_template"], np.float64), np.asarray(content["f"], np.int64)
+    head = load_open_head()
+    points = head.landmarks(head.template[None], count=70)[0].double().numpy()
+    pupils, mouth = points[68:70].mean(0), points[[48, 54]].mean(0)
+    scale = np.array([0.060 / (points[69, 0] - points[68, 0]), 0.075 / (pupils[1] - mouth[1])])
+    wanted = (points[:, :2] - pupils[:2]) * scale + [0.0, 0.020]
+    corners = vertices[faces]  # [F, 3, 3]
+    centres = corners.mean(1)
+    outside = (centres[:, 2] > 0) & (faces[:, 0] < 3901)
+    distance = np.linalg.norm(centres[None, :, :2] - wanted[:, None], axis=2) + 1e3 * ~outside
+    name = folder / "geometry" / "landmark_embedding_with_eyes.npy"
+    table = np.load(name, allow_pickle=True)[()]
+    table["full_lmk_faces_idx"] = distance.argmin(1)[None]
+    table["full_lmk_bary_coords"] = np.full((1, 70, 3), 1 / 3)
+    np.save(name, table, allow_pickle=True)

@@ -14,6 +14,7 @@ import pytest
 
 from flame.errors import InputError
 from preprocess.dataset.build import BuildOptions, build_dataset, check_dataset
+from preprocess.dataset.dataset import find_shards
 from preprocess.dataset.plan import Part, make_plan
 from preprocess.dataset.report import write_report
 from preprocess.dataset.shards import read_shard
@@ -155,6 +156,26 @@ def test_parts_share_the_items_without_coordination(tmp_path: Path) -> None:
         assert all(int(outcome["key"], 16) % 3 == index for outcome in result.outcomes)
     assert sorted(sources) == sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg"))
     assert sum(len(read_shard(path)) for path in output.glob("*.tar")) == 12
+
+
+def test_a_listing_of_parts_holds_the_bytes_of_one_run(tmp_path: Path) -> None:
+    folder = _inputs(tmp_path / "in", count=12)
+    _build(folder, tmp_path / "whole", BuildOptions(num_workers=1))
+    for index in range(3):
+        options = BuildOptions(num_workers=1, items_per_shard=3, part=Part.parse(f"{index}/3"))
+        _build(folder, tmp_path / f"machine{index}", options)
+    (tmp_path / "all.txt").write_text("".join(f"machine{index}\n" for index in range(3)))
+    assert len(find_shards(tmp_path / "all.txt")) > 3
+    assert _records(tmp_path / "all.txt") == _records(tmp_path / "whole")
+
+
+def _records(paths: Path) -> dict[str, dict[str, bytes]]:
+    """Encoded records by key."""
+    found = {}
+    for shard in map(read_shard, find_shards(paths)):
+        with shard.path.open("rb") as file:
+            found |= {key: shard.parts(key, file) for key in shard.keys}
+    return found
 
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:

@@ -1,22 +1,30 @@
 """Stages and scores of training data, on real pictures where the reference material is there."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fakes_flame import put_landmarks_on_the_face
+from fakes_portrait4d import generated
 
 from flame.camera import Camera
 from flame.errors import InputError
+from flame.flame_model import load_flame
 from flame.head_model import HeadParams
 from flame.open_head import load_open_head
 from preprocess.crop import Crop
 from preprocess.dataset.limits import Limits
+from preprocess.dataset.lmdb_format import record_to_vector437
 from preprocess.dataset.plan import Item
 from preprocess.dataset.quality import measure
+from preprocess.dataset.record_codec import check_record
 from preprocess.dataset.stage_options import StageOptions
 from preprocess.dataset.stages import Stages
+from preprocess.ibug import to_70
 from preprocess.landmark_groups import CONTOUR
+from preprocess.networks.motion_encoder import MotionEncoderNetwork
 from preprocess.portrait_crop import crop_from_five
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -155,3 +163,25 @@ def test_a_clip_has_one_identity_and_calm_crops() -> None:
     assert all((record.shape == records[0].shape).all() for record in records)
     corners = np.array([record.crop_matrix[:2, 2] for record in records])
     assert np.abs(np.diff(corners, axis=0)).max() < 6
+
+
+def test_a_flame_file_and_a_motion_encoder_shape_the_record(
+    shared: Path, synthetic_flame: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(synthetic_flame, tmp_path / "flame")
+    put_landmarks_on_the_face(folder)
+    path = folder / "geometry" / "generic_model.pkl"
+    torch.save(generated(MotionEncoderNetwork(), shared, prefix="motion_encoder."), tmp_path / "motion_model.pth")
+    options = StageOptions(head_model=str(path), motion_codes=str(tmp_path / "motion_model.pth"))
+    (record,) = Stages(options)(shared / "data/pairs/B1.jpg", Item("00", "B1.jpg")).records
+    check_record(record, options.info)
+    assert record.code.shape == (548,) and record.code.std() > 0.1 and options.info.head_model == "flame"
+    flame = load_flame(path)
+    params = HeadParams.from_vector437(torch.from_numpy(record_to_vector437(record))[None])
+    at_rest = params.replace(neck=torch.zeros_like(params.neck))
+    camera = Camera.from_label25(torch.from_numpy(record.camera[None]), axes="opengl")
+    points = 3 * flame.landmarks(flame(at_rest), count=70)
+    pixels = camera.project(points, height=512, width=512)[0][0].numpy()
+    wanted = to_70(record.landmarks[:, :2])
+    inner = slice(17, 70)  # the contour slides
+    assert np.median(np.linalg.norm(pixels - wanted, axis=1)[inner]) < 12

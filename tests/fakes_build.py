@@ -67,6 +67,7 @@ def fake_record(item: Item, seed: int, index: int) -> Record:
         "pitch_degrees",
         "roll_degrees",
         "occlusion",
+        "outside",
         "eye_open",
         "face_px",
         "fit_error",

@@ -58,14 +58,14 @@ def test_every_option_of_the_command_arrives(asked: list, tmp_path: Path, capsys
     assert run(["data", "ffhq", "in", *output]) == 0
     assert asked.pop() == (StageOptions(), BuildOptions())
     limits = ["--min-face", "1", "--min-sharpness", "2", "--max-yaw", "3", "--max-pitch", "4", "--max-occlusion", "0.5"]
-    limits += ["--max-fit-error", "0.6", "--min-eyes", "0.7"]
+    limits += ["--max-fit-error", "0.6", "--min-eyes", "0.7", "--max-outside", "0.8"]
     work = ["--workers", "8", "--shard", "2/9", "--items-per-shard", "5", "--image-format", "jpg"]
     stages = ["--crop", "eg3d", "--head-model", "F.pkl", "--motion-codes", "m.pth", "--detector", "insightface"]
     stages += ["--mask", "segformer"]
     clip = ["--frames", "12", "--every", "3", "--min-frames", "4"]
     every = [*output, *limits, *work, *stages, "--item-timeout", "7"]
     photo = StageOptions(
-        "photo", "eg3d", "F.pkl", "m.pth", "insightface", "segformer", limits=Limits(1, 2, 3, 4, 0.5, 0.6, 0.7)
+        "photo", "eg3d", "F.pkl", "m.pth", "insightface", "segformer", limits=Limits(1, 2, 3, 4, 0.5, 0.6, 0.7, 0.8)
     )
     how = BuildOptions(8, 5, Part(2, 9), "jpg", 7)
     assert run(["data", "ffhq", "in", *every]) == 0

@@ -30,7 +30,7 @@ from preprocess.portrait_crop import crop_from_five
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs the reference photos beside the checkout")
 GOOD = {"face_px": 200.0, "fit_error": 0.01, "occlusion": 0.0, "yaw_degrees": 0.0, "pitch_degrees": 0.0,
-        "sharpness": 100.0, "eye_open": 0.3}  # fmt: skip
+        "sharpness": 100.0, "eye_open": 0.3, "outside": 0.1}  # fmt: skip
 
 
 def _square_face(low: float, high: float) -> np.ndarray:
@@ -54,6 +54,8 @@ def test_occlusion_is_the_share_of_the_face_without_person_or_picture() -> None:
     assert occlusion(mask, whole) == pytest.approx(0, abs=0.01)
     assert occlusion(mask, cut) == pytest.approx(0, abs=0.01)
     assert occlusion(mask, far) == pytest.approx(0.5, abs=0.01)
+    for crop, share in ((whole, 0.0), (cut, 100 / 512), (far, 0.5)):
+        assert measure(image, mask, landmarks, crop=crop, rotation=np.zeros(3))["outside"] == pytest.approx(share)
     mask[:206] = 0
     assert occlusion(mask, whole) == pytest.approx(0.25, abs=0.01)
 
@@ -87,6 +89,7 @@ def test_the_nose_goes_where_yaw_and_pitch_say() -> None:
         ("yaw_degrees", -80.0, "yaw 80 degrees, at most 75"),
         ("pitch_degrees", 60.0, "pitch 60 degrees, at most 50"),
         ("sharpness", 1.0, "sharpness 1.0, at least 4"),
+        ("outside", 1.01, "1.01 of the picture is beyond the source, at most 1"),
     ],
 )
 def test_a_limit_says_the_number_and_itself(name: str, value: float, text: str) -> None:
@@ -185,3 +188,10 @@ def test_a_flame_file_and_a_motion_encoder_shape_the_record(
     wanted = to_70(record.landmarks[:, :2])
     inner = slice(17, 70)  # the contour slides
     assert np.median(np.linalg.norm(pixels - wanted, axis=1)[inner]) < 12
+
+
+@needs_data
+def test_damage_of_a_clip_is_remarked() -> None:
+    stages = Stages(StageOptions("clip", num_frames=400, every=8, min_frames=1))
+    outcome = stages(DATA / "negatives/cut_faststart.mp4", Item("00", "cut_faststart.mp4"))
+    assert any("cut_faststart.mp4 is cut off or damaged" in remark for remark in outcome.remarks), outcome.remarks

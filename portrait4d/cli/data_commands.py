@@ -76,12 +76,16 @@ class LimitChoices:
         0.0
     )
 
+    max_outside: Annotated[
+        float, typer.Option(help="Reject pictures with a larger share beyond the source's border, 0 to 1.")
+    ] = 1.0
+
     def to_limits(self) -> "Limits":
         from preprocess.dataset.limits import Limits
 
         return Limits(
             self.min_face, self.min_sharpness, self.max_yaw, self.max_pitch, self.max_occlusion, self.max_fit_error,
-            self.min_eyes,
+            self.min_eyes, self.max_outside,
         )  # fmt: skip
 
 

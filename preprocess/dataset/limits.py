@@ -14,6 +14,7 @@ class Limits:
         max_occlusion: share of the face, 0 to 1.
         max_fit_error: of the outer-eye distance.
         min_eye_open: of the wider eye, of its width; 0 keeps closed eyes.
+        max_outside: share of the picture beyond the source's border; 1 keeps all.
     """
 
     min_face_px: float = 80.0
@@ -23,6 +24,7 @@ class Limits:
     max_occlusion: float = 0.15
     max_fit_error: float = 0.08
     min_eye_open: float = 0.0
+    max_outside: float = 1.0
 
     def fault(self, scores: dict[str, float]) -> str | None:
         """Why scores do not pass: the number and the limit; None if they do."""
@@ -49,6 +51,10 @@ class Limits:
             (
                 scores["eye_open"] < self.min_eye_open,
                 f"eyes {scores['eye_open']:.2f} open, at least {self.min_eye_open:g} wanted",
+            ),
+            (
+                scores["outside"] > self.max_outside,
+                f"{scores['outside']:.2f} of the picture is beyond the source, at most {self.max_outside:g} wanted",
             ),
         ):
             if is_fault:

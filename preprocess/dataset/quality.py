@@ -18,7 +18,8 @@ def measure(
 
     Yaw is > 0 with the nose to the viewer's right, pitch is > 0 looking up. Sharpness is the variance of the
     Laplacian of the face's grey levels (0 to 255) in a picture of 256 px. Occlusion counts what the mask leaves out of
-    the face and what lies beyond the source's border.
+    the face and what lies beyond the source's border. Outside is the share of the whole picture beyond that border,
+    where the border's pixels are repeated: as a rule, the top of a head that was cut off.
 
     Args:
         image: `[S, S, 3]` RGB and mask: `[S, S]`.
@@ -44,6 +45,7 @@ def measure(
         "pitch_degrees": float(-pitch),
         "roll_degrees": float(roll),
         "occlusion": float(np.clip(1 - shown, 0, 1)),
+        "outside": float(1 - inside.mean()),
         "eye_open": float(eye_opening(landmarks).max()),
         "face_px": float((high - low)[0] / crop.scale),
     }

@@ -22,6 +22,7 @@ _BINS = {
     "fit_error": (0.0, 0.1, 20),
     "sharpness": (0.0, 500.0, 20),
     "occlusion": (0.0, 0.5, 20),
+    "outside": (0.0, 0.5, 20),
     "eye_open": (0.0, 0.5, 20),
 }
 
@@ -102,13 +103,17 @@ def _page(report: dict[str, Any], name: str) -> str:
         f"<tr><td>{html.escape(item['source'])}</td><td>{html.escape(item['reason'])}</td></tr>"
         for item in report["rejected"]
     )
+    remarks = "".join(
+        f"<tr><td>{html.escape(item['source'])}</td><td>{html.escape('; '.join(item['remarks']))}</td></tr>"
+        for item in report["remarks"]
+    )
     plots = "".join(_histogram(title, values) for title, values in report["histograms"].items())
     sheet = f'<h2>Overlays</h2><img src="{name}.png" style="max-width:100%">' if report["sheet"] else ""
     return (
         f'<!doctype html><meta charset="utf-8"><title>{name}</title><body style="font:14px sans-serif">'
         f"<h1>{report['num_records']} records of {report['num_kept']} files, {report['num_rejected']} rejected</h1>"
         f"<p>Seconds of one core per record: {report['core_seconds_per_record']}</p>{plots}{sheet}"
-        f"<h2>Rejected</h2><table>{rows}</table></body>\n"
+        f"<h2>Rejected</h2><table>{rows}</table><h2>Kept, with remarks</h2><table>{remarks}</table></body>\n"
     )
 
 

@@ -90,7 +90,7 @@ class Stages:
         fit = self._fit(placed, np.diff(indices, prepend=indices[0]) > self._options.every)
         records, faults = [], []
         rows = {frame: row for row, frame in enumerate(indices)}
-        for frame, shown in self._sampled(path):  # again: keeping the frames would take gigabytes of large clips
+        for frame, shown in self._sampled(path, []):  # again: keeping the frames would take gigabytes of large clips
             if frame in rows:
                 row = rows[frame]
                 key = f"{item.key}-{frame:06d}"
@@ -111,9 +111,9 @@ class Stages:
             )
         return Outcome(tuple(records), (*remarks, *faults))
 
-    def _sampled(self, path: Path) -> Iterator[tuple[int, Frame]]:
-        """Index in the clip, frame."""
-        frames = enumerate(read_frames(path))
+    def _sampled(self, path: Path, remarks: list[str]) -> Iterator[tuple[int, Frame]]:
+        """Index in the clip, frame; damage that was passed over goes to `remarks`."""
+        frames = enumerate(read_frames(path, warn=remarks.append))
         return islice(frames, 0, self._options.num_frames * self._options.every, self._options.every)
 
     def _follow(self, path: Path) -> tuple[list[int], list[FoundFace], list[float], tuple[int, int], list[str]]:
@@ -121,7 +121,7 @@ class Stages:
         follower = self._finder.follower()
         indices, faces, seconds, remarks = [], [], [], []
         size, num_lost = (0, 0), 0
-        for frame, shown in self._sampled(path):
+        for frame, shown in self._sampled(path, remarks):
             found = follower(shown.image)
             if follower.is_cut and indices:
                 remarks.append(f"ends at the cut before frame {frame}")

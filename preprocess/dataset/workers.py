@@ -142,14 +142,10 @@ def _serve(make_work: Callable[[], Work], pipe: Connection) -> None:
     except InputError as error:  # such as a head model that is missing: no item is to blame
         pipe.send(error)
         return
-    pipe.send(_READY)
-    while True:
-        try:
-            item = pipe.recv()
-        except EOFError:  # the parent is done, or gone
-            return
-        work(item)
-        try:
+    try:
+        pipe.send(_READY)
+        while True:
+            work(pipe.recv())
             pipe.send(_DONE)
-        except BrokenPipeError:
-            return
+    except (EOFError, ConnectionResetError, BrokenPipeError):  # the parent is done, or gone
+        return

@@ -5,7 +5,6 @@ Torch's convolution defines the result. On a CPU, in float32 and where no gradie
 channels. Strips of tiles keep what is between in the cache.
 """
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Literal
@@ -13,6 +12,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from portrait4d.ops.threads import split_range
 
 Backend = Literal["auto", "torch", "winograd"]
 
@@ -90,20 +91,10 @@ def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
                 tiles = min(step, rows - first) * across
                 tile = spread[: 36 * tiles * channels].view(36, tiles, channels)
                 summed = product[: 36 * tiles * count].view(36, tiles, count)
-                _share(pool, tiles, to_tiles, picture, tile.numpy(), first)
+                split_range(tiles, to_tiles, picture, tile.numpy(), first, pool=pool)
                 torch.bmm(tile, factors, out=summed)
-                _share(pool, tiles, from_tiles, summed.numpy(), offset, drawn, first)
+                split_range(tiles, from_tiles, summed.numpy(), offset, drawn, first, pool=pool)
     return result.permute(0, 3, 1, 2)
-
-
-def _share(pool: ThreadPoolExecutor | None, tiles: int, work: Callable, *arguments: object) -> None:
-    """Calls `work(*arguments, begin, stop)` for all tiles, in as many threads as torch uses."""
-    if pool is None:
-        return work(*arguments, 0, tiles)
-    size = -(-tiles // torch.get_num_threads())
-    parts = [pool.submit(work, *arguments, begin, min(begin + size, tiles)) for begin in range(0, tiles, size)]
-    for part in parts:
-        part.result()
 
 
 def _transform(weight: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from flame.errors import InputError
 from portrait4d.batch_items import BatchItem
 from portrait4d.driver import check_device, check_request
-from portrait4d.engine import choose_engine, ensure_engine
+from portrait4d.engine import Engine, check_placement, ensure_engine
 from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import ReenactOptions, is_motion_file
 from portrait4d.output import Progress, ignore_progress
@@ -132,7 +132,9 @@ class BatchRun:
             raise self._motions[driver]
         if is_motion_file(driver):
             return track_driver(driver, options=self._options, models=self._models)
-        cached = self._folder / "motions" / f"{driver.stem}-{driver_key(driver, self._options)[:12]}.npz"
+        assert self._models is not None
+        key = driver_key(driver, self._options, self._models.engine)
+        cached = self._folder / "motions" / f"{driver.stem}-{key[:12]}.npz"
         if cached.is_file():
             try:
                 return Motion.load(cached)
@@ -165,13 +167,13 @@ def run_batch(
         on_result: Told after each item.
 
     Raises:
-        InputError: The device or the engine cannot be used, so that every item would fail.
+        InputError: The device, the engine or its placement cannot be used, so that every item would fail.
     """
     folder, options = Path(folder), options or default_options(models)
     check_device(options.device)
     ensure_engine(options.engine)
     if models is None:
-        choose_engine(options.engine)
+        check_placement(options.engine, options.placement)
     else:
         check_models(models, options)
     run = BatchRun(folder, options, models, progress)
@@ -200,10 +202,11 @@ def item_key(item: BatchItem, options: ReenactOptions) -> str:
     return digest({**facts, "options": asdict(replace(options, device="any"))})
 
 
-def driver_key(path: Path, options: ReenactOptions) -> str:
-    """Changes when the driver or an option of tracking changes."""
+def driver_key(path: Path, options: ReenactOptions, engine: Engine) -> str:
+    """Changes when the driver, an option of tracking, or what the engine has tracked changes."""
     chosen = {name: getattr(options, name) for name in ("fps", "start", "duration", "smooth", "driver_face")}
-    return digest({"driver": file_facts(path), "format": _FORMAT, **chosen})
+    tracked = {"head_model": engine.head_model.name, "has_codes": engine.motion_encoder is not None}
+    return digest({"driver": file_facts(path), "format": _FORMAT, **chosen, **tracked})
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from flame.errors import InputError
 from portrait4d.driver import require_file
 from portrait4d.options import IMAGE_SUFFIXES, MOTION_SUFFIXES, VIDEO_SUFFIXES
+from preprocess.driver_motion import is_driver_folder
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,7 @@ class BatchItem:
 def find_files(pattern: str | Path, suffixes: frozenset[str], role: str) -> list[Path]:
     """The files that a file name, folder or glob pattern means, sorted by name."""
     path = Path(pattern)
-    if path.is_dir():
-        found = [item for item in path.iterdir() if item.suffix.lower() in suffixes]
-    elif path.exists():
-        found = [path]
-    else:
-        found = [Path(name) for name in glob.glob(str(pattern), recursive=True)]
+    found = [item for item in _meant(pattern) if not path.is_dir() or item.suffix.lower() in suffixes]
     found = sorted(item for item in found if item.is_file() and not item.name.startswith("."))
     if not found:
         raise InputError(
@@ -39,14 +35,34 @@ def find_files(pattern: str | Path, suffixes: frozenset[str], role: str) -> list
     return found
 
 
-def cross_items(sources: str | Path, drivers: str | Path, output: Path) -> list[BatchItem]:
-    """Every source with every driver; a folder of drivers means its videos and motion files, or else its pictures."""
-    source_paths = find_files(sources, IMAGE_SUFFIXES, "sources")
-    moving = frozenset(VIDEO_SUFFIXES | MOTION_SUFFIXES)
+def _meant(pattern: str | Path) -> list[Path]:
+    """What a folder holds, or what is there of that name or pattern."""
+    path = Path(pattern)
+    if path.is_dir():
+        return list(path.iterdir())
+    return [path] if path.exists() else [Path(name) for name in glob.glob(str(pattern), recursive=True)]
+
+
+def find_drivers(pattern: str | Path) -> list[Path]:
+    """Videos, motion files and folders of the released preprocessing, or else pictures: the folder itself if it is one
+    of the released preprocessing, else what is in it.
+
+    Raises:
+        InputError: there is nothing that drives.
+    """
+    if is_driver_folder(Path(pattern)):
+        return [Path(pattern)]
+    folders = [item for item in _meant(pattern) if is_driver_folder(item)]
     try:
-        driver_paths = find_files(drivers, moving, "drivers")
+        return sorted([*folders, *find_files(pattern, frozenset(VIDEO_SUFFIXES | MOTION_SUFFIXES), "drivers")])
     except InputError:
-        driver_paths = find_files(drivers, IMAGE_SUFFIXES, "drivers")
+        return sorted(folders) or find_files(pattern, IMAGE_SUFFIXES, "drivers")
+
+
+def cross_items(sources: str | Path, drivers: str | Path, output: Path) -> list[BatchItem]:
+    """Every source with every driver; which these are, `find_files` and `find_drivers` say."""
+    source_paths = find_files(sources, IMAGE_SUFFIXES, "sources")
+    driver_paths = find_drivers(drivers)
     source_names, driver_names = _distinct_names(source_paths), _distinct_names(driver_paths)
     return [
         BatchItem(source, driver, output / f"{source_names[source]}__{driver_names[driver]}.mp4")

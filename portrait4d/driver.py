@@ -69,6 +69,8 @@ def check_request(source: Path, driver: Path, output: Path, options: ReenactOpti
         raise InputError(f"expected a photo as source, got the video {source.name}: save one frame of it as a picture")
     if output.resolve() in (source.resolve(), driver.resolve()):
         raise InputError(f"output {output} is one of the inputs: choose another name")
+    if options.placement == "canonical" and not options.crop:
+        raise InputError("--paste-back needs the head where it was tracked, got --placement canonical: drop one")
     if is_avatar_file(source) and (options.side_by_side or not options.crop):
         asked = "--side-by-side" if options.side_by_side else "--paste-back"
         raise InputError(f"{asked} needs the picture, got the avatar file {source.name}: give the photo instead")

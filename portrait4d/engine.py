@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from flame.errors import InputError
+from portrait4d.options import Placement
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,6 +116,9 @@ class Engine(Protocol):
     motion_encoder: MotionEncoder | None
     """Reads motion codes where the engine is driven by them."""
 
+    placement: Placement
+    """Where it draws the head."""
+
     @property
     def head_model(self) -> HeadModel:
         """What sources and drivers are tracked with."""
@@ -197,12 +201,26 @@ def choose_engine(name: str = "auto") -> EngineStatus:
     return known[name]
 
 
-def load_engine(name: str = "auto", *, device: torch.device | str = "cpu") -> Engine:
+def check_placement(engine: str, placement: Placement) -> None:
+    """Refuses a placement that the engine of that name, or "auto", does not know.
+
+    Raises:
+        InputError: it does not, or there is no such engine.
+    """
+    if choose_engine(engine).name == "lift" and placement != "tracked":
+        raise InputError(
+            f"expected placement 'tracked' for engine lift, which draws the head where it was, got {placement!r}: drop "
+            "--placement, or name an engine portrait4d..."
+        )
+
+
+def load_engine(name: str = "auto", *, device: torch.device | str = "cpu", placement: Placement = "tracked") -> Engine:
     """Loads what `choose_engine` chooses; weights that an engine asked for by name lacks are fetched.
 
     Raises:
-        InputError: no such engine, or its weights are neither here nor to be had.
+        InputError: no such engine, its weights are neither here nor to be had, or it does not know the placement.
     """
+    check_placement(name, placement)
     match choose_engine(name).name:
         case "lift":
             from portrait4d.lift.engine import LiftEngine
@@ -211,4 +229,4 @@ def load_engine(name: str = "auto", *, device: torch.device | str = "cpu") -> En
         case other:
             from portrait4d.reconstructor.loading import load_portrait4d
 
-            return load_portrait4d(other, device=device)
+            return load_portrait4d(other, device=device, placement=placement)

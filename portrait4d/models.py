@@ -32,7 +32,8 @@ def load_models(options: ReenactOptions | RenderOptions) -> Models:
     """Loads the engine and the face networks; faces and smoothing are chosen per call."""
     watch = Stopwatch()
     device = check_device(options.device)
-    engine = load_engine(options.engine, device=device)
+    placement = options.placement if isinstance(options, ReenactOptions) else "tracked"
+    engine = load_engine(options.engine, device=device, placement=placement)
     tracker = Tracker(device=device, head_model=engine.head_model, motion_encoder=engine.motion_encoder)
     return Models(engine, tracker, device, watch.total())
 
@@ -41,11 +42,16 @@ def check_models(models: Models, options: ReenactOptions | RenderOptions) -> Mod
     """The models themselves if they are what the options name.
 
     Raises:
-        InputError: they are of another engine or on another device.
+        InputError: they are of another engine, draw the head elsewhere, or are on another device.
     """
     if options.engine not in ("auto", models.engine.name):
         raise InputError(
             f"expected models of engine {options.engine!r}, got {models.engine.name!r}: load_models(options) again"
+        )
+    if isinstance(options, ReenactOptions) and options.placement != models.engine.placement:
+        raise InputError(
+            f"expected models with placement {options.placement!r}, got {models.engine.placement!r}: "
+            "load_models(options) again"
         )
     asked, held = (torch.device(check_device(name)) for name in (options.device, models.device))
     if (asked.type, asked.index or 0) != (held.type, held.index or 0):

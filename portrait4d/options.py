@@ -8,6 +8,8 @@ from flame.errors import InputError
 
 RetargetMode = Literal["relative", "absolute"]
 Gaze = Literal["driver", "camera", "source"]
+Placement = Literal["tracked", "canonical"]
+"""Where the head is drawn: where it was tracked, or always in the middle, as the released demonstrations do."""
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif", ".apng"})
@@ -31,6 +33,8 @@ class ReenactOptions:
         duration: Seconds of the driver to use; None uses the rest.
         yaw_limit: Largest head turn shown, in degrees from the camera; None lifts the limit.
         gaze: Whose gaze the result has.
+        placement: "tracked" draws the head where it was tracked; "canonical" draws it in the middle, turned by its
+            neck, before one frontal camera. Only engines portrait4d... can do the latter.
         expression_scale: Multiplies the transferred expression.
         pose_scale: Multiplies the transferred head motion.
         smooth: Strength of the tracker's smoothing; 0 switches it off.
@@ -48,6 +52,7 @@ class ReenactOptions:
     duration: float | None = None
     yaw_limit: float | None = 25.0
     gaze: Gaze = "driver"
+    placement: Placement = "tracked"
     expression_scale: float = 1.0
     pose_scale: float = 1.0
     smooth: float = 1.0
@@ -58,6 +63,7 @@ class ReenactOptions:
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, get_args(RetargetMode))
         check_choice("gaze", self.gaze, get_args(Gaze))
+        check_choice("placement", self.placement, get_args(Placement))
         _check_range("fps", self.fps, 1.0, 240.0)
         _check_range("start", self.start, 0.0, None)
         _check_range("duration", self.duration, 1e-3, None)

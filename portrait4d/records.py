@@ -16,17 +16,17 @@ def digest(facts: Any) -> str:
 
 
 def file_facts(path: Path) -> list[Any]:
-    """What changes when a file, or a file of a folder, changes.
+    """What changes when a file, or a file anywhere in a folder, changes.
 
     Raises:
         InputError: there is nothing of that name.
     """
     require_file(path, "input", folder_allowed=True)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
     facts = []
     for file in files:
         status = file.stat()
-        facts.append([file.name, status.st_size, status.st_mtime_ns])
+        facts.append([str(file.relative_to(path)) if file != path else file.name, status.st_size, status.st_mtime_ns])
     return [str(path.resolve()), facts]
 
 

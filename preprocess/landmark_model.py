@@ -21,7 +21,7 @@ _MIN_WEIGHT = 1e-4
 
 
 @dataclass(frozen=True)
-class _Joint:
+class MovingJoint:
     """A joint that the fit rotates: the landmarks that follow it, and their lever arms (linear in the coefficients)."""
 
     rows: NDArray[np.int64]
@@ -63,6 +63,7 @@ class LandmarkModel:
         mean: `[478, 3]`.
         basis: `[3, 478, E + S]` float32, expression first.
         valid: `[478]` bool, landmarks the model has.
+        joints: those that turn.
     """
 
     def __init__(
@@ -92,11 +93,11 @@ class LandmarkModel:
         )
         self.mean = np.einsum("lk,lkc->lc", bary, template)
         self.basis = np.einsum("lk,lkcp->clp", bary, basis).astype(np.float32)
-        self._joints = tuple(self._joint(model, name, corners, bary, template, basis) for name in joints)
+        self.joints = tuple(self._joint(model, name, corners, bary, template, basis) for name in joints)
 
     def _joint(
         self, model: HeadModel, name: str, corners: NDArray, bary: NDArray, template: NDArray, basis: NDArray
-    ) -> _Joint:
+    ) -> MovingJoint:
         index = model.joint_names.index(name)
         weights = bary * _numpy(model.skinning_weights)[corners, index]  # [478, 3]
         total = weights.sum(1)
@@ -110,7 +111,7 @@ class LandmarkModel:
         moved = np.concatenate([expression[:, self._expressions], shape], 1)
         arm_mean = np.einsum("lk,lkc->lc", weights[rows], template[rows])
         arm_basis = np.einsum("lk,lkcp->lcp", weights[rows], basis[rows])
-        return _Joint(
+        return MovingJoint(
             rows=rows,
             arm_mean=arm_mean - total[rows, None] * _numpy(model.joint_template[index]),
             arm_basis=arm_basis - total[rows, None, None] * moved,
@@ -124,13 +125,13 @@ class LandmarkModel:
         fixed.num_shape = 0
         fixed.mean = self.mean + combine(self.basis[:, :, size:], shape).T
         fixed.basis = np.ascontiguousarray(self.basis[:, :, :size])
-        fixed._joints = tuple(
+        fixed.joints = tuple(
             dataclasses.replace(
                 joint,
                 arm_mean=joint.arm_mean + combine(joint.arm_basis[:, :, size:], shape),
                 arm_basis=np.ascontiguousarray(joint.arm_basis[:, :, :size]),
             )
-            for joint in self._joints
+            for joint in self.joints
         )
         return fixed
 
@@ -143,7 +144,7 @@ class LandmarkModel:
         """
         points = self.mean + combine(self.basis, coefficients).T
         moved = []
-        for joint, turn in zip(self._joints, turns, strict=True):
+        for joint, turn in zip(self.joints, turns, strict=True):
             rotation, slopes = _rotation_and_slopes(turn)
             change = rotation - np.eye(3)
             arm = joint.arm_mean + combine(joint.arm_basis, coefficients)

@@ -1,17 +1,26 @@
-"""The aligned crop that Portrait4D's networks were trained on (its specification: Deng et al. 2024, supplement).
+"""The aligned crop that Portrait4D's networks were trained on (its specification: Deng et al. 2024, supplement), and
+that of EG3D's faces (Chan et al. 2022, supplement).
 
 A weak-perspective fit of five template points to pupils, nose tip and mouth corners places the square: scaled and
 moved, never turned.
 """
+
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.crop import DEFAULT_CROP_SIZE, Crop
 
-_PUPILS, _NOSE_TIP, _MOUTH_CORNERS = (468, 473), (1, 4), (61, 291)
-"""Of the 478, the subject's right first. The nose tip of the released landmarks lies between two of ours: taking the
-middle brings the crop's corners from 10 to 8 px of theirs."""
+_FIVE_POINTS: dict[int, tuple[tuple[int, ...], ...]] = {
+    478: ((468,), (473,), (1, 4), (61,), (291,)),
+    98: ((96,), (97,), (54,), (76,), (82,)),
+    70: ((68,), (69,), (30,), (48,), (54,)),
+    68: (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,)),
+}
+"""Which landmarks of each set are averaged for pupils, nose tip and mouth corners, the subject's right first. 68 points
+have no pupils. The nose tip of the released landmarks lies between two of our 478: taking the middle brings the crop's
+corners from 10 to 8 px of theirs."""
 
 # x to the picture's right, y up, z to the viewer; in the unit of the face model they were taken from
 _TEMPLATE = np.array(
@@ -23,33 +32,57 @@ _TEMPLATE = np.array(
         [0.2484662, -0.5812824, 0.22235769],
     ]
 )
-_SHIFT = np.array([0.0, 0.1, 0.4])
-_PX_PER_UNIT = 180.0
-"""Of the template in the crop of 512 px."""
+Alignment = Literal["portrait4d", "eg3d"]
+
+_SHIFT = {"portrait4d": np.array([0.0, 0.1, 0.4]), "eg3d": np.zeros(3)}
+_PX_PER_UNIT = {"portrait4d": 180.0, "eg3d": 300.0 * DEFAULT_CROP_SIZE / 700}
+"""Of the template in the crop of 512 px. EG3D scales to 300 and takes the middle 700 px as the picture."""
 
 
-def portrait_crop(landmarks: NDArray, *, image_size: tuple[int, int], size: int = DEFAULT_CROP_SIZE) -> Crop:
+def portrait_crop(
+    landmarks: NDArray,
+    *,
+    image_size: tuple[int, int],
+    size: int = DEFAULT_CROP_SIZE,
+    alignment: Alignment = "portrait4d",
+) -> Crop:
     """The aligned crop of a face.
 
     Args:
-        landmarks: `[478, 2 or 3]` image px.
+        landmarks: `[478, 98, 70 or 68, 2 or 3]` image px.
         image_size: (height, width) of the image.
         size: side of the crop in pixels.
+        alignment: whose.
     """
+    return crop_from_five(five_points(landmarks), image_size=image_size, size=size, alignment=alignment)
+
+
+def five_points(landmarks: NDArray) -> NDArray[np.float64]:
+    """Pupils, nose tip and mouth corners `[5, 2]`, the subject's right first; of 68 points the eyes' centres.
+
+    Args:
+        landmarks: `[N, 2 or 3]`: 478 of the tracker, 98 of WFLW, 70 or 68 of iBUG.
+    """
+    if landmarks.ndim != 2 or landmarks.shape[0] not in _FIVE_POINTS or landmarks.shape[1] not in (2, 3):
+        raise ValueError(f"expected landmarks [478, 98, 70 or 68, 2 or 3], got {list(landmarks.shape)}")
     flat = landmarks[:, :2].astype(np.float64)
-    nose = flat[list(_NOSE_TIP)].mean(0, keepdims=True)
-    five = np.concatenate([flat[list(_PUPILS)], nose, flat[list(_MOUTH_CORNERS)]])
-    return crop_from_five(five, image_size=image_size, size=size)
+    return np.stack([flat[list(averaged)].mean(0) for averaged in _FIVE_POINTS[len(landmarks)]])
 
 
-def crop_from_five(points: NDArray, *, image_size: tuple[int, int], size: int = DEFAULT_CROP_SIZE) -> Crop:
+def crop_from_five(
+    points: NDArray,
+    *,
+    image_size: tuple[int, int],
+    size: int = DEFAULT_CROP_SIZE,
+    alignment: Alignment = "portrait4d",
+) -> Crop:
     """The aligned crop of pupils, nose tip and mouth corners `[5, 2]`, the subject's right first, image px."""
     if points.shape != (5, 2):
         raise ValueError(f"expected five points [5, 2], got {points.shape}")
-    template = np.concatenate([_TEMPLATE + _SHIFT, np.ones((5, 1))], 1)
+    template = np.concatenate([_TEMPLATE + _SHIFT[alignment], np.ones((5, 1))], 1)
     flipped = points.astype(np.float64) * [1.0, -1.0]
     rows = np.linalg.lstsq(template, flipped, rcond=None)[0].T  # each axis: three of scaled rotation, one of place
     px_per_unit = float(np.linalg.norm(rows[:, :3], axis=1).mean())
     center = float(rows[0, 3]), float(-rows[1, 3])
-    side = px_per_unit / _PX_PER_UNIT * DEFAULT_CROP_SIZE
+    side = px_per_unit / _PX_PER_UNIT[alignment] * DEFAULT_CROP_SIZE
     return Crop.from_square(center, side, size=size, image_size=image_size)

@@ -45,20 +45,33 @@ class Linearized:
 
 
 class Residuals:
-    """Weighted differences between projected model landmarks and measured ones."""
+    """Weighted differences between projected model landmarks and measured ones.
 
-    def __init__(self, landmark_model: LandmarkModel, config: FitConfig, *, crop_size: int) -> None:
+    Attributes:
+        weights: `[478]` of the landmarks, zero where the model has none.
+        differences: `[K, 3]` landmarks of which one minus the middle of two others counts extra.
+        difference_weights: `[K]`.
+    """
+
+    def __init__(
+        self,
+        landmark_model: LandmarkModel,
+        config: FitConfig,
+        *,
+        crop_size: int,
+        fov_degrees: float = DEFAULT_FOV_DEGREES,
+    ) -> None:
         self.landmark_model = landmark_model
         self.crop_size = crop_size
-        self.focal_px = 0.5 * crop_size / np.tan(np.radians(DEFAULT_FOV_DEGREES) / 2)
+        self.focal_px = 0.5 * crop_size / np.tan(np.radians(fov_degrees) / 2)
         self._axes = joint_axes(config)
         self._num_joints = len(config.joints)
         self._config = config
         weights = config.weights.per_landmark() * landmark_model.valid
         unit = config.num_independent / weights.sum()
-        self._weights = weights * unit
-        self._differences, difference_weights = _difference_rows(landmark_model.valid, config)
-        self._difference_weights = difference_weights * unit
+        self.weights = weights * unit
+        self.differences, difference_weights = _difference_rows(landmark_model.valid, config)
+        self.difference_weights = difference_weights * unit
 
     def with_shape(self, shape: NDArray) -> "Residuals":
         """The same for one person's shape `[S]`, which is no unknown any more."""
@@ -116,9 +129,9 @@ class Residuals:
         slope = (in_camera[:, :2] * inverse_depth[:, None]).astype(np.float32)
         error = (self._to_pixels(in_camera) - landmarks[:, :2]) * unit
         depth_error = (-in_camera[:, 2] * mean_scale - landmarks[:, 2]) * unit
-        weights = self._weights * self._robust(error) if is_robust else self._weights
+        weights = self.weights * self._robust(error) if is_robust else self.weights
         count, width = jacobian.shape[1:]
-        differences = self._differences
+        differences = self.differences
         rows = np.empty((3 * count + 2 * len(differences), width + 1), np.float32)
         parts = [rows[index * count : (index + 1) * count] for index in range(3)]
         factor = (scale * unit).astype(np.float32)[:, None]
@@ -127,9 +140,9 @@ class Residuals:
         np.multiply(jacobian[2], np.float32(-mean_scale * unit), out=parts[2][:, :-1])
         parts[0][:, -1], parts[1][:, -1], parts[2][:, -1] = error[:, 0], error[:, 1], depth_error
         # Depth is known up to a constant only: its rows lose their weighted mean.
-        parts[2] -= np.einsum("l,lp->p", self._weights.astype(np.float32), parts[2]) / np.float32(self._weights.sum())
+        parts[2] -= np.einsum("l,lp->p", self.weights.astype(np.float32), parts[2]) / np.float32(self.weights.sum())
         plus, minus, other = differences.T
-        root = np.sqrt(self._difference_weights).astype(np.float32)[:, None]
+        root = np.sqrt(self.difference_weights).astype(np.float32)[:, None]
         for axis in range(2):
             start = 3 * count + axis * len(differences)
             rows[start : start + len(differences)] = root * (

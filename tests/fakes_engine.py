@@ -164,6 +164,8 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.num_built = 0
+        self.placement = "tracked"
+        self.motion_encoder = None
         self.head_model = FakeHead()
 
     def build(self, sources: Sequence[TrackedFrame]) -> FakeAvatar:

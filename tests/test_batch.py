@@ -16,7 +16,7 @@ import pytest
 from fakes_engine import SIZE, fake_models
 
 from flame.errors import InputError
-from portrait4d.batch import item_key, run_batch
+from portrait4d.batch import driver_key, item_key, run_batch
 from portrait4d.batch_items import cross_items, read_manifest
 from portrait4d.options import ReenactOptions
 from preprocess.image import write_png
@@ -218,3 +218,15 @@ def test_stopped_batch_leaves_whole_files_and_goes_on(inputs: Path, stop: signal
     assert len(visible_videos(out)) == 4
     assert not list(out.rglob(".*"))
     assert {name: (out / name).stat().st_mtime_ns for name in recorded} == written
+
+
+def test_motions_of_another_head_model_are_not_taken_for_ours(inputs: Path):
+    """The cache of one engine was read by another, which then refused every item."""
+    models, driver, options = fake_models(), inputs / "clips" / "nod.mp4", ReenactOptions()
+    key = driver_key(driver, options, models.engine)
+    assert driver_key(driver, options, fake_models().engine) == key
+    models.engine.head_model.name = "another"  # pyright: ignore
+    assert driver_key(driver, options, models.engine) != key
+    with_codes = fake_models()
+    with_codes.engine.motion_encoder = object()  # pyright: ignore
+    assert driver_key(driver, options, with_codes.engine) != key

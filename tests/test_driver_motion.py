@@ -13,6 +13,7 @@ from flame.errors import InputError
 from flame.flame_model import Flame, flame_from_tensors
 from flame.landmark_sets import IBUG_OF_478
 from flame.open_head import load_open_head
+from portrait4d.batch_items import find_drivers
 from portrait4d.cli.main import run
 from portrait4d.engine import load_engine
 from portrait4d.pipeline import track_driver
@@ -113,3 +114,34 @@ def test_the_command_takes_such_a_folder(home: Path, folder: Path, shared: Path,
     assert output.stat().st_size > 1000 and "1 frames" in capsys.readouterr().out
     assert run(["reenact", str(photo), str(folder), "-o", str(output), "--engine", "lift", "--quiet"]) == 2
     assert "align_images" in capsys.readouterr().err
+
+
+def test_a_batch_takes_such_folders(home: Path, folder: Path, shared: Path, tmp_path: Path, capsys) -> None:
+    """By name, and among videos in a folder of drivers; run again, it does only the one whose numbers changed."""
+    photo = shared / "data" / "sources" / "s01_astronaut.png"
+    out = tmp_path / "out"
+    options = ["-o", str(out), "--engine", ENGINE, "--duration", "0.04", "--quiet"]
+    assert run(["batch", str(photo), str(folder), *options]) == 0
+    result = out / "s01_astronaut__clip.mp4"
+    written = result.stat().st_mtime_ns
+    assert run(["batch", str(photo), str(folder), *options]) == 0
+    assert result.stat().st_mtime_ns == written, "nothing had changed"
+    vector = np.load(folder / "flame_optim_params" / "0.npy")
+    np.save(folder / "flame_optim_params" / "0.npy", vector)  # the folder itself does not get a new time from that
+    assert run(["batch", str(photo), str(folder), *options]) == 0
+    assert result.stat().st_mtime_ns > written
+    assert run(["batch", str(photo), str(folder), *options[:2], "--engine", "lift", "--quiet"]) == 1
+    assert "align_images" in capsys.readouterr().out
+
+
+def test_driver_folders_are_found_beside_videos(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "video.mp4").touch()
+    (tmp_path / "frames").mkdir()
+    assert [path.name for path in find_drivers(tmp_path)] == ["clip", "video.mp4"]
+    assert [path.name for path in find_drivers(str(tmp_path / "cl*"))] == ["clip"]
+    assert find_drivers(folder) == [folder]
+    (tmp_path / "video.mp4").unlink()
+    write_png(tmp_path / "picture.png", np.zeros((8, 8, 3), np.uint8))
+    assert [path.name for path in find_drivers(tmp_path)] == ["clip"]
+    with pytest.raises(InputError, match="no drivers found"):
+        find_drivers(tmp_path / "frames")

@@ -105,7 +105,7 @@ def test_gradient_against_differences(head: FakeHead, joints: tuple[str, ...]) -
     pose = Pose(start, Rotation.from_rotvec([0.1, 0.3, -0.1]).as_matrix(), np.array([0.02, -0.03, -1.4]))
     shape = random.normal(size=head.num_shape)
     measured = np.concatenate([residuals.project(pose, shape) + random.normal(0, 3, (478, 2)), np.zeros((478, 1))], 1)
-    plus, minus, other = residuals._differences.T
+    plus, minus, other = residuals.differences.T
 
     def cost(step: np.ndarray) -> float:
         moved = pose.copy()
@@ -114,8 +114,8 @@ def test_gradient_against_differences(head: FakeHead, joints: tuple[str, ...]) -
         error = (projected - measured[:, :2]) / (0.01 * outer_eye_distance(measured))
         differences = error[plus] - (error[minus] + error[other]) / 2
         return 0.5 * float(
-            (residuals._weights[:, None] * error**2).sum()
-            + (residuals._difference_weights[:, None] * differences**2).sum()
+            (residuals.weights[:, None] * error**2).sum()
+            + (residuals.difference_weights[:, None] * differences**2).sum()
         )
 
     linear = residuals.linearize(pose, shape, measured, is_robust=False)

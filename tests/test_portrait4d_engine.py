@@ -7,15 +7,21 @@ import av
 import numpy as np
 import pytest
 import torch
+from fakes_flame import network_tensors
 from fakes_portrait4d import SMALL, generated, install_generated
 from torch import Tensor
 
 from flame.deform import HeadPoseField
 from flame.errors import InputError
+from flame.frame_parameters import PosedView
 from flame.head_model import HeadParams
 from flame.rotation import axis_angle_to_matrix
+from portrait4d.checkpoint.config import CheckpointConfig
+from portrait4d.checkpoint.own_format import write_checkpoint
 from portrait4d.cli.main import run
 from portrait4d.engine import Drive, choose_engine, load_engine
+from portrait4d.models import Models, check_models
+from portrait4d.options import ReenactOptions
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.network import Reconstructor
@@ -117,6 +123,41 @@ def test_canonical_placement_puts_the_camera_where_the_demonstrations_do(
     view = other.posed_view(avatar, drive)
     assert torch.equal(view.camera.cam2world[:, :3, 3], torch.tensor([[0.0, 0.01, 4.2]]).expand(2, 3))
     assert torch.equal(view.head.neck, drive.rotation)
+
+
+def test_the_command_places_the_head(
+    home: Path, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both commands reach the engine with it; where it makes no sense they say so and write nothing."""
+    seen, posed_view = [], Portrait4DEngine.posed_view
+
+    def watched(self: Portrait4DEngine, which: Portrait4DAvatar, drive: Drive) -> PosedView:
+        view = posed_view(self, which, drive)
+        seen.append(view.camera.cam2world[:, :3, 3])
+        return view
+
+    monkeypatch.setattr(Portrait4DEngine, "posed_view", watched)
+    photo = str(shared / "data" / "sources" / "s01_astronaut.png")
+    clip = str(shared / "data" / "drivers" / "d02_speech_woman.mp4")
+    options = ["--duration", "0.04", "--quiet", "--placement", "canonical"]
+    trained = [*options, "--engine", ENGINE]
+    assert run(["reenact", photo, clip, "-o", str(tmp_path / "r.mp4"), *trained]) == 0
+    assert run(["batch", photo, clip, "-o", str(tmp_path / "b"), *trained]) == 0
+    assert len(seen) == 2 and all(torch.equal(at, torch.tensor([[0.0, 0.01, 4.2]])) for at in seen)
+    capsys.readouterr()
+    for command, output in (("reenact", "lift.mp4"), ("batch", "lift")):
+        assert run([command, photo, clip, "-o", str(tmp_path / output), *options, "--engine", "lift"]) == 2
+        assert "expected placement 'tracked' for engine lift" in capsys.readouterr().err
+        assert not (tmp_path / output).exists()
+    assert run(["reenact", photo, clip, "-o", str(tmp_path / "p.mp4"), *trained, "--paste-back"]) == 2
+    assert "--paste-back needs the head where it was tracked" in capsys.readouterr().err
+
+
+def test_models_of_another_placement_are_refused(engine: Portrait4DEngine) -> None:
+    models = Models(engine, Tracker(head_model=engine.head_model))
+    with pytest.raises(InputError, match="expected models with placement 'canonical', got 'tracked'"):
+        check_models(models, ReenactOptions(engine=ENGINE, placement="canonical"))
+    assert check_models(models, ReenactOptions(engine=ENGINE)) is models
 
 
 def _with_placement(engine: Portrait4DEngine, placement) -> Portrait4DEngine:
@@ -298,3 +339,21 @@ def test_the_whole_command(shared: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert made.stat().st_mtime_ns == before
     assert run(["render", str(photo), "-o", str(tmp_path / "v.png"), "--yaw=15", "--engine", ENGINE, "--quiet"]) == 0
     capsys.readouterr()
+
+
+def test_weights_of_another_family_or_size_are_one_line(
+    shared: Path, synthetic_flame: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setenv("PORTRAIT4D_HOME", str(tmp_path))
+    name, template = "portrait4d-static", "deformer.flame_deform.flame_model.v_template"
+    tensors = generated(Reconstructor(SMALL), shared) | network_tensors(synthetic_flame)
+    ours = CheckpointConfig("portrait4d", "generator", SMALL.to_dict(), plane_layout="orthogonal", box_warp=1.3)
+    photo = str(shared / "data" / "sources" / "s01_astronaut.png")
+    for about, content, said in (
+        (ours, tensors | {template: tensors[template][:100]}, "v_template of shape (5023, 3) in the checkpoint, got"),
+        (CheckpointConfig("eg3d", "generator", {}), tensors, f"engine {name}, got those of eg3d: delete {tmp_path}"),
+    ):
+        write_checkpoint(tmp_path / "weights" / name, about, content)
+        assert run(["avatar", photo, "-o", str(tmp_path / "a.safetensors"), "--engine", name]) == 2
+        message = capsys.readouterr().err
+        assert said in message and message.count("\n") == 1 and not (tmp_path / "a.safetensors").exists()

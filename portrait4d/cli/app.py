@@ -19,6 +19,7 @@ from portrait4d.cli.choices import (
     GazeOption,
     JsonOption,
     ModeOption,
+    PlacementOption,
     PoseScaleOption,
     QuietOption,
     SideBySideOption,
@@ -30,6 +31,7 @@ from portrait4d.cli.choices import (
     yaw_limit,
 )
 from portrait4d.cli.console import progress_bars, say, say_json, tell_engine, warn
+from portrait4d.cli.data_commands import build_data_app
 from portrait4d.cli.eg3d_commands import build_eg3d_app
 from portrait4d.cli.scene_command import fit_scene
 from portrait4d.cli.weights_command import build_weights_app
@@ -48,6 +50,7 @@ def build_app() -> typer.Typer:
     app.callback()(top)
     for command in (demo, reenact, batch, track, avatar, render, fit_scene, doctor, selfcheck):
         app.command()(interruptible(command))
+    app.add_typer(build_data_app(), name="data")
     app.add_typer(build_eg3d_app(), name="eg3d")
     app.add_typer(build_weights_app(), name="weights")
     return app
@@ -126,6 +129,7 @@ def reenact(
     duration: DurationOption = None,
     yaw: YawLimitOption = "25",
     gaze: GazeOption = "driver",
+    placement: PlacementOption = "tracked",
     expression_scale: ExpressionScaleOption = 1.0,
     pose_scale: PoseScaleOption = 1.0,
     smooth: SmoothOption = 1.0,
@@ -142,8 +146,8 @@ def reenact(
 
     options = ReenactOptions(
         engine=engine, mode=mode, crop=crop, side_by_side=side_by_side, fps=fps, start=start, duration=duration,
-        yaw_limit=yaw_limit(yaw), gaze=gaze, expression_scale=expression_scale, pose_scale=pose_scale,
-        smooth=smooth, face=face, driver_face=driver_face, device=device,
+        yaw_limit=yaw_limit(yaw), gaze=gaze, placement=placement, expression_scale=expression_scale,
+        pose_scale=pose_scale, smooth=smooth, face=face, driver_face=driver_face, device=device,
     )  # fmt: skip
     tell_engine(engine, is_quiet=quiet)
     with progress_bars(is_quiet=quiet) as progress:
@@ -184,6 +188,7 @@ def batch(
     duration: DurationOption = None,
     yaw: YawLimitOption = "25",
     gaze: GazeOption = "driver",
+    placement: PlacementOption = "tracked",
     expression_scale: ExpressionScaleOption = 1.0,
     pose_scale: PoseScaleOption = 1.0,
     smooth: SmoothOption = 1.0,
@@ -199,8 +204,8 @@ def batch(
 
     options = ReenactOptions(
         engine=engine, mode=mode, crop=crop, side_by_side=side_by_side, fps=fps, start=start, duration=duration,
-        yaw_limit=yaw_limit(yaw), gaze=gaze, expression_scale=expression_scale, pose_scale=pose_scale,
-        smooth=smooth, face=face, driver_face=driver_face, device=device,
+        yaw_limit=yaw_limit(yaw), gaze=gaze, placement=placement, expression_scale=expression_scale,
+        pose_scale=pose_scale, smooth=smooth, face=face, driver_face=driver_face, device=device,
     )  # fmt: skip
     code = run_batch_command(
         sources, drivers, output, manifest=manifest, options=options, as_json=as_json, is_quiet=quiet

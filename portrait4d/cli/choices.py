@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from flame.errors import InputError
-from portrait4d.options import Gaze, RetargetMode
+from portrait4d.options import Gaze, Placement, RetargetMode
 
 MOST_SEEDS = 100_000
 
@@ -34,6 +34,13 @@ YawLimitOption = Annotated[
     str, typer.Option("--yaw-limit", help="Largest head turn shown, in degrees; 'none' lifts the limit.")
 ]
 GazeOption = Annotated[Gaze, typer.Option(help="Eyes follow the driver, look at the camera, or stay as in the source.")]
+PlacementOption = Annotated[
+    Placement,
+    typer.Option(
+        help="tracked: the head where it was tracked; canonical: always in the middle, only the neck turns it, as in "
+        "the released demonstrations (engines portrait4d... only)."
+    ),
+]
 ExpressionScaleOption = Annotated[float, typer.Option(help="Multiplies the transferred expression.")]
 PoseScaleOption = Annotated[float, typer.Option(help="Multiplies the transferred head motion.")]
 SmoothOption = Annotated[float, typer.Option(help="Strength of the tracker's smoothing; 0 switches it off.")]

@@ -18,8 +18,10 @@ STAGES = {
     "shape": "taking the shape",
     "fit": "fitting scene",
     "evaluate": "held-out views",
+    "hash": "looking at files",
+    "data": "building",
 }
-UNITS = {"shape": "points", "fit": "steps", "evaluate": "views"}
+UNITS = {"shape": "points", "fit": "steps", "evaluate": "views", "hash": "files", "data": "items"}
 _PLAIN_INTERVAL_SECONDS = 10.0
 
 
@@ -61,17 +63,23 @@ class PlainProgress:
     def __init__(self) -> None:
         self._stage = ""
         self._spoken = 0.0
+        self._begin, self._first = 0.0, 0
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         now = time.monotonic()
         name = STAGES.get(stage, stage)
         if stage != self._stage:
             self._stage, self._spoken = stage, now
+            self._begin, self._first = now, done
             print(f"{name} ...", file=sys.stderr)
         elif now - self._spoken >= _PLAIN_INTERVAL_SECONDS:
             self._spoken = now
             noun = UNITS.get(stage, "frames")
-            print(f"{name}: {done}{f' of {total}' if total else ''} {noun}", file=sys.stderr)
+            text = f"{name}: {done}{f' of {total}' if total else ''} {noun}"
+            rate = (done - self._first) / (now - self._begin)
+            if stage == "data" and total and rate > 0:
+                text += f", {60 * rate:.1f} a minute, {(total - done) / rate / 60:.1f} minutes left"
+            print(text, file=sys.stderr)
 
 
 @contextmanager
@@ -84,9 +92,23 @@ def progress_bars(*, is_quiet: bool = False) -> Iterator[Any]:
     if not console.is_terminal:
         yield PlainProgress()
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )  # fmt: skip
 
-    columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    class RateColumn(ProgressColumn):
+        def render(self, task: Task) -> str:
+            return f"{task.speed:.1f}/s" if task.speed else ""
+
+    columns = (
+        TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as bars:
         tasks: dict[str, Any] = {}
 

@@ -32,6 +32,7 @@ from portrait4d.lift.mouth import (
 from portrait4d.lift.render import draw_frames
 from portrait4d.lift.rig import Rig, vertex_normals
 from portrait4d.lift.view import SourceView
+from portrait4d.options import Placement
 from portrait4d.retarget import SHUT_EYES
 from preprocess.crop import Crop
 from preprocess.faces import PortraitMatte
@@ -50,6 +51,7 @@ class LiftEngine:
 
     name = "lift"
     motion_encoder: MotionEncoder | None = None
+    placement: Placement = "tracked"
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)

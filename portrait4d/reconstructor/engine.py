@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from flame.frame_parameters import FrameParameters, PosedView
 from flame.head_model import HeadModel, HeadParams
 from portrait4d.engine import Avatar, Drive, Mesh, Rendering
 from portrait4d.ops.resample import resize
+from portrait4d.options import Placement
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.render.field import TriPlaneField
@@ -33,9 +33,6 @@ logger = logging.getLogger(__name__)
 
 MESH_RESOLUTION = 256
 """Samples along a side of the cube that an exported surface is taken from."""
-
-Placement = Literal["tracked", "canonical"]
-"""Where the head is drawn: where it was tracked, or always in the middle, as the released demonstrations do."""
 
 
 class Portrait4DEngine:
@@ -60,7 +57,8 @@ class Portrait4DEngine:
         motion_encoder: None for static reconstruction, which reads no motion.
         weights: sha256 of the weights, which avatars are marked with.
         """
-        self.name, self.weights, self.placement = name, weights, placement
+        self.name, self.weights = name, weights
+        self.placement: Placement = placement
         self.device = torch.device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
         self.flame, self.coarse_mesh = flame.to(self.device), coarse_mesh.to(self.device)

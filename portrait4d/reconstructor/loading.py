@@ -13,8 +13,9 @@ from flame.errors import InputError
 from flame.flame_model import flame_from_tensors
 from portrait4d.checkpoint.config import CheckpointConfig
 from portrait4d.checkpoint.strict import load_strict
+from portrait4d.options import Placement
 from portrait4d.reconstructor.config import ReconstructorConfig
-from portrait4d.reconstructor.engine import Placement, Portrait4DEngine
+from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.weights import fetch, resolve_weights
 from portrait4d.weights_folder import weights_folder
@@ -47,7 +48,13 @@ def load_portrait4d(
         fetch(name)
     config, tensors = resolve_weights(name if weights is None else weights)
     if (config.family, config.network) != ("portrait4d", "generator"):
-        raise InputError(f"expected the weights of a Portrait4D network for engine {name}, got {config.family}")
+        raise InputError(
+            f"expected the weights of a Portrait4D network for engine {name}, got those of {config.family}: delete "
+            f"{weights_folder() / name} and run `portrait4d weights fetch {name}`"
+            if weights is None
+            else f"expected the weights of a Portrait4D network for engine {name}, got those of {config.family}: give "
+            f"another file than {weights}"
+        )
     head = {key: value for key, value in tensors.items() if key.startswith(_HEAD_PREFIX)}
     flame, coarse_mesh = flame_from_tensors(head), CoarseMesh.from_tensors(head)
     return Portrait4DEngine(

@@ -15,7 +15,7 @@ class DatasetInfo:
     Attributes:
         head_model: "open" or "flame"; says what the parameters mean.
         head_licence: of the head model, in a line.
-        units_per_metre: of the world that cameras are in; 3 as in Portrait4D. The origin is the head model's neck joint.
+        units_per_metre: of the world that cameras are in; 3 as in Portrait4D. The origin is the head's neck joint.
         crop: "portrait4d" or "eg3d": the alignment of the pictures.
         image_size: side of the pictures in px.
         landmarks: "478", "98", "70" or "68": the set that records carry.

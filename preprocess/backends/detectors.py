@@ -1,0 +1,158 @@
+"""Faces and their landmarks in a picture: the embedded tracker's 478 points, or 68 of face-alignment or insightface."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flame.errors import InputError
+from preprocess.backends.extras import explained_weights, import_extra
+from preprocess.faces import FaceDetector, FaceLandmarker, find_faces
+
+DetectorName = Literal["embedded", "face-alignment", "insightface"]
+
+FACE_ALIGNMENT_FILES = ("s3fd-619a316812.pth", "3DFAN4-7835d9f11d.pth.tar", "depth-2a464da4ea.pth.tar")
+FACE_ALIGNMENT_PAGE = "https://www.adrianbulat.com/downloads/python-fan/"
+INSIGHTFACE_PACK = "buffalo_l"
+INSIGHTFACE_PAGE = f"https://github.com/deepinsight/insightface/releases/download/model-zoo/{INSIGHTFACE_PACK}.zip"
+
+_NUM_IBUG = 68
+_NOSE_TIP, _CONTOUR_ENDS = 30, (0, 16)
+
+
+@dataclass(frozen=True)
+class DetectedFace:
+    """One face.
+
+    Attributes:
+        points: `[N, 3]` float32, picture px, x right, y down; z in the same unit, smaller is nearer.
+        landmark_set: which points they are: "478" of the embedded tracker, "68" of iBUG.
+        score: 0 ... 1, the detector's confidence.
+    """
+
+    points: NDArray[np.float32]
+    landmark_set: Literal["478", "68"]
+    score: float
+
+    @property
+    def size(self) -> float:
+        """Longer side of the box around the points, px."""
+        return float(np.ptp(self.points[:, :2], axis=0).max())
+
+
+Detector = Callable[[NDArray[np.uint8]], list[DetectedFace]]
+"""From a picture uint8 `[H, W, 3]` RGB to its faces, largest first; none: an empty list."""
+
+
+def load_detector(name: DetectorName = "embedded", device: torch.device | str = "cpu") -> Detector:
+    """A detector ready to use.
+
+    Raises:
+        InputError: no such detector, its package is not installed, its weights are neither here nor to be had, or it
+            cannot use the device.
+    """
+    match name:
+        case "embedded":
+            return EmbeddedDetector(device)
+        case "face-alignment":
+            return FaceAlignmentDetector(device)
+        case "insightface":
+            return InsightFaceDetector(device)
+        case _:
+            raise InputError(f"expected detector to be one of {', '.join(get_args(DetectorName))}, got {name!r}")
+
+
+class EmbeddedDetector:
+    """The networks that come with this package."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._detector, self._landmarker = FaceDetector(device), FaceLandmarker(device)
+
+    def __call__(self, image: NDArray[np.uint8]) -> list[DetectedFace]:
+        faces = find_faces(image, self._detector, self._landmarker)
+        return [DetectedFace(face.points, "478", face.score) for face in faces]
+
+
+class FaceAlignmentDetector:
+    """S3FD boxes, 3DFAN-4 points and their depth, of the package face-alignment (Bulat and Tzimiropoulos 2017)."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        library = import_extra("face_alignment", "face-alignment")
+        with explained_weights("the weights of face-alignment", _face_alignment_advice):
+            # compiled, the networks would need a C compiler and a minute before the first picture
+            self._network = library.FaceAlignment(
+                library.LandmarksType.THREE_D, device=str(device), flip_input=False, compile=False
+            )
+
+    def __call__(self, image: NDArray[np.uint8]) -> list[DetectedFace]:
+        boxes = self._network.face_detector.detect_from_image(image.copy())
+        if not len(boxes):
+            return []
+        found = self._network.get_landmarks_from_image(image, detected_faces=boxes)
+        scores = [float(box[4]) for box in boxes]
+        return _largest_first(found, scores)
+
+
+class InsightFaceDetector:
+    """SCRFD boxes and 68 points with depth, of insightface's pack buffalo_l."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        application = import_extra("insightface.app", "insightface")
+        device = torch.device(device)
+        providers = _onnx_providers(device)
+        with explained_weights(f"the pack {INSIGHTFACE_PACK} of insightface", _insightface_advice):
+            self._network = application.FaceAnalysis(
+                name=INSIGHTFACE_PACK, allowed_modules=["detection", "landmark_3d_68"], providers=providers
+            )
+            if "landmark_3d_68" not in self._network.models:
+                raise FileNotFoundError("it holds no landmark network 1k3d68.onnx")
+        self._network.prepare(ctx_id=-1 if device.type == "cpu" else device.index or 0, det_size=(640, 640))
+
+    def __call__(self, image: NDArray[np.uint8]) -> list[DetectedFace]:
+        faces = self._network.get(np.ascontiguousarray(image[..., ::-1]))  # it reads BGR
+        return _largest_first([face["landmark_3d_68"] for face in faces], [float(face["det_score"]) for face in faces])
+
+
+def _onnx_providers(device: torch.device) -> list[Any]:
+    if device.type == "cpu":
+        return ["CPUExecutionProvider"]
+    runtime = import_extra("onnxruntime", "insightface")
+    if device.type != "cuda" or "CUDAExecutionProvider" not in runtime.get_available_providers():
+        raise InputError(
+            f"onnxruntime cannot use device {str(device)!r} here: install onnxruntime-gpu, or use device cpu"
+        )
+    return [("CUDAExecutionProvider", {"device_id": device.index or 0})]
+
+
+def _largest_first(found: Sequence[NDArray], scores: Sequence[float]) -> list[DetectedFace]:
+    faces = []
+    for points, score in zip(found, scores, strict=True):
+        if points.shape != (_NUM_IBUG, 3):
+            raise InputError(f"expected landmarks [{_NUM_IBUG}, 3] of the detector, got {list(points.shape)}")
+        faces.append(DetectedFace(_nearer_is_smaller(np.asarray(points, np.float32)), "68", score))
+    return sorted(faces, key=lambda face: -face.size)
+
+
+def _nearer_is_smaller(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Neither library says which way its z points; the tip of the nose lies before the ends of the contour."""
+    depth = points[:, 2]
+    sign = 1.0 if depth[_NOSE_TIP] <= depth[list(_CONTOUR_ENDS)].mean() else -1.0
+    return points * np.array([1.0, 1.0, sign], np.float32)
+
+
+def _face_alignment_advice() -> str:
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    missing = [name for name in FACE_ALIGNMENT_FILES if not (folder / name).is_file()]
+    if not missing:
+        return f"delete {', '.join(FACE_ALIGNMENT_FILES)} in {folder} if they are damaged, and run again with a network"
+    return f"download {', '.join(missing)} from {FACE_ALIGNMENT_PAGE} into {folder}, or run once with a network"
+
+
+def _insightface_advice() -> str:
+    folder = Path("~/.insightface/models").expanduser() / INSIGHTFACE_PACK
+    by_hand = f"unpack {INSIGHTFACE_PAGE} into {folder}, so that 1k3d68.onnx lies in it, or run once with a network"
+    return f"delete {folder}, then {by_hand}" if folder.exists() else by_hand

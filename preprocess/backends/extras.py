@@ -1,0 +1,52 @@
+"""Packages that are extras, and weights that their libraries fetch: what is said when one is not there."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from flame.errors import InputError, printable
+
+
+def import_extra(module: str, extra: str) -> Any:
+    """The module of an extra.
+
+    Raises:
+        InputError: it, or a package that it needs, is not installed, or does not load.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f'{extra} needs the package {error.name}: pip install "portrait4d[{extra}]", or use the embedded backend'
+        ) from error
+    except ImportError as error:  # a compiled part that does not fit this Python or this system
+        raise InputError(
+            f"{extra}: {module} does not load ({_first_line(error)}): "
+            f'pip install --force-reinstall "portrait4d[{extra}]"'
+        ) from error
+
+
+@contextmanager
+def explained_weights(what: str, explain: Callable[[], str]) -> Iterator[None]:
+    """Whatever a library raises while it fetches and reads weights, as one line.
+
+    Args:
+        what: the weights.
+        explain: says where they are looked for and what to do, after the failure.
+
+    Raises:
+        InputError: in place of any exception but the end of memory.
+    """
+    try:
+        yield
+    except (InputError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:  # urllib, requests, torch.hub, onnxruntime and assertions, each with its own classes
+        raise InputError(f"cannot load {what} ({type(error).__name__}: {_first_line(error)}): {explain()}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return printable((str(error).strip().splitlines() or ["no message"])[0][:160])

@@ -1,0 +1,95 @@
+"""Which pixels belong to the person: the embedded matte, or SegFormer's parsing of the head into 19 classes."""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from flame.errors import InputError
+from preprocess.backends.extras import explained_weights, import_extra
+from preprocess.faces import PortraitMatte
+
+MaskName = Literal["matte", "segformer"]
+
+SEGFORMER_MODEL = "jonathandinu/face-parsing"
+"""On huggingface.co: SegFormer B5 (Xie et al. 2021, NVIDIA's non-commercial licence) trained on CelebAMask-HQ (Lee et
+al. 2020: non-commercial research and education)."""
+
+PARSING_LABELS = (
+    ("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear")
+    + ("mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth")
+)  # fmt: skip
+"""CelebAMask-HQ's classes in this model's order: `eye_g` glasses, `ear_r` earrings, `neck_l` necklace."""
+
+PERSON_LABELS = tuple(range(1, len(PARSING_LABELS)))
+"""All but the background: what a person wears moves with them, and mattes hold it too."""
+
+_INPUT_SIZE = 512
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the pictures that it was trained on, ImageNet's."""
+
+Mask = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""From a picture uint8 `[H, W, 3]` RGB to float32 `[H, W]` in [0, 1], 1 on the person."""
+
+
+def load_mask(name: MaskName = "matte", device: torch.device | str = "cpu") -> Mask:
+    """A mask ready to use; that of "segformer" is a `FaceParser`, which has labels too.
+
+    Raises:
+        InputError: no such mask, its package is not installed, or its weights are neither here nor to be had.
+    """
+    match name:
+        case "matte":
+            return PortraitMatte(device)
+        case "segformer":
+            return FaceParser(device)
+        case _:
+            raise InputError(f"expected mask to be one of {', '.join(get_args(MaskName))}, got {name!r}")
+
+
+class FaceParser:
+    """SegFormer of the package transformers; the face should fill a good part of the picture, as an aligned crop's."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        library = import_extra("transformers", "segformer")
+        with explained_weights(f"the weights {SEGFORMER_MODEL} of SegFormer", _advice):
+            network = library.SegformerForSemanticSegmentation.from_pretrained(SEGFORMER_MODEL)
+        if network.config.num_labels != len(PARSING_LABELS):
+            raise InputError(
+                f"expected {len(PARSING_LABELS)} classes of {SEGFORMER_MODEL}, got {network.config.num_labels}: fetch "
+                f"it again with `hf download {SEGFORMER_MODEL}`"
+            )
+        self._network = network.to(self.device).eval()
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probability float32 `[H, W]` of all `PERSON_LABELS` together."""
+        probabilities = self._scores(image).softmax(0)
+        return probabilities[list(PERSON_LABELS)].sum(0).clamp(0, 1).cpu().numpy()
+
+    def parse(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The likeliest of `PARSING_LABELS`, uint8 `[H, W]`."""
+        return self._scores(image).argmax(0).byte().cpu().numpy()
+
+    def _scores(self, image: NDArray[np.uint8]) -> Tensor:
+        """Logits `[19, H, W]`."""
+        height, width = image.shape[:2]
+        # the aspect is not kept, as in training
+        small = cv2.resize(image, (_INPUT_SIZE, _INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
+        pixels = (small.astype(np.float32) / 255 - np.array(_MEAN, np.float32)) / np.array(_DEVIATION, np.float32)
+        batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(self.device)
+        with torch.inference_mode():
+            scores = self._network(pixel_values=batch).logits
+            return torch.nn.functional.interpolate(scores, (height, width), mode="bilinear", align_corners=False)[0]
+
+
+def _advice() -> str:
+    folder = import_extra("huggingface_hub.constants", "segformer").HF_HUB_CACHE
+    return (
+        f"they are looked for in {folder} and on huggingface.co: run `hf download {SEGFORMER_MODEL}` with a network, "
+        "or copy that folder from a machine that has them"
+    )

@@ -1,0 +1,229 @@
+"""Builds a dataset so that it may be stopped at any moment: what is finished lies on disk, whole, under its name.
+
+Each item leaves `items/KEY.tar` (its records, if it is kept), then `items/KEY.json` (its outcome). When all items of a
+shard have an outcome, the shard is assembled in the plan's order, then `outcomes/SHARD.json` says that it is finished.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from flame.errors import InputError
+from preprocess.atomic import atomic_path
+from preprocess.dataset.plan import Item, Part, Plan, make_plan
+from preprocess.dataset.record import DatasetInfo, Record
+from preprocess.dataset.shards import ImageFormat, index_path, read_shard, verify_shard, write_shard
+from preprocess.dataset.stages import Outcome, StageOptions, Stages
+from preprocess.dataset.workers import Work, run_workers
+
+ITEMS, OUTCOMES = "items", "outcomes"
+
+RunStages = Callable[[Path, Item], Outcome]
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How a dataset is built; nothing here changes a record.
+
+    Attributes:
+        num_workers: processes.
+        items_per_shard: files.
+        part: of the inputs that this call works on.
+        image_format: of the pictures in the shards.
+    """
+
+    num_workers: int = 1
+    items_per_shard: int = 1000
+    part: Part = Part()
+    image_format: ImageFormat = "png"
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 1:
+            raise InputError(f"expected at least 1 worker, got {self.num_workers}")
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """Of one part: the finished shards' files, the outcomes of all items, and the files left out as duplicates."""
+
+    shards: tuple[Path, ...]
+    outcomes: tuple[dict[str, Any], ...]
+    duplicates: tuple[tuple[str, str], ...]
+    num_new: int
+
+
+def build_dataset(
+    folder: Path,
+    output: Path,
+    stage_options: StageOptions,
+    *,
+    options: BuildOptions | None = None,
+    progress: Progress | None = None,
+    make_stages: Callable[[StageOptions], RunStages] = Stages,
+) -> BuildResult:
+    """Makes what is missing of a dataset.
+
+    Args:
+        progress: told (stage "hash" or "data", done, all).
+        make_stages: called in each process.
+
+    Raises:
+        InputError: inputs or output cannot be used; never for one bad item.
+    """
+    options = options or BuildOptions()
+    tell = progress or (lambda stage, done, total: None)
+    settings = {**asdict(stage_options), "image_format": options.image_format}
+    output.mkdir(parents=True, exist_ok=True)
+    plan = make_plan(
+        folder, output, part=options.part, items_per_shard=options.items_per_shard, settings=settings,
+        progress=partial(tell, "hash"),
+    )  # fmt: skip
+    store = _Store(output, stage_options.info, options.image_format)
+    num_new = _work(plan, folder, store, stage_options, options, tell, make_stages)
+    outcomes = [outcome for name in plan.shards for outcome in store.outcomes_of_shard(name)]
+    paths = (store.shard_path(name) for name in plan.shards)
+    return BuildResult(tuple(path for path in paths if path.exists()), tuple(outcomes), plan.duplicates, num_new)
+
+
+def check_dataset(output: Path) -> tuple[int, list[str]]:
+    """How many shards of a folder are whole, and a line for each that is not."""
+    shards = sorted(output.glob("*.tar"))
+    if not shards:
+        raise InputError(f"expected shards (*.tar) in {output}, found none: give the folder of a built dataset")
+    faults = []
+    for path in shards:
+        try:
+            verify_shard(path)
+        except InputError as error:
+            faults.append(str(error))
+    return len(shards) - len(faults), faults
+
+
+class _Store:
+    """The files of a dataset under way."""
+
+    def __init__(self, output: Path, info: DatasetInfo, image_format: ImageFormat) -> None:
+        self.output, self.info = output, info
+        self.image_format: ImageFormat = image_format
+
+    def shard_path(self, name: str) -> Path:
+        return self.output / f"{name}.tar"
+
+    def is_shard_done(self, name: str) -> bool:
+        return (self.output / OUTCOMES / f"{name}.json").exists()
+
+    def is_item_done(self, item: Item) -> bool:
+        return self._item(item, ".json").exists()
+
+    def save(self, item: Item, outcome: Outcome | None, *, reason: str, seconds: float) -> None:
+        """Stores what became of an item; records first, so that an outcome never lacks them."""
+        records = () if outcome is None else outcome.records
+        if records:
+            write_shard(self._item(item, ".tar"), self.info, records)
+        values = {
+            "key": item.key, "source": item.name, "state": "kept" if records else "rejected", "reason": reason,
+            "remarks": [] if outcome is None else list(outcome.remarks), "seconds": round(seconds, 3),
+            "quality": {record.key: record.quality for record in records},
+        }  # fmt: skip
+        _write_json(self._item(item, ".json"), values)
+
+    def assemble(self, name: str, items: tuple[Item, ...]) -> None:
+        """Makes the shard out of its items' files."""
+        outcomes = [json.loads(self._item(item, ".json").read_text()) for item in items]
+        kept = [item for item, outcome in zip(items, outcomes, strict=True) if outcome["state"] == "kept"]
+        if kept:
+            write_shard(self.shard_path(name), self.info, self._records(kept), image_format=self.image_format)
+        _write_json(self.output / OUTCOMES / f"{name}.json", outcomes)
+        self.clear(items)
+
+    def clear(self, items: tuple[Item, ...]) -> None:
+        """Removes the files of items whose shard is finished."""
+        for item in items:
+            tar = self._item(item, ".tar")
+            for path in (self._item(item, ".json"), index_path(tar), tar):
+                path.unlink(missing_ok=True)
+
+    def outcomes_of_shard(self, name: str) -> list[dict[str, Any]]:
+        return json.loads((self.output / OUTCOMES / f"{name}.json").read_text())
+
+    def _records(self, items: list[Item]) -> Iterator[Record]:
+        for item in items:
+            yield from read_shard(self._item(item, ".tar"))
+
+    def _item(self, item: Item, suffix: str) -> Path:
+        return self.output / ITEMS / f"{item.key}{suffix}"
+
+
+def _work(
+    plan: Plan, folder: Path, store: _Store, stage_options: StageOptions, options: BuildOptions, tell: Progress,
+    make_stages: Callable[[StageOptions], RunStages],
+) -> int:  # fmt: skip
+    """Brings all shards to their end; how many items were worked on."""
+    open_shards = {name: items for name, items in plan.shards.items() if not store.is_shard_done(name)}
+    shard_of = {item.key: name for name, items in open_shards.items() for item in items}
+    missing = {
+        name: {item.key for item in items if not store.is_item_done(item)} for name, items in open_shards.items()
+    }
+    todo = [item for items in open_shards.values() for item in items if item.key in missing[shard_of[item.key]]]
+    done, total = len(plan.items) - len(todo), len(plan.items)
+    for name in open_shards:
+        if not missing[name]:
+            store.assemble(name, open_shards[name])
+    if todo:
+        tell("data", done, total)
+    make_work = partial(_make_work, make_stages, stage_options, folder, store)
+    for item, failure in run_workers(make_work, todo, num_workers=min(options.num_workers, max(len(todo), 1))):
+        if failure is not None:
+            store.save(item, None, reason=failure, seconds=0.0)
+        done += 1
+        tell("data", done, total)
+        name = shard_of[item.key]
+        missing[name].discard(item.key)
+        if not missing[name]:
+            store.assemble(name, open_shards[name])
+    for name, items in plan.shards.items():  # a run that was killed while it cleared
+        if name not in open_shards:
+            store.clear(items)
+    remains = store.output / ITEMS
+    if remains.is_dir() and options.part.count == 1:
+        shutil.rmtree(remains)
+    return len(todo)
+
+
+def _make_work(
+    make_stages: Callable[[StageOptions], RunStages], options: StageOptions, folder: Path, store: _Store
+) -> Work:
+    """In a worker's process: the models are loaded, one thread each."""
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    stages = make_stages(options)
+
+    def work(item: Item) -> None:
+        begin = time.process_time()
+        outcome, reason = None, ""
+        try:
+            outcome = stages(folder / item.name, item)
+        except InputError as error:
+            message = str(error).removeprefix(f"{folder / item.name}: ").removeprefix(f"{Path(item.name).name}: ")
+            reason = " ".join(message.split())
+        except MemoryError:
+            raise  # the process is in no state to go on
+        except Exception as error:  # a bug that one file brings to light must not stop the others: it is reported
+            reason = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        store.save(item, outcome, reason=reason, seconds=time.process_time() - begin)
+
+    return work
+
+
+def _write_json(path: Path, values: Any) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1) + "\n")

@@ -1,0 +1,210 @@
+"""EG3D's datasets, folders or stored zips of square PNGs with a `dataset.json` of camera labels, and their cameras.
+
+A label is 25 numbers as in ours, but with OpenCV axes and in another world: the origin is the middle of the head and
+one unit is 1 / 2.7 m, because Deep3DFaceRecon counts in 0.1 m and EG3D scales that by 0.27. Between the worlds lies a
+similarity without rotation, `x_eg3d = scale (x_ours - centre)`. It keeps the lens, so every point stays on its pixel
+and the way back is exact; `with_eg3d_lens` then gives the one lens and distance that the released networks know.
+"""
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from flame.errors import InputError, brief
+from preprocess.atomic import atomic_path
+
+EG3D_UNITS_PER_METRE = 2.7
+EG3D_FOCAL = 2985.29 / 700
+"""In picture sides, as their scripts write it."""
+EG3D_RADIUS = 2.7
+
+HEAD_CENTRES_METRES = {"open": (0.0, 0.1416, 0.0496), "flame": (0.0, 0.011, 0.0496)}
+"""EG3D's origin from the neck joint, by head model. It lies 5.5 + 6 cm behind the tip of the nose and 8 mm above the
+middle of a Portrait4D crop. Estimates, good to about 1 cm; FLAME's depth is taken from the open head."""
+
+_CAMERA_AXES = np.array([1.0, -1.0, -1.0])
+_LABELS_NAME = "dataset.json"
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+_MAX_LABELS_BYTES = 1 << 30
+
+
+def eg3d_from_ours(labels: NDArray, centre_metres: tuple[float, float, float], *, units_per_metre: float) -> NDArray:
+    """EG3D's labels `[N, 25]` of ours, float64; each camera sees the same picture.
+
+    Args:
+        labels: `[N, 25]`, OpenGL axes, `units_per_metre` of our world.
+        centre_metres: of EG3D's world in ours, see `HEAD_CENTRES_METRES`.
+    """
+    converted = np.array(labels, np.float64)
+    cam2world = converted[:, :16].reshape(-1, 4, 4)
+    cam2world[:, :3, :3] *= _CAMERA_AXES
+    metres = cam2world[:, :3, 3] / units_per_metre - np.array(centre_metres)
+    cam2world[:, :3, 3] = metres * EG3D_UNITS_PER_METRE
+    return np.concatenate([cam2world.reshape(-1, 16), converted[:, 16:]], 1)
+
+
+def ours_from_eg3d(labels: NDArray, centre_metres: tuple[float, float, float], *, units_per_metre: float) -> NDArray:
+    """The way back from `eg3d_from_ours`: our labels `[N, 25]` of EG3D's, float64."""
+    converted = np.array(labels, np.float64)
+    cam2world = converted[:, :16].reshape(-1, 4, 4)
+    cam2world[:, :3, :3] *= _CAMERA_AXES
+    metres = cam2world[:, :3, 3] / EG3D_UNITS_PER_METRE + np.array(centre_metres)
+    cam2world[:, :3, 3] = metres * units_per_metre
+    return np.concatenate([cam2world.reshape(-1, 16), converted[:, 16:]], 1)
+
+
+def with_eg3d_lens(labels: NDArray) -> NDArray:
+    """EG3D's labels `[N, 25]` with its distance 2.7 from the origin, in the same direction, and its lens.
+
+    What the released networks were trained on. Where the camera was is lost.
+    """
+    changed = np.array(labels, np.float64)
+    position = changed[:, [3, 7, 11]]
+    changed[:, [3, 7, 11]] = position * (EG3D_RADIUS / np.linalg.norm(position, axis=1, keepdims=True))
+    changed[:, 16:] = [EG3D_FOCAL, 0, 0.5, 0, EG3D_FOCAL, 0.5, 0, 0, 1]
+    return changed
+
+
+@dataclass(frozen=True)
+class Eg3dDataset:
+    """Pictures and labels in the order of `dataset.json`; files are opened when read.
+
+    Attributes:
+        path: folder or zip.
+        names: of the pictures, relative to it.
+        labels: `[N, 25]` float32, OpenCV axes, EG3D's world.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    labels: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+        """Pictures `[S, S, 3]` RGB with their labels `[25]`."""
+        if self.path.is_dir():
+            for name, label in zip(self.names, self.labels, strict=True):
+                yield _decode((self.path / name).read_bytes(), f"{self.path}: {name}"), label
+            return
+        with zipfile.ZipFile(self.path) as archive:
+            for name, label in zip(self.names, self.labels, strict=True):
+                yield _decode(_read_member(archive, name, self.path), f"{self.path}: {name}"), label
+
+
+def read_eg3d(path: Path | str) -> Eg3dDataset:
+    """A folder or zip of EG3D's dataset tool.
+
+    Raises:
+        InputError: no `dataset.json` there, labels of another form, or pictures that it names are missing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not (path / _LABELS_NAME).is_file():
+            raise InputError(f"{path}: expected a folder with {_LABELS_NAME}, it has none")
+        names, labels = _parse_labels((path / _LABELS_NAME).read_bytes(), path)
+        missing = [name for name in names if not (path / name).is_file()]
+    else:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = set(archive.namelist())
+                if _LABELS_NAME not in members:
+                    raise InputError(f"{path}: expected a zip with {_LABELS_NAME}, it has none")
+                names, labels = _parse_labels(_read_member(archive, _LABELS_NAME, path), path)
+                missing = [name for name in names if name not in members]
+        except (zipfile.BadZipFile, OSError) as error:
+            raise InputError(f"{path}: expected a folder or zip of EG3D's dataset tool, it cannot be read") from error
+    if missing:
+        raise InputError(
+            f"{path}: {_LABELS_NAME} names {len(missing)} pictures that are not there, first {missing[0]!r}"
+        )
+    return Eg3dDataset(path, names, labels)
+
+
+def write_eg3d(path: Path | str, items: Iterable[tuple[NDArray[np.uint8], NDArray]]) -> int:
+    """Write pictures and labels as a stored zip (a path that ends in `.zip`) or a folder; how many there were.
+
+    Args:
+        items: pictures `[S, S, 3]` RGB, all of one size, a power of two, with EG3D's labels `[25]`. Mirror images are
+            items like others, their labels by `preprocess.dataset.flip.mirror_label`.
+
+    Raises:
+        InputError: a picture of another size, a path that cannot be written, or a folder that is there already.
+    """
+    path = Path(path)
+    if path.suffix != ".zip":
+        return _write_folder(path, items)
+    labels: list = []
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, content, label in _encoded(items):
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content)
+            labels.append([name, label])
+        archive.writestr(zipfile.ZipInfo(_LABELS_NAME, _ZIP_DATE), json.dumps({"labels": labels}))
+    return len(labels)
+
+
+def _write_folder(path: Path, items: Iterable[tuple[NDArray[np.uint8], NDArray]]) -> int:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path}: expected a new or empty folder to write to, or the name of a .zip")
+    labels: list = []
+    for name, content, label in _encoded(items):
+        with atomic_path(path / name) as temporary:
+            temporary.write_bytes(content)
+        labels.append([name, label])
+    with atomic_path(path / _LABELS_NAME) as temporary:
+        temporary.write_text(json.dumps({"labels": labels}))
+    return len(labels)
+
+
+def _encoded(items: Iterable[tuple[NDArray[np.uint8], NDArray]]) -> Iterator[tuple[str, bytes, list[float]]]:
+    side = 0
+    for number, (image, label) in enumerate(items):
+        side = side or len(image)
+        if image.shape != (side, side, 3) or side & (side - 1) or image.dtype != np.uint8 or np.shape(label) != (25,):
+            found = f"{image.dtype} {list(image.shape)} with a label {list(np.shape(label))}"
+            raise InputError(f"picture {number}: expected uint8 squares of one side, a power of two, got {found}")
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, format="PNG", compress_level=3)
+        yield f"{number // 1000:05d}/img{number:08d}.png", buffer.getvalue(), [float(value) for value in label]
+
+
+def _parse_labels(content: bytes, path: Path) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    try:
+        entries = json.loads(content)["labels"]
+        names = [name for name, _ in entries]
+        labels = np.array([label for _, label in entries], np.float32).reshape(-1, 25)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f'{path}: expected {_LABELS_NAME} of {{"labels": [[name, [25 numbers]], ...]}}') from error
+    if len(labels) != len(names) or not np.isfinite(labels).all():
+        raise InputError(f"{path}: expected 25 finite numbers per picture in {_LABELS_NAME}: write it again")
+    for name in names:
+        place = PurePosixPath(name) if isinstance(name, str) else PurePosixPath("/")
+        if place.is_absolute() or ".." in place.parts:
+            raise InputError(f"{path}: expected names inside the dataset, got {brief(name)}")
+    return tuple(names), labels
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    try:
+        if archive.getinfo(name).file_size > _MAX_LABELS_BYTES:
+            raise InputError(f"{path}: {name} claims more than {_MAX_LABELS_BYTES >> 30} GiB: give another dataset")
+        return archive.read(name)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise InputError(f"{path}: {name} is damaged: copy the dataset again") from error
+
+
+def _decode(content: bytes, where: str) -> NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return np.array(picture.convert("RGB"))
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, EOFError ...
+        raise InputError(f"{where} is damaged: copy the dataset again") from error

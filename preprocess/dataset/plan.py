@@ -1,0 +1,178 @@
+"""Which files become which shards, decided before anything is computed and kept in the output folder.
+
+A file's key is the start of the SHA-256 of its content. Every machine comes to the same keys by itself, so that parts
+of a dataset (`Part`) need no coordination and their shards can lie in one folder.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flame.errors import InputError
+from preprocess.atomic import atomic_path
+
+KEY_LENGTH = 16
+PLAN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input file: its key and its path relative to the input folder, `/` between parts."""
+
+    key: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """The items whose key is `index` modulo `count`; one machine's work."""
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Part":
+        """Of `i/n`, i from 0."""
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        if match is None or not int(match[1]) < int(match[2]):
+            raise InputError(f"expected --shard as i/n with i from 0 to n - 1, got {text!r}")
+        return cls(int(match[1]), int(match[2]))
+
+    def holds(self, key: str) -> bool:
+        return int(key, 16) % self.count == self.index
+
+    @property
+    def name(self) -> str:
+        """Used in file names; differs between the parts of a dataset."""
+        return f"{self.index:04d}-of-{self.count:04d}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Shards of a part.
+
+    Attributes:
+        shards: items by shard name, in the order of the records.
+        duplicates: name of a file, name of the file with the same content that stands for it.
+    """
+
+    shards: dict[str, tuple[Item, ...]]
+    duplicates: tuple[tuple[str, str], ...]
+
+    @property
+    def items(self) -> list[Item]:
+        return [item for items in self.shards.values() for item in items]
+
+
+def make_plan(
+    folder: Path, output: Path, *, part: Part, items_per_shard: int, settings: dict[str, Any],
+    progress: Callable[[int, int], None] | None = None,
+) -> Plan:  # fmt: skip
+    """The stored plan, with shards appended for files that are new.
+
+    Args:
+        folder: with the inputs, searched through all levels.
+        output: where the plan is stored.
+        settings: everything else that shapes the records.
+        progress: told (files hashed, files).
+
+    Raises:
+        InputError: no such folder, no file in it, or the output was begun with other settings.
+    """
+    if items_per_shard < 1:
+        raise InputError(f"expected at least 1 item in a shard, got {items_per_shard}")
+    files = list_files(folder, output)
+    path = output / f"plan-{part.name}.json"
+    stored = _read_plan(path)
+    settings = json.loads(json.dumps(settings))
+    if stored is not None and stored["settings"] != settings:
+        keys = stored["settings"].keys() | settings.keys()
+        changed = sorted(key for key in keys if stored["settings"].get(key) != settings.get(key))
+        raise InputError(
+            f"{output} was begun with other settings ({', '.join(changed)}): repeat them, or choose another output"
+        )
+    shards = {} if stored is None else stored["shards"]
+    planned = {key for items in shards.values() for key, _ in items}
+    new: dict[str, str] = {}
+    duplicates: list[tuple[str, str]] = []
+    first_names: dict[str, str] = {}
+    for name, key in _hash_files(folder, files, output / f"hashes-{part.name}.json", progress):
+        if not part.holds(key):
+            continue
+        if key in first_names:
+            duplicates.append((name, first_names[key]))
+            continue
+        first_names[key] = name
+        if key not in planned:
+            new[key] = name
+    keys = sorted(new)
+    for start in range(0, len(keys), items_per_shard):
+        some = keys[start : start + items_per_shard]
+        shards[f"shard-{part.name}-{len(shards):06d}"] = [[key, new[key]] for key in some]
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps({"version": PLAN_VERSION, "settings": settings, "shards": shards}, indent=1))
+    plan = {name: tuple(Item(key, source) for key, source in items) for name, items in shards.items()}
+    return Plan(plan, tuple(duplicates))
+
+
+def list_files(folder: Path, output: Path) -> list[Path]:
+    """All files below a folder in sorted order, without hidden ones and without the output."""
+    if not folder.is_dir():
+        raise InputError(f"expected a folder of inputs, {folder} is none: check the name")
+    excluded = output.resolve()
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and excluded not in path.resolve().parents)
+    shown = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    if not shown:
+        raise InputError(f"expected files in {folder}, it holds none: check the name")
+    return shown
+
+
+def _read_plan(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        plan = json.loads(path.read_text())
+        if plan["version"] != PLAN_VERSION:
+            raise InputError(f"{path}: expected version {PLAN_VERSION} of a plan, got {plan['version']}: start anew")
+        return plan
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged: choose another output, or delete it to start anew") from error
+
+
+def _hash_files(
+    folder: Path, files: list[Path], cache_path: Path, progress: Callable[[int, int], None] | None
+) -> list[tuple[str, str]]:
+    """Name and key of each file; size and time of change say whether a file must be read again."""
+    try:
+        cache = json.loads(cache_path.read_text()) if cache_path.exists() else {}
+    except ValueError:
+        cache = {}  # it only saves time
+    known: dict[str, list[Any]] = {}
+    for index, path in enumerate(files):
+        name = path.relative_to(folder).as_posix()
+        status = path.stat()
+        mark = [str(folder.resolve()), status.st_size, status.st_mtime_ns]
+        kept = cache.get(name)
+        known[name] = kept if kept and kept[:3] == mark else [*mark, _hash(path)]
+        if progress is not None:
+            progress(index + 1, len(files))
+    if known != cache:
+        with atomic_path(cache_path) as temporary:
+            temporary.write_text(json.dumps(known))
+    return [(name, values[3]) for name, values in known.items()]
+
+
+def _hash(path: Path) -> str:
+    """The key of a file. One that cannot be read gets a key of its name, and is rejected when its turn comes."""
+    try:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()[:KEY_LENGTH]
+    except OSError:
+        return hashlib.sha256(path.as_posix().encode()).hexdigest()[:KEY_LENGTH]

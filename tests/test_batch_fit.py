@@ -1,0 +1,141 @@
+"""Batched fit: the objective of the fit of single frames, exact derivatives, and images that leave each other alone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from flame.errors import InputError
+from flame.rotation import axis_angle_to_matrix
+from preprocess.batch_fit import BatchFit, BatchFitter, moved
+from preprocess.batch_residuals import BatchState, Frozen
+from preprocess.batch_start import landmarks_of_set, rigid_starts
+from preprocess.fit import HeadFitter
+from preprocess.fit_config import FitConfig
+from tests.fakes import FakeHead, make_fake_head
+from tests.synthetic_faces import SyntheticFaces, synthetic_faces
+
+
+@pytest.fixture(scope="module")
+def head() -> FakeHead:
+    return make_fake_head()
+
+
+@pytest.fixture(scope="module")
+def fitter(head: FakeHead) -> BatchFitter:
+    return BatchFitter(head, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def faces(head: FakeHead) -> SyntheticFaces:
+    config = dataclasses.replace(FitConfig.for_model(head), num_shape=head.num_shape)
+    return synthetic_faces(head, config, people=torch.arange(6))
+
+
+def _noisy(faces: SyntheticFaces) -> torch.Tensor:
+    noise = torch.randn(faces.landmarks.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return faces.landmarks + noise
+
+
+def _turn_degrees(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    between = axis_angle_to_matrix(first.double()) @ axis_angle_to_matrix(second.double()).mT
+    return torch.rad2deg(torch.acos(((between.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1)))
+
+
+@pytest.mark.parametrize("joints", [("eye_left", "eye_right"), ("jaw", "eye_left", "eye_right")])
+def test_derivatives_of_the_cost_are_exact(head: FakeHead, faces: SyntheticFaces, joints: tuple[str, ...]) -> None:
+    """The gradient of the normal equations against differences of the cost along each unknown."""
+    config = dataclasses.replace(FitConfig.for_model(head), joints=joints)
+    residuals = BatchFitter(head, config=config, dtype=torch.float64).residuals
+    target = residuals.target(_noisy(faces), torch.arange(6))
+    start = rigid_starts(residuals, target, num_people=6)
+    random = torch.Generator().manual_seed(2)
+    own = 0.2 * torch.rand(start.own.shape, generator=random, dtype=torch.float64)
+    shape = torch.randn(start.shape.shape, generator=random, dtype=torch.float64)
+    state = BatchState(own, start.rotation, start.translation, shape)
+    frozen: Frozen = residuals.freeze(state, target, torch.ones(6, dtype=torch.bool))
+    _, gradient = residuals.normal(state, target, frozen, is_pose_only=False)
+    split, step = residuals.num_own + 6, 1e-6
+    for column in range(gradient.shape[1]):
+        change = torch.zeros_like(gradient)
+        change[:, column] = step
+        after = residuals.cost(moved(state, change[:, :split], change[:, split:]), target, frozen)
+        before = residuals.cost(moved(state, -change[:, :split], -change[:, split:]), target, frozen)
+        assert torch.allclose((after - before) / (2 * step), gradient[:, column], rtol=1e-4, atol=1e-3), column
+
+
+def test_agrees_with_the_fit_of_single_frames(head: FakeHead, fitter: BatchFitter, faces: SyntheticFaces) -> None:
+    """The same minimum; the other fitter stops after ten steps and builds its derivatives in single precision."""
+    landmarks = _noisy(faces)
+    batch = fitter.fit(landmarks)
+    other = HeadFitter(head, config=dataclasses.replace(FitConfig.for_model(head), iterations=30))
+    for index, frame in enumerate(landmarks.numpy()):
+        single = other.fit([frame])[0]
+        assert np.allclose(batch.expression[index], single.expression, atol=5e-3)
+        assert np.allclose(batch.shape[index], single.shape, atol=1e-2)
+        assert np.allclose(batch.rotation[index], single.rotation, atol=1e-3)
+        assert np.allclose(batch.translation[index], single.translation, atol=1e-3)
+        assert abs(float(batch.error[index]) - single.error) < 1e-4
+
+
+def test_a_batch_is_its_images_one_by_one(fitter: BatchFitter, faces: SyntheticFaces) -> None:
+    landmarks = _noisy(faces)
+    landmarks[2] = landmarks[3].flip(0)  # nonsense beside faces must not disturb them
+    together = fitter.fit(landmarks)
+    for index in (0, 1, 3, 5):
+        alone = fitter.fit(landmarks[index : index + 1])
+        for field in ("shape", "expression", "rotation", "translation", "eyes", "error"):
+            assert torch.allclose(getattr(together, field)[index], getattr(alone, field)[0], atol=1e-5), field
+
+
+def test_recovers_the_pose_and_converges(fitter: BatchFitter, faces: SyntheticFaces) -> None:
+    fit = fitter.fit(_noisy(faces))
+    assert fit.converged.all()
+    assert _turn_degrees(fit.rotation, faces.rotation).mean() < 1.0
+
+
+def test_images_of_a_person_share_the_shape(fitter: BatchFitter, faces: SyntheticFaces) -> None:
+    fit = fitter.fit(_noisy(faces), people=torch.tensor([7, 2, 7, 2, 2, 9]))
+    assert torch.equal(fit.shape[0], fit.shape[2])
+    assert torch.equal(fit.shape[1], fit.shape[4])
+    assert not torch.allclose(fit.shape[0], fit.shape[1])
+
+
+def test_a_clip_changes_less_from_frame_to_frame(fitter: BatchFitter, faces: SyntheticFaces) -> None:
+    people = torch.zeros(6, dtype=torch.long)
+
+    def change(fit: BatchFit) -> float:
+        return float(fit.expression.diff(dim=0).abs().mean())
+
+    landmarks = _noisy(faces)
+    assert change(fitter.fit(landmarks, people=people, is_clip=True)) < change(fitter.fit(landmarks, people=people))
+
+
+def test_seventy_points_tell_the_pose(head: FakeHead, fitter: BatchFitter, faces: SyntheticFaces) -> None:
+    """No depth, no contour: the start is by weak perspective."""
+    from flame.landmark_sets import IBUG_OF_478, PUPILS_OF_478
+
+    seventy = faces.landmarks[:, IBUG_OF_478 + PUPILS_OF_478, :2]
+    fit = fitter.fit(landmarks_of_set(seventy))
+    assert _turn_degrees(fit.rotation, faces.rotation).median() < 6.0
+
+
+def test_camera_shows_the_fitted_points(head: FakeHead, faces: SyntheticFaces) -> None:
+    """Through the camera label, in units of a third of a metre, with EG3D's lens."""
+    fitter = BatchFitter(head, fov_degrees=13.37, dtype=torch.float64)
+    fit = fitter.fit(_noisy(faces))
+    points = 3 * head.landmarks(head(fit.head()))
+    pixels, _ = fit.frame_parameters().camera.project(points, height=512, width=512)
+    distance = (pixels - _noisy(faces)[..., :2]).norm(dim=-1)[:, :468].mean(1)
+    unit = (_noisy(faces)[:, 33, :2] - _noisy(faces)[:, 263, :2]).norm(dim=-1)
+    assert torch.allclose(distance / unit, fit.error, atol=1e-5)
+
+
+def test_refuses_what_is_no_landmarks(fitter: BatchFitter, faces: SyntheticFaces) -> None:
+    with pytest.raises(InputError, match="478"):
+        fitter.fit(faces.landmarks[:, :70])
+    with pytest.raises(InputError, match="eye corners"):
+        fitter.fit(torch.full_like(faces.landmarks, torch.nan))
+    with pytest.raises(InputError, match="people"):
+        fitter.fit(faces.landmarks, people=torch.zeros(2, dtype=torch.long))

@@ -1,0 +1,155 @@
+"""Stages and scores of training data, on real pictures where the reference material is there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flame.camera import Camera
+from flame.errors import InputError
+from flame.head_model import HeadParams
+from flame.open_head import load_open_head
+from preprocess.crop import Crop
+from preprocess.dataset.plan import Item
+from preprocess.dataset.quality import Limits, measure
+from preprocess.dataset.stages import StageOptions, Stages
+from preprocess.landmark_groups import CONTOUR
+from preprocess.portrait_crop import crop_from_five
+
+DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs the reference photos beside the checkout")
+GOOD = {"face_px": 200.0, "fit_error": 0.01, "occlusion": 0.0, "yaw_degrees": 0.0, "pitch_degrees": 0.0,
+        "sharpness": 100.0, "eye_open": 0.3}  # fmt: skip
+
+
+def _square_face(low: float, high: float) -> np.ndarray:
+    """Landmarks whose outline is a square (corners in order, repeated)."""
+    landmarks = np.full((478, 3), (low + high) / 2)
+    corners = np.array([[low, low], [high, low], [high, high], [low, high]])
+    landmarks[list(CONTOUR), :2] = corners[np.arange(len(CONTOUR)) * 4 // len(CONTOUR)]
+    return landmarks
+
+
+def test_occlusion_is_the_share_of_the_face_without_person_or_picture() -> None:
+    image, landmarks = np.zeros((512, 512, 3), np.uint8), _square_face(156, 356)
+    mask = np.full((512, 512), 255, np.uint8)
+    whole = Crop.from_square((256, 256), 512, image_size=(512, 512))
+    cut = Crop.from_square((156, 256), 512, image_size=(512, 512))  # the source's left border at x = 100 of the picture
+    far = Crop.from_square((0, 256), 512, image_size=(512, 512))  # and at x = 256: half of the face
+
+    def occlusion(mask: np.ndarray, crop: Crop) -> float:
+        return measure(image, mask, landmarks, crop=crop, rotation=np.zeros(3))["occlusion"]
+
+    assert occlusion(mask, whole) == pytest.approx(0, abs=0.01)
+    assert occlusion(mask, cut) == pytest.approx(0, abs=0.01)
+    assert occlusion(mask, far) == pytest.approx(0.5, abs=0.01)
+    mask[:206] = 0
+    assert occlusion(mask, whole) == pytest.approx(0.25, abs=0.01)
+
+
+def test_angles_and_sharpness() -> None:
+    landmarks, mask = _square_face(156, 356), np.full((512, 512), 255, np.uint8)
+    crop = Crop.from_square((512, 512), 1024, image_size=(1024, 1024))
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512, 1)).repeat(3, 2).astype(np.uint8)
+    sharp = measure(noise, mask, landmarks, crop=crop, rotation=np.array([0.0, 0.5, 0.0]))
+    flat = measure(np.full_like(noise, 90), mask, landmarks, crop=crop, rotation=np.array([0.3, 0.0, 0.0]))
+    assert sharp["yaw_degrees"] == pytest.approx(np.degrees(0.5)) and sharp["face_px"] == pytest.approx(400)
+    assert flat["pitch_degrees"] == pytest.approx(-np.degrees(0.3))
+    assert flat["sharpness"] == 0 and sharp["sharpness"] > 1000
+
+
+def test_the_nose_goes_where_yaw_and_pitch_say() -> None:
+    """Axes of the camera: a head turned by +y points its nose (+z) to the viewer's right (+x); by +x, down."""
+    nose = torch.tensor([[[0.0, 0.0, 0.1]]])
+    place = torch.tensor([[0.0, 0.0, -1.5]])
+    right = Camera.from_head_pose(torch.tensor([[0.0, 0.5, 0.0]]), place).project(nose, height=512, width=512)[0]
+    down = Camera.from_head_pose(torch.tensor([[0.3, 0.0, 0.0]]), place).project(nose, height=512, width=512)[0]
+    assert right[0, 0, 0] > 260 and down[0, 0, 1] > 260
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("face_px", 40.0, "the face is 40 px wide, at least 80"),
+        ("fit_error", 0.2, "fit error 0.200, at most 0.08"),
+        ("occlusion", 0.5, "0.50 of the face is hidden or outside, at most 0.15"),
+        ("yaw_degrees", -80.0, "yaw 80 degrees, at most 75"),
+        ("pitch_degrees", 60.0, "pitch 60 degrees, at most 50"),
+        ("sharpness", 1.0, "sharpness 1.0, at least 4"),
+    ],
+)
+def test_a_limit_says_the_number_and_itself(name: str, value: float, text: str) -> None:
+    assert Limits().fault(GOOD) is None
+    assert text in str(Limits().fault({**GOOD, name: value}))
+
+
+def test_closed_eyes_are_rejected_only_if_asked() -> None:
+    closed = {**GOOD, "eye_open": 0.05}
+    assert Limits().fault(closed) is None
+    assert "eyes 0.05 open" in str(Limits(min_eye_open=0.1).fault(closed))
+
+
+def test_the_eg3d_crop_has_the_scale_of_its_specification() -> None:
+    """The template at 300 px a unit in a picture of 1024 px, whose middle 700 px become 512."""
+    template = np.array(
+        [[-0.31148657, 0.09036078], [0.30979887, 0.08972035], [0.0032535, -0.24617933], [-0.25216928, -0.5813392],
+         [0.2484662, -0.5812824]]
+    )  # fmt: skip
+    points = np.array([512, 512]) + 300 * template * [1, -1]
+    crop = crop_from_five(points, image_size=(1024, 1024), alignment="eg3d")
+    assert crop.scale == pytest.approx(512 / 700, rel=1e-6)
+    np.testing.assert_allclose(
+        crop.to_crop(np.array([[162.0, 162.0], [862.0, 862.0]])), [[0, 0], [512, 512]], atol=1e-6
+    )
+    ours = crop_from_five(points, image_size=(1024, 1024))
+    assert ours.scale == pytest.approx(180 / 300, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def stages() -> Stages:
+    return Stages(StageOptions())
+
+
+@needs_data
+def test_the_label_projects_the_head_onto_the_landmarks(stages: Stages) -> None:
+    """Camera around the resting head, in metres x 3 about the neck joint, as the record promises."""
+    outcome = stages(DATA / "sources/s03_podium.jpg", Item("00", "s03_podium.jpg"))
+    (record,) = outcome.records
+    head = load_open_head()
+    params = HeadParams(
+        *(
+            torch.from_numpy(part[None])
+            for part in (record.shape, record.expression, 0 * record.neck, record.jaw, record.eyes)
+        )
+    )
+    assert head.joint_template[1].abs().max() < 1e-6
+    points = 3 * head.landmarks(head(params))
+    camera = Camera.from_label25(torch.from_numpy(record.camera[None]), axes="opengl")
+    pixels = camera.project(points, height=512, width=512)[0][0].numpy()
+    valid = head.landmark_embedding(478).valid.numpy()
+    assert np.median(np.linalg.norm(pixels - record.landmarks[:, :2], axis=1)[valid]) < 4
+    assert record.image.shape == (512, 512, 3) and record.mask[300, 256] > 200 and record.mask[5, 5] < 60
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("noface_cat.jpg", "no face"), ("tiny_face.jpg", "px wide"), ("half_face_cut.jpg", "hidden or outside"),
+        ("nearly_black.png", "sharpness"), ("truncated.jpg", "damaged"), ("text.jpg", "not a picture"),
+    ],
+)  # fmt: skip
+def test_bad_photos_are_rejected_for_the_right_reason(stages: Stages, name: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        stages(DATA / "negatives" / name, Item("00", name))
+
+
+@needs_data
+def test_a_clip_has_one_identity_and_calm_crops() -> None:
+    stages = Stages(StageOptions("clip", num_frames=12, every=2))
+    records = stages(DATA / "drivers/d01_green_smile.mp4", Item("00", "d01.mp4")).records
+    assert [record.key for record in records] == [f"00-{frame:06d}" for frame in range(0, 24, 2)]
+    assert all((record.shape == records[0].shape).all() for record in records)
+    corners = np.array([record.crop_matrix[:2, 2] for record in records])
+    assert np.abs(np.diff(corners, axis=0)).max() < 6

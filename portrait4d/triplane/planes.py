@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from portrait4d.ops.threads import split_range
+from portrait4d.ops.compiled import can_compile, split_range
 
 PlaneLayout = Literal["eg3d", "orthogonal"]
 """Which coordinates span the three planes, (horizontal, vertical) each:
@@ -69,12 +69,12 @@ class TriPlanes:
         """
         if backend not in ("auto", "torch", "numba"):
             raise ValueError(f"backend must be 'auto', 'torch' or 'numba', got {backend!r}")
-        can_compile = _can_compile(self.features, points)
-        if backend == "numba" and not can_compile:
+        is_compiled = backend != "torch" and can_compile(self.features, points)
+        if backend == "numba" and not is_compiled:
             raise ValueError(
                 f"backend 'numba' needs float32 on the CPU without gradients, got {points.dtype} on {points.device}"
             )
-        if backend == "torch" or not can_compile:
+        if not is_compiled:
             return self.sample_each(points).mean(1)
         from portrait4d.triplane.sampling_numba import mean_of_planes
 
@@ -102,10 +102,3 @@ class TriPlanes:
     def to(self, *args: torch.device | torch.dtype | str) -> "TriPlanes":
         """Like `Tensor.to`."""
         return replace(self, features=self.features.to(*args))  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-
-def _can_compile(features: Tensor, points: Tensor) -> bool:
-    is_cpu = features.device.type == points.device.type == "cpu" and features.dtype == points.dtype == torch.float32
-    # autocast would compute in less than float32, an export could not follow
-    is_plain = not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
-    return is_cpu and is_plain and not torch.jit.is_tracing()

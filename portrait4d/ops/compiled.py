@@ -1,9 +1,18 @@
-"""Sharing compiled loops, which hold no interpreter lock, among as many threads as torch uses."""
+"""When compiled loops may stand in for torch, and how they, which hold no interpreter lock, share its threads."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from torch import Tensor
+
+
+def can_compile(*tensors: Tensor) -> bool:
+    """Whether all of them are float32 on the CPU and nobody wants gradients, less precision or the graph."""
+    is_plain_memory = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
+    # autocast would compute in less than float32, an export could not follow
+    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return is_plain_memory and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or is_traced)
 
 
 def split_range(count: int, work: Callable, *arguments: object, pool: ThreadPoolExecutor | None = None) -> None:

@@ -4,6 +4,9 @@
 
 Records are smooth noise of 512 px with all arrays of the open head, read by a `DataLoader` in batches of
 8 after one warm pass, so the files are in memory: what is measured is reading, checking and decoding.
+
+What trains on it takes fewer: EG3D's authors report 24 s for a thousand pictures on eight V100 (42 pictures a second),
+users 32 s on four GPUs (31 a second). A loader that delivers more than a training takes never makes it wait.
 """
 
 import argparse

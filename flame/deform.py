@@ -118,11 +118,23 @@ class HeadPoseField:
             params: all of the head; what the neck does is taken out.
             smoothings: box filters over the coarse grid.
         """
-        posed = mesh.apply(model(params))
-        rested = mesh.apply(model(params.replace(neck=torch.zeros_like(params.neck))))
-        fine = _offsets(posed, rested, mesh.faces, FINE, box_warp)
-        coarse = _offsets(posed, rested, mesh.faces, COARSE, box_warp)[..., :3]
-        return cls(fine, _smooth(coarse, smoothings), box_warp)
+        rested = params.replace(neck=torch.zeros_like(params.neck))
+        return cls.between(model(params), model(rested), mesh, box_warp=box_warp, smoothings=smoothings)
+
+    @classmethod
+    @torch.no_grad()
+    def between(
+        cls, posed: Tensor, rested: Tensor, mesh: CoarseMesh, *, box_warp: float, smoothings: int = 2
+    ) -> "HeadPoseField":
+        """The field that takes posed vertices `[B, V, 3]` of a head model to rested ones."""
+        posed, rested = mesh.apply(posed), mesh.apply(rested)
+        fine, coarse = (
+            surface_offsets(
+                grid_nodes(count, box_warp=box_warp, like=posed).expand(len(posed), -1, 3), posed, rested, mesh.faces
+            )
+            for count in (FINE, COARSE)
+        )
+        return cls(fine, _smooth(coarse[..., :3], smoothings), box_warp)
 
     def __call__(self, points: Tensor, *, band: float = SURFACE_BAND) -> Tensor:
         """Posed world points `[B, N, 3]` to rested ones; outside the grids they stay."""
@@ -139,8 +151,11 @@ class HeadPoseField:
 
 
 def grid_nodes(count: int, *, box_warp: float, like: Tensor) -> Tensor:
-    """Centres of `count^3` cells of the cube, `[count^3, 3]`, x outermost, z innermost."""
-    line = ((torch.arange(count, dtype=like.dtype, device=like.device) + 0.5) / count - 0.5) * box_warp
+    """Centres of `count^3` cells of the cube, `[count^3, 3]`, x outermost, z innermost.
+
+    In the order of operations of the released networks: the last bit decides between equally near triangles.
+    """
+    line = (torch.arange(count, dtype=like.dtype, device=like.device) * (1 / count) + 0.5 / count - 0.5) * box_warp
     return torch.cartesian_prod(line, line, line)
 
 
@@ -164,17 +179,26 @@ def unit_normals(triangles: Tensor) -> Tensor:
     return F.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
 
 
-def _offsets(posed: Tensor, rested: Tensor, faces: Tensor, count: int, box_warp: float) -> Tensor:
-    """`[B, count^3, 4]`: where each node goes, less where it is, and its squared distance to the posed surface."""
-    nodes = grid_nodes(count, box_warp=box_warp, like=posed)
+def surface_offsets(points: Tensor, posed: Tensor, rested: Tensor, faces: Tensor) -> Tensor:
+    """Where points go with their nearest triangle.
+
+    Args:
+        points: `[B, N, 3]`.
+        posed: `[B, V, 3]` vertices of the mesh that is near.
+        rested: `[B, V, 3]` where they go.
+        faces: `[T, 3]`.
+
+    Returns:
+        `[B, N, 4]`: offset, and squared distance to the posed mesh.
+    """
     rows = []
-    for before, after in zip(posed[:, faces], rested[:, faces], strict=True):
-        distance, face = nearest_triangle(nodes, before)
+    for places, before, after in zip(points, posed[:, faces], rested[:, faces], strict=True):
+        distance, face = nearest_triangle(places, before)
         before, after = before[face], after[face]
-        weights = plane_coordinates(nodes, before)[..., None]
-        height = ((nodes - (weights * before).sum(1)) * unit_normals(before)).sum(-1, keepdim=True)
+        weights = plane_coordinates(places, before)[..., None]
+        height = ((places - (weights * before).sum(1)) * unit_normals(before)).sum(-1, keepdim=True)
         moved = (weights * after).sum(1) + height * unit_normals(after)
-        rows.append(torch.cat([moved - nodes, distance[:, None]], 1))
+        rows.append(torch.cat([moved - places, distance[:, None]], 1))
     return torch.stack(rows)
 
 

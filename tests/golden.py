@@ -69,6 +69,10 @@ class Fixture:
 
     def absolute_error(self, name: str, value: Tensor) -> float:
         """Largest difference to an output at the places that are stored."""
+        return float(self.differences(name, value).max())
+
+    def differences(self, name: str, value: Tensor) -> np.ndarray:
+        """Absolute difference to an output at the places that are stored."""
         found = value.detach().cpu().numpy()
         entry = self.about["outputs"][name]
         assert list(found.shape) == entry["shape"], (name, found.shape, entry["shape"])
@@ -78,11 +82,12 @@ class Fixture:
         else:
             expected = self.arrays[f"out.{name}"]
         assert found.shape == expected.shape
-        error = float(np.abs(found.astype(np.float64) - expected).max())
+        difference = np.abs(found.astype(np.float64) - expected)
+        error = float(difference.max())
         MEASURED.append(
             {"fixture": self.name, "output": name, "error": error, "std": entry["std"], "scale": self._scale(name)}
         )
-        return error
+        return difference
 
 
 @cache

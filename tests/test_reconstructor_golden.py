@@ -2,8 +2,8 @@
 
 Tolerances are relative to the output's standard deviation. The pose field follows the nearest triangle of a mesh, and
 the nearest point of every triangle here lies on an edge that two triangles share: which of the two is taken hangs on
-the last bit of the vertices, which differs between processors. What follows from it is therefore compared by its
-distribution, and beside what a change of the vertices by one unit in the last place does.
+the last bit of the vertices. What follows from it is therefore computed from vertices in the reference's own order of
+operations (`reference_flame.py`); our own vertices stand beside what their last bit does.
 """
 
 from collections.abc import Iterator
@@ -12,10 +12,19 @@ from pathlib import Path
 import pytest
 import torch
 from golden import Fixture
+from reference_flame import ReferenceFlame
 from torch import Tensor
 
 from flame.camera import Camera
-from flame.deform import CoarseMesh, HeadPoseField, grid_nodes, plane_coordinates, unit_normals
+from flame.deform import (
+    CoarseMesh,
+    HeadPoseField,
+    grid_nodes,
+    plane_coordinates,
+    read_grid,
+    surface_offsets,
+    unit_normals,
+)
 from flame.flame_model import Flame, load_flame
 from flame.head_model import HeadParams
 from flame.nearest_triangle import nearest_triangle
@@ -32,6 +41,7 @@ from portrait4d.stylegan.superresolution import SuperResolution, SuperResolution
 from portrait4d.triplane.planes import TriPlanes
 
 NETWORK = 1e-4
+RENDERER, RENDERER_MEAN = 5e-4, 1e-5
 BOX_WARP = 1.3
 
 
@@ -156,44 +166,67 @@ def test_posed_head(deform: Fixture, head: tuple[Flame, CoarseMesh]) -> None:
     assert deform.absolute_error("canonical_shape_coarse", mesh.apply(model(rest))) < 2e-7
 
 
-def test_nodes_of_the_pose_field(deform: Fixture, head: tuple[Flame, CoarseMesh]) -> None:
-    """Where a node goes another way than in the reference, its two triangles are equally near."""
-    nodes = grid_nodes(24, box_warp=BOX_WARP, like=torch.zeros(1))
-    grid = nodes.T.unflatten(1, (24, 24, 24)).expand(2, -1, -1, -1, -1)
-    assert deform.absolute_error("grid24_pos", grid) < 1e-6
-    field = HeadPoseField.build(*_unpack(head, deform), box_warp=BOX_WARP)
-    distance = field.fine[..., 3].unflatten(1, (1, 24, 24, 24))
-    assert deform.absolute_error("grid24_dist2", distance) < 1e-6
-    unsmoothed = HeadPoseField.build(*_unpack(head, deform), box_warp=BOX_WARP, smoothings=0)
-    coarse = unsmoothed.coarse.transpose(1, 2).unflatten(2, (8, 8, 8))
-    wrong = (_difference(deform, "grid8_offset", coarse) > 1e-5).any(1)
-    assert wrong.float().mean() < 0.05
-    entry = deform.about["outputs"]["grid24_offset"]
-    fine = field.fine[..., :3].transpose(1, 2).unflatten(2, (24, 24, 24))
-    fine = fine[tuple(slice(start, None, step) for start, step in entry["slice"])]
-    wrong = ((fine - torch.from_numpy(deform.arrays["out.grid24_offset.sampled"])).abs() > 1e-5).any(1)
-    assert wrong.float().mean() < 0.05
+@pytest.fixture(scope="module")
+def reference_flame(deform: Fixture, synthetic_flame: Path) -> ReferenceFlame:
+    model = ReferenceFlame(synthetic_flame / "geometry" / "generic_model.pkl")
+    difference = deform.absolute_error("posed_vertices", model(_params(deform))[:, ::5])
+    assert difference < 2e-7
+    if difference > 0:
+        pytest.skip(f"matrix products round otherwise on this machine ({difference:.1e}), so ties fall otherwise")
+    return model
 
 
-def _unpack(head: tuple[Flame, CoarseMesh], fixture: Fixture) -> tuple[Flame, HeadParams, CoarseMesh]:
-    return head[0], _params(fixture), head[1]
+def _reference_pose(model: ReferenceFlame, fixture: Fixture, mesh: CoarseMesh, *, smoothings: int = 2) -> HeadPoseField:
+    return HeadPoseField.between(*_meshes(model, fixture), mesh, box_warp=BOX_WARP, smoothings=smoothings)
 
 
-def test_pose_field(deform: Fixture, head: tuple[Flame, CoarseMesh]) -> None:
-    """No farther from the reference than vertices moved by their last bit would be."""
-    points = deform.input("x_t")
-    model, params, mesh = _unpack(head, deform)
-    error = _difference(deform, "canonical", HeadPoseField.build(*_unpack(head, deform), box_warp=BOX_WARP)(points))
-    assert error.max() < 1e-3 and error.median() < 5e-5
+def _meshes(model: ReferenceFlame, fixture: Fixture) -> tuple[Tensor, Tensor]:
+    params = _params(fixture)
+    return model(params), model(params.replace(neck=torch.zeros_like(params.neck)))
+
+
+def test_pose_field(deform: Fixture, reference_flame: ReferenceFlame, head: tuple[Flame, CoarseMesh]) -> None:
+    """Nodes, nearest triangles, offsets, smoothing and blending: nothing differs but the last bits."""
+    field = _reference_pose(reference_flame, deform, head[1])
+    fine = field.fine.transpose(1, 2).unflatten(2, (24, 24, 24))
+    nodes = grid_nodes(24, box_warp=BOX_WARP, like=field.fine).T.unflatten(1, (24, 24, 24))
+    mesh, points = head[1], deform.input("x_t")
+    rough = _reference_pose(reference_flame, deform, mesh, smoothings=0).coarse
+    posed, rested = (mesh.apply(vertices) for vertices in _meshes(reference_flame, deform))
+    nodes16 = grid_nodes(16, box_warp=BOX_WARP, like=points).expand(2, -1, 3)
+    offsets16 = surface_offsets(nodes16, posed, rested, mesh.faces)[..., :3]
+    for name, value in {
+        "grid24_pos": nodes.expand(2, -1, -1, -1, -1),
+        "grid24_dist2": fine[:, 3:],
+        "grid24_offset": fine[:, :3],
+        "grid8_offset": rough.transpose(1, 2).unflatten(2, (8, 8, 8)),
+    }.items():
+        assert deform.absolute_error(name, value) == 0, name
+    for name, value in {
+        "canonical": field(points),
+        "canonical_smooth_th0.02": field(points, band=0.02),
+        "canonical_nosmooth": points + read_grid(offsets16, points, 16, box_warp=BOX_WARP),
+    }.items():
+        assert deform.absolute_error(name, value) < 1e-6, name
+
+
+def test_pose_field_of_our_own_vertices(deform: Fixture, head: tuple[Flame, CoarseMesh]) -> None:
+    """They differ in the last bit, which decides ties: no farther off than their own last bit would bring them."""
+    model, mesh = head
+    params, points = _params(deform), deform.input("x_t")
+    field = HeadPoseField.build(model, params, mesh, box_warp=BOX_WARP)
+    assert deform.absolute_error("grid24_dist2", field.fine[..., 3].unflatten(1, (1, 24, 24, 24))) < 1e-6
+    error = _difference(deform, "canonical", field(points))
     nudged = params.replace(neck=params.neck * (1 + 2e-7))
-    other = HeadPoseField.build(model, nudged, mesh, box_warp=BOX_WARP)(points)
-    spread = (other - HeadPoseField.build(model, params, mesh, box_warp=BOX_WARP)(points)).abs()
-    assert error.max() < 5 * spread.max() + 1e-5
+    spread = (HeadPoseField.build(model, nudged, mesh, box_warp=BOX_WARP)(points) - field(points)).abs()
+    assert error.median() < 5e-5 and error.max() < 2 * spread.max()
     rested = HeadPoseField.build(model, params.replace(neck=torch.zeros(2, 3)), mesh, box_warp=BOX_WARP)
     assert deform.absolute_error("canonical_zero_pose", rested(points)) < 1e-6
 
 
-def test_rendering_through_the_pose_field(shared: Path, head: tuple[Flame, CoarseMesh]) -> None:
+def test_rendering_through_the_pose_field(
+    shared: Path, reference_flame: ReferenceFlame, head: tuple[Flame, CoarseMesh]
+) -> None:
     from portrait4d.reconstructor.network import PosedField
     from portrait4d.render.decoder import TriPlaneDecoder
     from portrait4d.render.renderer import render
@@ -202,16 +235,17 @@ def test_rendering_through_the_pose_field(shared: Path, head: tuple[Flame, Coars
     decoder = TriPlaneDecoder(layout="split")
     fixture.fill(decoder, drop_prefix="decoder.")
     config = ReconstructorConfig.from_official({"rendering_kwargs": fixture.about["kwargs"]}).render
-    pose = HeadPoseField.build(*_unpack(head, fixture), box_warp=BOX_WARP)
+    pose = _reference_pose(reference_flame, fixture, head[1])
     planes = TriPlanes(fixture.input("planes"), "orthogonal", BOX_WARP)
     camera = Camera.from_label25(fixture.input("c"), axes="opengl")
     seen = render(PosedField(TriPlaneField(planes, decoder), pose), camera, config, height=16, width=16)
-    depths = _difference(fixture, "all_depths", seen.sample_depths[..., None])
-    colours = _difference(fixture, "rgb", seen.features.flatten(2).transpose(1, 2))
-    through = _difference(fixture, "T_bg", 1 - seen.alpha.flatten(2).transpose(1, 2))
-    # planes of noise, 32 texels a side and a steep density: a texel's thousandth is seen
-    assert depths.median() < 1e-5 and colours.median() < 1e-3 and through.mean() < 1e-3
-    assert depths.mean() < 1e-3 and colours.mean() < 2e-3
+    for name, value in {
+        "all_depths": seen.sample_depths[..., None],
+        "rgb": seen.features.flatten(2).transpose(1, 2),
+        "T_bg": 1 - seen.alpha.flatten(2).transpose(1, 2),
+    }.items():
+        difference = fixture.differences(name, value)
+        assert difference.max() < RENDERER and difference.mean() < RENDERER_MEAN, name
 
 
 @pytest.mark.parametrize(
@@ -222,7 +256,9 @@ def test_rendering_through_the_pose_field(shared: Path, head: tuple[Flame, Coars
         pytest.param("p4d_recon_full", 128, marks=pytest.mark.slow),
     ],
 )
-def test_reconstructor(shared: Path, head: tuple[Flame, CoarseMesh], name: str, size: int) -> None:
+def test_reconstructor(
+    shared: Path, reference_flame: ReferenceFlame, head: tuple[Flame, CoarseMesh], name: str, size: int
+) -> None:
     fixture = Fixture.load(shared, name)
     config = ReconstructorConfig.from_official(fixture.about["kwargs"], neural_rendering_resolution=size)
     network = Reconstructor(config)
@@ -249,11 +285,20 @@ def test_reconstructor(shared: Path, head: tuple[Flame, CoarseMesh], name: str, 
     assert fixture.error("sample_sigma", samples.density[..., None]) < NETWORK
     assert fixture.error("sample_rgb", samples.features) < NETWORK
 
-    pose = HeadPoseField.build(*_unpack(head, fixture), box_warp=BOX_WARP)
-    assert _difference(fixture, "sample_canonical", pose(points)).median() < 1e-4
+    pose = _reference_pose(reference_flame, fixture, head[1])
+    assert fixture.absolute_error("sample_canonical", pose(points)) < 1e-6
     camera = Camera.from_label25(fixture.input("c"), axes="opengl")
     seen = network.render(planes, source, camera, pose=pose)
-    error = _difference(fixture, f"image_nr{size}", seen.features[:, :3])
-    through = _difference(fixture, f"T_bg_nr{size}", 1 - seen.alpha)
-    # planes of noise behind the pose field: see the top of this file
-    assert error.median() < 1e-2 and through.mean() < 5e-3
+    for key, value in {
+        "image": seen.features[:, :3],
+        "image_wobg": seen.foreground[:, :3],
+        "image_feature": seen.features,
+        "image_sr": seen.image,
+        "image_depth": seen.depth,
+        "T_bg": 1 - seen.alpha,
+        "seg": 2 * seen.alpha - 1,
+        "all_weights": seen.weights.squeeze(-1),
+        "interval": seen.sample_depths,
+    }.items():
+        difference = fixture.differences(f"{key}_nr{size}", value)
+        assert difference.max() < RENDERER and difference.mean() < RENDERER_MEAN, key

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from portrait4d.ops.resample import Padding, fir_resample, upsample
+from portrait4d.ops.winograd import conv3x3
 
 _EPSILON = 1e-8
 
@@ -41,6 +42,8 @@ def resampling_conv(
         raise ValueError(f"expected a 1x1 or 3x3 weight and one of up=2, down=2; got {size}x{size}, {up=}, {down=}")
     if (up, down) == (1, 1):
         weight = weight if is_correlation or size == 1 else weight.flip([2, 3])
+        if size == 3 and groups == 1:
+            return conv3x3(x, weight)
         return F.conv2d(x, weight, padding=size // 2, groups=groups)
     if kernel is None:
         raise ValueError("a convolution that changes the size needs the FIR filter `kernel`")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from portrait4d.ops.winograd import Convolution3x3
 from portrait4d.reconstructor.attention import CrossBlock, PatchEmbedding, tokens_to_grid
 from portrait4d.reconstructor.encoders import LEAKY_SLOPE
 
@@ -68,12 +69,12 @@ class Canonicaliser(nn.Module):
         self.trans_blocks_motion = blocks(config.num_motion_blocks)
         self.convs = nn.Sequential(
             nn.UpsamplingBilinear2d(scale_factor=2),
-            nn.Conv2d(config.dim // 4, 128, 3, padding=1),
+            Convolution3x3(config.dim // 4, 128),
             nn.ReLU(inplace=True),
             nn.UpsamplingBilinear2d(scale_factor=2),
-            nn.Conv2d(128, 128, 3, padding=1),
+            Convolution3x3(128, 128),
             nn.ReLU(inplace=True),
-            nn.Conv2d(128, 96, 3, padding=1),
+            Convolution3x3(128, 96),
         )
 
     def neutralise(

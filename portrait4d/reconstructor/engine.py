@@ -134,6 +134,7 @@ class Portrait4DEngine:
         height, width = seen.image.shape[2:]
         return Rendering(seen.image, resize(seen.alpha, height=height, width=width))
 
+    @torch.inference_mode()
     def animate(self, avatar: Portrait4DAvatar, drive: Drive) -> TriPlanes:
         """Planes of B frames."""
         features = avatar.features.repeat(len(drive))

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from portrait4d.ops.winograd import Convolution3x3, conv3x3
 from portrait4d.reconstructor.attention import PatchEmbedding, SelfBlock, tokens_to_grid
 from portrait4d.reconstructor.encoders import LEAKY_SLOPE, NUM_DETAIL_CHANNELS
 
@@ -21,34 +22,34 @@ class PlaneDecoder(nn.Module):
         super().__init__()
         activation = nn.LeakyReLU(LEAKY_SLOPE, inplace=True)
         self.convs1 = nn.Sequential(
-            nn.Conv2d(NUM_REENACTED_CHANNELS + NUM_DETAIL_CHANNELS, 256, 3, padding=1),
+            Convolution3x3(NUM_REENACTED_CHANNELS + NUM_DETAIL_CHANNELS, 256),
             activation,
-            nn.Conv2d(256, 128, 3, padding=1),
+            Convolution3x3(256, 128),
             activation,
         )
         self.patch_embed = PatchEmbedding(128, dim)
         self.trans_blocks = nn.ModuleList([SelfBlock(dim, num_heads=2, reduction=2)])
         self.convs2 = nn.Sequential(
-            nn.Conv2d(dim // 4 + NUM_REENACTED_CHANNELS, 256, 3, padding=1),
+            Convolution3x3(dim // 4 + NUM_REENACTED_CHANNELS, 256),
             activation,
-            nn.Conv2d(256, 128, 3, padding=1),
+            Convolution3x3(256, 128),
             activation,
-            nn.Conv2d(128, 128, 3, padding=1),
+            Convolution3x3(128, 128),
             activation,
         )
-        self.conv_last = nn.Conv2d(128, out_channels, 3, padding=1)
+        self.conv_last = Convolution3x3(128, out_channels)
 
     def prepare(self, detail: Tensor) -> Tensor:
         """The detail features' part of the first convolution: `[B, 96, H, W]` to `[B, 256, H, W]`, bias included."""
         first = self.convs1[0]
         assert isinstance(first, nn.Conv2d)
-        return F.conv2d(detail, first.weight[:, NUM_REENACTED_CHANNELS:], first.bias, padding=1)
+        return conv3x3(detail, first.weight[:, NUM_REENACTED_CHANNELS:], first.bias)
 
     def forward(self, reenacted: Tensor, prepared: Tensor) -> Tensor:
         """F_re `[B, 96, H, W]` and prepared detail `[B, 256, H, W]` to `[B, 96, H, W]`."""
         first = self.convs1[0]
         assert isinstance(first, nn.Conv2d)
-        x = F.conv2d(reenacted, first.weight[:, :NUM_REENACTED_CHANNELS], padding=1) + prepared
+        x = conv3x3(reenacted, first.weight[:, :NUM_REENACTED_CHANNELS]) + prepared
         for layer in list(self.convs1)[1:]:
             x = layer(x)
         height, width = x.shape[2] // 2, x.shape[3] // 2

@@ -21,7 +21,7 @@ def import_extra(module: str, extra: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise InputError(
-            f'{extra} needs the package {error.name}: pip install "portrait4d[{extra}]", or use the embedded backend'
+            f'{extra} needs the package {error.name}: pip install "portrait4d[{extra}]", or use what is built in'
         ) from error
     except ImportError as error:  # a compiled part that does not fit this Python or this system
         raise InputError(

@@ -16,13 +16,11 @@ from typing import Any
 
 from flame.errors import InputError
 from preprocess.atomic import atomic_path
-from preprocess.dataset.plan import Item, Part, Plan, make_plan
+from preprocess.dataset.plan import ITEMS, OUTCOMES, Item, Part, Plan, make_plan
 from preprocess.dataset.record import DatasetInfo
 from preprocess.dataset.shards import ImageFormat, index_path, read_shard, verify_shard, write_encoded, write_shard
 from preprocess.dataset.stage_options import Outcome, StageOptions
 from preprocess.dataset.workers import Work, run_workers
-
-ITEMS, OUTCOMES = "items", "outcomes"
 
 RunStages = Callable[[Path, Item], Outcome]
 MakeStages = Callable[[StageOptions], RunStages]

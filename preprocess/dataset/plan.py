@@ -17,6 +17,8 @@ from preprocess.atomic import atomic_path
 from preprocess.dataset.digest import file_digest
 
 KEY_LENGTH = 16
+ITEMS, OUTCOMES = "items", "outcomes"
+"""Folders in the output: what is finished of items, of shards."""
 PLAN_VERSION = 1
 
 
@@ -90,6 +92,8 @@ def make_plan(
     path = output / f"plan-{part.name}.json"
     stored = _read_plan(path)
     settings = json.loads(json.dumps(settings))
+    if stored is not None and stored["settings"] != settings and not _is_begun(output):
+        stored = None  # such as a first try with a detector that is not installed
     if stored is not None and stored["settings"] != settings:
         keys = stored["settings"].keys() | settings.keys()
         changed = sorted(key for key in keys if stored["settings"].get(key) != settings.get(key))
@@ -130,6 +134,11 @@ def list_files(folder: Path, output: Path) -> list[Path]:
     if not shown:
         raise InputError(f"expected files in {folder}, it holds none: check the name")
     return shown
+
+
+def _is_begun(output: Path) -> bool:
+    """Whether any item of any part has come to an end."""
+    return any(True for folder in (ITEMS, OUTCOMES) for _ in (output / folder).glob("*"))
 
 
 def _read_plan(path: Path) -> dict[str, Any] | None:

@@ -92,14 +92,10 @@ def make_plan(
     path = output / f"plan-{part.name}.json"
     stored = _read_plan(path)
     settings = json.loads(json.dumps(settings))
-    if stored is not None and stored["settings"] != settings and not _is_begun(output):
-        stored = None  # such as a first try with a detector that is not installed
     if stored is not None and stored["settings"] != settings:
-        keys = stored["settings"].keys() | settings.keys()
-        changed = sorted(key for key in keys if stored["settings"].get(key) != settings.get(key))
-        raise InputError(
-            f"{output} was begun with other settings ({', '.join(changed)}): repeat them, or choose another output"
-        )
+        if _is_begun(output):
+            raise _other_settings(output, stored["settings"], settings)
+        stored = None  # such as a first try with a detector that is not installed
     shards = {} if stored is None else stored["shards"]
     planned = {key for items in shards.values() for key, _ in items}
     new: dict[str, str] = {}
@@ -139,6 +135,13 @@ def list_files(folder: Path, output: Path) -> list[Path]:
 def _is_begun(output: Path) -> bool:
     """Whether any item of any part has come to an end."""
     return any(True for folder in (ITEMS, OUTCOMES) for _ in (output / folder).glob("*"))
+
+
+def _other_settings(output: Path, before: dict[str, Any], settings: dict[str, Any]) -> InputError:
+    changed = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))
+    return InputError(
+        f"{output} was begun with other settings ({', '.join(changed)}): repeat them, or choose another output"
+    )
 
 
 def _read_plan(path: Path) -> dict[str, Any] | None:

@@ -75,13 +75,11 @@ def run_workers(
                 worker.deadline = time.monotonic() + item_seconds
             for worker in [worker for worker in workers if _is_late(worker)]:
                 workers.remove(worker)
-                worker.process.kill()
-                _end(worker)
+                _kill(worker)
                 yield worker.item, f"given up after {item_seconds:g} seconds"
     finally:
         for worker in workers:
-            worker.process.kill()
-            _end(worker)
+            _kill(worker)
 
 
 def _wait(workers: list[_Worker]) -> list[Any]:
@@ -100,6 +98,11 @@ def _receive(worker: _Worker) -> str | InputError:
         return worker.pipe.recv()
     except (EOFError, ConnectionResetError):
         return _DIED
+
+
+def _kill(worker: _Worker) -> None:
+    worker.process.kill()
+    _end(worker)
 
 
 def _end(worker: _Worker) -> None:

@@ -65,16 +65,15 @@ def test_derivatives_of_the_cost_are_exact(head: FakeHead, faces: SyntheticFaces
         assert torch.allclose((after - before) / (2 * step), gradient[:, column], rtol=1e-4, atol=1e-3), column
 
 
-def test_agrees_with_the_fit_of_single_frames(head: FakeHead, faces: SyntheticFaces) -> None:
-    """The same minimum, but of depth, whose scale the other fitter takes for constant within a step."""
-    config = dataclasses.replace(FitConfig.for_model(head), iterations=30, depth_weight=0.0)
+def test_agrees_with_the_fit_of_single_frames(head: FakeHead, fitter: BatchFitter, faces: SyntheticFaces) -> None:
+    """Nearly the same minimum: the other fitter holds the depth's scale within a step, which trades size for shape."""
     landmarks = _noisy(faces)
-    batch = BatchFitter(head, config=config, dtype=torch.float64).fit(landmarks)
-    other = HeadFitter(head, config=config)
+    batch = fitter.fit(landmarks)
+    other = HeadFitter(head, config=dataclasses.replace(FitConfig.for_model(head), iterations=30))
     for index, frame in enumerate(landmarks.numpy()):
         single = other.fit([frame])[0]
         assert np.allclose(batch.expression[index], single.expression, atol=5e-3)
-        assert np.allclose(batch.shape[index], single.shape, atol=1e-2)
+        assert np.allclose(batch.shape[index], single.shape, atol=4e-2)
         assert np.allclose(batch.rotation[index], single.rotation, atol=1e-3)
         assert np.allclose(batch.translation[index], single.translation, atol=1e-3)
         assert abs(float(batch.error[index]) - single.error) < 1e-4

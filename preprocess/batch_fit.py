@@ -158,16 +158,28 @@ class BatchFitter:
             translation=state.translation,
             jaw=turns.get("jaw", still),
             eyes=torch.stack([turns.get("eye_left", still), turns.get("eye_right", still)], 1),
-            error=distance.sum(1) / is_used.sum(1) * target.unit * self.config.sigma,
+            error=distance.sum(1) / is_used.sum(1) / target.eye_distance,
             iterations=iterations,
             converged=converged,
             fov_degrees=self.fov_degrees,
         )
 
-    def prior_of(self, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cost `[B]`, gradient and hessian of the prior of own unknowns `[B, P]` (float64)."""
-        pull = own @ self._prior_hessian
-        return ((0.5 * pull + self._prior_linear) * own).sum(1), pull + self._prior_linear, self._prior_hessian
+    def prior_of(self, own: Tensor, nearness: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cost `[B]`, gradient `[B, P + 1]` and hessian `[B, P + 1, P + 1]` (float64) of the prior of own unknowns.
+
+        Expressions are as strong as they look, `nearness` `[B]` times as strong as they are: else small near heads,
+        whose expressions need be less for the same picture, would be the likelier ones, the more so the more frames
+        show a person. The last derivative is by the logarithm of nearness.
+        """
+        slope = torch.ones_like(own)
+        slope[:, : self.residuals.num_expression] = nearness[:, None]
+        seen = own * slope
+        pull = seen @ self._prior_hessian
+        by_nearness = torch.zeros_like(own)
+        by_nearness[:, : self.residuals.num_expression] = seen[:, : self.residuals.num_expression]
+        jacobian = torch.cat([torch.diag_embed(slope), by_nearness[:, :, None]], 2)
+        gradient = ((pull + self._prior_linear)[:, None] @ jacobian)[:, 0]
+        return ((0.5 * pull + self._prior_linear) * seen).sum(1), gradient, jacobian.mT @ self._prior_hessian @ jacobian
 
     def room(self, own: Tensor) -> tuple[Tensor, Tensor]:
         """The box of the step of [own | pose 6], `[B, P + 6]` each."""
@@ -184,8 +196,11 @@ class _Objective:
         self.fitter, self.target, self.residuals = fitter, target, fitter.residuals
         self.num_people = int(target.person.max()) + 1
         self._distance, config = distance, fitter.config
-        self._distance_weight = (config.distance_sigma * distance) ** -2
-        self._shape_weight = config.shape_sigma**-2
+        count = torch.ones_like(distance)
+        if config.num_independent is None:
+            count = self.by_person(count)[target.person]
+        self._distance_weight = (config.distance_sigma * distance) ** -2 / count
+        self._shape_weight = config.shape_sigma**-2 / count
         self._link = None
         if is_clip:
             follows = torch.cat([target.person.new_zeros(1), (target.person.diff() == 0).long()]).double()
@@ -198,24 +213,42 @@ class _Objective:
     def cost(self, state: BatchState, robust: Tensor) -> Tensor:
         """`[N]`, float64."""
         own, shape = state.own.double(), state.shape.double()[self.target.person]
-        cost = self.residuals.cost(state, self.target, robust) + self.fitter.prior_of(own)[0]
-        cost = cost + 0.5 * self._shape_weight * (shape**2).sum(1)
+        nearness = self._distance / state.translation[:, 2].double()
+        cost = self.residuals.cost(state, self.target, robust) + self._prior_of(state)[0]
+        cost = cost + 0.5 * self._shape_weight * nearness**2 * (shape**2).sum(1)
         cost = cost + 0.5 * self._distance_weight * (state.translation[:, 2].double() - self._distance) ** 2
         if self._link is not None:
             cost = cost + 0.5 * (self._link * (own - own.roll(1, 0)) ** 2).sum(1)
         return self.by_person(cost)
+
+    def _prior_of(self, state: BatchState) -> tuple[Tensor, Tensor, Tensor]:
+        """The prior of own unknowns; the last derivative by the third coordinate of the translation."""
+        place = state.translation[:, 2].double()
+        cost, gradient, hessian = self.fitter.prior_of(state.own.double(), self._distance / place)
+        scale = torch.ones_like(gradient)
+        scale[:, -1] = -1 / place
+        return cost, gradient * scale, hessian * scale[:, :, None] * scale[:, None]
 
     def normal(self, state: BatchState, robust: Tensor, damping: Tensor) -> BatchNormal:
         """The quadratic model around a state, damped by `[N]`."""
         hessian, gradient = self.residuals.normal(state, self.target, robust, is_pose_only=False)
         own, shape = state.own.double(), state.shape.double()[self.target.person]
         size = self.residuals.num_own
-        _, pull, prior = self.fitter.prior_of(own)
-        hessian[:, :size, :size] += prior
-        gradient[:, :size] += pull
+        _, pull, prior = self._prior_of(state)
+        places = torch.cat([torch.arange(size), torch.tensor([size + 5])]).to(pull.device)
+        hessian[:, places[:, None], places] += prior
+        gradient[:, places] += pull
         diagonal = hessian.diagonal(dim1=1, dim2=2)
-        diagonal[:, size + 6 :] += self._shape_weight
-        gradient[:, size + 6 :] += self._shape_weight * shape
+        place = state.translation[:, 2].double()
+        weight = self._shape_weight * (self._distance / place) ** 2
+        diagonal[:, size + 6 :] += weight[:, None]
+        gradient[:, size + 6 :] += weight[:, None] * shape
+        mixed = -(weight / place)[:, None] * shape
+        hessian[:, size + 5, size + 6 :] += mixed
+        hessian[:, size + 6 :, size + 5] += mixed
+        energy = weight * (shape**2).sum(1)
+        diagonal[:, size + 5] += energy / place**2
+        gradient[:, size + 5] -= energy / place
         diagonal[:, size + 5] += self._distance_weight
         gradient[:, size + 5] += self._distance_weight * (state.translation[:, 2].double() - self._distance)
         link = None

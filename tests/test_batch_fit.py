@@ -113,6 +113,22 @@ def test_images_of_a_person_share_the_shape(fitter: BatchFitter, faces: Syntheti
     assert not torch.allclose(fit.shape[0], fit.shape[1])
 
 
+def test_copies_of_a_photo_count_once_unless_their_errors_are_independent(
+    head: FakeHead, faces: SyntheticFaces
+) -> None:
+    """A tracker's errors repeat, so copies tell nothing new; five independent ones tell more than the prior."""
+    copies, people = _noisy(faces)[:1].expand(5, -1, -1), torch.zeros(5, dtype=torch.long)
+
+    def shapes(config: FitConfig) -> tuple[torch.Tensor, torch.Tensor]:
+        fitter = BatchFitter(head, config=config, dtype=torch.float64)
+        return fitter.fit(copies[:1]).shape[0], fitter.fit(copies, people=people).shape[0]
+
+    alone, together = shapes(FitConfig.for_model(head))
+    assert torch.allclose(alone, together, atol=1e-3)
+    alone, together = shapes(dataclasses.replace(FitConfig.for_noise(head, 5.0), shape_sigma=0.2))
+    assert together.norm() > 1.1 * alone.norm()
+
+
 def test_a_clip_changes_less_from_frame_to_frame(fitter: BatchFitter, faces: SyntheticFaces) -> None:
     people = torch.zeros(6, dtype=torch.long)
 
@@ -148,6 +164,8 @@ def test_refuses_what_is_no_landmarks(fitter: BatchFitter, faces: SyntheticFaces
         fitter.fit(faces.landmarks[:, :70])
     with pytest.raises(InputError, match="eye corners"):
         fitter.fit(torch.full_like(faces.landmarks, torch.nan))
+    with pytest.raises(InputError, match="noise"):
+        FitConfig.for_noise(make_fake_head(), 0.0)
     with pytest.raises(InputError, match="people"):
         fitter.fit(faces.landmarks, people=torch.zeros(2, dtype=torch.long))
 

@@ -113,9 +113,7 @@ def test_images_of_a_person_share_the_shape(fitter: BatchFitter, faces: Syntheti
     assert not torch.allclose(fit.shape[0], fit.shape[1])
 
 
-def test_copies_of_a_photo_count_once_unless_their_errors_are_independent(
-    head: FakeHead, faces: SyntheticFaces
-) -> None:
+def test_copies_count_once_unless_their_errors_are_independent(head: FakeHead, faces: SyntheticFaces) -> None:
     """A tracker's errors repeat, so copies tell nothing new; five independent ones tell more than the prior."""
     copies, people = _noisy(faces)[:1].expand(5, -1, -1), torch.zeros(5, dtype=torch.long)
 

@@ -183,7 +183,7 @@ def _fill_rigid(jacobian: NDArray, turned: NDArray) -> None:
     jacobian[[0, 1, 2], :, [3, 4, 5]] = 1.0
 
 
-def _robust(error: NDArray, limit: float) -> NDArray:
+def _robust(error: NDArray, limit: NDArray) -> NDArray:
     """Cauchy weights of errors `[478, 2]`, both in standard deviations."""
     return 1.0 / (1.0 + (error**2).sum(-1) / limit**2)
 

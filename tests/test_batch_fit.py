@@ -179,7 +179,7 @@ class TestOpenHead:
     @pytest.mark.parametrize(
         ("frames", "identity_mm"),
         [
-            (1, 2.5),  # a photo hardly tells a large head from a far one: no fit could be below 2.2 mm by much
+            (1, 2.5),  # a photo hardly tells a large head from a far one: the bound is 2.3 mm root mean square
             (8, 2.0),
         ],
     )

@@ -1,7 +1,8 @@
 """Fits a head model to the landmarks of many images in one call: batched Levenberg-Marquardt, on any torch device.
 
-The objective is that of `preprocess.fit` (landmarks, lid and lip openings, gaze, priors, limits). Images of one person
-share the shape; images of different people never touch each other. Damping after Marquardt 1963, per person.
+The objective is that of `preprocess.fit` (landmarks, lid and lip openings, gaze, priors, limits), but the scale of
+depths follows the head, and priors are of what is seen (`preprocess.batch_objective`). Images of one person share the
+shape; images of different people never touch each other. Damping after Marquardt 1963, per person.
 """
 
 from dataclasses import dataclass, replace
@@ -13,9 +14,10 @@ from flame.camera import DEFAULT_FOV_DEGREES, Camera
 from flame.errors import InputError
 from flame.frame_parameters import FrameParameters
 from flame.head_model import HeadModel, HeadParams
-from flame.rotation import axis_angle_to_matrix, matrix_to_axis_angle
-from preprocess.batch_residuals import BatchResiduals, BatchState, Frozen, Target
-from preprocess.batch_solve import BatchNormal, solve_batch
+from flame.rotation import matrix_to_axis_angle
+from preprocess.batch_objective import BatchPrior, Objective, moved
+from preprocess.batch_residuals import BatchResiduals, BatchState, Target
+from preprocess.batch_solve import solve_batch
 from preprocess.batch_start import rigid_starts
 from preprocess.fit_config import FitConfig, active_expressions, make_prior
 from preprocess.landmark_groups import NUM_LANDMARKS, OUTER_EYE_CORNERS
@@ -27,7 +29,8 @@ _TOLERANCE = 1e-5
 """Of the cost (of 1 where it is less), in squared standard deviations: a fit whose next step gains less has settled."""
 
 _FIRST_DAMPING, _LEAST_DAMPING, _SETTLED_DAMPING = 1e-3, 1e-7, 1e-2
-_MAX_TURN = 0.5
+_ROUNDING = 1e-12
+"""Of costs."""
 _ROBUST_FROM = 5
 """Outliers lose weight from this iteration on, or once the plain cost has settled."""
 
@@ -88,7 +91,7 @@ class BatchFitter:
         config: `FitConfig.for_model(model)` by default.
         fov_degrees: of the camera, over the side of the crop.
         device: where the fit runs.
-        dtype: of landmarks and derivatives; the small systems of equations are solved in float64.
+        dtype: of derivatives and results; values are float64, and so are the small systems of equations.
         """
         self.config, self.fov_degrees = config or FitConfig.for_model(model), fov_degrees
         self._like = torch.zeros(0, device=device, dtype=dtype)
@@ -100,11 +103,7 @@ class BatchFitter:
         residuals = Residuals(landmark_model, self.config, crop_size=crop_size, fov_degrees=fov_degrees)
         self.residuals = BatchResiduals(residuals, self.config, like=self._like)
         self._active = torch.from_numpy(active).to(device)
-        prior = make_prior(model, self.config)
-        exact = [
-            torch.from_numpy(table).to(device) for table in (prior.hessian, prior.linear, prior.lower, prior.upper)
-        ]
-        self._prior_hessian, self._prior_linear, self._lower, self._upper = exact
+        self.prior = BatchPrior(make_prior(model, self.config), num_expression=len(active), device=self._like.device)
 
     def fit(self, landmarks: Tensor, *, people: Tensor | None = None, is_clip: bool = False) -> BatchFit:
         """Fits B images.
@@ -122,7 +121,7 @@ class BatchFitter:
         landmarks, person = self._checked(landmarks, people)
         target = self.residuals.target(landmarks, person)
         state = rigid_starts(self.residuals, target, num_people=int(person.max()) + 1)
-        objective = _Objective(self, target, state.translation[:, 2].double(), is_clip=is_clip)
+        objective = Objective(self.residuals, self.prior, self.config, target=target, start=state, is_clip=is_clip)
         for _ in range(self.config.pose_iterations):
             state = objective.align(state)
         state, iterations, converged = _minimise(objective, state)
@@ -131,7 +130,7 @@ class BatchFitter:
     def _checked(self, landmarks: Tensor, people: Tensor | None) -> tuple[Tensor, Tensor]:
         if landmarks.ndim != 3 or landmarks.shape[1:] != (NUM_LANDMARKS, 3) or not len(landmarks):
             raise InputError(f"expected landmarks [B, {NUM_LANDMARKS}, 3], got {list(landmarks.shape)}")
-        landmarks = landmarks.to(self._like)
+        landmarks = landmarks.to(self._like.device, torch.float64)
         if not landmarks[:, list(OUTER_EYE_CORNERS), :2].isfinite().all():
             raise InputError("expected both outer eye corners in every image, got NaN: leave these images out")
         if people is None:
@@ -142,133 +141,52 @@ class BatchFitter:
 
     def _result(self, state: BatchState, target: Target, iterations: Tensor, converged: Tensor) -> BatchFit:
         batch = len(state.own)
-        shape = self._like.new_zeros(batch, self._sizes[0])
+        shape = state.own.new_zeros(batch, self._sizes[0])
         shape[:, : self.residuals.num_shape] = state.shape[target.person]
-        expression = self._like.new_zeros(batch, self._sizes[1])
+        expression = state.own.new_zeros(batch, self._sizes[1])
         expression[:, self._active] = state.own[:, : self.residuals.num_expression]
         turns = dict(zip(self.config.joints, self.residuals.joint_turns(state.own).unbind(1), strict=True))
-        still = self._like.new_zeros(batch, 3)
+        still = state.own.new_zeros(batch, 3)
         pixels = self.residuals.pixels(self.residuals.in_camera(state, target.person))
         is_used = (target.weights > 0) & self.residuals.is_mesh
         distance = (pixels - target.points[..., :2]).norm(dim=-1) * is_used
         return BatchFit(
-            shape=shape,
-            expression=expression,
-            rotation=matrix_to_axis_angle(state.rotation),
-            translation=state.translation,
-            jaw=turns.get("jaw", still),
-            eyes=torch.stack([turns.get("eye_left", still), turns.get("eye_right", still)], 1),
-            error=distance.sum(1) / is_used.sum(1) * target.unit * self.config.sigma,
+            shape=shape.to(self._like),
+            expression=expression.to(self._like),
+            rotation=matrix_to_axis_angle(state.rotation).to(self._like),
+            translation=state.translation.to(self._like),
+            jaw=turns.get("jaw", still).to(self._like),
+            eyes=torch.stack([turns.get("eye_left", still), turns.get("eye_right", still)], 1).to(self._like),
+            error=(distance.sum(1) / is_used.sum(1) / target.eye_distance).to(self._like),
             iterations=iterations,
             converged=converged,
             fov_degrees=self.fov_degrees,
         )
 
-    def prior_of(self, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cost `[B]`, gradient and hessian of the prior of own unknowns `[B, P]` (float64)."""
-        pull = own @ self._prior_hessian
-        return ((0.5 * pull + self._prior_linear) * own).sum(1), pull + self._prior_linear, self._prior_hessian
 
-    def room(self, own: Tensor) -> tuple[Tensor, Tensor]:
-        """The box of the step of [own | pose 6], `[B, P + 6]` each."""
-        free = own.new_full((len(own), 6), torch.inf)
-        lower = (self._lower - own).clamp_max(0)  # an unknown rounded to just outside the box may stay
-        upper = (self._upper - own).clamp_min(0)
-        return torch.cat([lower, -free], 1), torch.cat([upper, free], 1)
-
-
-class _Objective:
-    """The cost of a batch, its quadratic model, and the way from one state to the next."""
-
-    def __init__(self, fitter: BatchFitter, target: Target, distance: Tensor, *, is_clip: bool) -> None:
-        self.fitter, self.target, self.residuals = fitter, target, fitter.residuals
-        self.num_people = int(target.person.max()) + 1
-        self._distance, config = distance, fitter.config
-        self._distance_weight = (config.distance_sigma * distance) ** -2
-        self._shape_weight = config.shape_sigma**-2
-        self._link = None
-        if is_clip:
-            follows = torch.cat([target.person.new_zeros(1), (target.person.diff() == 0).long()]).double()
-            self._link = follows[:, None] * config.temporal_sigma**-2
-
-    def by_person(self, values: Tensor) -> Tensor:
-        """Sums `[B]` -> `[N]`."""
-        return values.new_zeros(self.num_people).index_add_(0, self.target.person, values)
-
-    def cost(self, state: BatchState, frozen: Frozen) -> Tensor:
-        """`[N]`, float64."""
-        own, shape = state.own.double(), state.shape.double()[self.target.person]
-        cost = self.residuals.cost(state, self.target, frozen) + self.fitter.prior_of(own)[0]
-        cost = cost + 0.5 * self._shape_weight * (shape**2).sum(1)
-        cost = cost + 0.5 * self._distance_weight * (state.translation[:, 2].double() - self._distance) ** 2
-        if self._link is not None:
-            cost = cost + 0.5 * (self._link * (own - own.roll(1, 0)) ** 2).sum(1)
-        return self.by_person(cost)
-
-    def normal(self, state: BatchState, frozen: Frozen, damping: Tensor) -> BatchNormal:
-        """The quadratic model around a state, damped by `[N]`."""
-        hessian, gradient = self.residuals.normal(state, self.target, frozen, is_pose_only=False)
-        own, shape = state.own.double(), state.shape.double()[self.target.person]
-        size = self.residuals.num_own
-        _, pull, prior = self.fitter.prior_of(own)
-        hessian[:, :size, :size] += prior
-        gradient[:, :size] += pull
-        diagonal = hessian.diagonal(dim1=1, dim2=2)
-        diagonal[:, size + 6 :] += self._shape_weight
-        gradient[:, size + 6 :] += self._shape_weight * shape
-        diagonal[:, size + 5] += self._distance_weight
-        gradient[:, size + 5] += self._distance_weight * (state.translation[:, 2].double() - self._distance)
-        link = None
-        if self._link is not None:
-            change = self._link * (own - own.roll(1, 0))
-            gradient[:, :size] += change - change.roll(-1, 0)
-            diagonal[:, :size] += self._link + self._link.roll(-1, 0)
-            link = torch.cat([self._link.expand(-1, size), own.new_zeros(len(own), 6)], 1)
-        diagonal *= 1 + damping[self.target.person, None]
-        return BatchNormal(hessian, gradient, *self.fitter.room(own), self.target.person, self.num_people, link)
-
-    def align(self, state: BatchState) -> BatchState:
-        """Turns and moves the heads only."""
-        plain = self.residuals.freeze(state, self.target, torch.zeros_like(self.target.person, dtype=torch.bool))
-        hessian, gradient = self.residuals.normal(state, self.target, plain, is_pose_only=True)
-        hessian.diagonal(dim1=1, dim2=2).mul_(1 + _FIRST_DAMPING)
-        step = -torch.linalg.solve(hessian, gradient)
-        still = step.new_zeros(len(step), self.residuals.num_own)
-        return moved(state, torch.cat([still, step], 1), torch.zeros_like(state.shape))
-
-
-def moved(state: BatchState, own: Tensor, shared: Tensor) -> BatchState:
-    """A state after a step of [own | rotation 3 | translation 3] `[B, P + 6]` and of the shapes `[N, K]`."""
-    step, size = own.to(state.own), state.own.shape[1]
-    turn = axis_angle_to_matrix(step[:, size : size + 3].clamp(-_MAX_TURN, _MAX_TURN))
-    return BatchState(
-        state.own + step[:, :size],
-        turn @ state.rotation,
-        state.translation + step[:, size + 3 :],
-        state.shape + shared.to(state.shape),
-    )
-
-
-def _minimise(objective: _Objective, state: BatchState) -> tuple[BatchState, Tensor, Tensor]:
+def _minimise(objective: Objective, state: BatchState) -> tuple[BatchState, Tensor, Tensor]:
     """The state of least cost, how many iterations each person took `[N]`, and whether the last gained nothing more."""
-    person, new = objective.target.person, objective.target.unit
-    damping = new.new_full((objective.num_people,), _FIRST_DAMPING, dtype=torch.float64)
+    damping = state.own.new_full((objective.num_people,), _FIRST_DAMPING)
     is_robust, converged = (torch.zeros_like(damping, dtype=torch.bool) for _ in range(2))
     iterations = torch.zeros_like(damping, dtype=torch.int64)
-    slack = 1e-6 if new.dtype == torch.float32 else 1e-12
     for iteration in range(MAX_ITERATIONS):
-        is_robust = is_robust | (iteration >= _ROBUST_FROM)
-        frozen = objective.residuals.freeze(state, objective.target, is_robust[person])
-        own, shared, gain = solve_batch(objective.normal(state, frozen, damping))
-        trial = moved(state, own, shared)
-        before, after = objective.cost(state, frozen), objective.cost(trial, frozen)
-        iterations += ~converged
-        is_better = (after <= before * (1 + slack)) & ~converged
-        state = _choose(is_better, trial, state, person)
-        is_settled = (gain < _TOLERANCE * before.clamp_min(1)) & is_better & (damping <= _SETTLED_DAMPING)
-        converged = converged | (is_settled & is_robust)
-        is_robust = is_robust | (is_better & (gain < 1))
-        damping = torch.where(is_better, (0.1 * damping).clamp_min(_LEAST_DAMPING), 10 * damping)
+        open_people = (~converged).nonzero()[:, 0]
+        some, present = objective.of(open_people), state.of(open_people, objective.target.person)
+        robust_now = is_robust[open_people] | (iteration >= _ROBUST_FROM)
+        robust = some.residuals.robust_weights(present, some.target, robust_now[some.target.person])
+        own, shared, gain = solve_batch(some.normal(present, robust, damping[open_people]))
+        trial = moved(present, own, shared)
+        before, after = some.cost(present, robust), some.cost(trial, robust)
+        iterations[open_people] += 1
+        is_better = after <= before * (1 + _ROUNDING)
+        state = state.with_some(
+            _choose(is_better, trial, present, some.target.person), open_people, objective.target.person
+        )
+        is_small = (gain < _TOLERANCE * before.clamp_min(1)) & (damping[open_people] <= _SETTLED_DAMPING)
+        converged[open_people] = is_small & is_better & robust_now
+        is_robust[open_people] = robust_now | (is_better & (gain < 1))
+        lower, higher = (0.1 * damping[open_people]).clamp_min(_LEAST_DAMPING), 10 * damping[open_people]
+        damping[open_people] = torch.where(is_better, lower, higher)
         if converged.all():
             break
     return state, iterations, converged

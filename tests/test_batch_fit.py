@@ -7,14 +7,18 @@ import pytest
 import torch
 
 from flame.errors import InputError
+from flame.open_head import OpenHead, load_open_head
 from flame.rotation import axis_angle_to_matrix
-from preprocess.batch_fit import BatchFit, BatchFitter, moved
-from preprocess.batch_residuals import BatchState, Frozen
+from preprocess.batch_fit import BatchFit, BatchFitter
+from preprocess.batch_objective import Objective, moved
+from preprocess.batch_residuals import BatchState
 from preprocess.batch_start import landmarks_of_set, rigid_starts
 from preprocess.fit import HeadFitter
-from preprocess.fit_config import FitConfig
+from preprocess.fit_config import FitConfig, active_expressions
 from tests.fakes import FakeHead, make_fake_head
 from tests.synthetic_faces import SyntheticFaces, synthetic_faces
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +38,7 @@ def faces(head: FakeHead) -> SyntheticFaces:
 
 
 def _noisy(faces: SyntheticFaces) -> torch.Tensor:
-    noise = torch.randn(faces.landmarks.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return faces.landmarks + noise
+    return faces.noisy(1.0)
 
 
 def _turn_degrees(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -45,37 +48,45 @@ def _turn_degrees(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("joints", [("eye_left", "eye_right"), ("jaw", "eye_left", "eye_right")])
 def test_derivatives_of_the_cost_are_exact(head: FakeHead, faces: SyntheticFaces, joints: tuple[str, ...]) -> None:
-    """The gradient of the normal equations against differences of the cost along each unknown."""
+    """The gradient of the normal equations against differences of the cost along each unknown, priors and all."""
     config = dataclasses.replace(FitConfig.for_model(head), joints=joints)
-    residuals = BatchFitter(head, config=config, dtype=torch.float64).residuals
-    target = residuals.target(_noisy(faces), torch.arange(6))
-    start = rigid_starts(residuals, target, num_people=6)
+    fitter = BatchFitter(head, config=config, dtype=torch.float64)
+    residuals, people = fitter.residuals, torch.tensor([0, 0, 1, 1, 2, 2])
+    target = residuals.target(_noisy(faces), people)
+    start = rigid_starts(residuals, target, num_people=3)
+    objective = Objective(residuals, fitter.prior, config, target=target, start=start, is_clip=True)
     random = torch.Generator().manual_seed(2)
     own = 0.2 * torch.rand(start.own.shape, generator=random, dtype=torch.float64)
     shape = torch.randn(start.shape.shape, generator=random, dtype=torch.float64)
-    state = BatchState(own, start.rotation, start.translation, shape)
-    frozen: Frozen = residuals.freeze(state, target, torch.ones(6, dtype=torch.bool))
-    _, gradient = residuals.normal(state, target, frozen, is_pose_only=False)
+    state = BatchState(own, start.rotation, 1.1 * start.translation, shape)
+    robust = residuals.robust_weights(state, target, torch.ones(6, dtype=torch.bool))
+    normal = objective.normal(state, robust, torch.zeros(3, dtype=torch.float64))
     split, step = residuals.num_own + 6, 1e-6
-    for column in range(gradient.shape[1]):
-        change = torch.zeros_like(gradient)
-        change[:, column] = step
-        after = residuals.cost(moved(state, change[:, :split], change[:, split:]), target, frozen)
-        before = residuals.cost(moved(state, -change[:, :split], -change[:, split:]), target, frozen)
-        assert torch.allclose((after - before) / (2 * step), gradient[:, column], rtol=1e-4, atol=1e-3), column
+    shared = normal.sum_by_person(normal.gradient[:, split:])
+    firsts = torch.tensor([0, 2, 4])  # of each person, the image whose unknowns change
+    for column in range(normal.gradient.shape[1]):
+        own_step, shared_step = torch.zeros_like(normal.gradient[:, :split]), torch.zeros_like(shared)
+        if column < split:
+            own_step[firsts, column] = step
+        else:
+            shared_step[:, column - split] = step
+        slope = normal.gradient[firsts, column] if column < split else shared[:, column - split]
+        after = objective.cost(moved(state, own_step, shared_step), robust)
+        before = objective.cost(moved(state, -own_step, -shared_step), robust)
+        assert torch.allclose((after - before) / (2 * step), slope, rtol=1e-4, atol=1e-2), column
 
 
 def test_agrees_with_the_fit_of_single_frames(head: FakeHead, fitter: BatchFitter, faces: SyntheticFaces) -> None:
-    """The same minimum; the other fitter stops after ten steps and builds its derivatives in single precision."""
+    """Nearly the same minimum: the other fitter's depths and priors move a head's size, and little else."""
     landmarks = _noisy(faces)
     batch = fitter.fit(landmarks)
     other = HeadFitter(head, config=dataclasses.replace(FitConfig.for_model(head), iterations=30))
     for index, frame in enumerate(landmarks.numpy()):
         single = other.fit([frame])[0]
-        assert np.allclose(batch.expression[index], single.expression, atol=5e-3)
-        assert np.allclose(batch.shape[index], single.shape, atol=1e-2)
-        assert np.allclose(batch.rotation[index], single.rotation, atol=1e-3)
-        assert np.allclose(batch.translation[index], single.translation, atol=1e-3)
+        assert np.allclose(batch.expression[index], single.expression, atol=2e-2)
+        assert np.allclose(batch.shape[index], single.shape, atol=0.1)
+        assert np.allclose(batch.rotation[index], single.rotation, atol=2e-3)
+        assert np.allclose(batch.translation[index], single.translation, atol=2e-2)
         assert abs(float(batch.error[index]) - single.error) < 1e-4
 
 
@@ -100,6 +111,20 @@ def test_images_of_a_person_share_the_shape(fitter: BatchFitter, faces: Syntheti
     assert torch.equal(fit.shape[0], fit.shape[2])
     assert torch.equal(fit.shape[1], fit.shape[4])
     assert not torch.allclose(fit.shape[0], fit.shape[1])
+
+
+def test_copies_count_once_unless_their_errors_are_independent(head: FakeHead, faces: SyntheticFaces) -> None:
+    """A tracker's errors repeat, so copies tell nothing new; five independent ones tell more than the prior."""
+    copies, people = _noisy(faces)[:1].expand(5, -1, -1), torch.zeros(5, dtype=torch.long)
+
+    def shapes(config: FitConfig) -> tuple[torch.Tensor, torch.Tensor]:
+        fitter = BatchFitter(head, config=config, dtype=torch.float64)
+        return fitter.fit(copies[:1]).shape[0], fitter.fit(copies, people=people).shape[0]
+
+    alone, together = shapes(FitConfig.for_model(head))
+    assert torch.allclose(alone, together, atol=1e-3)
+    alone, together = shapes(dataclasses.replace(FitConfig.for_noise(head, 5.0), shape_sigma=0.2))
+    assert together.norm() > 1.1 * alone.norm()
 
 
 def test_a_clip_changes_less_from_frame_to_frame(fitter: BatchFitter, faces: SyntheticFaces) -> None:
@@ -137,5 +162,55 @@ def test_refuses_what_is_no_landmarks(fitter: BatchFitter, faces: SyntheticFaces
         fitter.fit(faces.landmarks[:, :70])
     with pytest.raises(InputError, match="eye corners"):
         fitter.fit(torch.full_like(faces.landmarks, torch.nan))
+    with pytest.raises(InputError, match="noise"):
+        FitConfig.for_noise(make_fake_head(), 0.0)
     with pytest.raises(InputError, match="people"):
         fitter.fit(faces.landmarks, people=torch.zeros(2, dtype=torch.long))
+
+
+@pytest.fixture(scope="module")
+def open_head() -> OpenHead:
+    return load_open_head()
+
+
+class TestOpenHead:
+    """Truth of the open head in one call of 64 pictures; `tests.synthetic_faces` says how it is drawn."""
+
+    @pytest.mark.parametrize(
+        ("frames", "identity_mm"),
+        [
+            (1, 2.5),  # a photo hardly tells a large head from a far one: the bound is 2.3 mm root mean square
+            (8, 2.0),
+        ],
+    )
+    def test_recovers_truth_from_noisy_landmarks(self, open_head: OpenHead, frames: int, identity_mm: float) -> None:
+        config = FitConfig.for_noise(open_head, 1.0)
+        people = torch.arange(64) // frames
+        faces = synthetic_faces(open_head, config, people=people)
+        fit = BatchFitter(open_head, config=config).fit(faces.noisy(1.0), people=people)
+        assert fit.converged.all() and fit.iterations.max() <= 30
+        assert _turn_degrees(fit.rotation, faces.rotation).mean() < 1.0
+        active = active_expressions(open_head, config)
+        assert _correlation(fit.expression[:, active], faces.head.expression[:, active]) > 0.9
+        assert _identity_mm(open_head, fit.shape, faces.head.shape).mean() < identity_mm
+
+    def test_finds_the_truth_itself_without_noise(self, open_head: OpenHead) -> None:
+        """As the noise goes to nothing, so do the priors' weight and all errors."""
+        config = FitConfig.for_noise(open_head, 0.01)
+        faces = synthetic_faces(open_head, config, people=torch.arange(8))
+        fit = BatchFitter(open_head, config=config, dtype=torch.float64).fit(faces.landmarks)
+        assert fit.converged.all()
+        assert _turn_degrees(fit.rotation, faces.rotation).max() < 0.01
+        assert (fit.expression - faces.head.expression).abs().max() < 0.01
+        assert _identity_mm(open_head, fit.shape, faces.head.shape).max() < 0.1
+
+
+def _correlation(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Pearson's, over all images and coefficients together."""
+    return float(torch.corrcoef(torch.stack([first.double().flatten(), second.double().flatten()]))[0, 1])
+
+
+def _identity_mm(model: OpenHead, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Mean distance `[B]` of the vertices of the face at rest, nothing aligned."""
+    basis = model.shape_basis[model.regions["face"]].double()
+    return 1000 * torch.einsum("vcs,bs->bvc", basis, first.double() - second.double()).norm(dim=-1).mean(1)

@@ -14,7 +14,7 @@ from flame.errors import InputError
 from flame.frame_parameters import FrameParameters
 from flame.head_model import HeadModel, HeadParams
 from flame.rotation import axis_angle_to_matrix, matrix_to_axis_angle
-from preprocess.batch_residuals import BatchResiduals, BatchState, Frozen, Target
+from preprocess.batch_residuals import BatchResiduals, BatchState, Target
 from preprocess.batch_solve import BatchNormal, solve_batch
 from preprocess.batch_start import rigid_starts
 from preprocess.fit_config import FitConfig, active_expressions, make_prior
@@ -195,19 +195,19 @@ class _Objective:
         """Sums `[B]` -> `[N]`."""
         return values.new_zeros(self.num_people).index_add_(0, self.target.person, values)
 
-    def cost(self, state: BatchState, frozen: Frozen) -> Tensor:
+    def cost(self, state: BatchState, robust: Tensor) -> Tensor:
         """`[N]`, float64."""
         own, shape = state.own.double(), state.shape.double()[self.target.person]
-        cost = self.residuals.cost(state, self.target, frozen) + self.fitter.prior_of(own)[0]
+        cost = self.residuals.cost(state, self.target, robust) + self.fitter.prior_of(own)[0]
         cost = cost + 0.5 * self._shape_weight * (shape**2).sum(1)
         cost = cost + 0.5 * self._distance_weight * (state.translation[:, 2].double() - self._distance) ** 2
         if self._link is not None:
             cost = cost + 0.5 * (self._link * (own - own.roll(1, 0)) ** 2).sum(1)
         return self.by_person(cost)
 
-    def normal(self, state: BatchState, frozen: Frozen, damping: Tensor) -> BatchNormal:
+    def normal(self, state: BatchState, robust: Tensor, damping: Tensor) -> BatchNormal:
         """The quadratic model around a state, damped by `[N]`."""
-        hessian, gradient = self.residuals.normal(state, self.target, frozen, is_pose_only=False)
+        hessian, gradient = self.residuals.normal(state, self.target, robust, is_pose_only=False)
         own, shape = state.own.double(), state.shape.double()[self.target.person]
         size = self.residuals.num_own
         _, pull, prior = self.fitter.prior_of(own)
@@ -229,7 +229,7 @@ class _Objective:
 
     def align(self, state: BatchState) -> BatchState:
         """Turns and moves the heads only."""
-        plain = self.residuals.freeze(state, self.target, torch.zeros_like(self.target.person, dtype=torch.bool))
+        plain = torch.ones_like(self.target.weights)
         hessian, gradient = self.residuals.normal(state, self.target, plain, is_pose_only=True)
         hessian.diagonal(dim1=1, dim2=2).mul_(1 + _FIRST_DAMPING)
         step = -torch.linalg.solve(hessian, gradient)
@@ -258,10 +258,10 @@ def _minimise(objective: _Objective, state: BatchState) -> tuple[BatchState, Ten
     slack = 1e-6 if new.dtype == torch.float32 else 1e-12
     for iteration in range(MAX_ITERATIONS):
         is_robust = is_robust | (iteration >= _ROBUST_FROM)
-        frozen = objective.residuals.freeze(state, objective.target, is_robust[person])
-        own, shared, gain = solve_batch(objective.normal(state, frozen, damping))
+        robust = objective.residuals.robust_weights(state, objective.target, is_robust[person])
+        own, shared, gain = solve_batch(objective.normal(state, robust, damping))
         trial = moved(state, own, shared)
-        before, after = objective.cost(state, frozen), objective.cost(trial, frozen)
+        before, after = objective.cost(state, robust), objective.cost(trial, robust)
         iterations += ~converged
         is_better = (after <= before * (1 + slack)) & ~converged
         state = _choose(is_better, trial, state, person)

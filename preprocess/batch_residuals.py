@@ -53,19 +53,6 @@ class Target:
     person: Tensor
 
 
-@dataclass(frozen=True)
-class Frozen:
-    """What a step takes for constant, so that cost and derivatives agree.
-
-    Attributes:
-        robust: `[B, L]` Cauchy weights of the present errors.
-        depth_scale: `[B, 1]` px per metre of the depths.
-    """
-
-    robust: Tensor
-    depth_scale: Tensor
-
-
 class BatchResiduals:
     """The tables of `Residuals` on a device, restricted to the L landmarks that the head model has."""
 
@@ -127,21 +114,20 @@ class BatchResiduals:
         scale = self.focal_px / -points[..., 2:]
         return self.crop_size / 2 + points[..., :2] * scale * points.new_tensor([1.0, -1.0])
 
-    def freeze(self, state: BatchState, target: Target, is_robust: Tensor) -> Frozen:
-        """At a state; `is_robust` `[B]` says in which images outliers lose weight."""
+    def robust_weights(self, state: BatchState, target: Target, is_robust: Tensor) -> Tensor:
+        """Cauchy weights `[B, L]` of the errors at a state, for a step to hold; ones where `is_robust` `[B]` is not."""
         points = self.in_camera(state, target.person)
         error = (self.pixels(points) - target.points[..., :2]) * target.unit[:, None, None]
         robust = 1.0 / (1.0 + (error**2).sum(-1) * (self._config.sigma / self._config.outlier) ** 2)
-        robust = torch.where(is_robust[:, None], robust, torch.ones_like(robust))
-        return Frozen(robust, (self.focal_px / -points[..., 2]).mean(1, keepdim=True))
+        return torch.where(is_robust[:, None], robust, torch.ones_like(robust))
 
-    def cost(self, state: BatchState, target: Target, frozen: Frozen) -> Tensor:
+    def cost(self, state: BatchState, target: Target, robust: Tensor) -> Tensor:
         """Half the weighted squared residuals `[B]`, float64, differentiable."""
         points = self.in_camera(state, target.person)
-        rows = self._rows(points.new_zeros(len(points), 3, points.shape[1], 0), points, target, frozen)
+        rows = self._rows(points.new_zeros(len(points), 3, points.shape[1], 0), points, target, robust)
         return 0.5 * (rows.double() ** 2).sum((1, 2))
 
-    def normal(self, state: BatchState, target: Target, frozen: Frozen, *, is_pose_only: bool) -> tuple[Tensor, Tensor]:
+    def normal(self, state: BatchState, target: Target, robust: Tensor, *, is_pose_only: bool) -> tuple[Tensor, Tensor]:
         """Hessian `[B, W, W]` and gradient `[B, W]` (float64) of `cost`.
 
         Unknowns are [expression | joint angles | rotation 3 | translation 3 | shape], the rotation's a rotation vector
@@ -153,7 +139,7 @@ class BatchResiduals:
         if not is_pose_only:
             own, angles, shape = self._head_slopes(state, head)
             jacobian = torch.cat([own, angles, rigid, shape], -1)
-        rows = self._rows(jacobian, turned + state.translation[:, None], target, frozen)
+        rows = self._rows(jacobian, turned + state.translation[:, None], target, robust)
         gram = (rows.mT @ rows).double()
         return gram[:, :-1, :-1], gram[:, :-1, -1]
 
@@ -194,18 +180,22 @@ class BatchResiduals:
             angles[:, :, self._joints[index][0], column] = slopes.mT
         return basis[..., : self.num_expression], angles, basis[..., self.num_expression :]
 
-    def _rows(self, jacobian: Tensor, points: Tensor, target: Target, frozen: Frozen) -> Tensor:
+    def _rows(self, jacobian: Tensor, points: Tensor, target: Target, robust: Tensor) -> Tensor:
         """Weighted derivatives of all residuals, the residuals in the last column: `[B, 3 L + 2 D, W + 1]`."""
         inverse_depth = -1.0 / points[..., 2]
         scale = self.focal_px * inverse_depth
         unit = target.unit[:, None]
         slope = points[..., :2] * inverse_depth[..., None]
         error = (self.pixels(points) - target.points[..., :2]) * unit[..., None]
-        depth_error = (-points[..., 2] * frozen.depth_scale - target.points[..., 2]) * unit
+        depth_scale = scale.mean(1, keepdim=True)  # px per metre
+        depth_error = (-points[..., 2] * depth_scale - target.points[..., 2]) * unit
         factor = (scale * unit)[..., None]
         x = torch.cat([(jacobian[:, 0] + slope[..., :1] * jacobian[:, 2]) * factor, error[..., :1]], -1)
         y = torch.cat([(jacobian[:, 1] + slope[..., 1:] * jacobian[:, 2]) * -factor, error[..., 1:]], -1)
-        z = torch.cat([jacobian[:, 2] * (-frozen.depth_scale * unit)[..., None], depth_error[..., None]], -1)
+        # Holding the scale would let each step gain by moving the head, only to lose it again.
+        scale_slope = torch.einsum("bl,blp->bp", scale * inverse_depth / scale.shape[1], jacobian[:, 2])[:, None]
+        depth_slope = jacobian[:, 2] * depth_scale[..., None] + points[..., 2:] * scale_slope
+        z = torch.cat([depth_slope * -unit[..., None], depth_error[..., None]], -1)
         # Depth is known up to a constant only: its rows lose their weighted mean.
         weights = target.depth_weights
         total = weights.sum(1).clamp_min(torch.finfo(weights.dtype).tiny)
@@ -213,8 +203,8 @@ class BatchResiduals:
         plus, minus, other = self._differences
         between = target.difference_weights.sqrt()[..., None]
         differences = [between * (axis[:, plus] - 0.5 * (axis[:, minus] + axis[:, other])) for axis in (x, y)]
-        root = (target.weights * frozen.robust).sqrt()[..., None]
-        depth_root = (weights * frozen.robust).sqrt()[..., None]
+        root = (target.weights * robust).sqrt()[..., None]
+        depth_root = (weights * robust).sqrt()[..., None]
         return torch.cat([x * root, y * root, z * depth_root, *differences], 1)
 
 

@@ -2,8 +2,9 @@
 
 Portrait4D's preprocessing fits FLAME so (Deng et al. 2024, released code): 1500 steps for the head's place, 3000 for
 everything, learning rate 0.001, lengths in metres x 3, the best state seen is kept. The objective here is not theirs
-but that of `preprocess.batch_fit` without depths and without outliers, written anew from its description; `check`
-compares both. Points are evaluated, not the mesh: the released code poses all of FLAME in every step and is slower.
+but that of `preprocess.batch_fit` without depths and without outliers, written anew from its description.
+`AutomaticObjective` evaluates the landmarks alone, `MeshObjective` poses the whole head for them, as the released code
+does in every step.
 """
 
 import time
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor
 
 from flame.camera import fov_to_intrinsics
-from flame.head_model import HeadModel
-from flame.rotation import axis_angle_to_matrix
+from flame.head_model import HeadModel, HeadParams
+from flame.rotation import axis_angle_to_matrix, matrix_to_axis_angle
+from preprocess.batch_fit import BatchFit
 from preprocess.fit_config import FitConfig, active_expressions, joint_axes, make_prior
 from preprocess.landmark_groups import EYE_CORNERS, LID_PAIRS, LIP_PAIRS, OUTER_EYE_CORNERS
 from preprocess.landmark_model import LandmarkModel
@@ -75,8 +77,8 @@ class AutomaticObjective:
         crop_size: px.
         fov_degrees: of the camera.
         """
-        active = active_expressions(model, config)
-        points = LandmarkModel(model, expressions=active, num_shape=config.num_shape, joints=config.joints)
+        self._model, self._config, self._active = model, config, active_expressions(model, config)
+        points = LandmarkModel(model, expressions=self._active, num_shape=config.num_shape, joints=config.joints)
         self._start, self._size, self._num_expression = start, crop_size, points.num_expression
 
         def table(values: object) -> Tensor:
@@ -119,8 +121,24 @@ class AutomaticObjective:
         rotation = axis_angle_to_matrix(unknowns.turn) @ self._start.rotation
         return rotation, self._start.translation + unknowns.move / _UNITS_PER_METRE
 
+    def unknowns_of(self, fit: BatchFit) -> Unknowns:
+        """A fit of the same images."""
+        turn = matrix_to_axis_angle(axis_angle_to_matrix(fit.rotation) @ self._start.rotation.mT)
+        move = (fit.translation - self._start.translation) * _UNITS_PER_METRE
+        turns = {"jaw": fit.jaw, "eye_left": fit.eyes[:, 0], "eye_right": fit.eyes[:, 1]}
+        angles = [turns[self._config.joints[joint]][:, [axis]] for joint, axis in self._axes]
+        num_shape = len(self._basis) - self._num_expression
+        return Unknowns(torch.cat([fit.expression[:, self._active], *angles], 1), turn, move, fit.shape[:, :num_shape])
+
     def pixels(self, unknowns: Unknowns) -> Tensor:
         """Landmarks `[B, 478, 2]`, crop px."""
+        rotation, translation = self.pose(unknowns)
+        x, y, z = (self.points(unknowns) @ rotation.mT + translation[:, None]).unbind(-1)
+        scale = self._focal_px / -z
+        return torch.stack([self._size / 2 + x * scale, self._size / 2 - y * scale], -1)
+
+    def points(self, unknowns: Unknowns) -> Tensor:
+        """Landmarks `[B, 478, 3]` in head axes, metres."""
         coefficients = torch.cat([unknowns.own[:, : self._num_expression], unknowns.shape], 1)
         points = self._mean + (coefficients @ self._basis).reshape(len(coefficients), -1, 3)
         turns = self.joint_turns(unknowns)
@@ -131,10 +149,7 @@ class AutomaticObjective:
             if correction is not None:
                 offset = offset + (change.flatten(1) @ correction.T).reshape(offset.shape)
             points = points.index_add(1, rows, offset)
-        rotation, translation = self.pose(unknowns)
-        x, y, z = (points @ rotation.mT + translation[:, None]).unbind(-1)
-        scale = self._focal_px / -z
-        return torch.stack([self._size / 2 + x * scale, self._size / 2 - y * scale], -1)
+        return points
 
     def joint_turns(self, unknowns: Unknowns) -> Tensor:
         """Rotation vectors `[B, M, 3]` of the joints."""
@@ -152,6 +167,20 @@ class AutomaticObjective:
         prior = ((0.5 * own @ self._hessian + self._linear) * own).sum(1)
         prior = prior + 0.5 * self._shape_weight * (unknowns.shape**2).sum(1)
         return 0.5 * seen + prior + 0.5 * self._distance_weight * distance**2
+
+
+class MeshObjective(AutomaticObjective):
+    """The same from landmarks on the whole posed mesh."""
+
+    def points(self, unknowns: Unknowns) -> Tensor:
+        head = HeadParams.zeros(self._model, len(unknowns.own)).to(unknowns.own.dtype)
+        expression, shape = head.expression.clone(), head.shape.clone()
+        expression[:, self._active] = unknowns.own[:, : self._num_expression]
+        shape[:, : unknowns.shape.shape[1]] = unknowns.shape
+        turns = dict(zip(self._config.joints, self.joint_turns(unknowns).unbind(1), strict=True))
+        eyes = torch.stack([turns["eye_left"], turns["eye_right"]], 1)
+        head = head.replace(expression=expression, shape=shape, jaw=turns.get("jaw", head.jaw), eyes=eyes)
+        return self._model.landmarks(self._model(head))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ def turn_degrees(rotation: Tensor) -> Tensor:
 
 
 def mean_rotation(rotations: Tensor) -> Tensor:
-    """The nearest rotation `[3, 3]` to the mean of `[N, 3, 3]` (Hartley et al. 2013, "Rotation averaging", sec. 5.3)."""
+    """The nearest rotation `[3, 3]` to the mean of `[N, 3, 3]`: the chordal mean of Hartley et al. 2013."""
     left, _, right = torch.linalg.svd(rotations.sum(0))
     signs = torch.ones(3).to(rotations)
     signs[2] = torch.linalg.det(left @ right).sign()

@@ -209,7 +209,6 @@ def run_adam(
     *,
     rate: float,
     stages: tuple[int, int] = STAGES,
-    decay: float = 1.0,
     until: Callable[[float], bool] | None = None,
 ) -> AdamRun:
     """The two stages from the start.
@@ -218,12 +217,9 @@ def run_adam(
         objective: what is minimised; hard limits are kept by clamping after every step.
         rate: learning rate.
         stages: steps for the pose, steps for everything.
-        decay: factor on the learning rate over the second stage, exponentially.
         until: of the sum of least losses; stops early.
     """
     state = objective.zeros()
-    for part in (state.turn, state.move, state.own, state.shape):
-        part.requires_grad_()
     kept, best = state.copy(), torch.full_like(state.turn[:, 0], torch.inf)
     losses, wall, cpu = [], [], []
     began, began_cpu = time.perf_counter(), time.process_time()
@@ -240,24 +236,23 @@ def run_adam(
         cpu.append(time.process_time() - began_cpu)
         return until is not None and until(losses[-1])
 
-    is_done = False
-    for number, (parts, steps) in enumerate(
-        zip([(state.turn, state.move), (state.own, state.turn, state.move, state.shape)], stages, strict=True)
-    ):
+    def ended() -> AdamRun:
+        return AdamRun(kept.copy(), *(torch.tensor(values, dtype=torch.float64) for values in (losses, wall, cpu)))
+
+    pose = [state.turn, state.move]
+    for parts, steps in zip((pose, [*pose, state.own, state.shape]), stages, strict=True):
+        for part in parts:
+            part.requires_grad_()
         adam = torch.optim.Adam(parts, lr=rate, foreach=True)
-        factor = decay ** (1 / max(steps, 1)) if number else 1.0
-        schedule = torch.optim.lr_scheduler.ExponentialLR(adam, factor)
         for _ in range(steps):
             adam.zero_grad(set_to_none=True)
             loss = objective.loss(state)
-            is_done = note(loss)
-            if is_done:
-                break
+            if note(loss):
+                return ended()
             loss.sum().backward()
             adam.step()
-            schedule.step()
             with torch.no_grad():
                 state.own.clamp_(objective.lower, objective.upper)
     with torch.no_grad():
         note(objective.loss(state))
-    return AdamRun(kept.copy(), *(torch.tensor(values, dtype=torch.float64) for values in (losses, wall, cpu)))
+    return ended()

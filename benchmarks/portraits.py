@@ -23,7 +23,7 @@ from material import conclude, shared_folder, table
 from numpy.typing import NDArray
 from portrait_sheet import FITTED, REFERENCE, TRACKED, Projected, draw_mesh, draw_points, project_fit
 from pose_difference import pose_offset, rotation_difference
-from synthetic_flame import load_synthetic_flame
+from synthetic_flame import load_synthetic_flame, with_placed_landmarks
 from torch import Tensor
 
 from flame.frame_parameters import FrameParameters
@@ -182,10 +182,12 @@ def seen_by_reference(model: HeadModel, reference: FrameParameters, *, is_mean: 
     return seen
 
 
-def run_fits(portraits: Portraits, head: HeadModel, flame: HeadModel) -> dict[str, BatchFit]:
-    """Fits of both head models to our points and to the reference's, and of what the reference's parameters draw."""
+def run_fits(portraits: Portraits, head: HeadModel, flame: HeadModel, scattered: HeadModel) -> dict[str, BatchFit]:
+    """Fits of both head models to our points and to the reference's, and of what the reference's parameters draw.
+
+    `scattered` is `flame` with the landmarks of the fixtures' rule.
+    """
     reference, few = portraits.parameters, landmarks_of_set(portraits.reference)
-    scattered = load_synthetic_flame(head, has_placed_landmarks=False)
     of_head, of_flame, of_scattered = (BatchFitter(model) for model in (head, flame, scattered))
     return {
         OPEN: of_head.fit(portraits.tracked),
@@ -255,8 +257,9 @@ def main() -> None:
     torch.set_num_threads(1)
     portraits = read_portraits(limit=3 if arguments.quick else None)
     head = load_open_head()
-    flame = load_synthetic_flame(head)
-    fits = run_fits(portraits, head, flame)
+    scattered = load_synthetic_flame()
+    flame = with_placed_landmarks(scattered, head)
+    fits = run_fits(portraits, head, flame, scattered)
     measured = {name: measure_fit(fit, portraits.parameters) for name, fit in fits.items()}
     rows = measure_points(portraits)
     agreement = float(rotation_difference(fits[OPEN].rotation, fits[FLAME].rotation)[1].median())

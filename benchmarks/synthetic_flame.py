@@ -22,12 +22,8 @@ _EYE_X, _EYE_Y, _NOSE_Y, _MOUTH_Y, _CHIN_Y, _FOREHEAD_Y = 0.030, 0.020, -0.012, 
 """Of the synthetic head, in its file's coordinates (metres)."""
 
 
-def load_synthetic_flame(open_head: HeadModel, *, has_placed_landmarks: bool = True) -> Flame:
-    """The head in metres.
-
-    Args:
-        open_head: whose 478 landmarks are placed on it.
-        has_placed_landmarks: False leaves those of the fixtures' rule.
+def load_synthetic_flame() -> Flame:
+    """The head in metres, its landmarks scattered by the fixtures' rule.
 
     Raises:
         SystemExit: the reference material is absent.
@@ -35,9 +31,11 @@ def load_synthetic_flame(open_head: HeadModel, *, has_placed_landmarks: bool = T
     script = shared_folder() / "spec" / "golden" / "synth_flame.py"
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, str(script), folder], check=True, capture_output=True)
-        model = load_flame(Path(folder) / "geometry" / "generic_model.pkl")
-    if not has_placed_landmarks:
-        return model
+        return load_flame(Path(folder) / "geometry" / "generic_model.pkl")
+
+
+def with_placed_landmarks(model: Flame, open_head: HeadModel) -> Flame:
+    """The synthetic head with the open head's 478 landmarks on its face."""
     points = _like_the_synthetic(open_head.landmarks(open_head.template[None])[0].double()) - model.origin.double()
     tables = replace(model.tables, landmarks={**model.tables.landmarks, 478: drop_on_front(points, model)})
     return Flame(tables, model.pose_basis, model.origin).eval()

@@ -70,7 +70,7 @@ class AutomaticObjective:
         fov_degrees: float = 12.0,
     ) -> None:
         """Args:
-        model: in metres.
+        model: in metres, without pose correctives.
         config: its outliers and depths are ignored.
         landmarks: `[B, 478, 2 or 3]` crop px, all known; the tables get their device and dtype.
         start: of the fit; its distance is the mean of the prior of the distance.
@@ -85,11 +85,12 @@ class AutomaticObjective:
             return torch.as_tensor(values).to(landmarks)
 
         self._mean, self._basis = table(points.mean), table(points.basis).permute(2, 1, 0).flatten(1)  # [E + S, L * 3]
+        if any(joint.correction is not None for joint in points.joints):
+            raise ValueError("expected a head model without pose correctives, such as the open head")
         self._joints = [
-            (torch.as_tensor(joint.rows).to(landmarks.device), table(joint.arm_mean), table(joint.arm_basis),
-             None if joint.correction is None else table(joint.correction).flatten(0, 1))
+            (torch.as_tensor(joint.rows).to(landmarks.device), table(joint.arm_mean), table(joint.arm_basis))
             for joint in points.joints
-        ]  # fmt: skip
+        ]
         self._axes = joint_axes(config)
         self._focal_px = crop_size * fov_to_intrinsics(fov_degrees, like=landmarks)[0, 0, 0]
         right, left = OUTER_EYE_CORNERS
@@ -142,13 +143,10 @@ class AutomaticObjective:
         coefficients = torch.cat([unknowns.own[:, : self._num_expression], unknowns.shape], 1)
         points = self._mean + (coefficients @ self._basis).reshape(len(coefficients), -1, 3)
         turns = self.joint_turns(unknowns)
-        for index, (rows, mean, basis, correction) in enumerate(self._joints):
+        for index, (rows, mean, basis) in enumerate(self._joints):
             change = axis_angle_to_matrix(turns[:, index]) - torch.eye(3).to(points)
             arm = mean + (coefficients @ basis.flatten(0, 1).T).reshape(-1, *mean.shape)
-            offset = arm @ change.mT
-            if correction is not None:
-                offset = offset + (change.flatten(1) @ correction.T).reshape(offset.shape)
-            points = points.index_add(1, rows, offset)
+            points = points.index_add(1, rows, arm @ change.mT)
         return points
 
     def joint_turns(self, unknowns: Unknowns) -> Tensor:

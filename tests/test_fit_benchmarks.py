@@ -25,7 +25,7 @@ BATCH = 4
 
 
 @pytest.fixture(scope="module", params=[("eye_left", "eye_right"), ("jaw", "eye_left", "eye_right")])
-def problem(request: pytest.FixtureRequest) -> tuple[batch_fit._Objective, AutomaticObjective, MeshObjective]:
+def problem(request: pytest.FixtureRequest) -> tuple[batch_fit._Objective, AutomaticObjective, AutomaticObjective]:
     """The objective of the batched fit, and that of Adam over landmarks and over the mesh."""
     head = make_fake_head()
     config = dataclasses.replace(FitConfig.for_model(head), joints=request.param, depth_weight=0.0, outlier=1e6)

@@ -36,6 +36,7 @@ MARGIN = 1.001
 RELEASED_RATE = 1e-3
 TUNED = (0.005, 0.01, 0.02, 0.05)
 _TIMED_STEPS = 20
+_PARTS = ("shape", "expression", "rotation", "translation", "jaw", "eyes")
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,24 @@ def newton_row(name: str, newton: Newton, index: int) -> dict[str, Any]:
     }
 
 
+def double_row(problem: Problem, loss: float) -> dict[str, Any]:
+    """The whole call in double precision."""
+    fitter = batch_fit.BatchFitter(load_open_head(), config=problem.fitter.config, dtype=torch.float64)
+    landmarks = problem.landmarks.double()
+    began, began_cpu = time.perf_counter(), time.process_time()
+    fit = fitter.fit(landmarks)
+    wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
+    single = replace(fit, **{name: getattr(fit, name).float() for name in _PARTS})
+    end = float(cost_by_the_batched_fit(problem, problem.points.unknowns_of(single)).sum())
+    return {
+        "": "the same in float64",
+        "steps there": f"mean {float(fit.iterations.double().mean()):.1f}, most {int(fit.iterations.max())}",
+        "loss at the end / ours": end / loss,
+        "wall s": wall,
+        "CPU s": cpu,
+    }
+
+
 def slowed(run: AdamRun, problem: Problem, num_pose_steps: int) -> AdamRun:
     """The same way with the time that its steps take over the whole mesh."""
     stages = []
@@ -185,6 +204,7 @@ def measure(problem: Problem, *, is_quick: bool) -> tuple[list[dict[str, Any]], 
     rows = [
         newton_row("batched fit, there", newton, newton.first_at(loss * MARGIN)),
         newton_row("batched fit, the whole call", newton, len(newton.losses) - 1),
+        double_row(problem, loss),
     ]
     stages = (15, 30) if is_quick else STAGES
     run_adam(problem.points, rate=RELEASED_RATE, stages=(3, 3))  # what the first steps load is not theirs

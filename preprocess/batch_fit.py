@@ -1,7 +1,8 @@
 """Fits a head model to the landmarks of many images in one call: batched Levenberg-Marquardt, on any torch device.
 
-The objective is that of `preprocess.fit` (landmarks, lid and lip openings, gaze, priors, limits). Images of one person
-share the shape; images of different people never touch each other. Damping after Marquardt 1963, per person.
+The objective is that of `preprocess.fit` (landmarks, lid and lip openings, gaze, priors, limits), but the scale of depths
+follows the head, and priors are of what is seen (`preprocess.batch_objective`). Images of one person share the shape;
+images of different people never touch each other. Damping after Marquardt 1963, per person.
 """
 
 from dataclasses import dataclass, replace
@@ -13,9 +14,10 @@ from flame.camera import DEFAULT_FOV_DEGREES, Camera
 from flame.errors import InputError
 from flame.frame_parameters import FrameParameters
 from flame.head_model import HeadModel, HeadParams
-from flame.rotation import axis_angle_to_matrix, matrix_to_axis_angle
+from flame.rotation import matrix_to_axis_angle
+from preprocess.batch_objective import BatchPrior, Objective, moved
 from preprocess.batch_residuals import BatchResiduals, BatchState, Target
-from preprocess.batch_solve import BatchNormal, solve_batch
+from preprocess.batch_solve import solve_batch
 from preprocess.batch_start import rigid_starts
 from preprocess.fit_config import FitConfig, active_expressions, make_prior
 from preprocess.landmark_groups import NUM_LANDMARKS, OUTER_EYE_CORNERS
@@ -27,7 +29,6 @@ _TOLERANCE = 1e-5
 """Of the cost (of 1 where it is less), in squared standard deviations: a fit whose next step gains less has settled."""
 
 _FIRST_DAMPING, _LEAST_DAMPING, _SETTLED_DAMPING = 1e-3, 1e-7, 1e-2
-_MAX_TURN = 0.5
 _ROBUST_FROM = 5
 """Outliers lose weight from this iteration on, or once the plain cost has settled."""
 
@@ -100,11 +101,7 @@ class BatchFitter:
         residuals = Residuals(landmark_model, self.config, crop_size=crop_size, fov_degrees=fov_degrees)
         self.residuals = BatchResiduals(residuals, self.config, like=self._like)
         self._active = torch.from_numpy(active).to(device)
-        prior = make_prior(model, self.config)
-        exact = [
-            torch.from_numpy(table).to(device) for table in (prior.hessian, prior.linear, prior.lower, prior.upper)
-        ]
-        self._prior_hessian, self._prior_linear, self._lower, self._upper = exact
+        self.prior = BatchPrior(make_prior(model, self.config), num_expression=len(active), device=self._like.device)
 
     def fit(self, landmarks: Tensor, *, people: Tensor | None = None, is_clip: bool = False) -> BatchFit:
         """Fits B images.
@@ -122,7 +119,7 @@ class BatchFitter:
         landmarks, person = self._checked(landmarks, people)
         target = self.residuals.target(landmarks, person)
         state = rigid_starts(self.residuals, target, num_people=int(person.max()) + 1)
-        objective = _Objective(self, target, state.translation[:, 2].double(), is_clip=is_clip)
+        objective = Objective(self.residuals, self.prior, self.config, target=target, start=state, is_clip=is_clip)
         for _ in range(self.config.pose_iterations):
             state = objective.align(state)
         state, iterations, converged = _minimise(objective, state)
@@ -158,98 +155,14 @@ class BatchFitter:
             translation=state.translation,
             jaw=turns.get("jaw", still),
             eyes=torch.stack([turns.get("eye_left", still), turns.get("eye_right", still)], 1),
-            error=distance.sum(1) / is_used.sum(1) * target.unit * self.config.sigma,
+            error=distance.sum(1) / is_used.sum(1) / target.eye_distance,
             iterations=iterations,
             converged=converged,
             fov_degrees=self.fov_degrees,
         )
 
-    def prior_of(self, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cost `[B]`, gradient and hessian of the prior of own unknowns `[B, P]` (float64)."""
-        pull = own @ self._prior_hessian
-        return ((0.5 * pull + self._prior_linear) * own).sum(1), pull + self._prior_linear, self._prior_hessian
 
-    def room(self, own: Tensor) -> tuple[Tensor, Tensor]:
-        """The box of the step of [own | pose 6], `[B, P + 6]` each."""
-        free = own.new_full((len(own), 6), torch.inf)
-        lower = (self._lower - own).clamp_max(0)  # an unknown rounded to just outside the box may stay
-        upper = (self._upper - own).clamp_min(0)
-        return torch.cat([lower, -free], 1), torch.cat([upper, free], 1)
-
-
-class _Objective:
-    """The cost of a batch, its quadratic model, and the way from one state to the next."""
-
-    def __init__(self, fitter: BatchFitter, target: Target, distance: Tensor, *, is_clip: bool) -> None:
-        self.fitter, self.target, self.residuals = fitter, target, fitter.residuals
-        self.num_people = int(target.person.max()) + 1
-        self._distance, config = distance, fitter.config
-        self._distance_weight = (config.distance_sigma * distance) ** -2
-        self._shape_weight = config.shape_sigma**-2
-        self._link = None
-        if is_clip:
-            follows = torch.cat([target.person.new_zeros(1), (target.person.diff() == 0).long()]).double()
-            self._link = follows[:, None] * config.temporal_sigma**-2
-
-    def by_person(self, values: Tensor) -> Tensor:
-        """Sums `[B]` -> `[N]`."""
-        return values.new_zeros(self.num_people).index_add_(0, self.target.person, values)
-
-    def cost(self, state: BatchState, robust: Tensor) -> Tensor:
-        """`[N]`, float64."""
-        own, shape = state.own.double(), state.shape.double()[self.target.person]
-        cost = self.residuals.cost(state, self.target, robust) + self.fitter.prior_of(own)[0]
-        cost = cost + 0.5 * self._shape_weight * (shape**2).sum(1)
-        cost = cost + 0.5 * self._distance_weight * (state.translation[:, 2].double() - self._distance) ** 2
-        if self._link is not None:
-            cost = cost + 0.5 * (self._link * (own - own.roll(1, 0)) ** 2).sum(1)
-        return self.by_person(cost)
-
-    def normal(self, state: BatchState, robust: Tensor, damping: Tensor) -> BatchNormal:
-        """The quadratic model around a state, damped by `[N]`."""
-        hessian, gradient = self.residuals.normal(state, self.target, robust, is_pose_only=False)
-        own, shape = state.own.double(), state.shape.double()[self.target.person]
-        size = self.residuals.num_own
-        _, pull, prior = self.fitter.prior_of(own)
-        hessian[:, :size, :size] += prior
-        gradient[:, :size] += pull
-        diagonal = hessian.diagonal(dim1=1, dim2=2)
-        diagonal[:, size + 6 :] += self._shape_weight
-        gradient[:, size + 6 :] += self._shape_weight * shape
-        diagonal[:, size + 5] += self._distance_weight
-        gradient[:, size + 5] += self._distance_weight * (state.translation[:, 2].double() - self._distance)
-        link = None
-        if self._link is not None:
-            change = self._link * (own - own.roll(1, 0))
-            gradient[:, :size] += change - change.roll(-1, 0)
-            diagonal[:, :size] += self._link + self._link.roll(-1, 0)
-            link = torch.cat([self._link.expand(-1, size), own.new_zeros(len(own), 6)], 1)
-        diagonal *= 1 + damping[self.target.person, None]
-        return BatchNormal(hessian, gradient, *self.fitter.room(own), self.target.person, self.num_people, link)
-
-    def align(self, state: BatchState) -> BatchState:
-        """Turns and moves the heads only."""
-        plain = torch.ones_like(self.target.weights)
-        hessian, gradient = self.residuals.normal(state, self.target, plain, is_pose_only=True)
-        hessian.diagonal(dim1=1, dim2=2).mul_(1 + _FIRST_DAMPING)
-        step = -torch.linalg.solve(hessian, gradient)
-        still = step.new_zeros(len(step), self.residuals.num_own)
-        return moved(state, torch.cat([still, step], 1), torch.zeros_like(state.shape))
-
-
-def moved(state: BatchState, own: Tensor, shared: Tensor) -> BatchState:
-    """A state after a step of [own | rotation 3 | translation 3] `[B, P + 6]` and of the shapes `[N, K]`."""
-    step, size = own.to(state.own), state.own.shape[1]
-    turn = axis_angle_to_matrix(step[:, size : size + 3].clamp(-_MAX_TURN, _MAX_TURN))
-    return BatchState(
-        state.own + step[:, :size],
-        turn @ state.rotation,
-        state.translation + step[:, size + 3 :],
-        state.shape + shared.to(state.shape),
-    )
-
-
-def _minimise(objective: _Objective, state: BatchState) -> tuple[BatchState, Tensor, Tensor]:
+def _minimise(objective: Objective, state: BatchState) -> tuple[BatchState, Tensor, Tensor]:
     """The state of least cost, how many iterations each person took `[N]`, and whether the last gained nothing more."""
     person, new = objective.target.person, objective.target.unit
     damping = new.new_full((objective.num_people,), _FIRST_DAMPING, dtype=torch.float64)

@@ -42,6 +42,7 @@ class Target:
         weights: `[B, L]` and depth_weights: `[B, L]`, zero where unknown.
         difference_weights: `[B, D]`.
         unit: `[B]` one over a landmark's standard deviation in px.
+        eye_distance: `[B]` px between the outer corners.
         person: `[B]`.
     """
 
@@ -50,6 +51,7 @@ class Target:
     depth_weights: Tensor
     difference_weights: Tensor
     unit: Tensor
+    eye_distance: Tensor
     person: Tensor
 
 
@@ -93,15 +95,21 @@ class BatchResiduals:
         points = landmarks[:, self.kept.to(landmarks.device)]
         known = points[..., :2].isfinite().all(-1)
         weights = self._weights * known
-        unit = self._weights.sum() / weights.sum(1)  # as many independent measurements from fewer landmarks
+        scale = torch.ones_like(distance)
+        if self._config.num_independent is not None:
+            scale = self._weights.sum() / weights.sum(1)  # as many independent measurements from fewer landmarks
+        noise = self._config.sigma * distance
+        if self._config.noise_px is not None:
+            noise = torch.full_like(distance, self._config.noise_px)
         depth_weights = weights * points[..., 2].isfinite() * self._config.depth_weight
         together = known[:, self._differences].all(1)
         return Target(
             points=points.nan_to_num(nan=0.0),
-            weights=weights * unit[:, None],
-            depth_weights=depth_weights * unit[:, None],
-            difference_weights=self._difference_weights * together * unit[:, None],
-            unit=1.0 / (self._config.sigma * distance),
+            weights=weights * scale[:, None],
+            depth_weights=depth_weights * scale[:, None],
+            difference_weights=self._difference_weights * together * scale[:, None],
+            unit=1.0 / noise,
+            eye_distance=distance,
             person=person,
         )
 
@@ -118,7 +126,8 @@ class BatchResiduals:
         """Cauchy weights `[B, L]` of the errors at a state, for a step to hold; ones where `is_robust` `[B]` is not."""
         points = self.in_camera(state, target.person)
         error = (self.pixels(points) - target.points[..., :2]) * target.unit[:, None, None]
-        robust = 1.0 / (1.0 + (error**2).sum(-1) * (self._config.sigma / self._config.outlier) ** 2)
+        limit = self._config.outlier * target.eye_distance * target.unit
+        robust = 1.0 / (1.0 + (error**2).sum(-1) / limit[:, None] ** 2)
         return torch.where(is_robust[:, None], robust, torch.ones_like(robust))
 
     def cost(self, state: BatchState, target: Target, robust: Tensor) -> Tensor:

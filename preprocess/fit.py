@@ -175,6 +175,7 @@ class HeadFitter:
         for pose, frame, distance in zip(poses, landmarks, distances, strict=True):
             linear = self.residuals.linearize(pose, shape, frame, is_robust=is_robust)
             weight = (self.config.distance_sigma * distance) ** -2
+            weight /= len(poses) if self.config.num_independent is None else 1
             linear.hessian[row, row] += weight
             linear.gradient[row] += weight * (pose.translation[2] - distance)
             normals.append(self._normal(linear, pose))
@@ -187,7 +188,8 @@ class HeadFitter:
         tracker's habits, the model's limits), so a clip knows no more of a shape than a photo does: with the prior
         counted once, a clip's shape and a photo's of the same person differ by what looks like 1 or 2 degrees of pitch.
         """
-        prior = np.eye(len(shape)) * (len(poses) * self.config.shape_sigma**-2)
+        count = 1 if self.config.num_independent is None else len(poses)
+        prior = np.eye(len(shape)) * (count * self.config.shape_sigma**-2)
         change, steps = solve_shared(normals, prior, prior @ shape)
         for pose, step in zip(poses, steps, strict=True):
             turn(pose, step, self.num_own)

@@ -1,12 +1,13 @@
 """Settings of a fit, per head model: what may move, how far, and what is likely."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flame.errors import InputError
 from flame.head_model import HeadModel
 from preprocess.landmark_groups import GroupWeights
 
@@ -47,7 +48,10 @@ class FitConfig:
             head from a far one, and perspective of another lens would be taken for it.
         joints: joints that turn, besides the head as a whole.
         sigma: standard deviation of a landmark, fraction of the outer-eye distance.
-        num_independent: how many independent measurements the 478 landmarks are worth (their errors are correlated).
+        noise_px: the same in crop px, instead of `sigma`.
+        num_independent: how many independent measurements the landmarks of an image are worth: a tracker's errors are
+            alike in neighbours, and in all frames of a person, so that priors of the shape and the distance count
+            once a frame. None: all errors are independent; every landmark counts, and a person's priors count once.
         outlier: landmarks farther off than this fraction of the outer-eye distance lose weight.
         weights: trust by feature.
         depth_weight: trust in the tracker's depth, relative to its x and y.
@@ -71,7 +75,8 @@ class FitConfig:
     distance_sigma: float = 0.03
     joints: tuple[str, ...] = ("eye_left", "eye_right")
     sigma: float = 0.01
-    num_independent: float = 80.0
+    noise_px: float | None = None
+    num_independent: float | None = 80.0
     outlier: float = 0.08
     weights: GroupWeights = field(default_factory=GroupWeights)
     depth_weight: float = 0.1
@@ -100,6 +105,28 @@ class FitConfig:
             joints = ("jaw", "eye_left", "eye_right")
             return cls(joints=joints, expression_kind="normal", expression_sigma=1.0, held=())
         return cls()
+
+    @classmethod
+    def for_noise(cls, model: HeadModel, noise_px: float) -> "FitConfig":
+        """For landmarks (x, y and depth) with independent normal errors: synthetic ones, or a scanner's markers.
+
+        No tracker of pictures is like that: its points are wrong together, by more, and by feature. Where nothing but
+        noise stands between model and landmarks, all of them are equal, depth is as good as x and y, perspective
+        tells the distance, and heads are as different as the model's population.
+        """
+        if noise_px <= 0:
+            raise InputError(f"expected noise above 0 px, got {noise_px}")
+        return replace(
+            cls.for_model(model),
+            noise_px=noise_px,
+            num_independent=None,
+            weights=GroupWeights.equal(),
+            depth_weight=1.0,
+            opening_weight=0.0,
+            gaze_weight=0.0,
+            shape_sigma=1.0,
+            distance_sigma=0.3,
+        )
 
 
 @dataclass(frozen=True)

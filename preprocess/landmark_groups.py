@@ -1,6 +1,6 @@
 """Which of the 478 landmarks belong to which feature, how far each is trusted, and which pairs open and close."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,11 @@ class GroupWeights:
     inner_lips: float = 3.0
     nose: float = 2.0
     contour: float = 0.3
+
+    @classmethod
+    def equal(cls) -> "GroupWeights":
+        """Every landmark weighs 1."""
+        return cls(*(1.0 for _ in fields(cls)))
 
     def per_landmark(self) -> NDArray[np.float64]:
         """`[478]`."""

@@ -68,7 +68,7 @@ class Residuals:
         self._num_joints = len(config.joints)
         self._config = config
         weights = config.weights.per_landmark() * landmark_model.valid
-        unit = config.num_independent / weights.sum()
+        unit = (config.num_independent or landmark_model.valid.sum()) / weights.sum()
         self.weights = weights * unit
         self.differences, difference_weights = _difference_rows(landmark_model.valid, config)
         self.difference_weights = difference_weights * unit
@@ -125,11 +125,12 @@ class Residuals:
         inverse_depth = -1.0 / in_camera[:, 2]
         scale = self.focal_px * inverse_depth
         mean_scale = scale.mean()
-        unit = 1.0 / (self._config.sigma * outer_eye_distance(landmarks))
+        unit = 1.0 / (self._config.noise_px or self._config.sigma * outer_eye_distance(landmarks))
         slope = (in_camera[:, :2] * inverse_depth[:, None]).astype(np.float32)
         error = (self._to_pixels(in_camera) - landmarks[:, :2]) * unit
         depth_error = (-in_camera[:, 2] * mean_scale - landmarks[:, 2]) * unit
-        weights = self.weights * self._robust(error) if is_robust else self.weights
+        limit = self._config.outlier * outer_eye_distance(landmarks) * unit
+        weights = self.weights * _robust(error, limit) if is_robust else self.weights
         count, width = jacobian.shape[1:]
         differences = self.differences
         rows = np.empty((3 * count + 2 * len(differences), width + 1), np.float32)
@@ -172,11 +173,6 @@ class Residuals:
         scale = self.focal_px / -in_camera[:, 2:]
         return self.crop_size / 2 + in_camera[:, :2] * scale * np.array([1.0, -1.0])
 
-    def _robust(self, error: NDArray) -> NDArray:
-        """Cauchy weights of errors `[478, 2]` in units of sigma."""
-        limit = self._config.outlier / self._config.sigma
-        return 1.0 / (1.0 + (error**2).sum(-1) / limit**2)
-
 
 def _fill_rigid(jacobian: NDArray, turned: NDArray) -> None:
     """Derivatives `[3, 478, 6]` by a small rotation from the left and by translation."""
@@ -185,6 +181,11 @@ def _fill_rigid(jacobian: NDArray, turned: NDArray) -> None:
     jacobian[1, :, 0], jacobian[1, :, 2] = -z, x
     jacobian[2, :, 0], jacobian[2, :, 1] = y, -x
     jacobian[[0, 1, 2], :, [3, 4, 5]] = 1.0
+
+
+def _robust(error: NDArray, limit: float) -> NDArray:
+    """Cauchy weights of errors `[478, 2]`, both in standard deviations."""
+    return 1.0 / (1.0 + (error**2).sum(-1) / limit**2)
 
 
 def turn(pose: Pose, step: NDArray, num_own: int) -> None:

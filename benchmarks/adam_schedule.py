@@ -96,9 +96,10 @@ class AutomaticObjective:
         right, left = OUTER_EYE_CORNERS
         self._target = landmarks[..., :2]
         distance = (self._target[:, right] - self._target[:, left]).norm(dim=-1)
-        self._unit = (1 / (config.sigma * distance))[:, None, None]
+        noise = config.sigma * distance if config.noise_px is None else torch.full_like(distance, config.noise_px)
+        self._unit = (1 / noise)[:, None, None]
         weights = torch.from_numpy(config.weights.per_landmark() * points.valid)
-        unit = config.num_independent / float(weights.sum())
+        unit = (config.num_independent or float(points.valid.sum())) / float(weights.sum())
         self._weights = table(weights * unit)
         pairs = [(upper, lower, lower) for upper, lower in LID_PAIRS + LIP_PAIRS]
         looks = [(iris, *corners) for iris, corners in _IRIS_CENTRES.items()]
@@ -161,9 +162,13 @@ class AutomaticObjective:
         error = (self.pixels(unknowns) - self._target) * self._unit
         between = error[:, self._plus] - 0.5 * (error[:, self._minus] + error[:, self._other])
         seen = (error**2).sum(-1) @ self._weights + (between**2).sum(-1) @ self._difference_weights
-        own, distance = unknowns.own, unknowns.move[:, 2] / _UNITS_PER_METRE
+        distance = unknowns.move[:, 2] / _UNITS_PER_METRE
+        # coefficients count for as strong as they look, against the head at its expected distance
+        nearness = (self._start.translation[:, 2] / (self._start.translation[:, 2] + distance))[:, None]
+        expression, angles = unknowns.own.tensor_split([self._num_expression], 1)
+        own = torch.cat([expression * nearness, angles], 1)
         prior = ((0.5 * own @ self._hessian + self._linear) * own).sum(1)
-        prior = prior + 0.5 * self._shape_weight * (unknowns.shape**2).sum(1)
+        prior = prior + 0.5 * self._shape_weight * ((unknowns.shape * nearness) ** 2).sum(1)
         return 0.5 * seen + prior + 0.5 * self._distance_weight * distance**2
 
 

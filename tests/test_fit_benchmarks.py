@@ -14,7 +14,8 @@ from flame.flame_model import load_flame
 from flame.head_model import HeadModel
 from flame.open_head import load_open_head
 from flame.rotation import axis_angle_to_matrix, matrix_to_axis_angle
-from preprocess import batch_fit
+from preprocess.batch_fit import BatchFitter
+from preprocess.batch_objective import Objective
 from preprocess.batch_residuals import BatchState
 from preprocess.batch_start import rigid_starts
 from preprocess.fit_config import FitConfig
@@ -25,19 +26,19 @@ BATCH = 4
 
 
 @pytest.fixture(scope="module", params=[("eye_left", "eye_right"), ("jaw", "eye_left", "eye_right")])
-def problem(request: pytest.FixtureRequest) -> tuple[batch_fit._Objective, AutomaticObjective, AutomaticObjective]:
-    """The objective of the batched fit, and that of Adam over landmarks and over the mesh."""
+def problem(request: pytest.FixtureRequest) -> tuple:
+    """The batched fit, its objective, and that of Adam over landmarks and over the mesh."""
     head = make_fake_head()
     config = dataclasses.replace(FitConfig.for_model(head), joints=request.param, depth_weight=0.0, outlier=1e6)
     truth = dataclasses.replace(config, num_shape=head.num_shape)
     landmarks = synthetic_faces(head, truth, people=torch.arange(BATCH)).landmarks
-    fitter = batch_fit.BatchFitter(head, config=config, dtype=torch.float64)
+    fitter = BatchFitter(head, config=config, dtype=torch.float64)
     target = fitter.residuals.target(landmarks, torch.arange(BATCH))
     state = rigid_starts(fitter.residuals, target, num_people=BATCH)
     start = Start(state.rotation, state.translation)
-    objective = batch_fit._Objective(fitter, target, start.translation[:, 2], is_clip=False)
+    objective = Objective(fitter.residuals, fitter.prior, config, target=target, start=state, is_clip=False)
     points, mesh = (kind(head.double(), config, landmarks, start) for kind in (AutomaticObjective, MeshObjective))
-    return objective, points, mesh
+    return fitter, objective, points, mesh
 
 
 def _random_state(zeros: Unknowns) -> Unknowns:
@@ -50,19 +51,19 @@ def _random_state(zeros: Unknowns) -> Unknowns:
 
 
 def test_adam_and_the_batched_fit_lower_the_same_function(problem: tuple) -> None:
-    objective, points, mesh = problem
+    _, objective, points, mesh = problem
     state = _random_state(points.zeros())
-    cost = objective.cost(
-        BatchState(state.own, *points.pose(state), state.shape), torch.ones_like(objective.target.weights)
-    )
+    rotation, translation = points.pose(state)
+    posed = BatchState(state.own, rotation, translation, state.shape)
+    cost = objective.cost(posed, torch.ones_like(objective.target.weights))
     torch.testing.assert_close(points.loss(state), cost, rtol=1e-9, atol=0)
     torch.testing.assert_close(mesh.loss(state), cost, rtol=1e-5, atol=0)  # skinning weights are float32
 
 
 def test_a_fit_is_read_into_the_unknowns_of_adam(problem: tuple) -> None:
     """At the end of the batched fit no small change lowers the loss, unless a limit is in its way."""
-    objective, points, _ = problem
-    fit = objective.fitter.fit(objective.target.points)
+    fitter, objective, points, _ = problem
+    fit = fitter.fit(objective.target.points)
     end = points.unknowns_of(fit)
     lowest = points.loss(end)
     assert (lowest < 0.2 * points.loss(points.zeros())).all()
@@ -73,7 +74,7 @@ def test_a_fit_is_read_into_the_unknowns_of_adam(problem: tuple) -> None:
 
 
 def test_adam_keeps_the_best_state_within_the_limits(problem: tuple) -> None:
-    _, points, _ = problem
+    _, _, points, _ = problem
     run = run_adam(points, rate=0.05, stages=(20, 60))
     assert len(run.losses) == 81 and (run.losses.diff() <= 0).all()
     assert float(points.loss(run.best).sum()) == pytest.approx(float(run.losses[-1]), rel=1e-9)

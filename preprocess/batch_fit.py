@@ -1,8 +1,8 @@
 """Fits a head model to the landmarks of many images in one call: batched Levenberg-Marquardt, on any torch device.
 
-The objective is that of `preprocess.fit` (landmarks, lid and lip openings, gaze, priors, limits), but the scale of depths
-follows the head, and priors are of what is seen (`preprocess.batch_objective`). Images of one person share the shape;
-images of different people never touch each other. Damping after Marquardt 1963, per person.
+The objective is that of `preprocess.fit` (landmarks, lid and lip openings, gaze, priors, limits), but the scale of
+depths follows the head, and priors are of what is seen (`preprocess.batch_objective`). Images of one person share the
+shape; images of different people never touch each other. Damping after Marquardt 1963, per person.
 """
 
 from dataclasses import dataclass, replace
@@ -29,6 +29,8 @@ _TOLERANCE = 1e-5
 """Of the cost (of 1 where it is less), in squared standard deviations: a fit whose next step gains less has settled."""
 
 _FIRST_DAMPING, _LEAST_DAMPING, _SETTLED_DAMPING = 1e-3, 1e-7, 1e-2
+_ROUNDING = 1e-12
+"""Of costs."""
 _ROBUST_FROM = 5
 """Outliers lose weight from this iteration on, or once the plain cost has settled."""
 
@@ -89,7 +91,7 @@ class BatchFitter:
         config: `FitConfig.for_model(model)` by default.
         fov_degrees: of the camera, over the side of the crop.
         device: where the fit runs.
-        dtype: of landmarks and derivatives; the small systems of equations are solved in float64.
+        dtype: of derivatives and results; values are float64, and so are the small systems of equations.
         """
         self.config, self.fov_degrees = config or FitConfig.for_model(model), fov_degrees
         self._like = torch.zeros(0, device=device, dtype=dtype)
@@ -128,7 +130,7 @@ class BatchFitter:
     def _checked(self, landmarks: Tensor, people: Tensor | None) -> tuple[Tensor, Tensor]:
         if landmarks.ndim != 3 or landmarks.shape[1:] != (NUM_LANDMARKS, 3) or not len(landmarks):
             raise InputError(f"expected landmarks [B, {NUM_LANDMARKS}, 3], got {list(landmarks.shape)}")
-        landmarks = landmarks.to(self._like)
+        landmarks = landmarks.to(self._like.device, torch.float64)
         if not landmarks[:, list(OUTER_EYE_CORNERS), :2].isfinite().all():
             raise InputError("expected both outer eye corners in every image, got NaN: leave these images out")
         if people is None:
@@ -139,23 +141,23 @@ class BatchFitter:
 
     def _result(self, state: BatchState, target: Target, iterations: Tensor, converged: Tensor) -> BatchFit:
         batch = len(state.own)
-        shape = self._like.new_zeros(batch, self._sizes[0])
+        shape = state.own.new_zeros(batch, self._sizes[0])
         shape[:, : self.residuals.num_shape] = state.shape[target.person]
-        expression = self._like.new_zeros(batch, self._sizes[1])
+        expression = state.own.new_zeros(batch, self._sizes[1])
         expression[:, self._active] = state.own[:, : self.residuals.num_expression]
         turns = dict(zip(self.config.joints, self.residuals.joint_turns(state.own).unbind(1), strict=True))
-        still = self._like.new_zeros(batch, 3)
+        still = state.own.new_zeros(batch, 3)
         pixels = self.residuals.pixels(self.residuals.in_camera(state, target.person))
         is_used = (target.weights > 0) & self.residuals.is_mesh
         distance = (pixels - target.points[..., :2]).norm(dim=-1) * is_used
         return BatchFit(
-            shape=shape,
-            expression=expression,
-            rotation=matrix_to_axis_angle(state.rotation),
-            translation=state.translation,
-            jaw=turns.get("jaw", still),
-            eyes=torch.stack([turns.get("eye_left", still), turns.get("eye_right", still)], 1),
-            error=distance.sum(1) / is_used.sum(1) / target.eye_distance,
+            shape=shape.to(self._like),
+            expression=expression.to(self._like),
+            rotation=matrix_to_axis_angle(state.rotation).to(self._like),
+            translation=state.translation.to(self._like),
+            jaw=turns.get("jaw", still).to(self._like),
+            eyes=torch.stack([turns.get("eye_left", still), turns.get("eye_right", still)], 1).to(self._like),
+            error=(distance.sum(1) / is_used.sum(1) / target.eye_distance).to(self._like),
             iterations=iterations,
             converged=converged,
             fov_degrees=self.fov_degrees,
@@ -164,24 +166,27 @@ class BatchFitter:
 
 def _minimise(objective: Objective, state: BatchState) -> tuple[BatchState, Tensor, Tensor]:
     """The state of least cost, how many iterations each person took `[N]`, and whether the last gained nothing more."""
-    person, new = objective.target.person, objective.target.unit
-    damping = new.new_full((objective.num_people,), _FIRST_DAMPING, dtype=torch.float64)
+    damping = state.own.new_full((objective.num_people,), _FIRST_DAMPING)
     is_robust, converged = (torch.zeros_like(damping, dtype=torch.bool) for _ in range(2))
     iterations = torch.zeros_like(damping, dtype=torch.int64)
-    slack = 1e-6 if new.dtype == torch.float32 else 1e-12
     for iteration in range(MAX_ITERATIONS):
-        is_robust = is_robust | (iteration >= _ROBUST_FROM)
-        robust = objective.residuals.robust_weights(state, objective.target, is_robust[person])
-        own, shared, gain = solve_batch(objective.normal(state, robust, damping))
-        trial = moved(state, own, shared)
-        before, after = objective.cost(state, robust), objective.cost(trial, robust)
-        iterations += ~converged
-        is_better = (after <= before * (1 + slack)) & ~converged
-        state = _choose(is_better, trial, state, person)
-        is_settled = (gain < _TOLERANCE * before.clamp_min(1)) & is_better & (damping <= _SETTLED_DAMPING)
-        converged = converged | (is_settled & is_robust)
-        is_robust = is_robust | (is_better & (gain < 1))
-        damping = torch.where(is_better, (0.1 * damping).clamp_min(_LEAST_DAMPING), 10 * damping)
+        open_people = (~converged).nonzero()[:, 0]
+        some, present = objective.of(open_people), state.of(open_people, objective.target.person)
+        robust_now = is_robust[open_people] | (iteration >= _ROBUST_FROM)
+        robust = some.residuals.robust_weights(present, some.target, robust_now[some.target.person])
+        own, shared, gain = solve_batch(some.normal(present, robust, damping[open_people]))
+        trial = moved(present, own, shared)
+        before, after = some.cost(present, robust), some.cost(trial, robust)
+        iterations[open_people] += 1
+        is_better = after <= before * (1 + _ROUNDING)
+        state = state.with_some(
+            _choose(is_better, trial, present, some.target.person), open_people, objective.target.person
+        )
+        is_small = (gain < _TOLERANCE * before.clamp_min(1)) & (damping[open_people] <= _SETTLED_DAMPING)
+        converged[open_people] = is_small & is_better & robust_now
+        is_robust[open_people] = robust_now | (is_better & (gain < 1))
+        lower, higher = (0.1 * damping[open_people]).clamp_min(_LEAST_DAMPING), 10 * damping[open_people]
+        damping[open_people] = torch.where(is_better, lower, higher)
         if converged.all():
             break
     return state, iterations, converged

@@ -3,7 +3,7 @@
 Landmarks that an image lacks are NaN and weigh nothing; so do landmarks the head model lacks.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from preprocess.landmark_groups import OUTER_EYE_CORNERS
 from preprocess.residuals import Residuals
 
 _SMALL_ANGLE_SQUARED = 1e-8
+_IMAGES_AT_ONCE = 8
+"""Their derivatives fit into a processor's cache."""
 
 
 @dataclass(frozen=True)
 class BatchState:
-    """The unknowns of B images of N people.
+    """The unknowns of B images of N people, float64.
 
     Attributes:
         own: `[B, E + A]` expressions, then joint angles in the order of `fit_config.joint_axes`.
@@ -31,6 +33,21 @@ class BatchState:
     rotation: Tensor
     translation: Tensor
     shape: Tensor
+
+    def of(self, people: Tensor, person: Tensor) -> "BatchState":
+        """Of some people (ascending indices), where `person` `[B]` says whose each image is."""
+        images = torch.isin(person, people)
+        return BatchState(self.own[images], self.rotation[images], self.translation[images], self.shape[people])
+
+    def with_some(self, other: "BatchState", people: Tensor, person: Tensor) -> "BatchState":
+        """These, but of some people what `other` says."""
+        images = torch.isin(person, people)
+        own, rotation, translation, shape = (
+            part.clone() for part in (self.own, self.rotation, self.translation, self.shape)
+        )
+        own[images], rotation[images], translation[images] = other.own, other.rotation, other.translation
+        shape[people] = other.shape
+        return BatchState(own, rotation, translation, shape)
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,10 @@ class Target:
     eye_distance: Tensor
     person: Tensor
 
+    def of(self, images: Tensor) -> "Target":
+        """Of some images only, by index or mask."""
+        return Target(*(getattr(self, part.name)[images] for part in fields(self)))
+
 
 class BatchResiduals:
     """The tables of `Residuals` on a device, restricted to the L landmarks that the head model has."""
@@ -62,11 +83,19 @@ class BatchResiduals:
         """Args:
         residuals: of the head model.
         config: the same that residuals were made with.
-        like: whose device and dtype the tables get.
+        like: whose device the tables get, and whose dtype the derivatives have; values and costs are float64: in
+            float32 the last steps of a precise fit drown in rounding.
         """
+        self._dtype = like.dtype
 
         def table(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(values)).to(like)
+            return torch.from_numpy(np.ascontiguousarray(values, np.float64)).to(like.device)
+
+        def padded(basis: np.ndarray) -> Tensor:
+            """`[..., E + S]` with room for the columns of angles and pose, in the dtype of derivatives."""
+            parts = basis[..., : self.num_expression], basis[..., self.num_expression :]
+            middle = np.zeros((*basis.shape[:-1], len(self.axes) + 6))
+            return table(np.concatenate([parts[0], middle, parts[1]], -1)).to(like.dtype)
 
         model = residuals.landmark_model
         kept = np.flatnonzero(model.valid)
@@ -78,15 +107,18 @@ class BatchResiduals:
         self.axes, self._num_joints, self._config = joint_axes(config), len(config.joints), config
         self.num_own = self.num_expression + len(self.axes)
         self.mean, self.basis = table(model.mean[kept]), table(model.basis[:, kept])
+        self._slopes = padded(model.basis[:, kept])
         self._weights = table(residuals.weights[kept])
         self._difference_weights = table(residuals.difference_weights)
         self._differences = torch.from_numpy(place[residuals.differences].T.copy()).to(like.device)
-        self._joints = []
+        self._joints, self._arm_slopes = [], []
         for joint in model.joints:
             used = model.valid[joint.rows]
             rows = torch.from_numpy(place[joint.rows[used]]).to(like.device)
             correction = None if joint.correction is None else table(joint.correction[used])
-            self._joints.append((rows, table(joint.arm_mean[used]), table(joint.arm_basis[used]), correction))
+            arm = joint.arm_basis[used]
+            self._joints.append((rows, table(joint.arm_mean[used]), table(arm), correction))
+            self._arm_slopes.append(padded(arm))
 
     def target(self, landmarks: Tensor, person: Tensor) -> Target:
         """Of landmarks `[B, 478, 3]`, NaN where unknown; a depth alone may be unknown too."""
@@ -131,10 +163,10 @@ class BatchResiduals:
         return torch.where(is_robust[:, None], robust, torch.ones_like(robust))
 
     def cost(self, state: BatchState, target: Target, robust: Tensor) -> Tensor:
-        """Half the weighted squared residuals `[B]`, float64, differentiable."""
+        """Half the weighted squared residuals `[B]`."""
         points = self.in_camera(state, target.person)
         rows = self._rows(points.new_zeros(len(points), 3, points.shape[1], 0), points, target, robust)
-        return 0.5 * (rows.double() ** 2).sum((1, 2))
+        return 0.5 * (rows**2).sum((1, 2))
 
     def normal(self, state: BatchState, target: Target, robust: Tensor, *, is_pose_only: bool) -> tuple[Tensor, Tensor]:
         """Hessian `[B, W, W]` and gradient `[B, W]` (float64) of `cost`.
@@ -142,15 +174,25 @@ class BatchResiduals:
         Unknowns are [expression | joint angles | rotation 3 | translation 3 | shape], the rotation's a rotation vector
         in camera axes, applied from the left; only the six in the middle with `is_pose_only`.
         """
-        turned, head = self._turned(state, target.person)
-        rigid = torch.cat([-skew(turned), torch.eye(3).to(turned).expand_as(skew(turned))], -1).transpose(1, 2)
-        jacobian = rigid
-        if not is_pose_only:
-            own, angles, shape = self._head_slopes(state, head)
-            jacobian = torch.cat([own, angles, rigid, shape], -1)
-        rows = self._rows(jacobian, turned + state.translation[:, None], target, robust)
-        gram = (rows.mT @ rows).double()
+        parts = []
+        for images in torch.arange(len(state.own), device=target.person.device).split(_IMAGES_AT_ONCE):
+            some = BatchState(state.own[images], state.rotation[images], state.translation[images], state.shape)
+            parts.append(self._gram(some, target.of(images), robust[images], is_pose_only=is_pose_only))
+        gram = torch.cat(parts)
         return gram[:, :-1, :-1], gram[:, :-1, -1]
+
+    def _gram(self, state: BatchState, target: Target, robust: Tensor, *, is_pose_only: bool) -> Tensor:
+        turned, joints = self._turned(state, target.person)
+        if is_pose_only:
+            jacobian = turned.new_empty(*turned.shape[:1], 3, turned.shape[1], 6, dtype=self._dtype)
+            pose = jacobian
+        else:
+            jacobian = self._head_slopes(state, joints)
+            pose = jacobian[..., self.num_own : self.num_own + 6]
+        pose[..., :3] = -skew(turned).transpose(1, 2)
+        pose[..., 3:] = torch.eye(3).to(pose)[:, None]
+        rows = self._rows(jacobian, turned + state.translation[:, None], target, robust)
+        return (rows.mT @ rows).double()
 
     def joint_turns(self, own: Tensor) -> Tensor:
         """Rotation vectors of the moving joints, `[B, M, 3]`."""
@@ -177,17 +219,16 @@ class BatchResiduals:
             moved.append((change, derivative))
         return points @ state.rotation.mT, moved
 
-    def _head_slopes(self, state: BatchState, joints: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Derivatives `[B, 3, L, .]` of the points in camera axes by expression, joint angles and shape."""
-        rotation, (_, num_points, width) = state.rotation, self.basis.shape
-        basis = (rotation @ self.basis.reshape(3, -1)).reshape(-1, 3, num_points, width)
-        for (rows, _, arm_basis, _), (change, _) in zip(self._joints, joints, strict=True):
-            basis.index_add_(2, rows, torch.einsum("bij,njp->binp", rotation @ change, arm_basis))
-        angles = rotation.new_zeros(len(rotation), 3, num_points, len(self.axes))
-        for column, (index, axis) in enumerate(self.axes):
-            slopes = joints[index][1][:, axis] @ rotation.mT  # [B, N, 3]
-            angles[:, :, self._joints[index][0], column] = slopes.mT
-        return basis[..., : self.num_expression], angles, basis[..., self.num_expression :]
+    def _head_slopes(self, state: BatchState, joints: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Derivatives `[B, 3, L, W]` of the points in camera axes by all unknowns but the pose, whose columns wait."""
+        rotation, (_, num_points, width) = state.rotation.to(self._dtype), self._slopes.shape
+        result = (rotation @ self._slopes.reshape(3, -1)).reshape(-1, 3, num_points, width)
+        for (rows, _, _, _), slopes, (change, _) in zip(self._joints, self._arm_slopes, joints, strict=True):
+            result.index_add_(2, rows, torch.einsum("bij,njp->binp", rotation @ change.to(rotation), slopes))
+        for column, (index, axis) in enumerate(self.axes, start=self.num_expression):
+            slopes = joints[index][1][:, axis] @ state.rotation.mT  # [B, N, 3]
+            result[:, :, self._joints[index][0], column] = slopes.mT.to(result)
+        return result
 
     def _rows(self, jacobian: Tensor, points: Tensor, target: Target, robust: Tensor) -> Tensor:
         """Weighted derivatives of all residuals, the residuals in the last column: `[B, 3 L + 2 D, W + 1]`."""
@@ -198,23 +239,36 @@ class BatchResiduals:
         error = (self.pixels(points) - target.points[..., :2]) * unit[..., None]
         depth_scale = scale.mean(1, keepdim=True)  # px per metre
         depth_error = (-points[..., 2] * depth_scale - target.points[..., 2]) * unit
-        factor = (scale * unit)[..., None]
-        x = torch.cat([(jacobian[:, 0] + slope[..., :1] * jacobian[:, 2]) * factor, error[..., :1]], -1)
-        y = torch.cat([(jacobian[:, 1] + slope[..., 1:] * jacobian[:, 2]) * -factor, error[..., 1:]], -1)
-        # Holding the scale would let each step gain by moving the head, only to lose it again.
-        scale_slope = torch.einsum("bl,blp->bp", scale * inverse_depth / scale.shape[1], jacobian[:, 2])[:, None]
-        depth_slope = jacobian[:, 2] * depth_scale[..., None] + points[..., 2:] * scale_slope
-        z = torch.cat([depth_slope * -unit[..., None], depth_error[..., None]], -1)
+        count, num_differences, width = points.shape[1], len(self._differences[0]), jacobian.shape[3]
+        rows = jacobian.new_empty(len(points), 3 * count + 2 * num_differences, width + 1)
+        parts = [rows[:, index * count : (index + 1) * count] for index in range(3)]
+        for axis, sign in ((0, 1.0), (1, -1.0)):
+            part, factor = parts[axis][..., :-1], (sign * scale * unit)[..., None].to(rows)
+            torch.addcmul(jacobian[:, axis], slope[..., axis : axis + 1].to(rows), jacobian[:, 2], out=part)
+            part.mul_(factor)
+            parts[axis][..., -1] = error[..., axis]
+        # Holding the depths' scale would let each step gain by moving the head, only to lose it again.
+        scale_slope = torch.einsum("bl,blp->bp", (scale * inverse_depth / count).to(rows), jacobian[:, 2])[:, None]
+        torch.mul(jacobian[:, 2], (-depth_scale * unit)[..., None].to(rows), out=parts[2][..., :-1])
+        parts[2][..., :-1].addcmul_((-points[..., 2] * unit)[..., None].to(rows), scale_slope)
+        parts[2][..., -1] = depth_error
+        self._weigh(rows, parts, target, robust)
+        return rows
+
+    def _weigh(self, rows: Tensor, parts: list[Tensor], target: Target, robust: Tensor) -> None:
+        """Turns plain rows of x, y and depth into weighted ones, and fills in those of differences; in place."""
         # Depth is known up to a constant only: its rows lose their weighted mean.
         weights = target.depth_weights
-        total = weights.sum(1).clamp_min(torch.finfo(weights.dtype).tiny)
-        z = z - torch.einsum("bl,blp->bp", weights / total[:, None], z)[:, None]
+        total = weights.sum(1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
+        parts[2] -= torch.einsum("bl,blp->bp", (weights / total).to(rows), parts[2])[:, None]
         plus, minus, other = self._differences
-        between = target.difference_weights.sqrt()[..., None]
-        differences = [between * (axis[:, plus] - 0.5 * (axis[:, minus] + axis[:, other])) for axis in (x, y)]
-        root = (target.weights * robust).sqrt()[..., None]
-        depth_root = (weights * robust).sqrt()[..., None]
-        return torch.cat([x * root, y * root, z * depth_root, *differences], 1)
+        between = target.difference_weights.sqrt()[..., None].to(rows)
+        start = 3 * parts[0].shape[1]
+        for axis, part in enumerate(parts[:2]):
+            place = slice(start + axis * len(plus), start + (axis + 1) * len(plus))
+            rows[:, place] = between * (part[:, plus] - 0.5 * (part[:, minus] + part[:, other]))
+        for part, weight in zip(parts, (target.weights, target.weights, weights), strict=True):
+            part *= (weight * robust).sqrt()[..., None].to(rows)
 
 
 def _rotation_and_slopes(rotvec: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,15 +7,18 @@ import pytest
 import torch
 
 from flame.errors import InputError
+from flame.open_head import OpenHead, load_open_head
 from flame.rotation import axis_angle_to_matrix
 from preprocess.batch_fit import BatchFit, BatchFitter
 from preprocess.batch_objective import Objective, moved
 from preprocess.batch_residuals import BatchState
 from preprocess.batch_start import landmarks_of_set, rigid_starts
 from preprocess.fit import HeadFitter
-from preprocess.fit_config import FitConfig
+from preprocess.fit_config import FitConfig, active_expressions
 from tests.fakes import FakeHead, make_fake_head
 from tests.synthetic_faces import SyntheticFaces, synthetic_faces
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +150,51 @@ def test_refuses_what_is_no_landmarks(fitter: BatchFitter, faces: SyntheticFaces
         fitter.fit(torch.full_like(faces.landmarks, torch.nan))
     with pytest.raises(InputError, match="people"):
         fitter.fit(faces.landmarks, people=torch.zeros(2, dtype=torch.long))
+
+
+@pytest.fixture(scope="module")
+def open_head() -> OpenHead:
+    return load_open_head()
+
+
+class TestOpenHead:
+    """Truth of the open head in one call of 64 pictures; `tests.synthetic_faces` says how it is drawn."""
+
+    @pytest.mark.parametrize(
+        ("frames", "identity_mm"),
+        [
+            (1, 2.5),  # a photo hardly tells a large head from a far one: no fit could be below 2.2 mm by much
+            (8, 2.0),
+        ],
+    )
+    def test_recovers_truth_from_noisy_landmarks(self, open_head: OpenHead, frames: int, identity_mm: float) -> None:
+        config = FitConfig.for_noise(open_head, 1.0)
+        people = torch.arange(64) // frames
+        faces = synthetic_faces(open_head, config, people=people)
+        fit = BatchFitter(open_head, config=config).fit(faces.noisy(1.0), people=people)
+        assert fit.converged.all() and fit.iterations.max() <= 30
+        assert _turn_degrees(fit.rotation, faces.rotation).mean() < 1.0
+        active = active_expressions(open_head, config)
+        assert _correlation(fit.expression[:, active], faces.head.expression[:, active]) > 0.9
+        assert _identity_mm(open_head, fit.shape, faces.head.shape).mean() < identity_mm
+
+    def test_finds_the_truth_itself_without_noise(self, open_head: OpenHead) -> None:
+        """As the noise goes to nothing, so do the priors' weight and all errors."""
+        config = FitConfig.for_noise(open_head, 0.01)
+        faces = synthetic_faces(open_head, config, people=torch.arange(8))
+        fit = BatchFitter(open_head, config=config, dtype=torch.float64).fit(faces.landmarks)
+        assert fit.converged.all()
+        assert _turn_degrees(fit.rotation, faces.rotation).max() < 0.01
+        assert (fit.expression - faces.head.expression).abs().max() < 0.01
+        assert _identity_mm(open_head, fit.shape, faces.head.shape).max() < 0.1
+
+
+def _correlation(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Pearson's, over all images and coefficients together."""
+    return float(torch.corrcoef(torch.stack([first.double().flatten(), second.double().flatten()]))[0, 1])
+
+
+def _identity_mm(model: OpenHead, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Mean distance `[B]` of the vertices of the face at rest, nothing aligned."""
+    basis = model.shape_basis[model.regions["face"]].double()
+    return 1000 * torch.einsum("vcs,bs->bvc", basis, first.double() - second.double()).norm(dim=-1).mean(1)

@@ -39,7 +39,6 @@ LOSS_COLUMN = "loss after 4500 steps / ours"
 _LONGEST = 30000
 TUNED = (0.005, 0.01, 0.02, 0.05)
 _TIMED_STEPS = 20
-_PARTS = ("shape", "expression", "rotation", "translation", "jaw", "eyes")
 
 
 @dataclass(frozen=True)
@@ -70,17 +69,18 @@ def make_problem(model: HeadModel, num_heads: int) -> Problem:
     noise = torch.randn(landmarks.shape, generator=torch.Generator().manual_seed(1), dtype=landmarks.dtype)
     landmarks = (landmarks + NOISE_PX * noise).float()
     fitter = batch_fit.BatchFitter(model, config=config)
-    target = fitter.residuals.target(landmarks, people)
+    target = fitter.residuals.target(landmarks.double(), people)
     state = rigid_starts(fitter.residuals, target, num_people=num_heads)
     objective = Objective(fitter.residuals, fitter.prior, config, target=target, start=state, is_clip=False)
-    start = Start(state.rotation, state.translation)
+    start = Start(state.rotation.float(), state.translation.float())
     points, mesh = (kind(model, config, landmarks, start) for kind in (AutomaticObjective, MeshObjective))
     return Problem(fitter, landmarks, objective, points, mesh)
 
 
 def cost_by_the_batched_fit(problem: Problem, unknowns: Unknowns) -> Tensor:
     """The function that the batched fit lowers, `[B]`."""
-    state = BatchState(unknowns.own, *problem.points.pose(unknowns), unknowns.shape)
+    parts = unknowns.own, *problem.points.pose(unknowns), unknowns.shape
+    state = BatchState(*(part.double() for part in parts))
     return problem.objective.cost(state, torch.ones_like(problem.objective.target.weights))
 
 
@@ -168,24 +168,6 @@ def newton_row(name: str, newton: Newton, index: int) -> dict[str, Any]:
     }
 
 
-def double_row(problem: Problem, loss: float) -> dict[str, Any]:
-    """The whole call in double precision."""
-    fitter = batch_fit.BatchFitter(load_open_head(), config=problem.fitter.config, dtype=torch.float64)
-    landmarks = problem.landmarks.double()
-    began, began_cpu = time.perf_counter(), time.process_time()
-    fit = fitter.fit(landmarks)
-    wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
-    single = replace(fit, **{name: getattr(fit, name).float() for name in _PARTS})
-    end = float(cost_by_the_batched_fit(problem, problem.points.unknowns_of(single)).sum())
-    return {
-        "": "the same in float64",
-        "steps there": f"mean {float(fit.iterations.double().mean()):.1f}, most {int(fit.iterations.max())}",
-        LOSS_COLUMN: end / loss,
-        "wall s": wall,
-        "CPU s": cpu,
-    }
-
-
 def slowed(run: AdamRun, problem: Problem, num_pose_steps: int) -> AdamRun:
     """The same way with the time that its steps take over the whole mesh."""
     stages = []
@@ -205,7 +187,6 @@ def measure(problem: Problem, *, is_quick: bool) -> tuple[list[dict[str, Any]], 
     rows = [
         newton_row("batched fit, there", newton, newton.first_at(loss * MARGIN)),
         newton_row("batched fit, the whole call", newton, len(newton.losses) - 1),
-        double_row(problem, loss),
     ]
 
     def is_there(value: float) -> bool:

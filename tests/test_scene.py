@@ -428,6 +428,17 @@ def test_scene_settings_are_read_strictly(data: Path, tmp_path: Path):
     change(tmp_path / "config.json", lambda values: values.update(plane_size=32))
     with pytest.raises(InputError, match="plane_size"):
         load_scene(tmp_path)
+    change(tmp_path / "config.json", lambda values: values.pop("plane_size"))
+    weights = tmp_path / "scene.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(InputError, match="(?s)damaged.*fit-scene again"):
+        load_scene(tmp_path)
+    (tmp_path / "config.json").write_text('{"centre": [0')
+    with pytest.raises(InputError, match="expected JSON"):
+        load_scene(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(InputError, match="settings of a fitted scene, got list"):
+        load_scene(tmp_path)
 
 
 def test_defaults_of_the_command_are_those_of_the_library(capsys: pytest.CaptureFixture[str]):

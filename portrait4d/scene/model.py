@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -124,12 +125,25 @@ def load_scene(folder: str | Path) -> FittedScene:
         raise InputError(
             f"{folder}: expected a fitted scene, {', '.join(missing)} is missing: run portrait4d fit-scene"
         )
-    scene = FittedScene(FittedSceneConfig.from_dict(json.loads((folder / CONFIG).read_text())))
+    scene = FittedScene(_read_config(folder / CONFIG))
     try:
         scene.load_state_dict(load_file(folder / WEIGHTS))
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"{folder}: {WEIGHTS} does not fit {CONFIG}: {' '.join(str(error).split())}") from error
+    except (RuntimeError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"{folder}: {WEIGHTS} is damaged or does not fit {CONFIG} ({' '.join(str(error).split())}): "
+            "run portrait4d fit-scene again"
+        ) from error
     return scene
+
+
+def _read_config(path: Path) -> FittedSceneConfig:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: expected JSON, got {error}: run portrait4d fit-scene again") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected the settings of a fitted scene, got {type(values).__name__}")
+    return FittedSceneConfig.from_dict(values)
 
 
 def _contiguous(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -61,6 +61,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
 def run_children(script: str, options: argparse.Namespace, *arguments: str) -> dict[str, Any]:
     """The stages with one and with two threads, and the peak of a process that does the whole."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command does, see portrait4d/cli/main.py
     shared = ["--device", options.device, *arguments, *(["--quick"] if options.quick else [])]
     return {
         "machine": machine(),

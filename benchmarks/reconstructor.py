@@ -27,6 +27,7 @@ def child(*, threads: int, repeats: int, is_whole: bool, device: str, precision:
     from flame.deform import CoarseMesh, HeadPoseField
     from flame.head_model import HeadParams
     from flame.open_head import load_open_head
+    from portrait4d.ops.memory import keep_freed_memory
     from portrait4d.reconstructor.canonicaliser import TokenGrid
     from portrait4d.reconstructor.config import ReconstructorConfig
     from portrait4d.reconstructor.network import Reconstructor
@@ -34,6 +35,8 @@ def child(*, threads: int, repeats: int, is_whole: bool, device: str, precision:
     from preprocess.networks.motion_encoder import MotionEncoderNetwork
 
     torch.set_num_threads(threads)
+    if device == "cpu":
+        keep_freed_memory()  # as the engine does
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.manual_seed(0)
     network = Reconstructor(ReconstructorConfig()).to(device).eval().requires_grad_(False)

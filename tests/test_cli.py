@@ -308,6 +308,13 @@ def test_foreign_package_is_named_with_the_cure(tmp_path: Path):
     assert last.startswith("ImportError: ") and str(tmp_path / "flame") in last and "pip uninstall flame" in last
 
 
+@pytest.mark.parametrize(("change", "expected"), [("pop(name, 0)", "passive"), ("update({name: 'active'})", "active")])
+def test_torch_s_threads_sleep_while_they_wait_unless_the_user_says_else(change: str, expected: str):
+    setting = f"import os; name = 'OMP_WAIT_POLICY'; os.environ.{change}; "
+    program = "from portrait4d.cli.main import run; run(['--version']); print(os.environ[name])"
+    assert _run_python(setting + program).stdout.split()[-1] == expected
+
+
 def test_import_is_light():
     result = _run_python("import sys, portrait4d; print(sorted({'torch', 'cv2', 'av', 'genhead'} & set(sys.modules)))")
     assert result.stdout.strip() == "[]"

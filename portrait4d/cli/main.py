@@ -27,6 +27,8 @@ def run(arguments: list[str], *, is_debug: bool = False) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     # Read when numpy is loaded. Stages run beside each other: more threads per small product cost twice the CPU time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Read when torch is loaded. Its threads would spin while they wait, and take the processor from our others.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from flame.errors import InputError
 
     try:

@@ -17,6 +17,7 @@ from flame.flame_model import PORTRAIT4D_UNITS_PER_METRE, Flame
 from flame.frame_parameters import FrameParameters, PosedView
 from flame.head_model import HeadModel, HeadParams
 from portrait4d.engine import Avatar, Drive, Mesh, Rendering
+from portrait4d.ops.memory import keep_freed_memory
 from portrait4d.ops.resample import resize
 from portrait4d.options import Placement
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
@@ -57,6 +58,8 @@ class Portrait4DEngine:
         motion_encoder: None for static reconstruction, which reads no motion.
         weights: sha256 of the weights, which avatars are marked with.
         """
+        if torch.device(device).type == "cpu":
+            keep_freed_memory()
         self.name, self.weights = name, weights
         self.placement: Placement = placement
         self.device = torch.device(device)

@@ -93,7 +93,7 @@ def run_selfcheck(name: str, photo: str | Path | None = None, *, device: str = "
         *_opacity(result, face),
         *_views(avatar, models, device),
         _lpips(shown, target),
-        Finding("identity", "not measured: there are no ArcFace weights", "0.873 on VFHQ", None, "published"),
+        _identity(shown, target),
     )
     return SelfCheck(models.engine.name, findings, np.concatenate([target, shown], 1))
 
@@ -191,3 +191,20 @@ def _lpips(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:
     pair = [torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1 for picture in (shown, target)]
     with torch.inference_mode():
         return Finding("LPIPS", f"{float(network(*pair)):.3f} (alex)", expected, None, "published")
+
+
+def _identity(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:
+    """Cosine of ArcFace's vectors; told, not judged."""
+    from preprocess.backends.insightface_pack import IdentityEncoder
+
+    def finding(value: str) -> Finding:
+        return Finding("identity", value, "0.873 on VFHQ", None, "published")
+
+    try:
+        encoder = IdentityEncoder()
+    except InputError as error:
+        return finding(f"not measured: {error}")
+    pair = [encoder(picture) for picture in (shown, target)]
+    if pair[0] is None or pair[1] is None:
+        return finding("not measured: insightface finds no face")
+    return finding(f"{float(pair[0] @ pair[1]):.3f}")

@@ -15,6 +15,7 @@ import torch
 from flame.errors import InputError
 from preprocess.backends import load_detector, load_mask
 from preprocess.backends.detectors import FACE_ALIGNMENT_FILES
+from preprocess.backends.insightface_pack import IdentityEncoder
 from preprocess.backends.masks import PARSING_LABELS, FaceParser
 from preprocess.ibug import to_68, to_70
 from preprocess.image import read_image
@@ -105,13 +106,31 @@ def test_insightface_reads_bgr_and_gives_faces_largest_first(monkeypatch: pytest
     stand_in(monkeypatch, "insightface")
     stand_in(monkeypatch, "insightface.app", FaceAnalysis=StandInAnalysis)
     detect = load_detector("insightface")
-    network = detect._network  # pyright: ignore[reportFunctionMemberAccess]
+    network = detect._analysis._network  # pyright: ignore[reportFunctionMemberAccess]
     assert network.asked == ("buffalo_l", ["detection", "landmark_3d_68"], ["CPUExecutionProvider"])
     assert network.prepared == (-1, (640, 640))
     large, small = detect(IMAGE)
     assert (network.seen[..., 2] == 200).all() and not network.seen[..., 0].any()
     assert (large.score, small.score) == (0.75, 0.5) and large.landmark_set == "68"
     assert large.points[30, 2] == -5 and small.size < large.size
+
+
+def test_identity_is_that_of_the_largest_face_as_a_unit_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = np.zeros(512, np.float32), np.zeros(512, np.float32)
+    small[0], large[[1, 2]] = 1, (3, -4)
+    boxes = [np.array([0, 0, 30, 10.0]), np.array([5, 5, 25, 25.0])]
+    stand_in(monkeypatch, "insightface")
+    stand_in(monkeypatch, "insightface.app", FaceAnalysis=StandInAnalysis)
+    encoder = IdentityEncoder()
+    network = encoder._analysis._network
+    assert network.asked[1] == ["detection", "recognition"]
+    network.get = lambda image: [
+        {"bbox": box, "embedding": vector} for box, vector in zip(boxes, (small, large), strict=True)
+    ]
+    found = encoder(IMAGE)
+    assert found is not None and np.allclose(found[:3], [0, 0.6, -0.8]) and not found[3:].any()
+    network.get = lambda image: []
+    assert encoder(IMAGE) is None
 
 
 def test_insightface_on_a_gpu_is_on_that_gpu_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +141,7 @@ def test_insightface_on_a_gpu_is_on_that_gpu_or_refused(monkeypatch: pytest.Monk
     with pytest.raises(InputError, match="onnxruntime cannot use device 'cuda:1' here: install onnxruntime-gpu"):
         load_detector("insightface", "cuda:1")
     available.append("CUDAExecutionProvider")
-    network = load_detector("insightface", "cuda:1")._network  # pyright: ignore[reportFunctionMemberAccess]
+    network = load_detector("insightface", "cuda:1")._analysis._network  # pyright: ignore[reportFunctionMemberAccess]
     assert network.asked[2] == [("CUDAExecutionProvider", {"device_id": 1})] and network.prepared[0] == 1
 
 
@@ -277,7 +296,7 @@ def test_insightface_weights_that_cannot_be_fetched_are_named(monkeypatch: pytes
             del self.models["landmark_3d_68"]
 
     stand_in(monkeypatch, "insightface.app", FaceAnalysis=WithoutLandmarks)
-    with pytest.raises(InputError, match="it holds no landmark network 1k3d68.onnx"):
+    with pytest.raises(InputError, match="it holds no network 1k3d68.onnx"):
         load_detector("insightface")
 
 
@@ -303,7 +322,7 @@ def test_unknown_names_and_landmarks_of_another_kind_are_refused(monkeypatch: py
     stand_in(monkeypatch, "insightface")
     stand_in(monkeypatch, "insightface.app", FaceAnalysis=StandInAnalysis)
     detect = load_detector("insightface")
-    network = detect._network  # pyright: ignore[reportFunctionMemberAccess]
+    network = detect._analysis._network  # pyright: ignore[reportFunctionMemberAccess]
     network.get = lambda image: [{"landmark_3d_68": np.zeros((106, 2)), "det_score": 1.0}]
     with pytest.raises(InputError, match=r"expected landmarks \[68, 3\] of the detector, got \[106, 2\]"):
         detect(IMAGE)

@@ -1,6 +1,7 @@
 """The check of weights: noise fails it, an engine that works passes it, and each kind of damage is seen."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from portrait4d.engine import Rendering
 from portrait4d.lift.engine import LiftEngine
 from portrait4d.retarget import orbit_drive
 from portrait4d.selfcheck import run_selfcheck
+from preprocess.backends import insightface_pack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -60,6 +62,19 @@ def test_what_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     found = _failed(run_selfcheck("lift"))
     assert {"landmark error", "opacity of the face", "opacity of the upper corners", "L1 in the face"} <= found
     assert "face in the result" not in found
+
+
+def test_identity_is_the_cosine_of_both_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, target = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)
+    vectors = {0: np.array([1.0, 0.0]), 255: np.array([0.6, 0.8])}
+    monkeypatch.setattr(insightface_pack, "IdentityEncoder", lambda: lambda picture: vectors[int(picture[0, 0, 0])])
+    assert selfcheck._identity(shown, target).value == "0.600"
+    monkeypatch.setattr(insightface_pack, "IdentityEncoder", lambda: lambda picture: None)
+    assert selfcheck._identity(shown, target).value == "not measured: insightface finds no face"
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "insightface", None)
+    found = selfcheck._identity(shown, target)
+    assert found.passed is None and 'pip install "portrait4d[insightface]"' in found.value
 
 
 def test_the_face_mask_is_the_contour() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from flame.errors import InputError
 from preprocess.backend_names import DetectorName
 from preprocess.backends.extras import explained_weights, import_extra
+from preprocess.backends.insightface_pack import InsightFace
 from preprocess.faces import FaceDetector, FaceLandmarker, find_faces
 
 FACE_ALIGNMENT_FILES = ("s3fd-619a316812.pth", "3DFAN4-7835d9f11d.pth.tar", "depth-2a464da4ea.pth.tar")
 FACE_ALIGNMENT_PAGE = "https://www.adrianbulat.com/downloads/python-fan/"
-INSIGHTFACE_PACK = "buffalo_l"
-INSIGHTFACE_PAGE = f"https://github.com/deepinsight/insightface/releases/download/model-zoo/{INSIGHTFACE_PACK}.zip"
 
 _NUM_IBUG = 68
 _NOSE_TIP, _CONTOUR_ENDS = 30, (0, 16)
@@ -100,31 +99,11 @@ class InsightFaceDetector:
     """SCRFD boxes and 68 points with depth, of insightface's pack buffalo_l."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        application = import_extra("insightface.app", "insightface")
-        device = torch.device(device)
-        providers = _onnx_providers(device)
-        with explained_weights(f"the pack {INSIGHTFACE_PACK} of insightface", _insightface_advice):
-            self._network = application.FaceAnalysis(
-                name=INSIGHTFACE_PACK, allowed_modules=["detection", "landmark_3d_68"], providers=providers
-            )
-            if "landmark_3d_68" not in self._network.models:
-                raise FileNotFoundError("it holds no landmark network 1k3d68.onnx")
-        self._network.prepare(ctx_id=-1 if device.type == "cpu" else device.index or 0, det_size=(640, 640))
+        self._analysis = InsightFace("landmark_3d_68", device)
 
     def __call__(self, image: NDArray[np.uint8]) -> list[DetectedFace]:
-        faces = self._network.get(np.ascontiguousarray(image[..., ::-1]))  # it reads BGR
+        faces = self._analysis(image)
         return _largest_first([face["landmark_3d_68"] for face in faces], [float(face["det_score"]) for face in faces])
-
-
-def _onnx_providers(device: torch.device) -> list[Any]:
-    if device.type == "cpu":
-        return ["CPUExecutionProvider"]
-    runtime = import_extra("onnxruntime", "insightface")
-    if device.type != "cuda" or "CUDAExecutionProvider" not in runtime.get_available_providers():
-        raise InputError(
-            f"onnxruntime cannot use device {str(device)!r} here: install onnxruntime-gpu, or use device cpu"
-        )
-    return [("CUDAExecutionProvider", {"device_id": device.index or 0})]
 
 
 def _largest_first(found: Sequence[NDArray], scores: Sequence[float]) -> list[DetectedFace]:
@@ -149,9 +128,3 @@ def _face_alignment_advice() -> str:
     if not missing:
         return f"delete {', '.join(FACE_ALIGNMENT_FILES)} in {folder} if they are damaged, and run again with a network"
     return f"download {', '.join(missing)} from {FACE_ALIGNMENT_PAGE} into {folder}, or run once with a network"
-
-
-def _insightface_advice() -> str:
-    folder = Path("~/.insightface/models").expanduser() / INSIGHTFACE_PACK
-    by_hand = f"unpack {INSIGHTFACE_PAGE} into {folder}, so that 1k3d68.onnx lies in it, or run once with a network"
-    return f"delete {folder}, then {by_hand}" if folder.exists() else by_hand

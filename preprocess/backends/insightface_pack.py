@@ -1,0 +1,73 @@
+"""insightface's pack buffalo_l: one of its networks behind its face detector, and who a face is."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flame.errors import InputError
+from preprocess.backends.extras import explained_weights, import_extra
+
+PACK = "buffalo_l"
+PAGE = f"https://github.com/deepinsight/insightface/releases/download/model-zoo/{PACK}.zip"
+
+Task = Literal["landmark_3d_68", "recognition"]
+FILES: dict[Task, str] = {"landmark_3d_68": "1k3d68.onnx", "recognition": "w600k_r50.onnx"}
+
+
+class InsightFace:
+    """Boxes of SCRFD, and for each face what the task's network says of it."""
+
+    def __init__(self, task: Task, device: torch.device | str = "cpu") -> None:
+        """Raises:
+        InputError: the package is not installed, the pack is neither here nor to be had, or it cannot use the device.
+        """
+        application = import_extra("insightface.app", "insightface")
+        device = torch.device(device)
+        providers = _onnx_providers(device)
+        with explained_weights(f"the pack {PACK} of insightface", lambda: _advice(task)):
+            self._network = application.FaceAnalysis(
+                name=PACK, allowed_modules=["detection", task], providers=providers
+            )
+            if task not in self._network.models:
+                raise FileNotFoundError(f"it holds no network {FILES[task]}")
+        self._network.prepare(ctx_id=-1 if device.type == "cpu" else device.index or 0, det_size=(640, 640))
+
+    def __call__(self, image: NDArray[np.uint8]) -> list[Any]:
+        """What the library says of the faces in a picture uint8 `[H, W, 3]` RGB, in its order."""
+        return self._network.get(np.ascontiguousarray(image[..., ::-1]))  # it reads BGR
+
+
+class IdentityEncoder:
+    """ArcFace (Deng et al. 2019): unit vectors whose cosine says how alike two people are."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._analysis = InsightFace("recognition", device)
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """`[512]` of the face with the largest box in a picture uint8 `[H, W, 3]` RGB; None without a face."""
+        faces = self._analysis(image)
+        if not faces:
+            return None
+        face = max(faces, key=lambda face: float(np.ptp(np.reshape(face["bbox"], (2, 2)), axis=0).prod()))
+        embedding = np.asarray(face["embedding"], np.float64)
+        return (embedding / np.linalg.norm(embedding)).astype(np.float32)
+
+
+def _onnx_providers(device: torch.device) -> list[Any]:
+    if device.type == "cpu":
+        return ["CPUExecutionProvider"]
+    runtime = import_extra("onnxruntime", "insightface")
+    if device.type != "cuda" or "CUDAExecutionProvider" not in runtime.get_available_providers():
+        raise InputError(
+            f"onnxruntime cannot use device {str(device)!r} here: install onnxruntime-gpu, or use device cpu"
+        )
+    return [("CUDAExecutionProvider", {"device_id": device.index or 0})]
+
+
+def _advice(task: Task) -> str:
+    folder = Path("~/.insightface/models").expanduser() / PACK
+    by_hand = f"unpack {PAGE} into {folder}, so that {FILES[task]} lies in it, or run once with a network"
+    return f"delete {folder}, then {by_hand}" if folder.exists() else by_hand

@@ -17,7 +17,7 @@ from preprocess.dataset.build import BuildOptions, build_dataset, check_dataset
 from preprocess.dataset.dataset import find_shards
 from preprocess.dataset.plan import Part, make_plan
 from preprocess.dataset.report import write_report
-from preprocess.dataset.shards import read_shard
+from preprocess.dataset.shards import index_path, read_shard
 from preprocess.dataset.stage_options import StageOptions
 from tests.fakes_build import FailingStages, FakeStages, SlowlyLoadedStages
 
@@ -213,3 +213,17 @@ def test_a_changed_byte_is_found_and_its_shard_named(tmp_path: Path) -> None:
     result.shards[1].write_bytes(content)
     num_whole, faults = check_dataset(output)
     assert num_whole == 2 and len(faults) == 1 and result.shards[1].name in faults[0]
+
+
+@pytest.mark.parametrize("lost", ["shard", "index", "both"])
+def test_a_shard_that_was_deleted_is_missed_and_built_again(lost: str, tmp_path: Path) -> None:
+    """As its user does whom `data check` told of damage."""
+    folder, output = _inputs(tmp_path / "in"), tmp_path / "out"
+    result = _build(folder, output)
+    before, path = _shards(output), result.shards[1]
+    for gone in [path] * (lost != "index") + [index_path(path)] * (lost != "shard"):
+        gone.unlink()
+    num_whole, faults = check_dataset(output)
+    assert num_whole == 2 and [path.name in fault for fault in faults] == [True]
+    assert _build(folder, output).num_new == 4 and _shards(output) == before
+    assert _build(folder, output).num_new == 0 and not (output / "items").exists()

@@ -204,6 +204,16 @@ def test_an_empty_or_missing_folder(tmp_path: Path) -> None:
             make_plan(folder, tmp_path / "out", part=Part(), items_per_shard=1, settings={})
 
 
+def test_an_output_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    folder, file = _inputs(tmp_path / "in", count=2), tmp_path / "file"
+    file.write_text("here already")
+    for output, words in ((folder, "does not hold the inputs"), (tmp_path, "does not hold"), (file, "cannot make")):
+        with pytest.raises(InputError, match=words):
+            _build(folder, output)
+    assert _build(folder, folder / "out").num_new == 2
+    assert _build(folder, folder / "out").num_new == 0, "an output below the inputs is none of them"
+
+
 def test_a_changed_byte_is_found_and_its_shard_named(tmp_path: Path) -> None:
     output = tmp_path / "out"
     result = _build(_inputs(tmp_path / "in"), output)

@@ -92,7 +92,6 @@ def build_dataset(
     options = options or BuildOptions()
     tell = progress or (lambda stage, done, total: None)
     settings = {**stage_options.settings, "image_format": options.image_format}
-    output.mkdir(parents=True, exist_ok=True)
     plan = make_plan(
         folder, output, part=options.part, items_per_shard=options.items_per_shard, settings=settings,
         progress=partial(tell, "hash"),

@@ -125,6 +125,8 @@ def list_files(folder: Path, output: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"expected a folder of inputs, {folder} is none: check the name")
     excluded = output.resolve()
+    if excluded in (folder.resolve(), *folder.resolve().parents):
+        raise InputError(f"expected an output that does not hold the inputs of {folder}, got {output}: choose another")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and excluded not in path.resolve().parents)
     shown = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     if not shown:

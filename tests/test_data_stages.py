@@ -97,6 +97,12 @@ def test_a_limit_says_the_number_and_itself(name: str, value: float, text: str) 
     assert text in str(Limits().fault({**GOOD, name: value}))
 
 
+@pytest.mark.parametrize("value", [float("nan"), -1.0])
+def test_limits_that_are_none_are_refused(value: float) -> None:
+    with pytest.raises(InputError, match=r"expected max yaw degrees of 0 or more, got (nan|-1)"):
+        Limits(max_yaw_degrees=value)
+
+
 def test_closed_eyes_are_rejected_only_if_asked() -> None:
     closed = {**GOOD, "eye_open": 0.05}
     assert Limits().fault(closed) is None

@@ -185,6 +185,24 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
         build_dataset(folder, output, StageOptions(crop="eg3d"), make_stages=FakeStages)
 
 
+def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    """Their shards would hold records twice, or records of two kinds."""
+    folder, output = _inputs(tmp_path / "in"), tmp_path / "out"
+    first, second = (BuildOptions(part=Part(index, 2)) for index in range(2))
+    for options in (first, second):
+        with pytest.raises(InputError, match="no such head model"):
+            build_dataset(folder, output, StageOptions(crop="eg3d"), options=options, make_stages=FailingStages)
+    _build(folder, output, first)
+    _build(folder, output, second)  # begun as eg3d, but nothing came of it
+    for part in (Part(0, 3), Part()):
+        with pytest.raises(InputError, match=r"begun with --shard 0/2, got 0/\d"):
+            _build(folder, output, BuildOptions(part=part))
+    for path in output.glob("plan-0001*"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"other settings \(crop\)"):
+        build_dataset(folder, output, StageOptions(crop="eg3d"), options=second, make_stages=FakeStages)
+
+
 def test_models_that_cannot_be_loaded_end_the_build_and_blame_no_item(tmp_path: Path) -> None:
     folder, output = _inputs(tmp_path / "in"), tmp_path / "out"
     with pytest.raises(InputError, match="no such head model"):

@@ -57,6 +57,12 @@ def test_merging_is_a_listing(folder: Path):
         Dataset(folder.parent)
 
 
+def test_a_list_that_is_no_text_is_refused(tmp_path: Path):
+    (tmp_path / "list.txt").write_bytes(b"a.tar \xff\xfe")
+    with pytest.raises(InputError, match="list.txt: expected a list of shards as text in UTF-8"):
+        Dataset(tmp_path / "list.txt")
+
+
 def test_shards_of_different_kinds_are_not_mixed(folder: Path):
     other = replace(PLAIN, head_model="flame", crop="eg3d")
     write_shard(folder / "9.tar", other, [make_record("z", code_size=0)])

@@ -1,6 +1,7 @@
 """Portrait4D's own datasets: toy ones in the same layout, their messages encoded by hand."""
 
 import io
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -126,6 +127,17 @@ def test_messages_that_do_not_fit_are_refused_by_name():
         records_of_message(_vfhq(), "ffhq", key="7", where="file: 7")
     with pytest.raises(InputError, match="images: expected a PNG"):
         records_of_message(_genhead(0).replace(b"IHDR", b"JUNK"), "genhead", key="7", where="file: 7")
+
+
+@pytest.mark.parametrize("missing", [1, 5000])
+def test_a_cut_lmdb_is_refused_before_it_ends_the_process(tmp_path: Path, missing: int):
+    """A copy that was broken off: reading behind the end of the file was a bus error."""
+    path = _write(tmp_path / "cut", [_vfhq()])
+    assert len(OfficialDataset(path, "vfhq")) == 1
+    size = (path / "data.mdb").stat().st_size
+    os.truncate(path / "data.mdb", size - missing)
+    with pytest.raises(InputError, match=f"cut: expected {size} bytes in data.mdb, it is cut off at {size - missing}"):
+        OfficialDataset(path, "vfhq")
 
 
 def test_no_lmdb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -235,6 +235,7 @@ def test_an_output_that_cannot_be_is_refused(tmp_path: Path) -> None:
 def test_a_changed_byte_is_found_and_its_shard_named(tmp_path: Path) -> None:
     output = tmp_path / "out"
     result = _build(_inputs(tmp_path / "in"), output)
+    (output / "outcomes" / "0_000000.json").write_text('{"shard": "as the example for Ray writes it"}')
     assert check_dataset(output) == (3, [])
     content = bytearray(result.shards[1].read_bytes())
     content[len(content) // 2] ^= 1

@@ -109,7 +109,7 @@ def check_dataset(output: Path) -> tuple[int, list[str]]:
     Missing are those whose index or outcome is there: where both were removed, too, nothing tells of the shard.
     """
     known = {index.name.removesuffix(INDEX_SUFFIX) for index in output.glob(f"*.tar{INDEX_SUFFIX}")}
-    known |= {f"{path.stem}.tar" for path in (output / OUTCOMES).glob("*.json") if _has_kept(path)}
+    known |= {f"{path.stem}.tar" for path in (output / OUTCOMES).glob("shard-*.json") if _has_kept(path)}
     shards = sorted({output / name for name in known} | set(output.glob("*.tar")))
     if not shards:
         raise InputError(f"expected shards (*.tar) in {output}, found none: give the folder of a built dataset")

@@ -3,6 +3,7 @@
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +62,18 @@ def test_a_list_that_is_no_text_is_refused(tmp_path: Path):
     (tmp_path / "list.txt").write_bytes(b"a.tar \xff\xfe")
     with pytest.raises(InputError, match="list.txt: expected a list of shards as text in UTF-8"):
         Dataset(tmp_path / "list.txt")
+
+
+def test_the_documented_loader_runs(tmp_path: Path):
+    page = (Path(__file__).parent.parent / "docs" / "datasets.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    empty = np.zeros(0, np.float32)
+    records = [replace(make_record(key, code_size=0), shape=empty, expression=empty) for key in "abc"]
+    write_shard(tmp_path / "faces" / "a.tar", replace(INFO, code_size=0), records)
+    names: dict[str, Any] = {}
+    exec(code.replace("out/faces", str(tmp_path / "faces")), names)
+    assert names["images"].shape[1:] == (3, INFO.image_size, INFO.image_size) and names["images"].min() >= -1
+    assert len(names["dataset"]) >= 6, "and their mirror images"
 
 
 def test_shards_of_different_kinds_are_not_mixed(folder: Path):

@@ -91,6 +91,13 @@ def test_mirrored_records_follow(folder: Path):
     assert_same(dataset[16], flip_record(make_record(KEYS[4], code_size=0), SIGNS))
 
 
+def test_nine_bins_of_twenty_degrees_double_outwards():
+    """Alike to both sides; the bins' borders belong to the outer ones."""
+    yaw = np.array([0, 9.9, 10, 29.9, 30, 49.9, 50, 69.9, 70, 90, 180])
+    assert replica_counts(yaw).tolist() == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 16]
+    assert (replica_counts(-yaw) == replica_counts(yaw)).all()
+
+
 def test_balanced_repeats_by_yaw(folder: Path):
     records = [make_record(key, code_size=0) for key in KEYS]
     counts = replica_counts(yaw_degrees(np.stack([record.camera for record in records])))

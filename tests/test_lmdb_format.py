@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from flame.errors import InputError
-from preprocess.dataset.lmdb_format import OfficialDataset, record_to_vector437, records_of_message
+from preprocess.dataset.lmdb_format import Message, OfficialDataset, record_to_vector437, records_of_message
 from preprocess.dataset.protobuf_wire import read_message
 
 SIDE, FRAMES = 16, 3
@@ -82,7 +83,8 @@ def _write(path: Path, values: list[bytes]) -> Path:
 
 
 def test_genhead_and_ffhq(tmp_path: Path):
-    for message, encode in (("genhead", _genhead), ("ffhq", _ffhq)):
+    encoders: dict[Message, Callable[[int], bytes]] = {"genhead": _genhead, "ffhq": _ffhq}
+    for message, encode in encoders.items():
         dataset = OfficialDataset(_write(tmp_path / f"{message}_{SIDE}_3", [encode(n) for n in range(3)]), message)
         assert len(dataset) == 3
         for frame, record in enumerate(dataset):

@@ -17,7 +17,7 @@ from preprocess.dataset.build import BuildOptions, build_dataset, check_dataset
 from preprocess.dataset.dataset import find_shards
 from preprocess.dataset.plan import Part, make_plan
 from preprocess.dataset.report import write_report
-from preprocess.dataset.shards import read_shard
+from preprocess.dataset.shards import index_path, read_shard
 from preprocess.dataset.stage_options import StageOptions
 from tests.fakes_build import FailingStages, FakeStages, SlowlyLoadedStages
 
@@ -185,6 +185,24 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
         build_dataset(folder, output, StageOptions(crop="eg3d"), make_stages=FakeStages)
 
 
+def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    """Their shards would hold records twice, or records of two kinds."""
+    folder, output = _inputs(tmp_path / "in"), tmp_path / "out"
+    first, second = (BuildOptions(part=Part(index, 2)) for index in range(2))
+    for options in (first, second):
+        with pytest.raises(InputError, match="no such head model"):
+            build_dataset(folder, output, StageOptions(crop="eg3d"), options=options, make_stages=FailingStages)
+    _build(folder, output, first)
+    _build(folder, output, second)  # begun as eg3d, but nothing came of it
+    for part in (Part(0, 3), Part()):
+        with pytest.raises(InputError, match=r"begun with --shard 0/2, got 0/\d"):
+            _build(folder, output, BuildOptions(part=part))
+    for path in output.glob("plan-0001*"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"other settings \(crop\)"):
+        build_dataset(folder, output, StageOptions(crop="eg3d"), options=second, make_stages=FakeStages)
+
+
 def test_models_that_cannot_be_loaded_end_the_build_and_blame_no_item(tmp_path: Path) -> None:
     folder, output = _inputs(tmp_path / "in"), tmp_path / "out"
     with pytest.raises(InputError, match="no such head model"):
@@ -204,12 +222,37 @@ def test_an_empty_or_missing_folder(tmp_path: Path) -> None:
             make_plan(folder, tmp_path / "out", part=Part(), items_per_shard=1, settings={})
 
 
+def test_an_output_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    folder, file = _inputs(tmp_path / "in", count=2), tmp_path / "file"
+    file.write_text("here already")
+    for output, words in ((folder, "does not hold the inputs"), (tmp_path, "does not hold"), (file, "cannot make")):
+        with pytest.raises(InputError, match=words):
+            _build(folder, output)
+    assert _build(folder, folder / "out").num_new == 2
+    assert _build(folder, folder / "out").num_new == 0, "an output below the inputs is none of them"
+
+
 def test_a_changed_byte_is_found_and_its_shard_named(tmp_path: Path) -> None:
     output = tmp_path / "out"
     result = _build(_inputs(tmp_path / "in"), output)
+    (output / "outcomes" / "0_000000.json").write_text('{"shard": "as the example for Ray writes it"}')
     assert check_dataset(output) == (3, [])
     content = bytearray(result.shards[1].read_bytes())
     content[len(content) // 2] ^= 1
     result.shards[1].write_bytes(content)
     num_whole, faults = check_dataset(output)
     assert num_whole == 2 and len(faults) == 1 and result.shards[1].name in faults[0]
+
+
+@pytest.mark.parametrize("lost", ["shard", "index", "both"])
+def test_a_shard_that_was_deleted_is_missed_and_built_again(lost: str, tmp_path: Path) -> None:
+    """As its user does whom `data check` told of damage."""
+    folder, output = _inputs(tmp_path / "in"), tmp_path / "out"
+    result = _build(folder, output)
+    before, path = _shards(output), result.shards[1]
+    for gone in [path] * (lost != "index") + [index_path(path)] * (lost != "shard"):
+        gone.unlink()
+    num_whole, faults = check_dataset(output)
+    assert num_whole == 2 and [path.name in fault for fault in faults] == [True]
+    assert _build(folder, output).num_new == 4 and _shards(output) == before
+    assert _build(folder, output).num_new == 0 and not (output / "items").exists()

@@ -22,8 +22,10 @@ from preprocess.dataset.quality import measure
 from preprocess.dataset.record_codec import check_record
 from preprocess.dataset.stage_options import StageOptions
 from preprocess.dataset.stages import Stages
-from preprocess.ibug import to_70
+from preprocess.ibug import to_68, to_70
+from preprocess.image import to_tensor
 from preprocess.landmark_groups import CONTOUR
+from preprocess.motion_encoder import MotionEncoder
 from preprocess.networks.motion_encoder import MotionEncoderNetwork
 from preprocess.portrait_crop import crop_from_five
 
@@ -95,6 +97,12 @@ def test_the_nose_goes_where_yaw_and_pitch_say() -> None:
 def test_a_limit_says_the_number_and_itself(name: str, value: float, text: str) -> None:
     assert Limits().fault(GOOD) is None
     assert text in str(Limits().fault({**GOOD, name: value}))
+
+
+@pytest.mark.parametrize("value", [float("nan"), -1.0])
+def test_limits_that_are_none_are_refused(value: float) -> None:
+    with pytest.raises(InputError, match=r"expected max yaw degrees of 0 or more, got (nan|-1)"):
+        Limits(max_yaw_degrees=value)
 
 
 def test_closed_eyes_are_rejected_only_if_asked() -> None:
@@ -179,6 +187,9 @@ def test_a_flame_file_and_a_motion_encoder_shape_the_record(
     (record,) = Stages(options)(shared / "data/pairs/B1.jpg", Item("00", "B1.jpg")).records
     check_record(record, options.info)
     assert record.code.shape == (548,) and record.code.std() > 0.1 and options.info.head_model == "flame"
+    centres = torch.from_numpy(to_68(record.landmarks[:, :2]) - 0.5)[None]  # records count from the corner
+    code = MotionEncoder.load(tmp_path / "motion_model.pth")(to_tensor(record.image), centres)[0].numpy()
+    np.testing.assert_allclose(record.code, code, atol=1e-5)
     flame = load_flame(path)
     params = HeadParams.from_vector437(torch.from_numpy(record_to_vector437(record))[None])
     at_rest = params.replace(neck=torch.zeros_like(params.neck))

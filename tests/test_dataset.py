@@ -3,6 +3,7 @@
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,24 @@ def test_merging_is_a_listing(folder: Path):
         Dataset(folder.parent)
 
 
+def test_a_list_that_is_no_text_is_refused(tmp_path: Path):
+    (tmp_path / "list.txt").write_bytes(b"a.tar \xff\xfe")
+    with pytest.raises(InputError, match="list.txt: expected a list of shards as text in UTF-8"):
+        Dataset(tmp_path / "list.txt")
+
+
+def test_the_documented_loader_runs(tmp_path: Path):
+    page = (Path(__file__).parent.parent / "docs" / "datasets.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    empty = np.zeros(0, np.float32)
+    records = [replace(make_record(key, code_size=0), shape=empty, expression=empty) for key in "abc"]
+    write_shard(tmp_path / "faces" / "a.tar", replace(INFO, code_size=0), records)
+    names: dict[str, Any] = {}
+    exec(code.replace("out/faces", str(tmp_path / "faces")), names)
+    assert names["images"].shape[1:] == (3, INFO.image_size, INFO.image_size) and names["images"].min() >= -1
+    assert len(names["dataset"]) >= 6, "and their mirror images"
+
+
 def test_shards_of_different_kinds_are_not_mixed(folder: Path):
     other = replace(PLAIN, head_model="flame", crop="eg3d")
     write_shard(folder / "9.tar", other, [make_record("z", code_size=0)])
@@ -70,6 +89,13 @@ def test_mirrored_records_follow(folder: Path):
     assert len(dataset) == 24
     assert_same(dataset[4], make_record(KEYS[4], code_size=0))
     assert_same(dataset[16], flip_record(make_record(KEYS[4], code_size=0), SIGNS))
+
+
+def test_nine_bins_of_twenty_degrees_double_outwards():
+    """Alike to both sides; the bins' borders belong to the outer ones."""
+    yaw = np.array([0, 9.9, 10, 29.9, 30, 49.9, 50, 69.9, 70, 90, 180])
+    assert replica_counts(yaw).tolist() == [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 16]
+    assert (replica_counts(-yaw) == replica_counts(yaw)).all()
 
 
 def test_balanced_repeats_by_yaw(folder: Path):

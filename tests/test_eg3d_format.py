@@ -131,6 +131,8 @@ def test_the_zip_is_stored_and_the_same_each_time(tmp_path: Path):
     for name in ("a.zip", "b.zip"):
         write_eg3d(tmp_path / name, _items())
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    with pytest.raises(InputError, match="a new .zip"):
+        write_eg3d(tmp_path / "a.zip", _items(1))
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
         assert [name for name, _ in json.loads(archive.read("dataset.json"))["labels"]] == archive.namelist()[:-1]

@@ -1,8 +1,10 @@
 """Portrait4D's own datasets: toy ones in the same layout, their messages encoded by hand."""
 
 import io
+import os
 import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image
 
 from flame.errors import InputError
-from preprocess.dataset.lmdb_format import OfficialDataset, record_to_vector437, records_of_message
+from preprocess.dataset.lmdb_format import Message, OfficialDataset, record_to_vector437, records_of_message
 from preprocess.dataset.protobuf_wire import read_message
 
 SIDE, FRAMES = 16, 3
@@ -81,7 +83,8 @@ def _write(path: Path, values: list[bytes]) -> Path:
 
 
 def test_genhead_and_ffhq(tmp_path: Path):
-    for message, encode in (("genhead", _genhead), ("ffhq", _ffhq)):
+    encoders: dict[Message, Callable[[int], bytes]] = {"genhead": _genhead, "ffhq": _ffhq}
+    for message, encode in encoders.items():
         dataset = OfficialDataset(_write(tmp_path / f"{message}_{SIDE}_3", [encode(n) for n in range(3)]), message)
         assert len(dataset) == 3
         for frame, record in enumerate(dataset):
@@ -126,6 +129,17 @@ def test_messages_that_do_not_fit_are_refused_by_name():
         records_of_message(_vfhq(), "ffhq", key="7", where="file: 7")
     with pytest.raises(InputError, match="images: expected a PNG"):
         records_of_message(_genhead(0).replace(b"IHDR", b"JUNK"), "genhead", key="7", where="file: 7")
+
+
+@pytest.mark.parametrize("missing", [1, 5000])
+def test_a_cut_lmdb_is_refused_before_it_ends_the_process(tmp_path: Path, missing: int):
+    """A copy that was broken off: reading behind the end of the file was a bus error."""
+    path = _write(tmp_path / "cut", [_vfhq()])
+    assert len(OfficialDataset(path, "vfhq")) == 1
+    size = (path / "data.mdb").stat().st_size
+    os.truncate(path / "data.mdb", size - missing)
+    with pytest.raises(InputError, match=f"cut: expected {size} bytes in data.mdb, it is cut off at {size - missing}"):
+        OfficialDataset(path, "vfhq")
 
 
 def test_no_lmdb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -110,15 +110,15 @@ def progress_bars(*, is_quiet: bool = False) -> Iterator[Any]:
         TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as bars:
-        tasks: dict[str, Any] = {}
+        shown: dict[str, Any] = {}  # the stage whose bar is shown, and its task; `bars.tasks` is no table by task
 
         def show(stage: str, done: int, total: int | None) -> None:
-            if stage not in tasks or done < bars.tasks[tasks[stage]].completed:
-                for task in tasks.values():
+            if stage not in shown or done < bars.tasks[0].completed:
+                for task in shown.values():
                     bars.remove_task(task)
-                tasks.clear()
-                tasks[stage] = bars.add_task(STAGES.get(stage, stage), total=total)
-            bars.update(tasks[stage], completed=done, total=total)
+                shown.clear()
+                shown[stage] = bars.add_task(STAGES.get(stage, stage), total=total)
+            bars.update(shown[stage], completed=done, total=total)
 
         yield show
 

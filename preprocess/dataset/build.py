@@ -18,7 +18,15 @@ from flame.errors import InputError
 from preprocess.atomic import atomic_path
 from preprocess.dataset.plan import ITEMS, OUTCOMES, Item, Part, Plan, make_plan
 from preprocess.dataset.record import DatasetInfo
-from preprocess.dataset.shards import ImageFormat, index_path, read_shard, verify_shard, write_encoded, write_shard
+from preprocess.dataset.shards import (
+    INDEX_SUFFIX,
+    ImageFormat,
+    index_path,
+    read_shard,
+    verify_shard,
+    write_encoded,
+    write_shard,
+)
 from preprocess.dataset.stage_options import Outcome, StageOptions
 from preprocess.dataset.workers import Work, run_workers
 
@@ -84,7 +92,6 @@ def build_dataset(
     options = options or BuildOptions()
     tell = progress or (lambda stage, done, total: None)
     settings = {**stage_options.settings, "image_format": options.image_format}
-    output.mkdir(parents=True, exist_ok=True)
     plan = make_plan(
         folder, output, part=options.part, items_per_shard=options.items_per_shard, settings=settings,
         progress=partial(tell, "hash"),
@@ -97,17 +104,29 @@ def build_dataset(
 
 
 def check_dataset(output: Path) -> tuple[int, list[str]]:
-    """How many shards of a folder are whole, and a line for each that is not."""
-    shards = sorted(output.glob("*.tar"))
+    """How many shards of a folder are whole, and a line for each that is damaged or missing.
+
+    Missing are those whose index or outcome is there: where both were removed, too, nothing tells of the shard.
+    """
+    known = {index.name.removesuffix(INDEX_SUFFIX) for index in output.glob(f"*.tar{INDEX_SUFFIX}")}
+    known |= {f"{path.stem}.tar" for path in (output / OUTCOMES).glob("shard-*.json") if _has_kept(path)}
+    shards = sorted({output / name for name in known} | set(output.glob("*.tar")))
     if not shards:
         raise InputError(f"expected shards (*.tar) in {output}, found none: give the folder of a built dataset")
     faults = []
     for path in shards:
         try:
+            if not path.exists():
+                raise InputError(f"{path}: the shard is missing: build or copy it again")
             verify_shard(path)
         except InputError as error:
             faults.append(str(error))
     return len(shards) - len(faults), faults
+
+
+def _has_kept(outcomes: Path) -> bool:
+    """Whether a shard's outcomes speak of records."""
+    return any(outcome["state"] == "kept" for outcome in json.loads(outcomes.read_text()))
 
 
 class _Store:
@@ -121,7 +140,9 @@ class _Store:
         return self.output / f"{name}.tar"
 
     def is_shard_done(self, name: str) -> bool:
-        return (self.output / OUTCOMES / f"{name}.json").exists()
+        """Whether its outcomes are there, and its files if it has records: who deletes a shard gets it anew."""
+        outcomes, path = self.output / OUTCOMES / f"{name}.json", self.shard_path(name)
+        return outcomes.exists() and ((path.exists() and index_path(path).exists()) or not _has_kept(outcomes))
 
     def is_item_done(self, item: Item) -> bool:
         return self._item(item, ".json").exists()

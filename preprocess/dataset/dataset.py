@@ -190,7 +190,10 @@ def find_shards(paths: Paths) -> list[Path]:
 def _listed(path: Path) -> list[Path]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a list of shards")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected a list of shards as text in UTF-8, it is none: write it again") from error
     return [shard for line in lines if line and line[0] != "#" for shard in _in_place(path.parent / line)]
 
 

@@ -138,11 +138,13 @@ def write_eg3d(path: Path | str, items: Iterable[tuple[NDArray[np.uint8], NDArra
             items like others, their labels by `preprocess.dataset.flip.mirror_label`.
 
     Raises:
-        InputError: a picture of another size, a path that cannot be written, or a folder that is there already.
+        InputError: a picture of another size, a path that cannot be written, or one that holds something already.
     """
     path = Path(path)
     if path.suffix != ".zip":
         return _write_folder(path, items)
+    if path.exists():
+        raise InputError(f"{path} is there already: expected the name of a new .zip")
     labels: list = []
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name, content, label in _encoded(items):

@@ -90,7 +90,8 @@ def flip_record(record: Record, mirror: HeadMirror) -> Record:
     """
     if record.code.size:
         raise InputError(f"{record.key}: a motion code cannot be mirrored: encode the mirrored picture")
-    if (len(record.shape), len(record.expression)) != (len(mirror.shape), len(mirror.expression)):
+    has_head = record.shape.size > 0 or record.expression.size > 0  # EG3D's records have none: any mirror does
+    if has_head and (len(record.shape), len(record.expression)) != (len(mirror.shape), len(mirror.expression)):
         expected, got = (len(mirror.shape), len(mirror.expression)), (len(record.shape), len(record.expression))
         raise InputError(f"{record.key}: expected {expected} shape and expression numbers, got {got}: give its mirror")
     side = record.image.shape[1]
@@ -104,8 +105,8 @@ def flip_record(record: Record, mirror: HeadMirror) -> Record:
         crop_matrix=np.array([[-1.0, 0, side], [0, 1, 0], [0, 0, 1]]) @ record.crop_matrix,
         landmarks=landmarks,
         camera=mirror_label(record.camera),
-        shape=record.shape @ mirror.shape,
-        expression=record.expression @ mirror.expression,
+        shape=record.shape @ mirror.shape if has_head else record.shape,
+        expression=record.expression @ mirror.expression if has_head else record.expression,
         neck=record.neck * _ROTATION_SIGNS,
         jaw=record.jaw * _ROTATION_SIGNS,
         eyes=record.eyes[::-1] * _ROTATION_SIGNS,

@@ -1,6 +1,8 @@
 """The scores beyond which a picture is left out."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from flame.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,11 @@ class Limits:
     max_fit_error: float = 0.08
     min_eye_open: float = 0.0
     max_outside: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not value >= 0:  # nothing is beyond nan: it would keep all
+                raise InputError(f"expected {name.replace('_', ' ')} of 0 or more, got {value:g}")
 
     def fault(self, scores: dict[str, float]) -> str | None:
         """Why scores do not pass: the number and the limit; None if they do."""

@@ -150,12 +150,18 @@ def _open(path: Path) -> Any:
         import lmdb  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError("reading Portrait4D's datasets needs lmdb: pip install 'portrait4d[data]'") from error
-    if not (path / "data.mdb" if path.is_dir() else path).is_file():
+    file = path / "data.mdb" if path.is_dir() else path
+    if not file.is_file():
         raise InputError(f"{path}: expected the folder of an LMDB with data.mdb, it is not there")
     try:
-        return lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False, meminit=False)
+        opened = lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False, meminit=False)
     except lmdb.Error as error:
         raise InputError(f"{path}: not an LMDB ({str(error).splitlines()[0]}): copy the dataset again") from error
+    wanted, size = (opened.info()["last_pgno"] + 1) * opened.stat()["psize"], file.stat().st_size
+    if size < wanted:  # to read beyond the end of a mapped file ends the process
+        opened.close()
+        raise InputError(f"{path}: expected {wanted} bytes in {file.name}, it is cut off at {size}: copy it again")
+    return opened
 
 
 def _number(fields: dict[int, int | bytes], field: int, where: str) -> int:

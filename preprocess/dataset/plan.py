@@ -84,17 +84,17 @@ def make_plan(
         progress: told (files hashed, files).
 
     Raises:
-        InputError: no such folder, no file in it, or the output was begun with other settings.
+        InputError: no such folder, no file in it, or the output was begun with other settings or as parts of another
+            number: its shards would not belong together.
     """
     if items_per_shard < 1:
         raise InputError(f"expected at least 1 item in a shard, got {items_per_shard}")
     files = list_files(folder, output)
     path = output / f"plan-{part.name}.json"
-    stored = _read_plan(path)
     settings = json.loads(json.dumps(settings))
+    _refuse_other_parts(output, part, settings)
+    stored = _read_plan(path)
     if stored is not None and stored["settings"] != settings:
-        if _is_begun(output):
-            raise _other_settings(output, stored["settings"], settings)
         stored = None  # such as a first try with a detector that is not installed
     shards = {} if stored is None else stored["shards"]
     planned = {key for items in shards.values() for key, _ in items}
@@ -113,7 +113,7 @@ def make_plan(
     keys = sorted(new)
     for start in range(0, len(keys), items_per_shard):
         some = keys[start : start + items_per_shard]
-        shards[f"shard-{part.name}-{len(shards):06d}"] = [[key, new[key]] for key in some]
+        shards[f"{_shard_prefix(part)}{len(shards):06d}"] = [[key, new[key]] for key in some]
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps({"version": PLAN_VERSION, "settings": settings, "shards": shards}, indent=1))
     plan = {name: tuple(Item(key, source) for key, source in items) for name, items in shards.items()}
@@ -125,6 +125,8 @@ def list_files(folder: Path, output: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"expected a folder of inputs, {folder} is none: check the name")
     excluded = output.resolve()
+    if excluded in (folder.resolve(), *folder.resolve().parents):
+        raise InputError(f"expected an output that does not hold the inputs of {folder}, got {output}: choose another")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and excluded not in path.resolve().parents)
     shown = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     if not shown:
@@ -132,16 +134,36 @@ def list_files(folder: Path, output: Path) -> list[Path]:
     return shown
 
 
-def _is_begun(output: Path) -> bool:
-    """Whether any item of any part has come to an end."""
-    return any(True for folder in (ITEMS, OUTCOMES) for _ in (output / folder).glob("*"))
+def _refuse_other_parts(output: Path, part: Part, settings: dict[str, Any]) -> None:
+    """Raises InputError if this or another part was begun in a way that does not fit."""
+    for path in sorted(output.glob("plan-*.json")):
+        match = re.fullmatch(r"plan-(\d+)-of-(\d+)\.json", path.name)
+        stored = _read_plan(path)
+        if match is None or stored is None:
+            continue
+        other, before = Part(int(match[1]), int(match[2])), stored["settings"]
+        changed = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))
+        if (other.count == part.count and not changed) or not _is_begun(output, other):
+            continue
+        if other.count != part.count:
+            raise InputError(
+                f"{output} was begun with --shard {other.index}/{other.count}, got {part.index}/{part.count}: keep the "
+                "number of parts, or choose another output"
+            )
+        raise InputError(
+            f"{output} was begun with other settings ({', '.join(changed)}): repeat them, or choose another output"
+        )
 
 
-def _other_settings(output: Path, before: dict[str, Any], settings: dict[str, Any]) -> InputError:
-    changed = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))
-    return InputError(
-        f"{output} was begun with other settings ({', '.join(changed)}): repeat them, or choose another output"
-    )
+def _is_begun(output: Path, part: Part) -> bool:
+    """Whether any item of a part has come to an end."""
+    keys = (path.name.partition(".")[0] for path in (output / ITEMS).glob("*.json"))
+    is_any_item = any(part.holds(key) for key in keys if re.fullmatch(rf"[0-9a-f]{{{KEY_LENGTH}}}", key))
+    return is_any_item or any(True for _ in (output / OUTCOMES).glob(f"{_shard_prefix(part)}*.json"))
+
+
+def _shard_prefix(part: Part) -> str:
+    return f"shard-{part.name}-"
 
 
 def _read_plan(path: Path) -> dict[str, Any] | None:

@@ -16,6 +16,10 @@ from preprocess.dataset.record import Record
 from preprocess.dataset.shards import read_shard
 
 _SHEET_COLUMNS, _SHEET_ROWS = 8, 6
+_LEGEND = (
+    "Green: the landmarks that were found. Red: the outline of the mask. Above: begin of the record's key, y yaw in "
+    "degrees (> 0 with the nose to the right), e fit error as part of the outer-eye distance."
+)
 _BINS = {
     "yaw_degrees": (-90.0, 90.0, 18),
     "pitch_degrees": (-60.0, 60.0, 24),
@@ -108,7 +112,7 @@ def _page(report: dict[str, Any], name: str) -> str:
         for item in report["remarks"]
     )
     plots = "".join(_histogram(title, values) for title, values in report["histograms"].items())
-    sheet = f'<h2>Overlays</h2><img src="{name}.png" style="max-width:100%">' if report["sheet"] else ""
+    sheet = f'<h2>Overlays</h2><p>{_LEGEND}</p><img src="{name}.png" style="max-width:100%">' if report["sheet"] else ""
     return (
         f'<!doctype html><meta charset="utf-8"><title>{name}</title><body style="font:14px sans-serif">'
         f"<h1>{report['num_records']} records of {report['num_kept']} files, {report['num_rejected']} rejected</h1>"

@@ -22,8 +22,8 @@ _FIVE_POINTS: dict[int, tuple[tuple[int, ...], ...]] = {
 have no pupils. The nose tip of the released landmarks lies between two of our 478: taking the middle brings the crop's
 corners from 10 to 8 px of theirs."""
 
-# x to the picture's right, y up, z to the viewer; in the unit of the face model they were taken from
-_TEMPLATE = np.array(
+# x to the picture's right, y up, z to the viewer; in units of 0.1 m around the origin of Deep3DFaceRecon
+DEEP3D_FIVE_POINTS = np.array(
     [
         [-0.31148657, 0.09036078, 0.13377953],
         [0.30979887, 0.08972035, 0.13179526],
@@ -79,7 +79,7 @@ def crop_from_five(
     """The aligned crop of pupils, nose tip and mouth corners `[5, 2]`, the subject's right first, image px."""
     if points.shape != (5, 2):
         raise ValueError(f"expected five points [5, 2], got {points.shape}")
-    template = np.concatenate([_TEMPLATE + _SHIFT[alignment], np.ones((5, 1))], 1)
+    template = np.concatenate([DEEP3D_FIVE_POINTS + _SHIFT[alignment], np.ones((5, 1))], 1)
     flipped = points.astype(np.float64) * [1.0, -1.0]
     rows = np.linalg.lstsq(template, flipped, rcond=None)[0].T  # each axis: three of scaled rotation, one of place
     px_per_unit = float(np.linalg.norm(rows[:, :3], axis=1).mean())

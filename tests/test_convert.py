@@ -14,7 +14,7 @@ from flame.errors import InputError
 from portrait4d.cli.main import run
 from preprocess.dataset.convert import eg3d_to_shards, find_format, lmdb_to_shards, shards_to_eg3d
 from preprocess.dataset.dataset import Dataset, collate
-from preprocess.dataset.eg3d_format import HEAD_CENTRES_METRES, eg3d_from_ours, read_eg3d, write_eg3d
+from preprocess.dataset.eg3d_format import HEADS_IN_EG3D, eg3d_from_ours, read_eg3d, write_eg3d
 from preprocess.dataset.flip import HeadMirror, flip_record
 from preprocess.dataset.lmdb_format import record_to_vector437
 from preprocess.dataset.shards import verify_shard, write_shard
@@ -53,7 +53,7 @@ def test_eg3d_to_shards_and_back(tmp_path: Path, name: str, origin) -> None:
     for index, (image, label) in enumerate(items):
         record = dataset[index]
         assert (record.image == image).all() and (record.mask == 255).all() and record.landmarks.shape == (0, 3)
-        wanted = eg3d_from_ours(record.camera[None], HEAD_CENTRES_METRES[origin], units_per_metre=3.0)[0]
+        wanted = eg3d_from_ours(record.camera[None], HEADS_IN_EG3D[origin], units_per_metre=3.0)[0]
         np.testing.assert_allclose(wanted, label, atol=1e-6)
         # what the record promises: the neck repeats the turn that the camera shows
         world2cam = np.linalg.inv(record.camera[:16].reshape(4, 4))

@@ -114,9 +114,9 @@ class FormatChoices:
     message: Annotated[
         Literal["genhead", "ffhq", "vfhq"] | None, typer.Option(help="What an LMDB holds.", show_default=False)
     ] = None
-    origin: Annotated[
-        Literal["open", "flame"], typer.Option(help="Whose neck joint is the origin of the world that EG3D lacks.")
-    ] = "flame"
+    origin: Annotated[Literal["open", "flame"], typer.Option(help="Whose neck joint and axes the world gets.")] = (
+        "flame"
+    )
     eg3d_lens: Annotated[bool, typer.Option("--eg3d-lens", help="To EG3D: give all cameras its lens and distance.")] = (
         False
     )

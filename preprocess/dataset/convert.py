@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from flame.errors import InputError
 from preprocess.dataset.dataset import find_shards
 from preprocess.dataset.eg3d_format import (
-    HEAD_CENTRES_METRES,
+    HEADS_IN_EG3D,
     Eg3dDataset,
     eg3d_from_ours,
     ours_from_eg3d,
@@ -64,14 +64,14 @@ def eg3d_to_shards(
 
     Args:
         output: a new or empty folder.
-        origin: whose neck joint the world's origin becomes, see `HEAD_CENTRES_METRES`.
+        origin: whose neck joint and axes the world gets, see `HEADS_IN_EG3D`.
         progress: told (pictures done, all).
 
     Raises:
         InputError: no such dataset, a damaged picture or one of another size, or an output that holds something.
     """
     dataset = read_eg3d(source)
-    labels = ours_from_eg3d(dataset.labels, HEAD_CENTRES_METRES[origin], units_per_metre=_UNITS_PER_METRE)
+    labels = ours_from_eg3d(dataset.labels, HEADS_IN_EG3D[origin], units_per_metre=_UNITS_PER_METRE)
     records = _eg3d_records(dataset, labels.astype(np.float32))
     first, records = _first(records, source)
     info = DatasetInfo(
@@ -123,8 +123,8 @@ def shards_to_eg3d(
 
     def items() -> Iterator[tuple[NDArray[np.uint8], NDArray]]:
         for record, info in ((record, shard.info) for shard in shards for record in shard):
-            centre = HEAD_CENTRES_METRES[info.head_model]
-            labels = eg3d_from_ours(record.camera[None], centre, units_per_metre=info.units_per_metre)
+            head = HEADS_IN_EG3D[info.head_model]
+            labels = eg3d_from_ours(record.camera[None], head, units_per_metre=info.units_per_metre)
             yield record.image, (with_eg3d_lens(labels) if has_eg3d_lens else labels)[0]
 
     return write_eg3d(output, _told(items(), total, progress))

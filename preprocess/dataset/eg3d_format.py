@@ -2,8 +2,8 @@
 
 A label is 25 numbers as in ours, but with OpenCV axes and in another world: the origin is the middle of the head and
 one unit is 1 / 2.7 m, because Deep3DFaceRecon counts in 0.1 m and EG3D scales that by 0.27. Between the worlds lies a
-similarity without rotation, `x_eg3d = scale (x_ours - centre)`. It keeps the lens, so every point stays on its pixel
-and the way back is exact; `with_eg3d_lens` then gives the one lens and distance that the released networks know.
+similarity, which keeps the lens, so every point stays on its pixel and the way back is exact; `with_eg3d_lens` then
+gives the one lens and distance that the released networks know.
 """
 
 import io
@@ -26,37 +26,65 @@ EG3D_FOCAL = 2985.29 / 700
 """In picture sides, as their scripts write it."""
 EG3D_RADIUS = 2.7
 
-HEAD_CENTRES_METRES = {"open": (0.0, 0.1416, 0.0496), "flame": (0.0, 0.011, 0.0496)}
-"""EG3D's origin from the neck joint, by head model. It lies 5.5 + 6 cm behind the tip of the nose and 8 mm above the
-middle of a Portrait4D crop. Estimates, good to about 1 cm; FLAME's depth is taken from the open head."""
-
 _CAMERA_AXES = np.array([1.0, -1.0, -1.0])
 _LABELS_NAME = "dataset.json"
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _MAX_LABELS_BYTES = 1 << 30
 
 
-def eg3d_from_ours(labels: NDArray, centre_metres: tuple[float, float, float], *, units_per_metre: float) -> NDArray:
+@dataclass(frozen=True)
+class HeadInEG3D:
+    """Where a head model lies in EG3D's world: `x_eg3d = 2.7 R_x(pitch) (x - centre)`, x in metres from its neck joint.
+
+    Attributes:
+        centre: EG3D's origin, metres.
+        pitch: radians, by which the head model at rest looks down in EG3D's world.
+    """
+
+    centre: tuple[float, float, float]
+    pitch: float
+
+    def place(self, points: NDArray) -> NDArray:
+        """Points `[..., 3]` of the head model, metres, in EG3D's world."""
+        return EG3D_UNITS_PER_METRE * (points - np.array(self.centre)) @ self.turn.T
+
+    @property
+    def turn(self) -> NDArray:
+        """`[3, 3]`, from the head model's axes to EG3D's."""
+        cosine, sine = np.cos(self.pitch), np.sin(self.pitch)
+        return np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+
+
+HEADS_IN_EG3D = {
+    "flame": HeadInEG3D((0.0, 0.0130, 0.0094), 0.0849),
+    "open": HeadInEG3D((0.0, 0.1433, 0.0498), -0.1079),
+}
+"""By head model. FLAME's pitch is that which the released preprocessing puts between it and Deep3DFaceRecon; the open
+head rests with its chin 11 degrees lower than FLAME. Deep3DFaceRecon's origin is the middle of EG3D's crop: the point
+that lies there in 16 portraits with known poses (good to 1 mm, its depth to 3 mm). EG3D moves it by (0, 6, 161) / 1000
+units."""
+
+
+def eg3d_from_ours(labels: NDArray, head: HeadInEG3D, *, units_per_metre: float) -> NDArray:
     """EG3D's labels `[N, 25]` of ours, float64; each camera sees the same picture.
 
     Args:
         labels: `[N, 25]`, OpenGL axes, `units_per_metre` of our world.
-        centre_metres: of EG3D's world in ours, see `HEAD_CENTRES_METRES`.
+        head: whose world ours is, of `HEADS_IN_EG3D`.
     """
     converted = np.array(labels, np.float64)
     cam2world = converted[:, :16].reshape(-1, 4, 4)
-    cam2world[:, :3, :3] *= _CAMERA_AXES
-    metres = cam2world[:, :3, 3] / units_per_metre - np.array(centre_metres)
-    cam2world[:, :3, 3] = metres * EG3D_UNITS_PER_METRE
+    cam2world[:, :3, :3] = head.turn @ cam2world[:, :3, :3] * _CAMERA_AXES
+    cam2world[:, :3, 3] = head.place(cam2world[:, :3, 3] / units_per_metre)
     return np.concatenate([cam2world.reshape(-1, 16), converted[:, 16:]], 1)
 
 
-def ours_from_eg3d(labels: NDArray, centre_metres: tuple[float, float, float], *, units_per_metre: float) -> NDArray:
+def ours_from_eg3d(labels: NDArray, head: HeadInEG3D, *, units_per_metre: float) -> NDArray:
     """The way back from `eg3d_from_ours`: our labels `[N, 25]` of EG3D's, float64."""
     converted = np.array(labels, np.float64)
     cam2world = converted[:, :16].reshape(-1, 4, 4)
-    cam2world[:, :3, :3] *= _CAMERA_AXES
-    metres = cam2world[:, :3, 3] / EG3D_UNITS_PER_METRE + np.array(centre_metres)
+    cam2world[:, :3, :3] = head.turn.T @ cam2world[:, :3, :3] * _CAMERA_AXES
+    metres = cam2world[:, :3, 3] @ head.turn / EG3D_UNITS_PER_METRE + np.array(head.centre)
     cam2world[:, :3, 3] = metres * units_per_metre
     return np.concatenate([cam2world.reshape(-1, 16), converted[:, 16:]], 1)
 

@@ -176,6 +176,20 @@ def test_a_clip_has_one_identity_and_calm_crops() -> None:
     assert np.abs(np.diff(corners, axis=0)).max() < 6
 
 
+@needs_data
+def test_time_jumps_where_frames_show_no_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages(StageOptions("clip", num_frames=8, every=2, min_frames=1))
+    path = DATA / "drivers/d01_green_smile.mp4"
+    seen = stages._follow(path)
+    kept = [0, 1, 4, 5, 6]
+    indices, faces, seconds = ([part[index] for index in kept] for part in seen[:3])
+    monkeypatch.setattr(stages, "_follow", lambda path: (indices, faces, seconds, *seen[3:]))
+    fit, jumps = stages._fit, []
+    monkeypatch.setattr(stages, "_fit", lambda landmarks, cuts: (jumps.append(cuts), fit(landmarks, cuts))[1])
+    stages(path, Item("00", path.name))
+    assert [cuts.tolist() for cuts in jumps] == [[False, False, True, False, False]]
+
+
 def test_a_flame_file_and_a_motion_encoder_shape_the_record(
     shared: Path, synthetic_flame: Path, tmp_path: Path
 ) -> None:

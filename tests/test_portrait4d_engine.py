@@ -1,5 +1,6 @@
 """The Portrait4D engines behind the pipeline: placement, caches, and the whole command with generated weights."""
 
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -339,6 +340,42 @@ def test_the_whole_command(shared: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert made.stat().st_mtime_ns == before
     assert run(["render", str(photo), "-o", str(tmp_path / "v.png"), "--yaw=15", "--engine", ENGINE, "--quiet"]) == 0
     capsys.readouterr()
+
+
+def test_the_demo_stays_with_the_engine_that_its_motion_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever weights are here: the bundled motion is of the open head and holds no codes."""
+    assert choose_engine("auto").name == ENGINE
+    assert run(["demo", "-o", str(tmp_path / "demo"), "--duration", "0.04", "--quiet", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["reenactment"]["engine"] == "lift"
+    assert run(["demo", "-o", str(tmp_path / "other"), "--engine", ENGINE]) == 2
+    message = capsys.readouterr().err
+    assert "expected engine lift for the demo" in message and message.count("\n") == 1
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_motion_is_tracked_for_the_engine_named(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights of another engine being here does not decide it."""
+    from preprocess.motion import Motion
+
+    clip = str(shared / "data" / "drivers" / "d02_speech_woman.mp4")
+    for engine, model, num_codes in (
+        (ENGINE, "flame", 548),
+        ("portrait4d-static", "flame", 0),
+        ("lift", "open-head", 0),
+    ):
+        output = tmp_path / f"{engine}.npz"
+        assert run(["track", clip, "-o", str(output), "--engine", engine, "--duration", "0.04", "--quiet"]) == 0
+        motion = Motion.load(output)
+        assert (motion.head_model, motion.codes.shape) == (model, (1, num_codes))
+    photo, lifted = str(shared / "data" / "sources" / "s01_astronaut.png"), str(tmp_path / "lift.npz")
+    capsys.readouterr()
+    assert run(["reenact", photo, lifted, "-o", str(tmp_path / "r.mp4"), "--engine", ENGINE, "--quiet"]) == 2
+    message = capsys.readouterr().err
+    assert "track d02_speech_woman.mp4 again for the engine" in message and message.count("\n") == 1
 
 
 def test_weights_of_another_family_or_size_are_one_line(

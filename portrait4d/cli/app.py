@@ -104,7 +104,6 @@ def demo(
     from portrait4d.options import ReenactOptions
 
     options = ReenactOptions(engine=engine, duration=duration, device=device)
-    tell_engine(engine, is_quiet=quiet)
     with progress_bars(is_quiet=quiet) as progress:
         report = run_demo(output, options=options, progress=progress)
     if as_json:

@@ -273,6 +273,25 @@ def test_memory_that_is_too_small_halves_the_batch(
         engine.render(avatar, drive)
 
 
+def test_memory_that_is_too_small_for_anything_else_is_one_line(
+    engine: Portrait4DEngine, avatar: Portrait4DAvatar, shared: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    def full(*_: object, **__: object):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 ...")
+
+    monkeypatch.setattr(Reconstructor, "animate", full)
+    camera = engine.posed_view(avatar, _drive(avatar, 1)).camera
+    for draw in (lambda: engine.mesh(avatar), lambda: engine.view(avatar, _drive(avatar, 1).codes, camera)):
+        with pytest.raises(InputError, match="the memory of cpu does not hold"):
+            draw()
+    monkeypatch.setattr(Reconstructor, "encode", full)
+    photo, output = str(shared / "data" / "sources" / "s01_astronaut.png"), tmp_path / "a.safetensors"
+    assert run(["avatar", photo, "-o", str(output), "--engine", ENGINE]) == 2
+    message = capsys.readouterr().err
+    assert "does not hold what a source needs of portrait4d-v2" in message and message.count("\n") == 1
+    assert not output.exists()
+
+
 def test_what_does_not_fit_is_told_in_one_line(
     engine: Portrait4DEngine, avatar: Portrait4DAvatar, tmp_path: Path, home: Path
 ) -> None:

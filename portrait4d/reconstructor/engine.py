@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ class Portrait4DEngine:
         source = min(sources, key=lambda item: float(np.linalg.norm(item.motion.rotation[0, :2])))
         crop = portrait_crop(source.landmarks.points, image_size=(source.image.shape[0], source.image.shape[1]))
         image = to_tensor(crop.apply(source.image)).to(self.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._explained_memory("what a source needs"):
             features = self.network.encode(
                 image, self._codes(torch.from_numpy(source.motion.codes)), motion_scale=self.motion_scale
             )
@@ -93,19 +94,15 @@ class Portrait4DEngine:
         at_once = self._frames_at_once or len(drive)
         while start < len(drive):
             try:
-                with torch.inference_mode():
+                with torch.inference_mode(), self._explained_memory("one frame", is_last=at_once == 1):
                     parts.append(self._render(avatar, drive[start : start + at_once]))
-            except torch.OutOfMemoryError as error:
-                if at_once == 1:
-                    raise InputError(
-                        f"the memory of {self.device} does not hold one frame of {self.name}: free some, or use "
-                        "--device cpu"
-                    ) from error
+            except torch.OutOfMemoryError:
                 at_once = self._frames_at_once = at_once // 2
                 logger.warning("out of memory on %s: going on with %d frames at once", self.device, at_once)
-                torch.cuda.empty_cache()
+            else:
+                start += at_once
                 continue
-            start += at_once
+            torch.cuda.empty_cache()  # not before the error is gone, which holds what was computed
         return Rendering(torch.cat([part.image for part in parts]), torch.cat([part.alpha for part in parts]))
 
     def _render(self, avatar: Portrait4DAvatar, drive: Drive) -> Rendering:
@@ -120,7 +117,7 @@ class Portrait4DEngine:
         assert isinstance(avatar, Portrait4DAvatar)
         if len(codes) not in (1, len(camera)):
             raise ValueError(f"expected motion codes for {len(camera)} cameras or one for all, got {len(codes)}")
-        with torch.inference_mode():
+        with torch.inference_mode(), self._explained_memory("one frame"):
             used = self._codes(codes)
             features = avatar.features.repeat(len(codes))
             planes = self.network.animate(features, used, motion_scale=self.motion_scale)
@@ -161,7 +158,7 @@ class Portrait4DEngine:
         """The avatar's surface in its source expression, with vertex colours, metres, head at rest."""
         assert isinstance(avatar, Portrait4DAvatar)
         codes = self._codes(torch.from_numpy(avatar.motion.codes))
-        with torch.inference_mode():
+        with torch.inference_mode(), self._explained_memory("what a mesh needs"):
             planes = self.network.animate(avatar.features, codes, motion_scale=self.motion_scale)
             shape = extract_shape(
                 TriPlaneField(planes, self.network.decoder),
@@ -171,6 +168,18 @@ class Portrait4DEngine:
             )
         vertices = shape.vertices / PORTRAIT4D_UNITS_PER_METRE
         return Mesh(vertices, shape.faces, colours=shape.colours, normals=shape.normals)
+
+    @contextmanager
+    def _explained_memory(self, what: str, *, is_last: bool = True) -> Iterator[None]:
+        """Where a GPU's memory ends, one line; if not the last attempt, torch's own error."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            if not is_last:
+                raise
+            raise InputError(
+                f"the memory of {self.device} does not hold {what} of {self.name}: free some, or use --device cpu"
+            ) from error
 
     def _codes(self, codes: Tensor) -> Tensor | None:
         """Motion codes `[B, 548]` on the device; None where the engine reads none."""

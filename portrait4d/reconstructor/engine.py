@@ -111,9 +111,15 @@ class Portrait4DEngine:
         pose = HeadPoseField.build(self.flame, view.head, self.coarse_mesh, box_warp=planes.box_warp)
         return self._draw(avatar, planes, view.camera, pose)
 
-    def view(self, avatar: Avatar, codes: Tensor, camera: Camera) -> Rendering:
+    def view(
+        self, avatar: Avatar, codes: Tensor, camera: Camera, *, generator: torch.Generator | None = None
+    ) -> Rendering:
         """The head at rest `[B, 3, 512, 512]` with codes `[B, 548]` (or `[1, 548]`: the planes are made once), seen by
-        B cameras in Portrait4D's unit."""
+        B cameras in Portrait4D's unit.
+
+        Args:
+            generator: source of the sampling noise; None gives the same picture every time.
+        """
         assert isinstance(avatar, Portrait4DAvatar)
         if len(codes) not in (1, len(camera)):
             raise ValueError(f"expected motion codes for {len(camera)} cameras or one for all, got {len(codes)}")
@@ -122,15 +128,20 @@ class Portrait4DEngine:
             features = avatar.features.repeat(len(codes))
             planes = self.network.animate(features, used, motion_scale=self.motion_scale)
             parts = [
-                self._draw(avatar, planes[row : row + 1], camera[index : index + 1].to(self.device), None)
+                self._draw(avatar, planes[row : row + 1], camera[index : index + 1].to(self.device), None, generator)
                 for index, row in enumerate(range(len(camera)) if len(codes) > 1 else [0] * len(camera))
             ]
         return Rendering(torch.cat([part.image for part in parts]), torch.cat([part.alpha for part in parts]))
 
     def _draw(
-        self, avatar: Portrait4DAvatar, planes: TriPlanes, camera: Camera, pose: HeadPoseField | None
+        self,
+        avatar: Portrait4DAvatar,
+        planes: TriPlanes,
+        camera: Camera,
+        pose: HeadPoseField | None,
+        generator: torch.Generator | None = None,
     ) -> Rendering:
-        seen = self.network.render(planes, avatar.features, camera, pose=pose)
+        seen = self.network.render(planes, avatar.features, camera, pose=pose, generator=generator)
         height, width = seen.image.shape[2:]
         return Rendering(seen.image, resize(seen.alpha, height=height, width=width))
 

@@ -25,7 +25,8 @@ from portrait4d.models import Models, check_models
 from portrait4d.options import ReenactOptions
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.engine import Portrait4DEngine
-from portrait4d.reconstructor.network import Reconstructor
+from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
+from portrait4d.triplane.planes import TriPlanes
 from preprocess.image import read_image, to_tensor
 from preprocess.track import TrackedFrame, Tracker
 
@@ -217,6 +218,41 @@ def test_a_new_view_reuses_the_planes(engine: Portrait4DEngine, avatar: Portrait
         again = engine.network.render(engine.animate(avatar, drive[:1]), avatar.features, views[1])
     assert not torch.allclose(seen[0].image, seen[1].image, atol=1e-2)
     assert torch.equal(seen[1].image, again.image)
+
+
+def test_planes_of_a_still_face_are_made_once(
+    engine: Portrait4DEngine, avatar: Portrait4DAvatar, tracked: TrackedFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Views of one motion, whatever the head does; another motion or avatar anew. A static engine reads no motion."""
+    made, animate = [], Reconstructor.animate
+
+    def counted(self: Reconstructor, source: SourceFeatures, motion: Tensor | None, **options: float) -> TriPlanes:
+        made.append(1 if motion is None else len(motion))
+        return animate(self, source, motion, **options)
+
+    monkeypatch.setattr(Reconstructor, "animate", counted)
+    moving = _drive(avatar, 3, seed=9)
+    still = replace(moving, codes=moving.codes[:1].expand(3, -1))
+    engine.render(avatar, still)
+    assert made == [1]
+    assert engine.animate(avatar, still).features.shape[0] == 3 and made == [1]
+    for index in (1, 0):
+        found = engine.animate(avatar, moving[index : index + 1])
+        with torch.inference_mode():
+            alone = animate(engine.network, avatar.features, moving.codes[index : index + 1])
+        assert torch.equal(found.features, alone.features)
+    assert made == [1, 1, 1]
+    engine.animate(engine.build([tracked]), moving[:1])
+    assert made == [1, 1, 1, 1]
+    engine.animate(avatar, moving)
+    assert made == [1, 1, 1, 1, 3]
+    static = load_engine("portrait4d-static")
+    assert isinstance(static, Portrait4DEngine)
+    head = static.build([tracked])
+    made.clear()
+    for part in (moving[:1], moving[1:]):
+        static.animate(head, part)
+    assert made == [1]
 
 
 def test_motion_scale_of_zero_is_the_static_path(shared: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from weakref import ref
 
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ from portrait4d.ops.memory import keep_freed_memory
 from portrait4d.ops.resample import resize
 from portrait4d.options import Placement
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
-from portrait4d.reconstructor.network import Reconstructor
+from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.shape import ShapeConfig, extract_shape
 from portrait4d.triplane.planes import TriPlanes
@@ -35,6 +37,20 @@ logger = logging.getLogger(__name__)
 
 MESH_RESOLUTION = 256
 """Samples along a side of the cube that an exported surface is taken from."""
+
+
+@dataclass(frozen=True)
+class _StillPlanes:
+    """Planes of one motion of one avatar, which they do not keep alive; `codes` `[1, 548]` or None."""
+
+    source: ref[SourceFeatures]
+    codes: Tensor | None
+    planes: TriPlanes
+
+    def is_of(self, avatar: Portrait4DAvatar, codes: Tensor | None) -> bool:
+        if self.source() is not avatar.features:
+            return False
+        return codes is self.codes if codes is None or self.codes is None else torch.equal(codes, self.codes)
 
 
 class Portrait4DEngine:
@@ -70,6 +86,7 @@ class Portrait4DEngine:
         self.motion_encoder = motion_encoder
         self.mesh_resolution = MESH_RESOLUTION
         self.motion_scale = 0.0 if motion_encoder is None else 1.0
+        self._still: _StillPlanes | None = None
         self._frames_at_once: int | None = None if self.device.type != "cpu" else 1
 
     def build(self, sources: Sequence[TrackedFrame]) -> Portrait4DAvatar:
@@ -147,9 +164,17 @@ class Portrait4DEngine:
 
     @torch.inference_mode()
     def animate(self, avatar: Portrait4DAvatar, drive: Drive) -> TriPlanes:
-        """Planes of B frames."""
-        features = avatar.features.repeat(len(drive))
-        return self.network.animate(features, self._codes(drive.codes), motion_scale=self.motion_scale)
+        """Planes of B frames. Those of one motion are made once, and kept until another comes: an orbit around a still
+        face, and a static head however it turns, only cost the drawing."""
+        codes = self._codes(drive.codes)
+        if codes is not None and not torch.equal(codes, codes[:1].expand_as(codes)):
+            return self.network.animate(avatar.features.repeat(len(drive)), codes, motion_scale=self.motion_scale)
+        first, kept = None if codes is None else codes[:1], self._still
+        if kept is None or not kept.is_of(avatar, first):
+            planes = self.network.animate(avatar.features, first, motion_scale=self.motion_scale)
+            kept = self._still = _StillPlanes(ref(avatar.features), first, planes)
+        planes = kept.planes
+        return replace(planes, features=planes.features.expand(len(drive), *planes.features.shape[1:]))
 
     def posed_view(self, avatar: Portrait4DAvatar, drive: Drive) -> PosedView:
         """Cameras and heads of B frames: the source's shape, all else the driver's; the neck carries the pose."""

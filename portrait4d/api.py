@@ -124,10 +124,18 @@ class Portrait4D:
             camera = cameras[index : index + 1] if len(cameras) > 1 else cameras
             yield to_uint8(self.engine.view(avatar, codes[index : index + 1], camera).image)[0]
 
-    def render(self, avatar: Portrait4DAvatar, camera: Camera) -> NDArray[np.uint8]:
+    def render(
+        self, avatar: Portrait4DAvatar, camera: Camera, *, generator: torch.Generator | None = None
+    ) -> NDArray[np.uint8]:
         """Pictures `[B, 512, 512, 3]` in the source's expression, head at rest, from B cameras in Portrait4D's unit
-        (metres x 3). `engine.view` gives the tensors, with opacity."""
-        return to_uint8(self.engine.view(avatar, torch.from_numpy(avatar.motion.codes), camera).image)
+        (metres x 3). `engine.view` gives the tensors, with opacity.
+
+        Args:
+            generator: of the device; jitters the samples along the rays as the released code does. None gives the same
+                picture every time.
+        """
+        codes = torch.from_numpy(avatar.motion.codes)
+        return to_uint8(self.engine.view(avatar, codes, camera, generator=generator).image)
 
     def mesh(self, avatar: Portrait4DAvatar) -> Mesh:
         """The surface in the source's expression with vertex colours, metres."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from flame.errors import InputError
 from portrait4d.batch_items import BatchItem
 from portrait4d.driver import check_device, check_request
-from portrait4d.engine import Engine, check_placement, ensure_engine
+from portrait4d.engine import Engine, check_placement, choose_engine, ensure_engine
 from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import ReenactOptions, is_motion_file
 from portrait4d.output import Progress, ignore_progress
@@ -72,6 +72,9 @@ class BatchRun:
     def __init__(self, folder: Path, options: ReenactOptions, models: Models | None, progress: Progress) -> None:
         self._folder = folder
         self._options = options
+        # "auto" is another engine once better weights are here
+        engine = choose_engine(options.engine).name if models is None else models.engine.name
+        self._keyed = replace(options, engine=engine)
         self._models = models
         self._progress = progress
         self._source: tuple[Path, Source | InputError] | None = None
@@ -81,7 +84,7 @@ class BatchRun:
         """Does one item unless it is finished."""
         record = record_path(item, self._folder)
         try:
-            key = item_key(item, self._options)
+            key = item_key(item, self._keyed)
             earlier = read_record(record)
             if item.output.is_file() and earlier.get("key") == key:
                 return BatchResult(item, "kept", num_frames=int(earlier.get("num_frames", 0)))
@@ -197,7 +200,7 @@ def record_path(item: BatchItem, folder: Path) -> Path:
 
 
 def item_key(item: BatchItem, options: ReenactOptions) -> str:
-    """Changes when an input file or an option changes."""
+    """Changes when an input file or an option changes; the options name the engine that "auto" has become."""
     facts = {"source": file_facts(item.source), "driver": file_facts(item.driver), "format": _FORMAT}
     return digest({**facts, "options": asdict(replace(options, device="any"))})
 

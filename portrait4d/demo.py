@@ -1,10 +1,11 @@
 """The demo: a public-domain portrait moved by a bundled motion, written as a video and a contact sheet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from flame.errors import InputError
 from portrait4d.options import ReenactOptions
 from portrait4d.output import Progress, ignore_progress
 from portrait4d.pipeline import load_models, reenact
@@ -40,8 +41,18 @@ def run_demo(
     options: ReenactOptions | None = None,
     progress: Progress = ignore_progress,
 ) -> DemoReport:
-    """Writes `photo.png`, `demo.mp4` and `demo.png` (photo and frames of the result) into `folder`."""
+    """Writes `photo.png`, `demo.mp4` and `demo.png` (photo and frames of the result) into `folder`.
+
+    Raises:
+        InputError: an engine other than lift, whose head model the bundled motion is of.
+    """
     options = options or ReenactOptions()
+    if options.engine not in ("auto", "lift"):
+        raise InputError(
+            f"expected engine lift for the demo, whose bundled motion holds no motion codes, got {options.engine!r}: "
+            f"use portrait4d reenact PHOTO VIDEO --engine {options.engine}"
+        )
+    options = replace(options, engine="lift")
     folder = Path(folder)
     photo, video, sheet = folder / "photo.png", folder / "demo.mp4", folder / "demo.png"
     write_png(photo, demo_photo())

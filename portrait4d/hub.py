@@ -18,7 +18,7 @@ def download(file: ReleasedFile, folder: Path, *, is_offline: bool) -> Path:
             f"{file.name} is not on this machine and PORTRAIT4D_OFFLINE or HF_HUB_OFFLINE is set: unset it, or put "
             f"{file.file_name} into {folder}"
         )
-    hub = _import_hub()
+    hub = _import_hub(file)
     try:
         remote = _find_remote(hub, file)
         path = Path(hub.hf_hub_download(file.location, remote, local_dir=str(folder)))
@@ -32,13 +32,14 @@ def download(file: ReleasedFile, folder: Path, *, is_offline: bool) -> Path:
     return path
 
 
-def _import_hub() -> Any:
+def _import_hub(file: ReleasedFile) -> Any:
     try:
         import huggingface_hub  # pyright: ignore[reportMissingImports]  # an extra
     except ModuleNotFoundError as error:
         raise InputError(
-            "downloading needs the package huggingface_hub: pip install 'portrait4d[hub]', or download by hand and run "
-            "`portrait4d weights convert`"
+            "downloading needs the package huggingface_hub: pip install 'portrait4d[hub]', or download "
+            f"{file.file_name} from https://huggingface.co/{file.location} by hand and run `portrait4d weights convert "
+            f"{file.file_name} --name {file.name}`"
         ) from error
     return huggingface_hub
 

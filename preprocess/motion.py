@@ -111,7 +111,8 @@ class Motion:
             raise InputError(
                 f"this motion belongs to head model '{self.head_model}' ({len(self.shape)} shape, "
                 f"{self.expression.shape[1]} expression numbers), not to '{model.name}' ({model.num_shape}, "
-                f"{model.num_expression}): track {self.source or 'the clip'} again"
+                f"{model.num_expression}): track {self.source or 'the clip'} again for the "
+                "engine that is to use it, or give the video itself"
             )
 
     def params(self, model: HeadModel, index: int | slice | None = None) -> HeadParams:

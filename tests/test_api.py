@@ -62,6 +62,14 @@ def test_a_view_is_a_frame_of_the_sources_own_codes(model: Portrait4D, avatar: P
     assert len(frames) == 2 and np.array_equal(frames[0], views[0]) and not np.array_equal(frames[1], views[1])
 
 
+def test_jitter_comes_from_a_seed_or_not_at_all(model: Portrait4D, avatar: Portrait4DAvatar) -> None:
+    camera = _cameras(10.0)
+    still = [model.render(avatar, camera) for _ in range(2)]
+    seeded = [model.render(avatar, camera, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    assert np.array_equal(still[0], still[1]) and np.array_equal(seeded[0], seeded[1])
+    assert not np.array_equal(seeded[0], seeded[2]) and not np.array_equal(seeded[0], still[0])
+
+
 def test_a_motion_goes_through_the_pipeline(model: Portrait4D, avatar: Portrait4DAvatar, tmp_path: Path) -> None:
     """The source's own motion, as an object and as a file, is what the engine draws of it."""
     from portrait4d.retarget import RetargetOptions, retarget

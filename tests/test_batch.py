@@ -94,6 +94,18 @@ def test_changed_input_or_option_is_done_again(inputs: Path):
     assert item_key(item, options) != key
 
 
+def test_another_engine_that_auto_takes_does_it_again(inputs: Path):
+    """As after better weights were fetched; named outright, the same engine counts as the same."""
+    items = [item for item in items_of(inputs) if item.output.stem == "anna__nod"]
+    models = fake_models()
+    models.engine.name = "lift"
+    assert [run_batch(items, inputs / "out", models=models).results[0].state for _ in range(2)] == ["done", "kept"]
+    named = ReenactOptions(engine="lift")
+    assert run_batch(items, inputs / "out", options=named, models=models).results[0].state == "kept"
+    models.engine.name = "better"
+    assert run_batch(items, inputs / "out", models=models).results[0].state == "done"
+
+
 def test_damaged_motion_cache_is_tracked_again(inputs: Path):
     items = [item for item in items_of(inputs) if item.output.stem == "anna__nod"]
     run_batch(items, inputs / "out", models=fake_models())

@@ -58,6 +58,19 @@ def test_what_is_exported_or_traced_is_torchs() -> None:
         assert torch.equal(torch.export.export(layer, (x,)).module()(x), expected)
 
 
+def test_another_default_type_changes_nothing() -> None:
+    layer, x = Convolution3x3(64, 64), torch.randn(1, 64, 32, 32)
+    planes, points = TriPlanes(torch.randn(1, 3, 32, 8, 8), "eg3d"), torch.rand(1, 5, 3)
+    with torch.no_grad():
+        expected = layer(x), planes.sample(points)
+        torch.set_default_dtype(torch.float64)
+        try:
+            found = layer(x), planes.sample(points)
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_every_part_is_done_once(threads: int) -> None:
     done, before = np.zeros(7, int), torch.get_num_threads()

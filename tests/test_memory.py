@@ -7,23 +7,37 @@ import pytest
 
 COUNT_FAULTS = """
 import resource, sys
+from threading import Thread
 import numpy as np
 from portrait4d.ops.memory import keep_freed_memory
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory() and keep_freed_memory()
-np.ones(2**24, np.float32)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(4):
+
+
+def count():
     np.ones(2**24, np.float32)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        np.ones(2**24, np.float32)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+
+if sys.argv[2] == "thread":
+    thread = Thread(target=count)
+    thread.start()
+    thread.join()
+else:
+    count()
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
-def test_large_blocks_are_taken_from_the_system_once() -> None:
+@pytest.mark.parametrize("where", ["main", "thread"])  # frames are drawn in threads
+def test_large_blocks_are_taken_from_the_system_once(where: str) -> None:
     def num_faults(mode: str) -> int:
-        run = subprocess.run([sys.executable, "-c", COUNT_FAULTS, mode], capture_output=True, text=True, check=True)
+        command = [sys.executable, "-c", COUNT_FAULTS, mode, where]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
         return int(run.stdout)
 
     assert num_faults("keep") < 50

@@ -1,5 +1,6 @@
 """The Portrait4D engines behind the pipeline: placement, caches, and the whole command with generated weights."""
 
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from portrait4d.models import Models, check_models
 from portrait4d.options import ReenactOptions
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.engine import Portrait4DEngine
-from portrait4d.reconstructor.network import Reconstructor
+from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
+from portrait4d.triplane.planes import TriPlanes
 from preprocess.image import read_image, to_tensor
 from preprocess.track import TrackedFrame, Tracker
 
@@ -218,6 +220,41 @@ def test_a_new_view_reuses_the_planes(engine: Portrait4DEngine, avatar: Portrait
     assert torch.equal(seen[1].image, again.image)
 
 
+def test_planes_of_a_still_face_are_made_once(
+    engine: Portrait4DEngine, avatar: Portrait4DAvatar, tracked: TrackedFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Views of one motion, whatever the head does; another motion or avatar anew. A static engine reads no motion."""
+    made, animate = [], Reconstructor.animate
+
+    def counted(self: Reconstructor, source: SourceFeatures, motion: Tensor | None, **options: float) -> TriPlanes:
+        made.append(1 if motion is None else len(motion))
+        return animate(self, source, motion, **options)
+
+    monkeypatch.setattr(Reconstructor, "animate", counted)
+    moving = _drive(avatar, 3, seed=9)
+    still = replace(moving, codes=moving.codes[:1].expand(3, -1))
+    engine.render(avatar, still)
+    assert made == [1]
+    assert engine.animate(avatar, still).features.shape[0] == 3 and made == [1]
+    for index in (1, 0):
+        found = engine.animate(avatar, moving[index : index + 1])
+        with torch.inference_mode():
+            alone = animate(engine.network, avatar.features, moving.codes[index : index + 1])
+        assert torch.equal(found.features, alone.features)
+    assert made == [1, 1, 1]
+    engine.animate(engine.build([tracked]), moving[:1])
+    assert made == [1, 1, 1, 1]
+    engine.animate(avatar, moving)
+    assert made == [1, 1, 1, 1, 3]
+    static = load_engine("portrait4d-static")
+    assert isinstance(static, Portrait4DEngine)
+    head = static.build([tracked])
+    made.clear()
+    for part in (moving[:1], moving[1:]):
+        static.animate(head, part)
+    assert made == [1]
+
+
 def test_motion_scale_of_zero_is_the_static_path(shared: Path) -> None:
     """Also as a tensor, and whatever the motion; part of the way lies between."""
     network = Reconstructor(SMALL).eval()
@@ -270,6 +307,25 @@ def test_memory_that_is_too_small_halves_the_batch(
     monkeypatch.setattr(Portrait4DEngine, "_render", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
     with pytest.raises(InputError, match="does not hold one frame"):
         engine.render(avatar, drive)
+
+
+def test_memory_that_is_too_small_for_anything_else_is_one_line(
+    engine: Portrait4DEngine, avatar: Portrait4DAvatar, shared: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    def full(*_: object, **__: object):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 ...")
+
+    monkeypatch.setattr(Reconstructor, "animate", full)
+    camera = engine.posed_view(avatar, _drive(avatar, 1)).camera
+    for draw in (lambda: engine.mesh(avatar), lambda: engine.view(avatar, _drive(avatar, 1).codes, camera)):
+        with pytest.raises(InputError, match="the memory of cpu does not hold"):
+            draw()
+    monkeypatch.setattr(Reconstructor, "encode", full)
+    photo, output = str(shared / "data" / "sources" / "s01_astronaut.png"), tmp_path / "a.safetensors"
+    assert run(["avatar", photo, "-o", str(output), "--engine", ENGINE]) == 2
+    message = capsys.readouterr().err
+    assert "does not hold what a source needs of portrait4d-v2" in message and message.count("\n") == 1
+    assert not output.exists()
 
 
 def test_what_does_not_fit_is_told_in_one_line(
@@ -339,6 +395,42 @@ def test_the_whole_command(shared: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert made.stat().st_mtime_ns == before
     assert run(["render", str(photo), "-o", str(tmp_path / "v.png"), "--yaw=15", "--engine", ENGINE, "--quiet"]) == 0
     capsys.readouterr()
+
+
+def test_the_demo_stays_with_the_engine_that_its_motion_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever weights are here: the bundled motion is of the open head and holds no codes."""
+    assert choose_engine("auto").name == ENGINE
+    assert run(["demo", "-o", str(tmp_path / "demo"), "--duration", "0.04", "--quiet", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["reenactment"]["engine"] == "lift"
+    assert run(["demo", "-o", str(tmp_path / "other"), "--engine", ENGINE]) == 2
+    message = capsys.readouterr().err
+    assert "expected engine lift for the demo" in message and message.count("\n") == 1
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_motion_is_tracked_for_the_engine_named(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights of another engine being here does not decide it."""
+    from preprocess.motion import Motion
+
+    clip = str(shared / "data" / "drivers" / "d02_speech_woman.mp4")
+    for engine, model, num_codes in (
+        (ENGINE, "flame", 548),
+        ("portrait4d-static", "flame", 0),
+        ("lift", "open-head", 0),
+    ):
+        output = tmp_path / f"{engine}.npz"
+        assert run(["track", clip, "-o", str(output), "--engine", engine, "--duration", "0.04", "--quiet"]) == 0
+        motion = Motion.load(output)
+        assert (motion.head_model, motion.codes.shape) == (model, (1, num_codes))
+    photo, lifted = str(shared / "data" / "sources" / "s01_astronaut.png"), str(tmp_path / "lift.npz")
+    capsys.readouterr()
+    assert run(["reenact", photo, lifted, "-o", str(tmp_path / "r.mp4"), "--engine", ENGINE, "--quiet"]) == 2
+    message = capsys.readouterr().err
+    assert "track d02_speech_woman.mp4 again for the engine" in message and message.count("\n") == 1
 
 
 def test_weights_of_another_family_or_size_are_one_line(

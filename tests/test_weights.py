@@ -168,7 +168,10 @@ def test_what_the_hub_raises_becomes_a_line(hub: FakeHub) -> None:
 
 def test_the_extra_is_named(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match=r"pip install 'portrait4d\[hub\]'"):
+    by_hand = (
+        r"motion_model\.pth from https://huggingface\.co/\S+ by hand .*convert motion_model\.pth --name motion-model"
+    )
+    with pytest.raises(InputError, match=r"pip install 'portrait4d\[hub\]'.*" + by_hand):
         weights.fetch("motion-model")
 
 

@@ -104,7 +104,6 @@ def demo(
     from portrait4d.options import ReenactOptions
 
     options = ReenactOptions(engine=engine, duration=duration, device=device)
-    tell_engine(engine, is_quiet=quiet)
     with progress_bars(is_quiet=quiet) as progress:
         report = run_demo(output, options=options, progress=progress)
     if as_json:
@@ -221,15 +220,18 @@ def track(
     duration: DurationOption = None,
     smooth: SmoothOption = 1.0,
     face: TrackedFaceOption = 0,
+    engine: EngineOption = "auto",
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Track a driver once, to use it with any number of sources."""
+    """Track a driver once, to use it with any number of sources of one engine."""
     from portrait4d.cli.single_commands import run_track
     from portrait4d.options import ReenactOptions
 
-    options = ReenactOptions(fps=fps, start=start, duration=duration, smooth=smooth, driver_face=face, device=device)
+    options = ReenactOptions(
+        engine=engine, fps=fps, start=start, duration=duration, smooth=smooth, driver_face=face, device=device
+    )
     run_track(driver, output, options=options, as_json=as_json, is_quiet=quiet)
 
 

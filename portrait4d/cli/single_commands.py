@@ -14,6 +14,7 @@ def run_track(driver: Path, output: Path, *, options: ReenactOptions, as_json: b
     from portrait4d.report import describe_gaps, find_gaps
 
     check_output(output, MOTION_SUFFIXES)
+    tell_engine(options.engine, is_quiet=is_quiet)
     with progress_bars(is_quiet=is_quiet) as progress:
         motion = track_driver(driver, output, options=options, progress=progress)
     gaps = find_gaps(motion)

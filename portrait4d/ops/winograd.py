@@ -80,11 +80,11 @@ def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     count = len(weight)
     factors = _transform(weight)
     offset = (weight.new_zeros(count) if bias is None else bias).contiguous().numpy()
-    result = torch.empty((batch, height, width, count))
+    result = x.new_empty((batch, height, width, count))
     rows, across = -(-height // 4), -(-width // 4)
     num_threads = torch.get_num_threads()
     step = min(max(num_threads * _TILES_AT_ONCE // across, 1), rows)
-    spread, product = torch.empty(36 * step * across * channels), torch.empty(36 * step * across * count)
+    spread, product = (x.new_empty(36 * step * across * number) for number in (channels, count))
     with ThreadPoolExecutor(num_threads) if num_threads > 1 else nullcontext() as pool:
         for picture, drawn in zip(x.permute(0, 2, 3, 1).contiguous().numpy(), result.numpy(), strict=True):
             for first in range(0, rows, step):
@@ -99,6 +99,6 @@ def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _transform(weight: Tensor) -> Tensor:
     """`G g G^T` of each kernel, `[36, C, D]`; takes a hundredth of the convolution's time, so nothing is kept."""
-    line = torch.tensor(_POINTS, dtype=weight.dtype)
+    line = weight.new_tensor(_POINTS)
     rows = weight.permute(2, 3, 1, 0).reshape(9, -1)
     return (torch.kron(line, line) @ rows).view(36, weight.shape[1], weight.shape[0])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from weakref import ref
 
 import numpy as np
 import torch
@@ -21,7 +24,7 @@ from portrait4d.ops.memory import keep_freed_memory
 from portrait4d.ops.resample import resize
 from portrait4d.options import Placement
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
-from portrait4d.reconstructor.network import Reconstructor
+from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.shape import ShapeConfig, extract_shape
 from portrait4d.triplane.planes import TriPlanes
@@ -34,6 +37,20 @@ logger = logging.getLogger(__name__)
 
 MESH_RESOLUTION = 256
 """Samples along a side of the cube that an exported surface is taken from."""
+
+
+@dataclass(frozen=True)
+class _StillPlanes:
+    """Planes of one motion of one avatar, which they do not keep alive; `codes` `[1, 548]` or None."""
+
+    source: ref[SourceFeatures]
+    codes: Tensor | None
+    planes: TriPlanes
+
+    def is_of(self, avatar: Portrait4DAvatar, codes: Tensor | None) -> bool:
+        if self.source() is not avatar.features:
+            return False
+        return codes is self.codes if codes is None or self.codes is None else torch.equal(codes, self.codes)
 
 
 class Portrait4DEngine:
@@ -69,6 +86,7 @@ class Portrait4DEngine:
         self.motion_encoder = motion_encoder
         self.mesh_resolution = MESH_RESOLUTION
         self.motion_scale = 0.0 if motion_encoder is None else 1.0
+        self._still: _StillPlanes | None = None
         self._frames_at_once: int | None = None if self.device.type != "cpu" else 1
 
     def build(self, sources: Sequence[TrackedFrame]) -> Portrait4DAvatar:
@@ -76,7 +94,7 @@ class Portrait4DEngine:
         source = min(sources, key=lambda item: float(np.linalg.norm(item.motion.rotation[0, :2])))
         crop = portrait_crop(source.landmarks.points, image_size=(source.image.shape[0], source.image.shape[1]))
         image = to_tensor(crop.apply(source.image)).to(self.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._explained_memory("what a source needs"):
             features = self.network.encode(
                 image, self._codes(torch.from_numpy(source.motion.codes)), motion_scale=self.motion_scale
             )
@@ -93,19 +111,15 @@ class Portrait4DEngine:
         at_once = self._frames_at_once or len(drive)
         while start < len(drive):
             try:
-                with torch.inference_mode():
+                with torch.inference_mode(), self._explained_memory("one frame", is_last=at_once == 1):
                     parts.append(self._render(avatar, drive[start : start + at_once]))
-            except torch.OutOfMemoryError as error:
-                if at_once == 1:
-                    raise InputError(
-                        f"the memory of {self.device} does not hold one frame of {self.name}: free some, or use "
-                        "--device cpu"
-                    ) from error
+            except torch.OutOfMemoryError:
                 at_once = self._frames_at_once = at_once // 2
                 logger.warning("out of memory on %s: going on with %d frames at once", self.device, at_once)
-                torch.cuda.empty_cache()
+            else:
+                start += at_once
                 continue
-            start += at_once
+            torch.cuda.empty_cache()  # not before the error is gone, which holds what was computed
         return Rendering(torch.cat([part.image for part in parts]), torch.cat([part.alpha for part in parts]))
 
     def _render(self, avatar: Portrait4DAvatar, drive: Drive) -> Rendering:
@@ -114,34 +128,53 @@ class Portrait4DEngine:
         pose = HeadPoseField.build(self.flame, view.head, self.coarse_mesh, box_warp=planes.box_warp)
         return self._draw(avatar, planes, view.camera, pose)
 
-    def view(self, avatar: Avatar, codes: Tensor, camera: Camera) -> Rendering:
+    def view(
+        self, avatar: Avatar, codes: Tensor, camera: Camera, *, generator: torch.Generator | None = None
+    ) -> Rendering:
         """The head at rest `[B, 3, 512, 512]` with codes `[B, 548]` (or `[1, 548]`: the planes are made once), seen by
-        B cameras in Portrait4D's unit."""
+        B cameras in Portrait4D's unit.
+
+        Args:
+            generator: source of the sampling noise; None gives the same picture every time.
+        """
         assert isinstance(avatar, Portrait4DAvatar)
         if len(codes) not in (1, len(camera)):
             raise ValueError(f"expected motion codes for {len(camera)} cameras or one for all, got {len(codes)}")
-        with torch.inference_mode():
+        with torch.inference_mode(), self._explained_memory("one frame"):
             used = self._codes(codes)
             features = avatar.features.repeat(len(codes))
             planes = self.network.animate(features, used, motion_scale=self.motion_scale)
             parts = [
-                self._draw(avatar, planes[row : row + 1], camera[index : index + 1].to(self.device), None)
+                self._draw(avatar, planes[row : row + 1], camera[index : index + 1].to(self.device), None, generator)
                 for index, row in enumerate(range(len(camera)) if len(codes) > 1 else [0] * len(camera))
             ]
         return Rendering(torch.cat([part.image for part in parts]), torch.cat([part.alpha for part in parts]))
 
     def _draw(
-        self, avatar: Portrait4DAvatar, planes: TriPlanes, camera: Camera, pose: HeadPoseField | None
+        self,
+        avatar: Portrait4DAvatar,
+        planes: TriPlanes,
+        camera: Camera,
+        pose: HeadPoseField | None,
+        generator: torch.Generator | None = None,
     ) -> Rendering:
-        seen = self.network.render(planes, avatar.features, camera, pose=pose)
+        seen = self.network.render(planes, avatar.features, camera, pose=pose, generator=generator)
         height, width = seen.image.shape[2:]
         return Rendering(seen.image, resize(seen.alpha, height=height, width=width))
 
     @torch.inference_mode()
     def animate(self, avatar: Portrait4DAvatar, drive: Drive) -> TriPlanes:
-        """Planes of B frames."""
-        features = avatar.features.repeat(len(drive))
-        return self.network.animate(features, self._codes(drive.codes), motion_scale=self.motion_scale)
+        """Planes of B frames. Those of one motion are made once, and kept until another comes: an orbit around a still
+        face, and a static head however it turns, only cost the drawing."""
+        codes = self._codes(drive.codes)
+        if codes is not None and not torch.equal(codes, codes[:1].expand_as(codes)):
+            return self.network.animate(avatar.features.repeat(len(drive)), codes, motion_scale=self.motion_scale)
+        first, kept = None if codes is None else codes[:1], self._still
+        if kept is None or not kept.is_of(avatar, first):
+            planes = self.network.animate(avatar.features, first, motion_scale=self.motion_scale)
+            kept = self._still = _StillPlanes(ref(avatar.features), first, planes)
+        planes = kept.planes
+        return replace(planes, features=planes.features.expand(len(drive), *planes.features.shape[1:]))
 
     def posed_view(self, avatar: Portrait4DAvatar, drive: Drive) -> PosedView:
         """Cameras and heads of B frames: the source's shape, all else the driver's; the neck carries the pose."""
@@ -161,7 +194,7 @@ class Portrait4DEngine:
         """The avatar's surface in its source expression, with vertex colours, metres, head at rest."""
         assert isinstance(avatar, Portrait4DAvatar)
         codes = self._codes(torch.from_numpy(avatar.motion.codes))
-        with torch.inference_mode():
+        with torch.inference_mode(), self._explained_memory("what a mesh needs"):
             planes = self.network.animate(avatar.features, codes, motion_scale=self.motion_scale)
             shape = extract_shape(
                 TriPlaneField(planes, self.network.decoder),
@@ -171,6 +204,18 @@ class Portrait4DEngine:
             )
         vertices = shape.vertices / PORTRAIT4D_UNITS_PER_METRE
         return Mesh(vertices, shape.faces, colours=shape.colours, normals=shape.normals)
+
+    @contextmanager
+    def _explained_memory(self, what: str, *, is_last: bool = True) -> Iterator[None]:
+        """Where a GPU's memory ends, one line; if not the last attempt, torch's own error."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            if not is_last:
+                raise
+            raise InputError(
+                f"the memory of {self.device} does not hold {what} of {self.name}: free some, or use --device cpu"
+            ) from error
 
     def _codes(self, codes: Tensor) -> Tensor | None:
         """Motion codes `[B, 548]` on the device; None where the engine reads none."""

@@ -79,7 +79,7 @@ class TriPlanes:
         from portrait4d.triplane.sampling_numba import mean_of_planes
 
         planes = self.features.permute(0, 1, 3, 4, 2).contiguous().numpy()
-        found = torch.empty((*points.shape[:2], self.features.shape[2]))
+        found = points.new_empty((*points.shape[:2], self.features.shape[2]))
         places = self._places(points).numpy()
         for three, place, rows in zip(planes, places, found.numpy(), strict=True):
             split_range(len(rows), mean_of_planes, three, place, rows)

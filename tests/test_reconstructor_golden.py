@@ -257,7 +257,7 @@ def test_rendering_through_the_pose_field(
     ],
 )
 def test_reconstructor(
-    shared: Path, reference_flame: ReferenceFlame, head: tuple[Flame, CoarseMesh], name: str, size: int
+    shared: Path, request: pytest.FixtureRequest, head: tuple[Flame, CoarseMesh], name: str, size: int
 ) -> None:
     fixture = Fixture.load(shared, name)
     config = ReconstructorConfig.from_official(fixture.about["kwargs"], neural_rendering_resolution=size)
@@ -285,6 +285,7 @@ def test_reconstructor(
     assert fixture.error("sample_sigma", samples.density[..., None]) < NETWORK
     assert fixture.error("sample_rgb", samples.features) < NETWORK
 
+    reference_flame = request.getfixturevalue("reference_flame")  # what went before needs no pose
     pose = _reference_pose(reference_flame, fixture, head[1])
     assert fixture.absolute_error("sample_canonical", pose(points)) < 1e-6
     camera = Camera.from_label25(fixture.input("c"), axes="opengl")

@@ -19,11 +19,11 @@ from flame.errors import InputError
 from portrait4d.checkpoint.config import CONFIG_FILE, TENSORS_FILE, CheckpointConfig, read_config
 from portrait4d.checkpoint.stored_tensor import StoredTensor
 from preprocess.atomic import atomic_path
+from preprocess.dataset.digest import file_digest
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage, what is done and the total, in bytes."""
 
-_CHUNK_BYTES = 1 << 24
 _TYPE_NAMES = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -99,17 +99,11 @@ def hash_file(path: str | Path, *, progress: Progress | None = None) -> str:
     Raises:
         InputError: there is no such file.
     """
-    path, digest, done = Path(path), hashlib.sha256(), 0
+    path = Path(path)
     if not path.is_file():
         raise InputError(f"expected a file at {path}, there is none: check the path")
     total = path.stat().st_size
-    with path.open("rb") as stream:
-        while piece := stream.read(_CHUNK_BYTES):
-            digest.update(piece)
-            done += len(piece)
-            if progress:
-                progress("hash", done, total)
-    return digest.hexdigest()
+    return file_digest(path, told=None if progress is None else lambda done: progress("hash", done, total))
 
 
 def _header(tensors: Mapping[str, torch.Tensor | StoredTensor]) -> tuple[bytes, list[str]]:

@@ -35,7 +35,6 @@ from preprocess.dataset.shards import read_shard, write_shard
 Origin = Literal["open", "flame"]
 Progress = Callable[[int, int | None], None]
 
-_UNITS_PER_METRE = 3.0
 _UNKNOWN_LICENCE = "not stated by the dataset it was converted from"
 
 
@@ -71,7 +70,7 @@ def eg3d_to_shards(
         InputError: no such dataset, a damaged picture or one of another size, or an output that holds something.
     """
     dataset = read_eg3d(source)
-    labels = ours_from_eg3d(dataset.labels, HEADS_IN_EG3D[origin], units_per_metre=_UNITS_PER_METRE)
+    labels = ours_from_eg3d(dataset.labels, HEADS_IN_EG3D[origin], units_per_metre=DatasetInfo.units_per_metre)
     records = _eg3d_records(dataset, labels.astype(np.float32))
     first, records = _first(records, source)
     info = DatasetInfo(

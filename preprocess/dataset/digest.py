@@ -1,6 +1,7 @@
 """SHA-256 of what a dataset is made of: input files, weights, head models."""
 
 import hashlib
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,12 +10,19 @@ from flame.errors import InputError
 _CHUNK = 1 << 20
 
 
-def file_digest(path: Path) -> str:
-    """Of a file's content, hexadecimal."""
-    digest = hashlib.sha256()
+def file_digest(path: Path, *, told: Callable[[int], None] | None = None) -> str:
+    """Of a file's content, hexadecimal.
+
+    Args:
+        told: how many bytes are done, again and again.
+    """
+    digest, done = hashlib.sha256(), 0
     with path.open("rb") as file:
         while block := file.read(_CHUNK):
             digest.update(block)
+            done += len(block)
+            if told is not None:
+                told(done)
     return digest.hexdigest()
 
 

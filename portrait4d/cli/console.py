@@ -57,6 +57,12 @@ def say_json(values: Any) -> None:
     print(json.dumps(values, indent=2, ensure_ascii=False))
 
 
+def say_speed(report: Any) -> None:
+    """One line of result: seconds by stage, rate and memory of a `ReenactReport`."""
+    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())
+    say(f"{stages}; {report.frames_per_second:.1f} frames/s; peak memory {report.peak_memory_mb:.0f} MB")
+
+
 class PlainProgress:
     """For logs and pipes: a line when a stage begins, then one every ten seconds."""
 

@@ -14,6 +14,7 @@ from flame.camera import Camera
 from flame.errors import InputError
 from portrait4d.driver import check_device
 from portrait4d.engine import ENGINE_NAMES, Mesh
+from portrait4d.jitter import frame_generator, frame_seeds
 from portrait4d.models import Models
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import render_frames, track_driver
@@ -122,7 +123,9 @@ class Portrait4D:
     def _views(self, avatar: Portrait4DAvatar, codes: Tensor, cameras: Camera) -> Iterator[NDArray[np.uint8]]:
         for index in range(len(codes)):
             camera = cameras[index : index + 1] if len(cameras) > 1 else cameras
-            yield to_uint8(self.engine.view(avatar, codes[index : index + 1], camera).image)[0]
+            seeds = frame_seeds(self.options.jitter, range(index, index + 1))
+            generator = frame_generator(seeds, self.engine.device)
+            yield to_uint8(self.engine.view(avatar, codes[index : index + 1], camera, generator=generator).image)[0]
 
     def render(
         self, avatar: Portrait4DAvatar, camera: Camera, *, generator: torch.Generator | None = None

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from flame.errors import InputError
 from portrait4d.batch_items import BatchItem
 from portrait4d.driver import check_device, check_request
-from portrait4d.engine import Engine, check_placement, choose_engine, ensure_engine
+from portrait4d.engine import Engine, check_choices, choose_engine, ensure_engine
 from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import ReenactOptions, is_motion_file
 from portrait4d.output import Progress, ignore_progress
@@ -170,13 +170,13 @@ def run_batch(
         on_result: Told after each item.
 
     Raises:
-        InputError: The device, the engine or its placement cannot be used, so that every item would fail.
+        InputError: The device, the engine or an option of it cannot be used, so that every item would fail.
     """
     folder, options = Path(folder), options or default_options(models)
     check_device(options.device)
     ensure_engine(options.engine)
     if models is None:
-        check_placement(options.engine, options.placement)
+        check_choices(choose_engine(options.engine).name, vars(options))
     else:
         check_models(models, options)
     run = BatchRun(folder, options, models, progress)

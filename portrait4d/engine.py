@@ -36,7 +36,7 @@ class Drive:
     (radians, metres); `jaw` [B, 3] rotation of the jaw, zero where the jaw is an expression; `eyes` [B, 2, 3] eyeball
     rotations, subject's left first; `eye_closed` [B, 2] how far each lid pair is shut, 1 = shut; `residual` [B, 478, 3]
     what the driver's landmarks do beyond its head model, metres, head frame; `codes` [B, C] motion codes, C = 0 where
-    there are none.
+    there are none; `noise_seeds` [B, 1] int64 of the sampling noise of each frame, [B, 0] where samples lie still.
     """
 
     expression: Tensor
@@ -47,6 +47,7 @@ class Drive:
     eye_closed: Tensor
     residual: Tensor
     codes: Tensor
+    noise_seeds: Tensor
 
     def __len__(self) -> int:
         return self.expression.shape[0]
@@ -201,17 +202,33 @@ def choose_engine(name: str = "auto") -> EngineStatus:
     return known[name]
 
 
-def check_placement(engine: str, placement: Placement) -> None:
-    """Refuses a placement that the engine of that name, or "auto", does not know.
+_OF_TRAINED_ENGINES: dict[str, tuple[object, str]] = {
+    "placement": ("tracked", "draws the head where it was"),
+    "jitter": (None, "takes no samples along rays"),
+}
+"""Options that `lift` does not know: the only value that it takes, and why."""
+
+
+def check_choices(engine: str, choices: Mapping[str, object]) -> None:
+    """Refuses what an engine does not know.
+
+    Args:
+        engine: its name, not "auto".
+        choices: values of options by name; others than `_OF_TRAINED_ENGINES` are not looked at.
 
     Raises:
-        InputError: it does not, or there is no such engine.
+        InputError: the engine does not know one of them.
     """
-    if choose_engine(engine).name == "lift" and placement != "tracked":
-        raise InputError(
-            f"expected placement 'tracked' for engine lift, which draws the head where it was, got {placement!r}: drop "
-            "--placement, or name an engine portrait4d..."
-        )
+    if engine != "lift":
+        return
+    for name, (only, reason) in _OF_TRAINED_ENGINES.items():
+        value = choices.get(name, only)
+        if value != only:
+            wanted = f"no {name}" if only is None else f"{name} {only!r}"
+            raise InputError(
+                f"expected {wanted} for engine lift, which {reason}, got {value!r}: drop --{name}, or name an engine "
+                "portrait4d..."
+            )
 
 
 def load_engine(name: str = "auto", *, device: torch.device | str = "cpu", placement: Placement = "tracked") -> Engine:
@@ -220,8 +237,9 @@ def load_engine(name: str = "auto", *, device: torch.device | str = "cpu", place
     Raises:
         InputError: no such engine, its weights are neither here nor to be had, or it does not know the placement.
     """
-    check_placement(name, placement)
-    match choose_engine(name).name:
+    chosen = choose_engine(name).name
+    check_choices(chosen, {"placement": placement})
+    match chosen:
         case "lift":
             from portrait4d.lift.engine import LiftEngine
 

@@ -278,11 +278,7 @@ def result_frames(
 def render_frames(avatar: Avatar, motion: Motion, *, options: ReenactOptions, models: Models) -> Iterator[np.ndarray]:
     """The head crops uint8 `[S, S, 3]`, one per frame of the motion."""
     retargeting = RetargetOptions(
-        mode=options.mode,
-        yaw_limit_degrees=options.yaw_limit,
-        gaze=options.gaze,
-        expression_scale=options.expression_scale,
-        pose_scale=options.pose_scale,
+        options.mode, options.yaw_limit, options.gaze, options.expression_scale, options.pose_scale, options.jitter
     )
     drives = retarget_parts(motion, avatar, retargeting, models.head_model)
     return render_drives(avatar, drives, models=models, device=options.device)

@@ -118,5 +118,5 @@ def _render_angles(
     avatar: Avatar, yaw: np.ndarray, pitch: np.ndarray, options: RenderOptions, models: Models
 ) -> Iterator[np.ndarray]:
     """Pictures uint8 `[S, S, 3]` of the avatar in its source expression."""
-    drive = orbit_drive(avatar, models.head_model, yaw, pitch)
+    drive = orbit_drive(avatar, models.head_model, yaw, pitch, jitter=options.jitter)
     return render_drives(avatar, [drive], models=models, device=options.device)

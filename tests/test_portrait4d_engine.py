@@ -81,6 +81,7 @@ def _drive(avatar: Portrait4DAvatar, count: int, *, seed: int = 0) -> Drive:
         eye_closed=torch.zeros(count, 2),
         residual=torch.zeros(count, 478, 3),
         codes=near(source.codes, 0.3),
+        noise_seeds=torch.zeros(count, 0, dtype=torch.int64),
     )
 
 

@@ -11,6 +11,7 @@ from portrait4d.cli.choices import (
     EngineOption,
     FaceOption,
     FpsOption,
+    JitterOption,
     JsonOption,
     QuietOption,
     SmoothOption,
@@ -70,6 +71,7 @@ def render(
     pitch: Annotated[str, typer.Option(help="Degrees, comma-separated, > 0 looks up.")] = "",
     duration: Annotated[float, typer.Option(help="Seconds of video.")] = 4.0,
     fps: Annotated[float, typer.Option(help="Frames per second of video.")] = 25.0,
+    jitter: JitterOption = None,
     engine: EngineOption = "auto",
     face: FaceOption = 0,
     device: DeviceOption = "cpu",
@@ -80,5 +82,8 @@ def render(
     from portrait4d.cli.single_commands import run_render
     from portrait4d.options import RenderOptions
 
-    options = RenderOptions(parse_angles(yaw), parse_angles(pitch), duration, fps, engine, face, device)
+    options = RenderOptions(
+        parse_angles(yaw), parse_angles(pitch), duration=duration, fps=fps, engine=engine, face=face, device=device,
+        jitter=jitter,
+    )  # fmt: skip
     run_render(source, output, options=options, as_json=as_json, is_quiet=quiet)

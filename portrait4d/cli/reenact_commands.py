@@ -16,6 +16,7 @@ from portrait4d.cli.choices import (
     FaceOption,
     FpsOption,
     GazeOption,
+    JitterOption,
     JsonOption,
     ModeOption,
     PlacementOption,
@@ -47,6 +48,7 @@ class ReenactChoices:
     yaw: YawLimitOption = "25"
     gaze: GazeOption = "driver"
     placement: PlacementOption = "tracked"
+    jitter: JitterOption = None
     expression_scale: ExpressionScaleOption = 1.0
     pose_scale: PoseScaleOption = 1.0
     smooth: SmoothOption = 1.0

@@ -30,7 +30,7 @@ from portrait4d.cli.choices import (
     parse_angles,
     yaw_limit,
 )
-from portrait4d.cli.console import progress_bars, say, say_json, tell_engine, warn
+from portrait4d.cli.console import progress_bars, say, say_json, tell_engine, tell_stop, warn
 from portrait4d.cli.data_commands import build_data_app
 from portrait4d.cli.eg3d_commands import build_eg3d_app
 from portrait4d.cli.scene_command import fit_scene
@@ -61,12 +61,10 @@ def interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        from portrait4d.cli.console import fail
-
         try:
             command(*args, **kwargs)
-        except KeyboardInterrupt:
-            fail("stopped; nothing half-written was left")
+        except KeyboardInterrupt as stop:
+            tell_stop(stop)
             raise typer.Exit(130) from None
 
     return run
@@ -159,6 +157,8 @@ def reenact(
     say(
         f"{report.output}: {report.num_frames} frames, {report.duration_seconds:.2f} s, {sound}, engine {report.engine}"
     )
+    if report.num_kept_frames:
+        say(f"{report.num_kept_frames} of these frames were drawn by an earlier run, which was stopped")
     for line in describe_gaps(report.gaps):
         say(line)
     _say_speed(report)

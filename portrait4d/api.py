@@ -14,10 +14,11 @@ from flame.camera import Camera
 from flame.errors import InputError
 from portrait4d.driver import check_device
 from portrait4d.engine import ENGINE_NAMES, Mesh
+from portrait4d.head_crops import render_frames
 from portrait4d.jitter import frame_generator, frame_seeds
 from portrait4d.models import Models
 from portrait4d.options import ReenactOptions
-from portrait4d.pipeline import render_frames, track_driver
+from portrait4d.pipeline import track_driver
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.loading import load_portrait4d

@@ -120,6 +120,9 @@ class Engine(Protocol):
     placement: Placement
     """Where it draws the head."""
 
+    weights: str
+    """sha256 of the weights it runs with, which other pictures would come from; empty where it was not trained."""
+
     @property
     def head_model(self) -> HeadModel:
         """What sources and drivers are tracked with."""

@@ -165,6 +165,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.num_built = 0
         self.placement = "tracked"
+        self.weights = ""
         self.motion_encoder = None
         self.head_model = FakeHead()
 

@@ -9,7 +9,7 @@ import typer
 
 from portrait4d.cli.avatar_commands import avatar, render, track
 from portrait4d.cli.choices import DeviceOption, DurationOption, EngineOption, JsonOption, QuietOption
-from portrait4d.cli.console import progress_bars, say, say_json, say_speed
+from portrait4d.cli.console import progress_bars, say, say_json, say_speed, tell_stop
 from portrait4d.cli.data_commands import build_data_app
 from portrait4d.cli.eg3d_commands import build_eg3d_app
 from portrait4d.cli.option_groups import with_groups
@@ -42,12 +42,10 @@ def interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        from portrait4d.cli.console import fail
-
         try:
             command(*args, **kwargs)
-        except KeyboardInterrupt:
-            fail("stopped; nothing half-written was left")
+        except KeyboardInterrupt as stop:
+            tell_stop(stop)
             raise typer.Exit(130) from None
 
     return run

@@ -89,6 +89,8 @@ def reenact(
     say(
         f"{report.output}: {report.num_frames} frames, {report.duration_seconds:.2f} s, {sound}, engine {report.engine}"
     )
+    if report.num_kept_frames:
+        say(f"{report.num_kept_frames} of these frames were drawn by an earlier run, which was stopped")
     for line in describe_gaps(report.gaps):
         say(line)
     say_speed(report)

@@ -52,6 +52,7 @@ class LiftEngine:
     name = "lift"
     motion_encoder: MotionEncoder | None = None
     placement: Placement = "tracked"
+    weights = ""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)

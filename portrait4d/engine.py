@@ -176,6 +176,26 @@ def _weights_of(name: str) -> tuple[str, ...]:
     return (name,) if name == "portrait4d-static" else (name, "motion-model")
 
 
+def recorded_weights(name: str) -> dict[str, str]:
+    """sha256 of each of the released weights that an engine would load, as their folders say; nothing is loaded.
+
+    Raises:
+        InputError: they are not on this machine, or their config is damaged.
+    """
+    if name == "lift":
+        return {}
+    from portrait4d.checkpoint.config import read_config
+    from portrait4d.weights_folder import weights_folder
+
+    return {weights: read_config(weights_folder() / weights).identity for weights in _weights_of(name)}
+
+
+def loaded_weights(engine: Engine) -> dict[str, str]:
+    """The same of an engine that is loaded, from wherever."""
+    encoder = {} if engine.motion_encoder is None else {"motion-model": engine.motion_encoder.weights}
+    return {engine.name: engine.weights, **encoder} if engine.weights else {}
+
+
 def ensure_engine(name: str) -> None:
     """Fetches what an engine asked for by name lacks, before any work is done.
 

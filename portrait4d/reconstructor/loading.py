@@ -12,6 +12,7 @@ from flame.deform import CoarseMesh
 from flame.errors import InputError
 from flame.flame_model import flame_from_tensors
 from portrait4d.checkpoint.config import CheckpointConfig
+from portrait4d.checkpoint.own_format import hash_file
 from portrait4d.checkpoint.strict import load_strict
 from portrait4d.options import Placement
 from portrait4d.reconstructor.config import ReconstructorConfig
@@ -63,7 +64,7 @@ def load_portrait4d(
         flame=flame,
         coarse_mesh=coarse_mesh,
         motion_encoder=None if name == STATIC else load_motion_encoder(device=device),
-        weights=config.tensors_sha256 or config.source_sha256,
+        weights=config.identity if weights is None or not Path(weights).is_file() else hash_file(weights),
         device=device,
         placement=placement,
     )
@@ -71,8 +72,8 @@ def load_portrait4d(
 
 def load_motion_encoder(*, device: torch.device | str = "cpu") -> MotionEncoder:
     """The released motion encoder, fetched if it is not on this machine."""
-    fetch(MOTION_MODEL)
-    return MotionEncoder.load(weights_folder() / MOTION_MODEL, device=device)
+    kept = fetch(MOTION_MODEL)
+    return MotionEncoder.load(kept.folder, device=device, weights=kept.config.identity)
 
 
 def build_network(config: CheckpointConfig, tensors: Mapping[str, Tensor]) -> Reconstructor:

@@ -59,24 +59,26 @@ class Portrait4D:
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        flame: str | Path | None = None,
     ) -> Portrait4D:
         """Args:
         name_or_path: portrait4d, portrait4d-static or portrait4d-v2, fetched if they are not here; or a checkpoint
             folder or an official file, whose name begins with one of these.
         dtype: float32, the only one so far.
+        flame: file of a FLAME model instead of the one that the weights hold.
 
         Raises:
             InputError: no such weights, weights of another network, or another dtype.
         """
         if dtype != torch.float32:
             raise InputError(f"expected dtype float32, the only one that Portrait4D is run in so far, got {dtype}")
-        device = check_device(str(device))
+        device, flame = check_device(str(device)), None if flame is None else str(flame)
         if isinstance(name_or_path, str) and name_or_path in NAMES:
-            return cls(load_portrait4d(name_or_path, device=device))
+            return cls(load_portrait4d(name_or_path, device=device, flame=flame))
         path = Path(name_or_path)
         if not path.exists():
             raise InputError(f"expected {', '.join(NAMES)}, or a folder or file of weights; there is no {path}")
-        return cls(load_portrait4d(_engine_of(path), weights=path, device=device))
+        return cls(load_portrait4d(_engine_of(path), weights=path, device=device, flame=flame))
 
     @one_torch_thread()
     def avatar(self, images: Picture | Sequence[Picture]) -> Portrait4DAvatar:

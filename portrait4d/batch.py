@@ -76,7 +76,7 @@ class BatchRun:
         # "auto" is another engine once better weights are here
         engine = choose_engine(options.engine).name if models is None else models.engine.name
         self._keyed = replace(options, engine=engine)
-        self._weights = recorded_weights(engine) if models is None else loaded_weights(models.engine)
+        self._weights = loaded_weights(models.engine) if models else recorded_weights(engine, flame=options.flame)
         self._models = models
         self._progress = progress
         self._source: tuple[Path, Source | InputError] | None = None
@@ -206,7 +206,8 @@ def item_key(item: BatchItem, options: ReenactOptions, *, weights: Mapping[str, 
     become, `weights` are what `recorded_weights` says of it."""
     facts = {"source": file_facts(item.source), "driver": file_facts(item.driver), "format": _FORMAT}
     facts["weights"] = dict(weights)
-    return digest({**facts, "options": asdict(replace(options, device="any"))})
+    # a FLAME file is known by its content, which `weights` tells
+    return digest({**facts, "options": asdict(replace(options, device="any", flame=None))})
 
 
 def driver_key(path: Path, options: ReenactOptions, engine: Engine) -> str:

@@ -121,7 +121,8 @@ class Engine(Protocol):
     """Where it draws the head."""
 
     weights: str
-    """sha256 of the weights it runs with, which other pictures would come from; empty where it was not trained."""
+    """sha256 of the weights it runs with, and of the user's FLAME file if there is one: other pictures would come from
+    others. Empty where it was not trained."""
 
     @property
     def head_model(self) -> HeadModel:
@@ -176,24 +177,35 @@ def _weights_of(name: str) -> tuple[str, ...]:
     return (name,) if name == "portrait4d-static" else (name, "motion-model")
 
 
-def recorded_weights(name: str) -> dict[str, str]:
-    """sha256 of each of the released weights that an engine would load, as their folders say; nothing is loaded.
+def recorded_weights(name: str, *, flame: str | None = None) -> dict[str, str]:
+    """What `loaded_weights` would say of an engine and the user's FLAME file, as the folders of its weights record it:
+    no weights are loaded.
 
     Raises:
-        InputError: they are not on this machine, or their config is damaged.
+        InputError: they are not on this machine, or their config is damaged; no FLAME file.
     """
     if name == "lift":
         return {}
     from portrait4d.checkpoint.config import read_config
     from portrait4d.weights_folder import weights_folder
 
-    return {weights: read_config(weights_folder() / weights).identity for weights in _weights_of(name)}
+    found = {weights: read_config(weights_folder() / weights).identity for weights in _weights_of(name)}
+    return {**found, name: with_flame(found[name], flame)}
 
 
 def loaded_weights(engine: Engine) -> dict[str, str]:
-    """The same of an engine that is loaded, from wherever."""
+    """sha256 of each of the weights that an engine was loaded from, wherever they were."""
     encoder = {} if engine.motion_encoder is None else {"motion-model": engine.motion_encoder.weights}
     return {engine.name: engine.weights, **encoder} if engine.weights else {}
+
+
+def with_flame(weights: str, flame: str | None) -> str:
+    """The mark of weights that run with the user's FLAME file in place of their own."""
+    if flame is None:
+        return weights
+    from preprocess.dataset.digest import flame_digest
+
+    return f"{weights}+{flame_digest(Path(flame))}"
 
 
 def ensure_engine(name: str) -> None:
@@ -228,6 +240,7 @@ def choose_engine(name: str = "auto") -> EngineStatus:
 _OF_TRAINED_ENGINES: dict[str, tuple[object, str]] = {
     "placement": ("tracked", "draws the head where it was"),
     "jitter": (None, "takes no samples along rays"),
+    "flame": (None, "has a head model of its own"),
 }
 """Options that `lift` does not know: the only value that it takes, and why."""
 
@@ -254,14 +267,21 @@ def check_choices(engine: str, choices: Mapping[str, object]) -> None:
             )
 
 
-def load_engine(name: str = "auto", *, device: torch.device | str = "cpu", placement: Placement = "tracked") -> Engine:
+def load_engine(
+    name: str = "auto",
+    *,
+    device: torch.device | str = "cpu",
+    placement: Placement = "tracked",
+    flame: str | None = None,
+) -> Engine:
     """Loads what `choose_engine` chooses; weights that an engine asked for by name lacks are fetched.
 
     Raises:
-        InputError: no such engine, its weights are neither here nor to be had, or it does not know the placement.
+        InputError: no such engine, its weights are neither here nor to be had, or it does not know an option; no FLAME
+            file.
     """
     chosen = choose_engine(name).name
-    check_choices(chosen, {"placement": placement})
+    check_choices(chosen, {"placement": placement, "flame": flame})
     match chosen:
         case "lift":
             from portrait4d.lift.engine import LiftEngine
@@ -270,4 +290,4 @@ def load_engine(name: str = "auto", *, device: torch.device | str = "cpu", place
         case other:
             from portrait4d.reconstructor.loading import load_portrait4d
 
-            return load_portrait4d(other, device=device, placement=placement)
+            return load_portrait4d(other, device=device, placement=placement, flame=flame)

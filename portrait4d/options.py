@@ -37,6 +37,7 @@ class ReenactOptions:
             neck, before one frontal camera. Only engines portrait4d... can do the latter.
         jitter: Seed of the noise that places samples along the rays, as the released code does; frames flicker. None
             takes fixed samples. Only for engines portrait4d...
+        flame: FLAME file of the user's instead of the one that the weights hold, for engines portrait4d...
         expression_scale: Multiplies the transferred expression.
         pose_scale: Multiplies the transferred head motion.
         smooth: Strength of the tracker's smoothing; 0 switches it off.
@@ -56,6 +57,7 @@ class ReenactOptions:
     gaze: Gaze = "driver"
     placement: Placement = "tracked"
     jitter: int | None = None
+    flame: str | None = None
     expression_scale: float = 1.0
     pose_scale: float = 1.0
     smooth: float = 1.0
@@ -93,6 +95,7 @@ class RenderOptions:
         face: As in `ReenactOptions`.
         device: Torch device.
         jitter: As in `ReenactOptions`.
+        flame: As in `ReenactOptions`.
     """
 
     yaw_degrees: tuple[float, ...] = ()
@@ -103,6 +106,7 @@ class RenderOptions:
     face: int = 0
     device: str = "cpu"
     jitter: int | None = None
+    flame: str | None = None
 
     def __post_init__(self) -> None:
         _check_range("jitter", self.jitter, 0, None)

@@ -68,18 +68,21 @@ class SelfCheck:
 
 
 @one_torch_thread()
-def run_selfcheck(name: str, photo: str | Path | None = None, *, device: str = "cpu") -> SelfCheck:
+def run_selfcheck(
+    name: str, photo: str | Path | None = None, *, flame: str | None = None, device: str = "cpu"
+) -> SelfCheck:
     """Checks the weights of an engine, which are fetched if they are not here.
 
     Args:
         name: of the engine; `lift` can be checked as well.
         photo: of one face; None takes the public-domain portrait of the demo.
+        flame: as in `ReenactOptions`.
 
     Raises:
         InputError: no such weights, or no face in the photo.
     """
     image = demo_photo() if photo is None else read_image(photo)
-    models = load_models(ReenactOptions(engine=name, device=device))
+    models = load_models(ReenactOptions(engine=name, flame=flame, device=device))
     source = models.tracker.track_image(image)
     avatar = models.engine.build([source])
     drive = retarget(source.motion, avatar, RetargetOptions("absolute", None), models.head_model)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from portrait4d.cli.avatar_commands import avatar, render, track
-from portrait4d.cli.choices import DeviceOption, DurationOption, EngineOption, JsonOption, QuietOption
+from portrait4d.cli.choices import DeviceOption, DurationOption, EngineOption, FlameOption, JsonOption, QuietOption
 from portrait4d.cli.console import progress_bars, say, say_json, say_speed, tell_stop
 from portrait4d.cli.data_commands import build_data_app
 from portrait4d.cli.eg3d_commands import build_eg3d_app
@@ -105,10 +105,11 @@ def selfcheck(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Picture to write (.png): photo and result.")
     ] = None,
+    flame: FlameOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Check that an engine's weights work: a photo drives itself, and the result is measured."""
     from portrait4d.cli.selfcheck_command import run_selfcheck_command
 
-    raise typer.Exit(run_selfcheck_command(engine, photo, output, device=device, as_json=as_json))
+    raise typer.Exit(run_selfcheck_command(engine, photo, output, flame=flame, device=device, as_json=as_json))

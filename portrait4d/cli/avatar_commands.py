@@ -10,6 +10,7 @@ from portrait4d.cli.choices import (
     DurationOption,
     EngineOption,
     FaceOption,
+    FlameOption,
     FpsOption,
     JitterOption,
     JsonOption,
@@ -30,6 +31,7 @@ def track(
     smooth: SmoothOption = 1.0,
     face: TrackedFaceOption = 0,
     engine: EngineOption = "auto",
+    flame: FlameOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -39,7 +41,14 @@ def track(
     from portrait4d.options import ReenactOptions
 
     options = ReenactOptions(
-        engine=engine, fps=fps, start=start, duration=duration, smooth=smooth, driver_face=face, device=device
+        engine=engine,
+        fps=fps,
+        start=start,
+        duration=duration,
+        smooth=smooth,
+        driver_face=face,
+        flame=flame,
+        device=device,
     )
     run_track(driver, output, options=options, as_json=as_json, is_quiet=quiet)
 
@@ -49,6 +58,7 @@ def avatar(
     output: Annotated[Path, typer.Option("-o", "--output", help="Avatar file to write (.safetensors).")],
     engine: EngineOption = "auto",
     face: FaceOption = 0,
+    flame: FlameOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -56,7 +66,8 @@ def avatar(
     from portrait4d.cli.single_commands import run_avatar
     from portrait4d.options import ReenactOptions
 
-    run_avatar(source, output, options=ReenactOptions(engine=engine, face=face, device=device), as_json=as_json)
+    options = ReenactOptions(engine=engine, face=face, flame=flame, device=device)
+    run_avatar(source, output, options=options, as_json=as_json)
 
 
 def render(
@@ -74,6 +85,7 @@ def render(
     jitter: JitterOption = None,
     engine: EngineOption = "auto",
     face: FaceOption = 0,
+    flame: FlameOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -84,6 +96,6 @@ def render(
 
     options = RenderOptions(
         parse_angles(yaw), parse_angles(pitch), duration=duration, fps=fps, engine=engine, face=face, device=device,
-        jitter=jitter,
+        jitter=jitter, flame=flame,
     )  # fmt: skip
     run_render(source, output, options=options, as_json=as_json, is_quiet=quiet)

@@ -50,6 +50,14 @@ JitterOption = Annotated[
         metavar="SEED",
     ),
 ]
+FlameOption = Annotated[
+    str | None,
+    typer.Option(
+        help="FLAME file (.pkl, .npz) instead of the one that the weights hold (engines portrait4d... only).",
+        show_default=False,
+        metavar="FILE",
+    ),
+]
 ExpressionScaleOption = Annotated[float, typer.Option(help="Multiplies the transferred expression.")]
 PoseScaleOption = Annotated[float, typer.Option(help="Multiplies the transferred head motion.")]
 SmoothOption = Annotated[float, typer.Option(help="Strength of the tracker's smoothing; 0 switches it off.")]

@@ -14,6 +14,7 @@ from portrait4d.cli.choices import (
     EngineOption,
     ExpressionScaleOption,
     FaceOption,
+    FlameOption,
     FpsOption,
     GazeOption,
     JitterOption,
@@ -49,6 +50,7 @@ class ReenactChoices:
     gaze: GazeOption = "driver"
     placement: PlacementOption = "tracked"
     jitter: JitterOption = None
+    flame: FlameOption = None
     expression_scale: ExpressionScaleOption = 1.0
     pose_scale: PoseScaleOption = 1.0
     smooth: SmoothOption = 1.0

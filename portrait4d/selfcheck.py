@@ -27,6 +27,7 @@ from portrait4d.retarget import RetargetOptions, orbit_drive, retarget
 from portrait4d.streams import one_torch_thread
 from preprocess.image import read_image, to_uint8
 from preprocess.landmark_groups import CONTOUR, OUTER_EYE_CORNERS
+from preprocess.offline import offline_variable
 from preprocess.track import TrackedFrame
 
 LEAST_PSNR_DB = 18.0
@@ -184,6 +185,9 @@ def _lpips(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:
     expected = "0.224 on VFHQ"
     if importlib.util.find_spec("lpips") is None:
         return Finding("LPIPS", "not measured: pip install lpips", expected, None, "published")
+    if (variable := offline_variable()) and not _has_backbone():
+        reason = f"{variable} is set and the weights of torchvision's AlexNet are not on this machine"
+        return Finding("LPIPS", f"not measured: {reason}", expected, None, "published")
     import lpips  # pyright: ignore[reportMissingImports]  (optional)
 
     try:
@@ -194,6 +198,11 @@ def _lpips(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:
     pair = [torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1 for picture in (shown, target)]
     with torch.inference_mode():
         return Finding("LPIPS", f"{float(network(*pair)):.3f} (alex)", expected, None, "published")
+
+
+def _has_backbone() -> bool:
+    """Whether LPIPS would find its backbone without a network."""
+    return any((Path(torch.hub.get_dir()) / "checkpoints").glob("alexnet-owt-*.pth"))
 
 
 def _identity(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:

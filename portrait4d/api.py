@@ -143,9 +143,10 @@ class Portrait4D:
         codes = torch.from_numpy(avatar.motion.codes)
         return to_uint8(self.engine.view(avatar, codes, camera, generator=generator).image)
 
-    def mesh(self, avatar: Portrait4DAvatar) -> Mesh:
-        """The surface in the source's expression with vertex colours, metres."""
-        return self.engine.mesh(avatar)
+    def mesh(self, avatar: Portrait4DAvatar, *, resolution: int | None = None) -> Mesh:
+        """The surface in the source's expression with vertex colours, metres; `resolution` samples along a side of its
+        cube, 256 by default, decide on its size."""
+        return self.engine.mesh(avatar, resolution=resolution)
 
 
 def _engine_of(path: Path) -> str:

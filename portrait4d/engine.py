@@ -141,8 +141,9 @@ class Engine(Protocol):
         """A batch of frames, [B, 3, 512, 512]."""
         ...
 
-    def mesh(self, avatar: Avatar) -> Mesh:
-        """The avatar's surface in its source expression."""
+    def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
+        """The avatar's surface in its source expression; `resolution` samples along each side, None for the engine's
+        own choice, the only one of an engine that takes no samples."""
         ...
 
 
@@ -241,6 +242,7 @@ _OF_TRAINED_ENGINES: dict[str, tuple[object, str]] = {
     "placement": ("tracked", "draws the head where it was"),
     "jitter": (None, "takes no samples along rays"),
     "flame": (None, "has a head model of its own"),
+    "mesh_resolution": (None, "has a mesh of its own"),
 }
 """Options that `lift` does not know: the only value that it takes, and why."""
 
@@ -260,6 +262,7 @@ def check_choices(engine: str, choices: Mapping[str, object]) -> None:
     for name, (only, reason) in _OF_TRAINED_ENGINES.items():
         value = choices.get(name, only)
         if value != only:
+            name = name.replace("_", "-")
             wanted = f"no {name}" if only is None else f"{name} {only!r}"
             raise InputError(
                 f"expected {wanted} for engine lift, which {reason}, got {value!r}: drop --{name}, or name an engine "

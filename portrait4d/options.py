@@ -96,6 +96,8 @@ class RenderOptions:
         device: Torch device.
         jitter: As in `ReenactOptions`.
         flame: As in `ReenactOptions`.
+        mesh_resolution: Samples along a side of the cube that a mesh is taken from; None leaves it to the engine. Only
+            for meshes of engines portrait4d...
     """
 
     yaw_degrees: tuple[float, ...] = ()
@@ -107,6 +109,7 @@ class RenderOptions:
     device: str = "cpu"
     jitter: int | None = None
     flame: str | None = None
+    mesh_resolution: int | None = None
 
     def __post_init__(self) -> None:
         _check_range("jitter", self.jitter, 0, None)

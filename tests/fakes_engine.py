@@ -184,7 +184,7 @@ class FakeEngine:
         image = level.expand(-1, 3, SIZE, SIZE)
         return Rendering(image, torch.ones_like(image[:, :1]))
 
-    def mesh(self, avatar: FakeAvatar) -> Mesh:
+    def mesh(self, avatar: FakeAvatar, *, resolution: int | None = None) -> Mesh:
         vertices = np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0]], np.float32)
         uv = np.array([[0, 0], [1, 0], [0, 1]], np.float32)
         return Mesh(vertices, np.array([[0, 1, 2]]), uv, np.full((4, 4, 4), 200, np.uint8))

@@ -82,6 +82,14 @@ def render(
     pitch: Annotated[str, typer.Option(help="Degrees, comma-separated, > 0 looks up.")] = "",
     duration: Annotated[float, typer.Option(help="Seconds of video.")] = 4.0,
     fps: Annotated[float, typer.Option(help="Frames per second of video.")] = 25.0,
+    mesh_resolution: Annotated[
+        int | None,
+        typer.Option(
+            help="Samples along a side of the cube that a mesh is taken from; time, memory and file grow with it. "
+            "Default: 256 (engines portrait4d... only).",
+            show_default=False,
+        ),
+    ] = None,
     jitter: JitterOption = None,
     engine: EngineOption = "auto",
     face: FaceOption = 0,
@@ -96,6 +104,6 @@ def render(
 
     options = RenderOptions(
         parse_angles(yaw), parse_angles(pitch), duration=duration, fps=fps, engine=engine, face=face, device=device,
-        jitter=jitter, flame=flame,
+        jitter=jitter, flame=flame, mesh_resolution=mesh_resolution,
     )  # fmt: skip
     run_render(source, output, options=options, as_json=as_json, is_quiet=quiet)

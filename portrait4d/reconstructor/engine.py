@@ -85,7 +85,6 @@ class Portrait4DEngine:
         self.flame, self.coarse_mesh = flame.to(self.device), coarse_mesh.to(self.device)
         self.head_model: HeadModel = flame.in_metres()
         self.motion_encoder = motion_encoder
-        self.mesh_resolution = MESH_RESOLUTION
         self.motion_scale = 0.0 if motion_encoder is None else 1.0
         self._still: _StillPlanes | None = None
         self._frames_at_once: int | None = None if self.device.type != "cpu" else 1
@@ -192,15 +191,16 @@ class Portrait4DEngine:
             return PosedView(_through_crop(view.camera, avatar), view.head)
         raise ValueError(f"placement must be 'tracked' or 'canonical', got {self.placement!r}")
 
-    def mesh(self, avatar: Avatar) -> Mesh:
-        """The avatar's surface in its source expression, with vertex colours, metres, head at rest."""
+    def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
+        """The avatar's surface in its source expression, with vertex colours, metres, head at rest; `resolution`
+        samples along a side of its cube, by default `MESH_RESOLUTION`."""
         assert isinstance(avatar, Portrait4DAvatar)
         codes = self._codes(torch.from_numpy(avatar.motion.codes))
         with torch.inference_mode(), self._explained_memory("what a mesh needs"):
             planes = self.network.animate(avatar.features, codes, motion_scale=self.motion_scale)
             shape = extract_shape(
                 TriPlaneField(planes, self.network.decoder),
-                ShapeConfig(resolution=self.mesh_resolution),
+                ShapeConfig(resolution=MESH_RESOLUTION if resolution is None else resolution),
                 box_size=planes.box_warp,
                 like=planes.features,
             )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import numpy as np
@@ -126,37 +127,37 @@ def test_how_long_a_frame_took_decides(tmp_path: Path, monkeypatch: pytest.Monke
     assert [path.name for path in kept_in(tmp_path)] == ["000003.png", "000004.png"]
 
 
-def _empty(path: Path) -> None:
-    path.write_bytes(b"")
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda data: b"",
+    "cut": lambda data: data[: len(data) // 2],
+    "zeros": lambda data: data[: len(data) // 2] + bytes(len(data) - len(data) // 2),
+    "bit": lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :],
+}
 
 
-def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-40])
-
-
-def _zero(path: Path) -> None:
-    """As after a loss of power. Pillow alone takes such a file for another picture."""
-    data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
-
-
-def _flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0x10
-    path.write_bytes(data)
-
-
-@pytest.mark.parametrize("damage", [_empty, _cut, _zero, _flip, Path.unlink])
-def test_damaged_frames_are_drawn_again_with_those_beside_them(files: Path, damage: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("damage", [*DAMAGES, "gone"])
+def test_damaged_frames_are_drawn_again_with_those_beside_them(files: Path, damage: str) -> None:
     """A chunk wholly or not at all: what is drawn together may round together."""
     whole = WatchedEngine()
     moved(files, whole, name="whole.mp4")
-    damage(stopped(files)[5])
+    path = stopped(files)[5]
+    path.unlink() if damage == "gone" else path.write_bytes(DAMAGES[damage](path.read_bytes()))
     rest = WatchedEngine()
     assert moved(files, rest).num_kept_frames == 14 - FRAMES_PER_CHUNK
     levels = sorted(whole.drawn)
     assert sorted(rest.drawn) == levels[4:6] + levels[14:]
     assert np.array_equal(decoded(files / "x.mp4"), decoded(files / "whole.mp4"))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_to_a_flat_frame_is_seen(tmp_path: Path, damage: str) -> None:
+    """Pillow alone takes one with zeros inside, as after a loss of power, for whole, and shows other pixels."""
+    kept, images = KeptFrames(tmp_path / "x.mp4", "0" * 64), np.full((1, 512, 512, 3), 90, np.uint8)
+    kept.frames(range(1), lambda: images)
+    assert np.array_equal(kept.frames(range(1), lambda: images + 1), images)
+    (path,) = kept_in(tmp_path)
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    assert np.array_equal(kept.frames(range(1), lambda: images + 1), images + 1)
 
 
 @pytest.mark.parametrize("changed", ["option", "driver", "photo", "weights"])
@@ -223,6 +224,21 @@ def test_progress_begins_with_what_is_kept(files: Path) -> None:
     )  # fmt: skip
     rendered = [done for stage, done, total in told if stage == "render" and total == NUM_FRAMES]
     assert rendered[0] == 14 and rendered[-1] == NUM_FRAMES and rendered == sorted(rendered)
+
+
+def test_frames_that_were_being_drawn_are_kept_and_counted(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C outside the threads that draw: it waits for them."""
+    monkeypatch.setenv("PORTRAIT4D_FAKE_SECONDS", "0.1")
+
+    def stop(stage: str, done: int, total: int | None) -> None:
+        if stage == "render":
+            raise KeyboardInterrupt
+
+    inputs = (files / "photo.png", files / "nod.mp4", files / "x.mp4")
+    with pytest.raises(KeyboardInterrupt) as caught:
+        reenact(*inputs, models=models_of(FakeEngine()), progress=stop)
+    assert not [thread for thread in enumerate_threads() if thread.name.startswith("render")]
+    assert str(caught.value) == f"{len(kept_in(files))} of {NUM_FRAMES} frames of x.mp4 are kept"
 
 
 def test_a_full_disk_costs_the_kept_frames_and_not_the_result(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

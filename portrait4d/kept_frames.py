@@ -75,8 +75,7 @@ class KeptFrames:
         for folder in self._output.parent.glob(".*.frames"):
             if pattern.fullmatch(folder.name) and folder != self._folder:
                 shutil.rmtree(folder, ignore_errors=True)
-                self._warn(f"frames that a stopped run of other inputs or options had kept of {self._output.name} were "
-                           "thrown away")  # fmt: skip
+                self._warn(f"frames that a run with other inputs had kept of {self._output.name} were thrown away")
 
     def count(self) -> int:
         """How many frames are kept now."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from PIL import Image
 
 import portrait4d
 from flame.errors import InputError
@@ -74,8 +75,7 @@ class KeptFrames:
         for folder in self._output.parent.glob(".*.frames"):
             if pattern.fullmatch(folder.name) and folder != self._folder:
                 shutil.rmtree(folder, ignore_errors=True)
-                self._warn(f"frames that a stopped run of other inputs or options had kept of {self._output.name} were "
-                           "thrown away")  # fmt: skip
+                self._warn(f"frames that a run with other inputs had kept of {self._output.name} were thrown away")
 
     def count(self) -> int:
         """How many frames are kept now."""
@@ -84,17 +84,25 @@ class KeptFrames:
     def frames(self, numbers: range, draw: Callable[[], np.ndarray]) -> np.ndarray:
         """Frames `[B, S, S, 3]` that are drawn together: the kept ones if all are there and whole, else what `draw`
         returns, which is kept if it took long."""
+        found = self._read(numbers)
+        if found is not None:
+            with self._lock:
+                self.num_reused += len(numbers)
+            return found
+        begin = time.perf_counter()
+        images = draw()
+        if time.perf_counter() - begin > WORTH_KEEPING_SECONDS * len(numbers):
+            self._keep(numbers, images)
+        return images
+
+    def _read(self, numbers: range) -> np.ndarray | None:
         try:
-            found = [read_image(self._path(number)) for number in numbers]
-        except InputError:  # absent or damaged
-            begin = time.perf_counter()
-            images = draw()
-            if time.perf_counter() - begin > WORTH_KEEPING_SECONDS * len(numbers):
-                self._keep(numbers, images)
-            return images
-        with self._lock:
-            self.num_reused += len(numbers)
-        return np.stack(found)
+            for number in numbers:  # Pillow decodes damaged files as far as it can; their checksums tell
+                with Image.open(self._path(number)) as picture:
+                    picture.verify()
+            return np.stack([read_image(self._path(number)) for number in numbers])
+        except Exception:  # absent, or damaged: parsers raise OSError, SyntaxError, struct.error, EOFError ...
+            return None
 
     def _keep(self, numbers: range, images: np.ndarray) -> None:
         try:

@@ -47,6 +47,7 @@ def main() -> None:
 
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
     (pipeline, output), times["import"] = timed(load_modules)
+    from portrait4d.head_crops import render_frames
     from portrait4d.options import ReenactOptions
     from preprocess.video import probe, read_frames
 
@@ -62,7 +63,7 @@ def main() -> None:
     motion, seconds = timed(lambda: pipeline.track_driver(arguments.driver, options=options, models=models))
     times["decode and track, per frame"] = per_frame(seconds, count)
 
-    render = lambda part: list(pipeline.render_frames(ready.avatar, part, options=options, models=models))  # noqa: E731
+    render = lambda part: list(render_frames(ready.avatar, part, options=options, models=models))  # noqa: E731
     _, times["render, first frame"] = timed(lambda: render(motion[:1]))
     images, seconds = timed(lambda: render(motion))
     times["render, per frame"] = per_frame(seconds, count)

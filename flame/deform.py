@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flame.errors import InputError
+from flame.flame_companions import NUM_VERTICES
 from flame.head_model import HeadModel, HeadParams
 from flame.nearest_triangle import nearest_triangle
 from flame.numeric_pickle import read_numbers
@@ -60,29 +61,32 @@ class CoarseMesh:
         content = read_numbers(path)
         if not isinstance(content, dict) or not {"idxs", "baris", "faces"} <= set(content):
             raise InputError(f"{path.name}: expected tables idxs, baris and faces, as in simplify_baricentric2.npy")
-        return cls(
-            _integers(content["idxs"]),
-            torch.from_numpy(np.array(content["baris"], dtype=np.float32)),
-            _integers(content["faces"]),
-        )
+        try:
+            tables = [_integers(content["idxs"]), torch.tensor(content["baris"]).float(), _integers(content["faces"])]
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{path.name}: expected numbers under idxs, baris and faces ({error}): get the file again"
+            ) from error
+        if problem := _find_problem(*tables):
+            raise InputError(f"{path.name} is no simplified mesh of FLAME, {problem}: get the file again")
+        return cls(*tables)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "CoarseMesh":
         """Out of a released Portrait4D or GenHead network, whose tensors are given under their official names.
 
         Raises:
-            InputError: a table is missing or has another size.
+            InputError: a table is missing or has another size, or an index points to nothing.
         """
         found = [tensors.get(_TENSORS_PREFIX + name) for name in ("idxs", "baris", "faces")]
         vertices, weights, faces = (table.detach() if table is not None else torch.empty(0) for table in found)
-        is_fitting = all(table.ndim == 2 and table.shape[1] == 3 and len(table) for table in (vertices, weights, faces))
-        if not is_fitting or vertices.shape != weights.shape or int(faces.max()) >= len(vertices):
-            got = ", ".join("none" if table is None else str(tuple(table.shape)) for table in found)
+        vertices, weights, faces = vertices.long(), weights.float(), faces.long()
+        if problem := _find_problem(vertices, weights, faces):
             raise InputError(
-                f"expected tables {_TENSORS_PREFIX}idxs and baris of shape (730, 3) and faces of shape (1394, 3) in "
-                f"the checkpoint, got {got}: use a released Portrait4D or GenHead checkpoint"
+                f"the checkpoint holds no simplified mesh of FLAME under {_TENSORS_PREFIX}idxs, baris and faces, "
+                f"{problem}: use a released Portrait4D or GenHead checkpoint"
             )
-        return cls(vertices.long(), weights.float(), faces.long())
+        return cls(vertices, weights, faces)
 
     def apply(self, vertices: Tensor) -> Tensor:
         """`[B, V, 3]` of the head model to `[B, C, 3]`."""
@@ -250,6 +254,20 @@ def _gather_grid(values: Tensor, points: Tensor, count: int, box_warp: float) ->
         rows = torch.stack([table[which] for table, which in zip(values, flat, strict=True)])
         total = total + weight[..., None] * rows
     return total
+
+
+def _find_problem(vertices: Tensor, weights: Tensor, faces: Tensor) -> str:
+    """What keeps three tables from being a `CoarseMesh` of FLAME; empty if nothing does."""
+    tables = (vertices, weights, faces)
+    is_fitting = all(table.ndim == 2 and table.shape[1] == 3 and len(table) for table in tables)
+    if not is_fitting or vertices.shape != weights.shape:
+        got = ", ".join(str(tuple(table.shape)) if table.numel() else "none" for table in tables)
+        return f"expected idxs and baris of shape (730, 3) and faces of shape (1394, 3), got {got}"
+    for name, table, count in (("idxs", vertices, NUM_VERTICES), ("faces", faces, len(vertices))):
+        low, high = int(table.min()), int(table.max())
+        if low < 0 or high >= count:
+            return f"expected {name} from 0 to {count - 1}, got {low} to {high}"
+    return ""
 
 
 def _integers(values: Any) -> Tensor:

@@ -14,9 +14,11 @@ from flame.camera import Camera
 from flame.errors import InputError
 from portrait4d.driver import check_device
 from portrait4d.engine import ENGINE_NAMES, Mesh
+from portrait4d.head_crops import render_frames
+from portrait4d.jitter import frame_generator, frame_seeds
 from portrait4d.models import Models
 from portrait4d.options import ReenactOptions
-from portrait4d.pipeline import render_frames, track_driver
+from portrait4d.pipeline import track_driver
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.loading import load_portrait4d
@@ -57,24 +59,26 @@ class Portrait4D:
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        flame: str | Path | None = None,
     ) -> Portrait4D:
         """Args:
         name_or_path: portrait4d, portrait4d-static or portrait4d-v2, fetched if they are not here; or a checkpoint
             folder or an official file, whose name begins with one of these.
         dtype: float32, the only one so far.
+        flame: file of a FLAME model instead of the one that the weights hold.
 
         Raises:
             InputError: no such weights, weights of another network, or another dtype.
         """
         if dtype != torch.float32:
             raise InputError(f"expected dtype float32, the only one that Portrait4D is run in so far, got {dtype}")
-        device = check_device(str(device))
+        device, flame = check_device(str(device)), None if flame is None else str(flame)
         if isinstance(name_or_path, str) and name_or_path in NAMES:
-            return cls(load_portrait4d(name_or_path, device=device))
+            return cls(load_portrait4d(name_or_path, device=device, flame=flame))
         path = Path(name_or_path)
         if not path.exists():
             raise InputError(f"expected {', '.join(NAMES)}, or a folder or file of weights; there is no {path}")
-        return cls(load_portrait4d(_engine_of(path), weights=path, device=device))
+        return cls(load_portrait4d(_engine_of(path), weights=path, device=device, flame=flame))
 
     @one_torch_thread()
     def avatar(self, images: Picture | Sequence[Picture]) -> Portrait4DAvatar:
@@ -122,7 +126,9 @@ class Portrait4D:
     def _views(self, avatar: Portrait4DAvatar, codes: Tensor, cameras: Camera) -> Iterator[NDArray[np.uint8]]:
         for index in range(len(codes)):
             camera = cameras[index : index + 1] if len(cameras) > 1 else cameras
-            yield to_uint8(self.engine.view(avatar, codes[index : index + 1], camera).image)[0]
+            seeds = frame_seeds(self.options.jitter, range(index, index + 1))
+            generator = frame_generator(seeds, self.engine.device)
+            yield to_uint8(self.engine.view(avatar, codes[index : index + 1], camera, generator=generator).image)[0]
 
     def render(
         self, avatar: Portrait4DAvatar, camera: Camera, *, generator: torch.Generator | None = None
@@ -137,9 +143,10 @@ class Portrait4D:
         codes = torch.from_numpy(avatar.motion.codes)
         return to_uint8(self.engine.view(avatar, codes, camera, generator=generator).image)
 
-    def mesh(self, avatar: Portrait4DAvatar) -> Mesh:
-        """The surface in the source's expression with vertex colours, metres."""
-        return self.engine.mesh(avatar)
+    def mesh(self, avatar: Portrait4DAvatar, *, resolution: int | None = None) -> Mesh:
+        """The surface in the source's expression with vertex colours, metres; `resolution` samples along a side of its
+        cube, 256 by default, decide on its size."""
+        return self.engine.mesh(avatar, resolution=resolution)
 
 
 def _engine_of(path: Path) -> str:

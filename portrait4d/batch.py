@@ -6,7 +6,7 @@ be killed at any moment and repeated.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from flame.errors import InputError
 from portrait4d.batch_items import BatchItem
 from portrait4d.driver import check_device, check_request
-from portrait4d.engine import Engine, check_placement, choose_engine, ensure_engine
+from portrait4d.engine import Engine, check_choices, choose_engine, ensure_engine, loaded_weights, recorded_weights
 from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import ReenactOptions, is_motion_file
 from portrait4d.output import Progress, ignore_progress
@@ -26,6 +26,7 @@ from portrait4d.pipeline import (
     track_driver,
 )
 from portrait4d.records import digest, file_facts, read_record, write_record
+from preprocess.dataset.digest import head_digest
 from preprocess.motion import Motion
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class BatchRun:
         # "auto" is another engine once better weights are here
         engine = choose_engine(options.engine).name if models is None else models.engine.name
         self._keyed = replace(options, engine=engine)
+        self._weights = loaded_weights(models.engine) if models else recorded_weights(engine, flame=options.flame)
         self._models = models
         self._progress = progress
         self._source: tuple[Path, Source | InputError] | None = None
@@ -84,7 +86,7 @@ class BatchRun:
         """Does one item unless it is finished."""
         record = record_path(item, self._folder)
         try:
-            key = item_key(item, self._keyed)
+            key = item_key(item, self._keyed, weights=self._weights)
             earlier = read_record(record)
             if item.output.is_file() and earlier.get("key") == key:
                 return BatchResult(item, "kept", num_frames=int(earlier.get("num_frames", 0)))
@@ -170,13 +172,13 @@ def run_batch(
         on_result: Told after each item.
 
     Raises:
-        InputError: The device, the engine or its placement cannot be used, so that every item would fail.
+        InputError: The device, the engine or an option of it cannot be used, so that every item would fail.
     """
     folder, options = Path(folder), options or default_options(models)
     check_device(options.device)
     ensure_engine(options.engine)
     if models is None:
-        check_placement(options.engine, options.placement)
+        check_choices(choose_engine(options.engine).name, vars(options))
     else:
         check_models(models, options)
     run = BatchRun(folder, options, models, progress)
@@ -199,16 +201,24 @@ def record_path(item: BatchItem, folder: Path) -> Path:
     return folder / "records" / name.with_name(f"{name.name}.json")
 
 
-def item_key(item: BatchItem, options: ReenactOptions) -> str:
-    """Changes when an input file or an option changes; the options name the engine that "auto" has become."""
+def item_key(item: BatchItem, options: ReenactOptions, *, weights: Mapping[str, str]) -> str:
+    """Changes when an input file, an option or the engine's weights change; the options name the engine that "auto" has
+    become, `weights` are what `recorded_weights` says of it."""
     facts = {"source": file_facts(item.source), "driver": file_facts(item.driver), "format": _FORMAT}
-    return digest({**facts, "options": asdict(replace(options, device="any"))})
+    facts["weights"] = dict(weights)
+    # a FLAME file is known by its content, which `weights` tells
+    return digest({**facts, "options": asdict(replace(options, device="any", flame=None))})
 
 
 def driver_key(path: Path, options: ReenactOptions, engine: Engine) -> str:
-    """Changes when the driver, an option of tracking, or what the engine has tracked changes."""
+    """Changes when the driver, an option of tracking, the head model or the motion encoder changes; engines that share
+    both share motions."""
     chosen = {name: getattr(options, name) for name in ("fps", "start", "duration", "smooth", "driver_face")}
-    tracked = {"head_model": engine.head_model.name, "has_codes": engine.motion_encoder is not None}
+    encoder = engine.motion_encoder
+    tracked = {
+        "head_model": [engine.head_model.name, head_digest(engine.head_model)],
+        "motion_encoder": None if encoder is None else encoder.weights,
+    }
     return digest({"driver": file_facts(path), "format": _FORMAT, **chosen, **tracked})
 
 

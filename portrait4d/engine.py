@@ -36,7 +36,7 @@ class Drive:
     (radians, metres); `jaw` [B, 3] rotation of the jaw, zero where the jaw is an expression; `eyes` [B, 2, 3] eyeball
     rotations, subject's left first; `eye_closed` [B, 2] how far each lid pair is shut, 1 = shut; `residual` [B, 478, 3]
     what the driver's landmarks do beyond its head model, metres, head frame; `codes` [B, C] motion codes, C = 0 where
-    there are none.
+    there are none; `noise_seeds` [B, 1] int64 of the sampling noise of each frame, [B, 0] where samples lie still.
     """
 
     expression: Tensor
@@ -47,6 +47,7 @@ class Drive:
     eye_closed: Tensor
     residual: Tensor
     codes: Tensor
+    noise_seeds: Tensor
 
     def __len__(self) -> int:
         return self.expression.shape[0]
@@ -119,6 +120,10 @@ class Engine(Protocol):
     placement: Placement
     """Where it draws the head."""
 
+    weights: str
+    """sha256 of the weights it runs with, and of the user's FLAME file if there is one: other pictures would come from
+    others. Empty where it was not trained."""
+
     @property
     def head_model(self) -> HeadModel:
         """What sources and drivers are tracked with."""
@@ -136,8 +141,9 @@ class Engine(Protocol):
         """A batch of frames, [B, 3, 512, 512]."""
         ...
 
-    def mesh(self, avatar: Avatar) -> Mesh:
-        """The avatar's surface in its source expression."""
+    def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
+        """The avatar's surface in its source expression; `resolution` samples along each side, None for the engine's
+        own choice, the only one of an engine that takes no samples."""
         ...
 
 
@@ -172,6 +178,37 @@ def _weights_of(name: str) -> tuple[str, ...]:
     return (name,) if name == "portrait4d-static" else (name, "motion-model")
 
 
+def recorded_weights(name: str, *, flame: str | None = None) -> dict[str, str]:
+    """What `loaded_weights` would say of an engine and the user's FLAME file, as the folders of its weights record it:
+    no weights are loaded.
+
+    Raises:
+        InputError: they are not on this machine, or their config is damaged; no FLAME file.
+    """
+    if name == "lift":
+        return {}
+    from portrait4d.checkpoint.config import read_config
+    from portrait4d.weights_folder import weights_folder
+
+    found = {weights: read_config(weights_folder() / weights).identity for weights in _weights_of(name)}
+    return {**found, name: with_flame(found[name], flame)}
+
+
+def loaded_weights(engine: Engine) -> dict[str, str]:
+    """sha256 of each of the weights that an engine was loaded from, wherever they were."""
+    encoder = {} if engine.motion_encoder is None else {"motion-model": engine.motion_encoder.weights}
+    return {engine.name: engine.weights, **encoder} if engine.weights else {}
+
+
+def with_flame(weights: str, flame: str | None) -> str:
+    """The mark of weights that run with the user's FLAME file in place of their own."""
+    if flame is None:
+        return weights
+    from preprocess.dataset.digest import flame_digest
+
+    return f"{weights}+{flame_digest(Path(flame))}"
+
+
 def ensure_engine(name: str) -> None:
     """Fetches what an engine asked for by name lacks, before any work is done.
 
@@ -201,27 +238,54 @@ def choose_engine(name: str = "auto") -> EngineStatus:
     return known[name]
 
 
-def check_placement(engine: str, placement: Placement) -> None:
-    """Refuses a placement that the engine of that name, or "auto", does not know.
+_OF_TRAINED_ENGINES: dict[str, tuple[object, str]] = {
+    "placement": ("tracked", "draws the head where it was"),
+    "jitter": (None, "takes no samples along rays"),
+    "flame": (None, "has a head model of its own"),
+    "mesh_resolution": (None, "has a mesh of its own"),
+}
+"""Options that `lift` does not know: the only value that it takes, and why."""
+
+
+def check_choices(engine: str, choices: Mapping[str, object]) -> None:
+    """Refuses what an engine does not know.
+
+    Args:
+        engine: its name, not "auto".
+        choices: values of options by name; others than `_OF_TRAINED_ENGINES` are not looked at.
 
     Raises:
-        InputError: it does not, or there is no such engine.
+        InputError: the engine does not know one of them.
     """
-    if choose_engine(engine).name == "lift" and placement != "tracked":
-        raise InputError(
-            f"expected placement 'tracked' for engine lift, which draws the head where it was, got {placement!r}: drop "
-            "--placement, or name an engine portrait4d..."
-        )
+    if engine != "lift":
+        return
+    for name, (only, reason) in _OF_TRAINED_ENGINES.items():
+        value = choices.get(name, only)
+        if value != only:
+            name = name.replace("_", "-")
+            wanted = f"no {name}" if only is None else f"{name} {only!r}"
+            raise InputError(
+                f"expected {wanted} for engine lift, which {reason}, got {value!r}: drop --{name}, or name an engine "
+                "portrait4d..."
+            )
 
 
-def load_engine(name: str = "auto", *, device: torch.device | str = "cpu", placement: Placement = "tracked") -> Engine:
+def load_engine(
+    name: str = "auto",
+    *,
+    device: torch.device | str = "cpu",
+    placement: Placement = "tracked",
+    flame: str | None = None,
+) -> Engine:
     """Loads what `choose_engine` chooses; weights that an engine asked for by name lacks are fetched.
 
     Raises:
-        InputError: no such engine, its weights are neither here nor to be had, or it does not know the placement.
+        InputError: no such engine, its weights are neither here nor to be had, or it does not know an option; no FLAME
+            file.
     """
-    check_placement(name, placement)
-    match choose_engine(name).name:
+    chosen = choose_engine(name).name
+    check_choices(chosen, {"placement": placement, "flame": flame})
+    match chosen:
         case "lift":
             from portrait4d.lift.engine import LiftEngine
 
@@ -229,4 +293,4 @@ def load_engine(name: str = "auto", *, device: torch.device | str = "cpu", place
         case other:
             from portrait4d.reconstructor.loading import load_portrait4d
 
-            return load_portrait4d(other, device=device, placement=placement)
+            return load_portrait4d(other, device=device, placement=placement, flame=flame)

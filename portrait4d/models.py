@@ -7,7 +7,7 @@ import torch
 from flame.errors import InputError
 from flame.head_model import HeadModel
 from portrait4d.driver import check_device
-from portrait4d.engine import Engine, load_engine
+from portrait4d.engine import Engine, check_choices, choose_engine, load_engine, with_flame
 from portrait4d.options import ReenactOptions, RenderOptions
 from portrait4d.report import Stopwatch
 from preprocess.track import Tracker
@@ -32,8 +32,9 @@ def load_models(options: ReenactOptions | RenderOptions) -> Models:
     """Loads the engine and the face networks; faces and smoothing are chosen per call."""
     watch = Stopwatch()
     device = check_device(options.device)
+    check_choices(choose_engine(options.engine).name, vars(options))
     placement = options.placement if isinstance(options, ReenactOptions) else "tracked"
-    engine = load_engine(options.engine, device=device, placement=placement)
+    engine = load_engine(options.engine, device=device, placement=placement, flame=options.flame)
     tracker = Tracker(device=device, head_model=engine.head_model, motion_encoder=engine.motion_encoder)
     return Models(engine, tracker, device, watch.total())
 
@@ -42,8 +43,10 @@ def check_models(models: Models, options: ReenactOptions | RenderOptions) -> Mod
     """The models themselves if they are what the options name.
 
     Raises:
-        InputError: they are of another engine, draw the head elsewhere, or are on another device.
+        InputError: they are of another engine or do not know an option, draw the head elsewhere, have another FLAME,
+            or are on another device.
     """
+    check_choices(models.engine.name, vars(options))
     if options.engine not in ("auto", models.engine.name):
         raise InputError(
             f"expected models of engine {options.engine!r}, got {models.engine.name!r}: load_models(options) again"
@@ -53,6 +56,10 @@ def check_models(models: Models, options: ReenactOptions | RenderOptions) -> Mod
             f"expected models with placement {options.placement!r}, got {models.engine.placement!r}: "
             "load_models(options) again"
         )
+    if options.flame is not None and models.engine.weights != with_flame(
+        models.engine.weights.partition("+")[0], options.flame
+    ):
+        raise InputError(f"expected models with the FLAME file {options.flame}: load_models(options) again")
     asked, held = (torch.device(check_device(name)) for name in (options.device, models.device))
     if (asked.type, asked.index or 0) != (held.type, held.index or 0):
         raise InputError(

@@ -35,6 +35,9 @@ class ReenactOptions:
         gaze: Whose gaze the result has.
         placement: "tracked" draws the head where it was tracked; "canonical" draws it in the middle, turned by its
             neck, before one frontal camera. Only engines portrait4d... can do the latter.
+        jitter: Seed of the noise that places samples along the rays, as the released code does; frames flicker. None
+            takes fixed samples. Only for engines portrait4d...
+        flame: FLAME file of the user's instead of the one that the weights hold, for engines portrait4d...
         expression_scale: Multiplies the transferred expression.
         pose_scale: Multiplies the transferred head motion.
         smooth: Strength of the tracker's smoothing; 0 switches it off.
@@ -53,6 +56,8 @@ class ReenactOptions:
     yaw_limit: float | None = 25.0
     gaze: Gaze = "driver"
     placement: Placement = "tracked"
+    jitter: int | None = None
+    flame: str | None = None
     expression_scale: float = 1.0
     pose_scale: float = 1.0
     smooth: float = 1.0
@@ -71,6 +76,7 @@ class ReenactOptions:
         _check_range("expression scale", self.expression_scale, 0.0, 5.0)
         _check_range("pose scale", self.pose_scale, 0.0, 5.0)
         _check_range("smooth", self.smooth, 0.0, 10.0)
+        _check_range("jitter", self.jitter, 0, None)
         _check_range("face", self.face, 0, 1000)
         _check_range("driver face", self.driver_face, 0, 1000)
 
@@ -88,6 +94,10 @@ class RenderOptions:
         engine: As in `ReenactOptions`.
         face: As in `ReenactOptions`.
         device: Torch device.
+        jitter: As in `ReenactOptions`.
+        flame: As in `ReenactOptions`.
+        mesh_resolution: Samples along a side of the cube that a mesh is taken from; None leaves it to the engine. Only
+            for meshes of engines portrait4d...
     """
 
     yaw_degrees: tuple[float, ...] = ()
@@ -97,8 +107,12 @@ class RenderOptions:
     engine: str = "auto"
     face: int = 0
     device: str = "cpu"
+    jitter: int | None = None
+    flame: str | None = None
+    mesh_resolution: int | None = None
 
     def __post_init__(self) -> None:
+        _check_range("jitter", self.jitter, 0, None)
         _check_range("duration", self.duration, 1e-3, None)
         _check_range("fps", self.fps, 1.0, 240.0)
         for angle in (*self.yaw_degrees, *self.pitch_degrees):

@@ -1,18 +1,19 @@
 """From a photo and a video to a video of that photo: reading, tracking, building, retargeting, rendering, writing.
 
 The parts are composed here and nowhere else. A reenactment has two phases: the source is built while the driver is
-tracked; then frames are rendered ahead on threads while the finished ones are encoded.
+tracked; then frames are rendered ahead on threads while the finished ones are encoded. Frames that took long are kept
+until the result is whole: a run that was stopped goes on.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from flame.errors import InputError
 from portrait4d.compose import DriverView, PasteBack
@@ -26,19 +27,18 @@ from portrait4d.driver import (
     read_driver_motion,
     require_file,
 )
-from portrait4d.engine import Avatar, Drive
+from portrait4d.engine import Avatar
+from portrait4d.head_crops import render_frames
+from portrait4d.kept_frames import frames_key, kept_frames
 from portrait4d.memory import peak_memory_mb, return_freed_memory
 from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
 from portrait4d.output import Progress, WrittenSound, ignore_progress, panels, write_video
 from portrait4d.report import ReenactReport, Stopwatch, find_gaps
-from portrait4d.retarget import RetargetOptions, batches, retarget_parts
-from portrait4d.streams import num_render_workers, one_torch_thread, ordered_map, prefetch
+from portrait4d.streams import one_torch_thread, prefetch
 from preprocess.driver_motion import is_driver_folder
-from preprocess.image import read_image, to_uint8, write_png
+from preprocess.image import read_image, write_png
 from preprocess.motion import Motion
-
-FRAMES_PER_CHUNK = 2
 
 SILENT = "the driver's sound could not be used here: the result is silent"
 
@@ -211,20 +211,23 @@ def reenact_tracked(
     if is_picture and len(motion) != 1:
         raise InputError(f"expected a one-frame driver for a picture output, got {len(motion)} frames: write an .mp4")
     wants_audio, sound = carries_audio(driver) and not is_picture, WrittenSound(has_audio=False)
-    with watch.stage("render"):
-        frames = result_frames(ready, motion, options=options, driver=driver, models=models)
-        if is_picture:
-            write_png(output, next(frames))
-        else:
-            sound = write_video(
-                output,
-                frames,
-                num_frames=len(motion),
-                frame_rate=motion.frame_rate,
-                audio_from=driver if wants_audio else None,
-                audio_start=options.start,
-                progress=progress,
-            )
+    key = frames_key(source, ready.avatar, motion, options=options, engine=models.engine)
+    with watch.stage("render"), kept_frames(output, key, num_frames=len(motion)) as kept:
+        num_before = kept.count()
+        with closing(render_frames(ready.avatar, motion, options=options, models=models, kept=kept)) as crops:
+            frames = result_frames(ready, crops, motion=motion, options=options, driver=driver)
+            if is_picture:
+                write_png(output, next(frames))
+            else:
+                sound = write_video(
+                    output,
+                    frames,
+                    num_frames=len(motion),
+                    frame_rate=motion.frame_rate,
+                    audio_from=driver if wants_audio else None,
+                    audio_start=options.start,
+                    progress=lambda stage, done, total: progress(stage, max(done, num_before), total),
+                )
     silent = [SILENT] if wants_audio and not sound.has_audio else []
     return ReenactReport(
         source=str(source),
@@ -232,6 +235,7 @@ def reenact_tracked(
         output=str(output),
         engine=ready.avatar.engine,
         num_frames=len(motion),
+        num_kept_frames=kept.num_reused,
         frame_rate=str(motion.frame_rate),
         duration_seconds=round(len(motion) / float(motion.frame_rate), 3),
         has_audio=sound.has_audio,
@@ -239,7 +243,7 @@ def reenact_tracked(
         frames_per_second=round(len(motion) / watch.total(), 2),
         peak_memory_mb=peak_memory_mb(),
         gaps=find_gaps(motion),
-        warnings=(*ready.avatar.warnings, *motion.warnings, *sound.warnings, *silent),
+        warnings=(*ready.avatar.warnings, *motion.warnings, *kept.warnings, *sound.warnings, *silent),
     )
 
 
@@ -255,10 +259,9 @@ def _settle(options: ReenactOptions | None, models: Models | None) -> tuple[Reen
 
 
 def result_frames(
-    ready: Source, motion: Motion, *, options: ReenactOptions, driver: Path, models: Models
+    ready: Source, rendered: Iterator[np.ndarray], *, motion: Motion, options: ReenactOptions, driver: Path
 ) -> Iterator[np.ndarray]:
-    """The finished frames uint8 `[H, W, 3]`, one per frame of the motion."""
-    rendered = render_frames(ready.avatar, motion, options=options, models=models)
+    """The finished frames uint8 `[H, W, 3]` of the rendered head crops."""
     if options.crop and not options.side_by_side:
         return rendered
     if ready.picture is None:
@@ -273,28 +276,3 @@ def result_frames(
     already_told = lambda line: None  # noqa: E731 (the motion carries what tracking was told)
     frames = prefetch(read_driver(driver, options, motion.frame_rate, warn=already_told))
     return panels(shown, frames, view, chain([first], rendered))
-
-
-def render_frames(avatar: Avatar, motion: Motion, *, options: ReenactOptions, models: Models) -> Iterator[np.ndarray]:
-    """The head crops uint8 `[S, S, 3]`, one per frame of the motion."""
-    retargeting = RetargetOptions(
-        mode=options.mode,
-        yaw_limit_degrees=options.yaw_limit,
-        gaze=options.gaze,
-        expression_scale=options.expression_scale,
-        pose_scale=options.pose_scale,
-    )
-    drives = retarget_parts(motion, avatar, retargeting, models.head_model)
-    return render_drives(avatar, drives, models=models, device=options.device)
-
-
-def render_drives(avatar: Avatar, drives: Iterable[Drive], *, models: Models, device: str) -> Iterator[np.ndarray]:
-    """The head crops uint8 `[S, S, 3]` of successive drives, rendered in chunks on threads ahead of the reader."""
-
-    def render(part: Drive) -> np.ndarray:
-        with torch.inference_mode():
-            return to_uint8(models.engine.render(avatar, part.to(device)).image)
-
-    parts = chain.from_iterable(batches(drive, FRAMES_PER_CHUNK) for drive in drives)
-    for images in ordered_map(render, parts, num_workers=num_render_workers(device)):
-        yield from images

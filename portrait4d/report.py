@@ -19,6 +19,7 @@ class ReenactReport:
         output: Path of the written file.
         engine: Name of the engine that rendered.
         num_frames: Frames written.
+        num_kept_frames: How many of these an earlier run, which was stopped, had drawn.
         frame_rate: Frames per second, as a fraction "25/1".
         duration_seconds: Length of the result.
         has_audio: Whether the driver's sound was copied.
@@ -34,6 +35,7 @@ class ReenactReport:
     output: str
     engine: str
     num_frames: int
+    num_kept_frames: int
     frame_rate: str
     duration_seconds: float
     has_audio: bool

@@ -19,6 +19,7 @@ from torch import Tensor
 from flame.head_model import HeadModel
 from flame.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix_to_axis_angle, matrix_to_euler_degrees
 from portrait4d.engine import Avatar, Drive
+from portrait4d.jitter import frame_seeds
 from portrait4d.landmarks import face_centre, landmark_residual, match_gaps
 from portrait4d.options import Gaze, RetargetMode, check_choice
 from preprocess.motion import Motion
@@ -55,7 +56,8 @@ class RetargetOptions:
 
     `yaw_limit_degrees` bounds the output's yaw (None lifts it); `gaze` takes the eyes from the driver, holds them on
     the camera, or keeps the source's;
-    the two scales multiply the driver's change of expression and of head pose.
+    the two scales multiply the driver's change of expression and of head pose; `jitter` seeds the sampling noise of the
+    frames, None for none.
     """
 
     mode: RetargetMode = "relative"
@@ -63,6 +65,7 @@ class RetargetOptions:
     gaze: Gaze = "driver"
     expression_scale: float = 1.0
     pose_scale: float = 1.0
+    jitter: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, get_args(RetargetMode))
@@ -141,12 +144,13 @@ def retarget_parts(
         options = replace(options, mode="absolute")
     reference = reference_of(motion, options, model)
     starts = range(0, len(motion), size)
-    return (_retarget(motion[i : i + size], avatar.motion, options, model, reference) for i in starts)
+    return (_retarget(motion[i : i + size], avatar.motion, options, model, reference, i) for i in starts)
 
 
 def _retarget(
-    motion: Motion, source: Motion, options: RetargetOptions, model: HeadModel, reference: Reference
+    motion: Motion, source: Motion, options: RetargetOptions, model: HeadModel, reference: Reference, first: int
 ) -> Drive:
+    """A stretch of the clip that begins at its frame `first`."""
     opened = eye_openness(motion, reference.eye_open)
     expression, residual = _retarget_expression(motion, source, options, model, reference, opened)
     rotation, translation = _retarget_pose(motion, source, options, model, reference)
@@ -155,7 +159,8 @@ def _retarget(
     closed = (1 - opened).clamp(0, 1) * min(options.expression_scale, 1.0) * can_shut
     jaw = _scaled(motion.jaw, source.jaw, options.expression_scale)
     codes = _scaled(motion.codes, source.codes, options.expression_scale)
-    return Drive(expression, rotation, translation, jaw, eyes, closed, residual, codes)
+    seeds = frame_seeds(options.jitter, range(first, first + len(motion)))
+    return Drive(expression, rotation, translation, jaw, eyes, closed, residual, codes, seeds)
 
 
 def _retarget_expression(
@@ -251,7 +256,9 @@ def _retarget_gaze(motion: Motion, source: Motion, options: RetargetOptions, rot
     return driver
 
 
-def orbit_drive(avatar: Avatar, model: HeadModel, yaw_degrees: np.ndarray, pitch_degrees: np.ndarray) -> Drive:
+def orbit_drive(
+    avatar: Avatar, model: HeadModel, yaw_degrees: np.ndarray, pitch_degrees: np.ndarray, *, jitter: int | None = None
+) -> Drive:
     """The avatar in its own expression, turned to given angles [T] (public signs: yaw > 0 nose to the viewer's right,
     pitch > 0 up)."""
     source = avatar.motion
@@ -272,6 +279,7 @@ def orbit_drive(avatar: Avatar, model: HeadModel, yaw_degrees: np.ndarray, pitch
         torch.zeros(count, 2),
         residual,
         repeat(source.codes),
+        frame_seeds(jitter, range(count)),
     )
 
 

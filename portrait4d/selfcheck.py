@@ -27,6 +27,7 @@ from portrait4d.retarget import RetargetOptions, orbit_drive, retarget
 from portrait4d.streams import one_torch_thread
 from preprocess.image import read_image, to_uint8
 from preprocess.landmark_groups import CONTOUR, OUTER_EYE_CORNERS
+from preprocess.offline import offline_variable
 from preprocess.track import TrackedFrame
 
 LEAST_PSNR_DB = 18.0
@@ -68,18 +69,21 @@ class SelfCheck:
 
 
 @one_torch_thread()
-def run_selfcheck(name: str, photo: str | Path | None = None, *, device: str = "cpu") -> SelfCheck:
+def run_selfcheck(
+    name: str, photo: str | Path | None = None, *, flame: str | None = None, device: str = "cpu"
+) -> SelfCheck:
     """Checks the weights of an engine, which are fetched if they are not here.
 
     Args:
         name: of the engine; `lift` can be checked as well.
         photo: of one face; None takes the public-domain portrait of the demo.
+        flame: as in `ReenactOptions`.
 
     Raises:
         InputError: no such weights, or no face in the photo.
     """
     image = demo_photo() if photo is None else read_image(photo)
-    models = load_models(ReenactOptions(engine=name, device=device))
+    models = load_models(ReenactOptions(engine=name, flame=flame, device=device))
     source = models.tracker.track_image(image)
     avatar = models.engine.build([source])
     drive = retarget(source.motion, avatar, RetargetOptions("absolute", None), models.head_model)
@@ -181,6 +185,9 @@ def _lpips(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:
     expected = "0.224 on VFHQ"
     if importlib.util.find_spec("lpips") is None:
         return Finding("LPIPS", "not measured: pip install lpips", expected, None, "published")
+    if (variable := offline_variable()) and not _has_backbone():
+        reason = f"{variable} is set and the weights of torchvision's AlexNet are not on this machine"
+        return Finding("LPIPS", f"not measured: {reason}", expected, None, "published")
     import lpips  # pyright: ignore[reportMissingImports]  (optional)
 
     try:
@@ -191,6 +198,11 @@ def _lpips(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:
     pair = [torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1 for picture in (shown, target)]
     with torch.inference_mode():
         return Finding("LPIPS", f"{float(network(*pair)):.3f} (alex)", expected, None, "published")
+
+
+def _has_backbone() -> bool:
+    """Whether LPIPS would find its backbone without a network."""
+    return any((Path(torch.hub.get_dir()) / "checkpoints").glob("alexnet-owt-*.pth"))
 
 
 def _identity(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:

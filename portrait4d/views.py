@@ -10,13 +10,12 @@ import numpy as np
 from flame.errors import InputError
 from portrait4d.driver import WRITABLE_VIDEO_SUFFIXES, check_output, require_file
 from portrait4d.engine import Avatar
+from portrait4d.head_crops import render_drives
 from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import MESH_SUFFIXES, RenderOptions
 from portrait4d.output import Progress, ignore_progress, write_video
-from portrait4d.pipeline import (
-    build_source,
-    render_drives,
-)
+from portrait4d.pipeline import build_source
+from portrait4d.render.shape import ShapeConfig
 from portrait4d.retarget import orbit_drive
 from portrait4d.streams import one_torch_thread
 from preprocess.image import write_png
@@ -53,11 +52,12 @@ def render_avatar(
     source, output = Path(source), Path(output)
     require_file(source, "photo or avatar file")
     check_output(output, WRITABLE_VIDEO_SUFFIXES | MESH_SUFFIXES | {".png"})
+    _check_use(options, output)
     models = load_models(options) if models is None else check_models(models, options)
     avatar = build_source(source, models=models, face=options.face).avatar
     suffix = output.suffix.lower()
     if suffix in MESH_SUFFIXES:
-        mesh = models.engine.mesh(avatar)
+        mesh = models.engine.mesh(avatar, resolution=options.mesh_resolution)
         write_mesh(
             output,
             mesh.vertices,
@@ -77,6 +77,17 @@ def render_avatar(
         write_video(output, frames, num_frames=len(yaw), frame_rate=rate, progress=progress)
         files = [output]
     return RenderReport(tuple(str(path) for path in files), avatar.engine, tuple(avatar.warnings))
+
+
+def _check_use(options: RenderOptions, output: Path) -> None:
+    """Refuses what cannot be done and options that what is written has no use for."""
+    is_mesh = output.suffix.lower() in MESH_SUFFIXES
+    if options.mesh_resolution is not None and not is_mesh:
+        raise InputError(f"--mesh-resolution is for meshes ({', '.join(sorted(MESH_SUFFIXES))}), got {output.name}")
+    if options.mesh_resolution is not None:
+        ShapeConfig(resolution=options.mesh_resolution)  # says what is wrong with it
+    if options.jitter is not None and is_mesh:
+        raise InputError(f"--jitter is for pictures and videos, got the mesh {output.name}: drop it")
 
 
 def video_angles(options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
@@ -118,5 +129,5 @@ def _render_angles(
     avatar: Avatar, yaw: np.ndarray, pitch: np.ndarray, options: RenderOptions, models: Models
 ) -> Iterator[np.ndarray]:
     """Pictures uint8 `[S, S, 3]` of the avatar in its source expression."""
-    drive = orbit_drive(avatar, models.head_model, yaw, pitch)
+    drive = orbit_drive(avatar, models.head_model, yaw, pitch, jitter=options.jitter)
     return render_drives(avatar, [drive], models=models, device=options.device)

@@ -14,8 +14,9 @@ from portrait4d.checkpoint.config import TENSORS_FILE, CheckpointConfig, Network
 from portrait4d.checkpoint.convert import Conversion, convert_file
 from portrait4d.checkpoint.own_format import Progress, hash_file, read_checkpoint, write_checkpoint
 from portrait4d.checkpoint.stored_tensor import read_all
-from portrait4d.weights_folder import is_offline, weights_folder
+from portrait4d.weights_folder import weights_folder
 from portrait4d.weights_table import ReleasedFile, find_released, released_files
+from preprocess.offline import offline_variable
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +85,7 @@ def fetch(name: str, *, keep_download: bool = False, progress: Progress | None =
     if official is None:
         from portrait4d.hub import download
 
-        official = download(file, downloads, is_offline=is_offline())
+        official = download(file, downloads, is_offline=offline_variable() is not None)
     try:
         conversion = _open_released(official, file, progress)
     except InputError as error:

@@ -9,8 +9,6 @@ from flame.errors import InputError
 from portrait4d.checkpoint.config import LICENCES, is_checkpoint, read_config
 from portrait4d.weights_table import released_files
 
-_TRUE = ("1", "true", "yes", "on")
-
 
 def weights_folder() -> Path:
     """Where weights are kept: `weights` in `$PORTRAIT4D_HOME`, or in the user's cache folder."""
@@ -25,12 +23,6 @@ def weights_folder() -> Path:
     else:
         base = Path.home() / ".cache"
     return base / "portrait4d" / "weights"
-
-
-def is_offline() -> bool:
-    """Whether `PORTRAIT4D_OFFLINE` or `HF_HUB_OFFLINE` forbids the network."""
-    names = ("PORTRAIT4D_OFFLINE", "HF_HUB_OFFLINE")
-    return any(os.environ.get(name, "").strip().lower() in _TRUE for name in names)
 
 
 def present_weights() -> dict[str, Path]:

@@ -237,7 +237,8 @@ class _EncoderThread:
             self._discard.set()
         if self._thread is not None:
             self._frames.put(None)
-            self._thread.join()
+            if self._thread.is_alive():  # it is not where Ctrl-C came while it was being started
+                self._thread.join()
         if self._error is not None and not discard:
             raise self._error
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -165,6 +166,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.num_built = 0
         self.placement = "tracked"
+        self.weights = ""
         self.motion_encoder = None
         self.head_model = FakeHead()
 
@@ -183,10 +185,26 @@ class FakeEngine:
         image = level.expand(-1, 3, SIZE, SIZE)
         return Rendering(image, torch.ones_like(image[:, :1]))
 
-    def mesh(self, avatar: FakeAvatar) -> Mesh:
+    def mesh(self, avatar: FakeAvatar, *, resolution: int | None = None) -> Mesh:
         vertices = np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0]], np.float32)
         uv = np.array([[0, 0], [1, 0], [0, 1]], np.float32)
         return Mesh(vertices, np.array([[0, 1, 2]]), uv, np.full((4, 4, 4), 200, np.uint8))
+
+
+class WatchedEngine(FakeEngine):
+    """Remembers the frames that it draws, by the expression that they show, and fails where it is told to."""
+
+    def __init__(self, error: BaseException | None = None, *, after: int = 0) -> None:
+        super().__init__()
+        self.drawn: list[float] = []
+        self._error, self._after, self._lock = error, after, Lock()
+
+    def render(self, avatar: FakeAvatar, drive: Drive) -> Rendering:
+        with self._lock:
+            if self._error is not None and len(self.drawn) >= self._after:
+                raise self._error
+            self.drawn += drive.expression[:, 0].tolist()
+        return super().render(avatar, drive)
 
 
 def fake_models(*_: object) -> Models:

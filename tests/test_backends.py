@@ -25,6 +25,12 @@ IMAGE = np.zeros((40, 60, 3), np.uint8)
 IMAGE[..., 0] = 200  # red, so that the order of the channels shows
 
 
+@pytest.fixture(autouse=True)
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins fetch nothing."""
+    monkeypatch.delenv("PORTRAIT4D_OFFLINE")
+
+
 def face68(center: tuple[float, float], size: float, *, nose_z: float) -> np.ndarray:
     """68 points in a square; the nose tip alone has depth."""
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (68, 3)) * [size, size, 0]
@@ -298,6 +304,37 @@ def test_insightface_weights_that_cannot_be_fetched_are_named(monkeypatch: pytes
     stand_in(monkeypatch, "insightface.app", FaceAnalysis=WithoutLandmarks)
     with pytest.raises(InputError, match="it holds no network 1k3d68.onnx"):
         load_detector("insightface")
+
+
+def test_nothing_is_fetched_where_the_user_forbids_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One line names the variable; weights that are here are used."""
+    monkeypatch.setenv("PORTRAIT4D_OFFLINE", "1")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    stand_in(monkeypatch, "insightface")
+    stand_in(monkeypatch, "insightface.app", FaceAnalysis=StandInAnalysis)
+    kinds = SimpleNamespace(THREE_D=3)
+    stand_in(monkeypatch, "face_alignment", FaceAlignment=StandInAlignment, LandmarksType=kinds)
+    for name, what in (("insightface", "the pack buffalo_l of insightface"), ("face-alignment", "the weights of face")):
+        with pytest.raises(InputError, match=f"^PORTRAIT4D_OFFLINE is set, so {what}.* cannot be fetched: ") as caught:
+            load_detector(name)  # pyright: ignore[reportArgumentType]
+        assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+    (tmp_path / ".insightface" / "models" / "buffalo_l").mkdir(parents=True)
+    (tmp_path / "checkpoints").mkdir()
+    for name in FACE_ALIGNMENT_FILES:
+        (tmp_path / "checkpoints" / name).touch()
+    load_detector("insightface")
+    load_detector("face-alignment")
+    asked = []
+    pretrained = SimpleNamespace(from_pretrained=lambda name, **options: asked.append(options) or raising(OSError())())
+    stand_in(monkeypatch, "transformers", SegformerForSemanticSegmentation=pretrained)
+    stand_in(monkeypatch, "huggingface_hub")
+    stand_in(monkeypatch, "huggingface_hub.constants", HF_HUB_CACHE="/cache/hub")
+    for value in ("1", "0"):
+        monkeypatch.setenv("PORTRAIT4D_OFFLINE", value)
+        with pytest.raises(InputError, match="face-parsing"):
+            load_mask("segformer")
+    assert asked == [{"local_files_only": True}, {}]
 
 
 def test_segformer_weights_that_cannot_be_fetched_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

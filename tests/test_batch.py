@@ -10,14 +10,20 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from fakes_engine import SIZE, fake_models
 
+import portrait4d.batch
 from flame.errors import InputError
 from portrait4d.batch import driver_key, item_key, run_batch
 from portrait4d.batch_items import cross_items, read_manifest
+from portrait4d.checkpoint.config import CheckpointConfig
+from portrait4d.checkpoint.own_format import write_checkpoint
+from portrait4d.models import Models
 from portrait4d.options import ReenactOptions
 from preprocess.image import write_png
 from preprocess.video import probe, read_frames
@@ -87,11 +93,56 @@ def test_second_run_keeps_everything_and_loads_nothing(inputs: Path):
 def test_changed_input_or_option_is_done_again(inputs: Path):
     item = next(item for item in items_of(inputs) if item.output.stem == "anna__nod")
     options = ReenactOptions()
-    key = item_key(item, options)
-    assert item_key(item, dataclasses.replace(options, pose_scale=0.5)) != key
-    assert item_key(item, dataclasses.replace(options, device="cuda")) == key
+    key = item_key(item, options, weights={})
+    for changed in (dict(pose_scale=0.5), dict(jitter=0), dict(placement="canonical")):
+        assert item_key(item, dataclasses.replace(options, **changed), weights={}) != key
+    assert item_key(item, dataclasses.replace(options, device="cuda"), weights={}) == key
     write_png(item.source, np.full((SIZE, SIZE, 3), 91, np.uint8))
-    assert item_key(item, options) != key
+    assert item_key(item, options, weights={}) != key
+
+
+def test_other_weights_do_it_again_and_are_not_loaded_to_see_it(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Results of the weights that were here before counted as finished."""
+    name, weights = "portrait4d-v2", tmp_path / "home" / "weights"
+    monkeypatch.setenv("PORTRAIT4D_HOME", str(tmp_path / "home"))
+
+    def put(folder: str, value: float) -> None:
+        about = CheckpointConfig("portrait4d", "generator", {})
+        write_checkpoint(weights / folder, about, {"tensor": torch.full((2,), value)})
+
+    def state() -> str:
+        items = [item for item in items_of(inputs) if item.output.stem == "anna__nod"]
+        return run_batch(items, inputs / "out", options=ReenactOptions(engine=name)).results[0].state
+
+    loaded = []
+
+    def load_models(_: ReenactOptions) -> Models:
+        models = fake_models()
+        models.engine.name = name
+        loaded.append(1)
+        return models
+
+    monkeypatch.setattr(portrait4d.batch, "load_models", load_models)
+    put(name, 0)
+    put("motion-model", 0)
+    assert [state(), state()] == ["done", "kept"] and loaded == [1]
+    put(name, 1)
+    assert [state(), state()] == ["done", "kept"]
+    put("motion-model", 1)
+    assert [state(), state()] == ["done", "kept"] and loaded == [1, 1, 1]
+
+
+def test_models_that_are_given_are_known_by_their_own_weights(inputs: Path):
+    """They may be of a folder of the user's."""
+    items = [item for item in items_of(inputs) if item.output.stem == "anna__nod"]
+    models = fake_models()
+    states = []
+    for mark in ("a", "a", "b"):
+        models.engine.weights = mark  # pyright: ignore
+        states.append(run_batch(items, inputs / "out", models=models).results[0].state)
+    assert states == ["done", "kept", "done"]
 
 
 def test_another_engine_that_auto_takes_does_it_again(inputs: Path):
@@ -239,6 +290,17 @@ def test_motions_of_another_head_model_are_not_taken_for_ours(inputs: Path):
     assert driver_key(driver, options, fake_models().engine) == key
     models.engine.head_model.name = "another"  # pyright: ignore
     assert driver_key(driver, options, models.engine) != key
-    with_codes = fake_models()
-    with_codes.engine.motion_encoder = object()  # pyright: ignore
-    assert driver_key(driver, options, with_codes.engine) != key
+    same_name = fake_models()
+    same_name.engine.head_model.get_buffer("template").add_(1e-3)
+    assert driver_key(driver, options, same_name.engine) != key
+
+
+def test_motions_of_other_encoder_weights_are_not_taken_for_ours(inputs: Path):
+    driver, options, models = inputs / "clips" / "nod.mp4", ReenactOptions(), fake_models()
+    keys = [driver_key(driver, options, models.engine)]
+    for mark in ("a", "b"):
+        models.engine.motion_encoder = SimpleNamespace(weights=mark)  # pyright: ignore
+        keys.append(driver_key(driver, options, models.engine))
+    assert len(set(keys)) == 3
+    models.engine.weights = "another generator"  # pyright: ignore
+    assert driver_key(driver, options, models.engine) == keys[2]  # which motions do not depend on

@@ -119,7 +119,7 @@ def test_the_command_sees_what_lies_there(tmp_path: Path, capsys: pytest.Capture
     write_eg3d(tmp_path / "set", _eg3d_items())
     convert = ["data", "convert", "--quiet"]
     assert run([*convert, str(tmp_path / "set"), "-o", str(tmp_path / "shards"), "--origin", "open"]) == 0
-    assert "5 pictures in 1 shards" in capsys.readouterr().out
+    assert "5 pictures in 1 shard\n" in capsys.readouterr().out
     assert run([*convert, str(tmp_path / "shards"), "-o", str(tmp_path / "back.zip"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"output": str(tmp_path / "back.zip"), "pictures": 5, "shards": 0}
     _write(tmp_path / "toy", [_ffhq(0)])

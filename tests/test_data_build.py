@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from flame.errors import InputError
+from portrait4d.cli.main import run
 from preprocess.dataset.build import BuildOptions, build_dataset, check_dataset
 from preprocess.dataset.dataset import find_shards
 from preprocess.dataset.plan import Part, make_plan
@@ -242,6 +243,25 @@ def test_a_changed_byte_is_found_and_its_shard_named(tmp_path: Path) -> None:
     result.shards[1].write_bytes(content)
     num_whole, faults = check_dataset(output)
     assert num_whole == 2 and len(faults) == 1 and result.shards[1].name in faults[0]
+
+
+def test_check_takes_one_shard_or_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And says "1 shard"."""
+    output = tmp_path / "out"
+    first, second, third = _build(_inputs(tmp_path / "in"), output).shards
+    second.write_bytes(second.read_bytes()[:-700])
+    (tmp_path / "list.txt").write_text(f"out/{first.name}\nout/{second.name}\n")
+    for path, code, said in (
+        (first, 0, "1 shard whole, 0 damaged"),
+        (second, 1, "0 shards whole, 1 damaged"),
+        (tmp_path / "list.txt", 1, "1 shard whole, 1 damaged"),
+        (output, 1, "2 shards whole, 1 damaged"),
+    ):
+        assert run(["data", "check", str(path)]) == code
+        shown = capsys.readouterr().out
+        assert shown.endswith(f"{said}\n") and (second.name in shown) == (code == 1) and third.name not in shown
+    assert run(["data", "check", str(output / "absent.tar")]) == 2
+    assert "no such shard; expected a .tar or a folder of them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("lost", ["shard", "index", "both"])

@@ -153,6 +153,7 @@ def test_what_a_library_prints_while_it_loads_is_no_result(
     library = ModuleType("face_alignment")
     library.__dict__.update(FaceAlignment=Talkative, LandmarksType=type("Kinds", (), {"THREE_D": 3}))
     monkeypatch.setattr("preprocess.backends.extras.import_module", lambda name: library)
+    monkeypatch.delenv("PORTRAIT4D_OFFLINE")  # the stand-in fetches nothing
     load_detector("face-alignment")
     shown = capsys.readouterr()
     assert shown.out == "" and "download_path" in shown.err

@@ -88,6 +88,10 @@ def test_coarse_mesh_of_tensors(tensors: dict[str, Tensor], model: Flame, synthe
         (MODEL + "parents", torch.tensor([-1, 0, 1, 1, 2]), r"parents \(-1, 0, 1, 1, 1\)"),
         (PREFIX + "simplify_baris", torch.zeros(1391, 3), r"got \(553, 3\), \(1391, 3\), \(\d+, 3\)"),
         (PREFIX + "simplify_faces", None, r"simplify_idxs.*got \(553, 3\), \(553, 3\), none"),
+        (PREFIX + "simplify_idxs", torch.full((553, 3), 5023), "expected idxs from 0 to 5022, got 5023 to 5023"),
+        (PREFIX + "simplify_idxs", torch.full((553, 3), -1), "expected idxs from 0 to 5022, got -1 to -1"),
+        (PREFIX + "simplify_faces", torch.tensor([[0, 1, 553]]), "expected faces from 0 to 552, got 0 to 553"),
+        (PREFIX + "simplify_faces", torch.tensor([[0, 1, -1]]), "expected faces from 0 to 552, got -1 to 1"),
     ],
 )
 def test_wrong_tables_get_one_line(
@@ -98,6 +102,31 @@ def test_wrong_tables_get_one_line(
     with pytest.raises(InputError, match=said) as caught:
         flame_from_tensors(broken)
         CoarseMesh.from_tensors(broken)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "idxs",
+            np.full((553, 3), 5023),
+            "coarse.npy is no simplified mesh of FLAME, expected idxs from 0 to 5022, got",
+        ),
+        ("idxs", np.zeros((552, 3), np.int64), r"got \(552, 3\), \(553, 3\), \(\d+, 3\): get the file again"),
+        ("faces", np.array([[0, 1, 553]]), "expected faces from 0 to 552, got 0 to 553: get the file again"),
+        ("faces", "text", "coarse.npy: expected numbers under idxs, baris and faces"),
+        ("baris", "text", "coarse.npy: expected numbers under idxs, baris and faces"),
+    ],
+)
+def test_a_simplified_mesh_that_points_to_nothing_is_refused(
+    synthetic_flame: Path, tmp_path: Path, name: str, value: object, said: str
+) -> None:
+    """It failed where it was first used, inside torch."""
+    content = np.load(synthetic_flame / "simplify_baricentric2.npy", allow_pickle=True)[()]
+    np.save(tmp_path / "coarse.npy", np.array({**content, name: value}), allow_pickle=True)
+    with pytest.raises(InputError, match=said) as caught:
+        CoarseMesh.read(tmp_path / "coarse.npy")
     assert "\n" not in str(caught.value)
 
 

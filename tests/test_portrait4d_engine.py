@@ -12,6 +12,7 @@ from fakes_flame import network_tensors
 from fakes_portrait4d import SMALL, generated, install_generated
 from torch import Tensor
 
+import portrait4d.reconstructor.engine as reconstructor_engine
 from flame.deform import HeadPoseField
 from flame.errors import InputError
 from flame.frame_parameters import PosedView
@@ -81,6 +82,7 @@ def _drive(avatar: Portrait4DAvatar, count: int, *, seed: int = 0) -> Drive:
         eye_closed=torch.zeros(count, 2),
         residual=torch.zeros(count, 478, 3),
         codes=near(source.codes, 0.3),
+        noise_seeds=torch.zeros(count, 0, dtype=torch.int64),
     )
 
 
@@ -352,10 +354,39 @@ def _saved(avatar: Portrait4DAvatar, folder: Path) -> Path:
 def test_the_mesh_is_in_metres_and_coloured(
     engine: Portrait4DEngine, avatar: Portrait4DAvatar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "mesh_resolution", 48)
-    mesh = engine.mesh(avatar)
+    mesh = engine.mesh(avatar, resolution=48)
     assert mesh.colours is not None and mesh.colours.shape == mesh.vertices.shape
     assert np.abs(mesh.vertices).max() <= 1.3 / 2 / 3 + 1e-4
+    assert len(engine.mesh(avatar, resolution=24).vertices) < len(mesh.vertices) / 2
+    monkeypatch.setattr(reconstructor_engine, "MESH_RESOLUTION", 24)
+    assert len(engine.mesh(avatar).vertices) == len(engine.mesh(avatar, resolution=24).vertices)
+
+
+def test_the_command_says_how_fine_a_mesh_is(
+    avatar: Portrait4DAvatar, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file of noise at 256 has 600 MB."""
+    source, sizes = str(_saved(avatar, tmp_path)), []
+    for resolution in ("16", "32"):
+        output = tmp_path / f"{resolution}.ply"
+        options = ["--engine", ENGINE, "--mesh-resolution", resolution, "--quiet"]
+        assert run(["render", source, "-o", str(output), *options]) == 0
+        sizes.append(output.stat().st_size)
+    assert sizes[0] < sizes[1] / 2
+    capsys.readouterr()
+    for arguments, said in (
+        (["-o", str(tmp_path / "v.png"), *options], "--mesh-resolution is for meshes (.glb, .obj, .ply), got v.png"),
+        (["-o", str(tmp_path / "m.glb"), *options, "--jitter", "1"], "--jitter is for pictures and videos"),
+        (["-o", str(tmp_path / "m.glb"), *options, "--engine", "lift"], "expected no mesh-resolution for engine lift"),
+        (
+            ["-o", str(tmp_path / "m.glb"), *options, "--mesh-resolution", "4"],
+            "expected a resolution between 8 and 1024",
+        ),
+    ):
+        assert run(["render", source, *arguments]) == 2
+        message = capsys.readouterr().err
+        assert said in message and message.count("\n") == 1
+    assert not (tmp_path / "v.png").exists() and not (tmp_path / "m.glb").exists()
 
 
 def test_codes_are_kept_in_motion_files_and_scaled(shared: Path, engine: Portrait4DEngine, tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 import json
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from fakes_portrait4d import install_generated
 
 from portrait4d import selfcheck
@@ -75,6 +78,42 @@ def test_identity_is_the_cosine_of_both_pictures(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "insightface", None)
     found = selfcheck._identity(shown, target)
     assert found.passed is None and 'pip install "portrait4d[insightface]"' in found.value
+
+
+def test_nothing_is_fetched_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Both measures would download; they say which variable forbids it, unless their weights are here."""
+    picture, made = np.zeros((8, 8, 3), np.uint8), []
+
+    class Lpips(torch.nn.Module):
+        def __init__(self, **_: object) -> None:
+            super().__init__()
+            made.append("lpips")
+
+        def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+            return (first - second).abs().mean() + 0.25
+
+    for name, content in (
+        ("lpips", {"LPIPS": Lpips, "__spec__": ModuleSpec("lpips", None)}),
+        ("insightface", {}),
+        ("insightface.app", {"FaceAnalysis": lambda **_: made.append("insightface")}),
+    ):
+        module = ModuleType(name)
+        module.__dict__.update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setenv("PORTRAIT4D_OFFLINE", "1")
+    for measure in (selfcheck._lpips, selfcheck._identity):
+        found = measure(picture, picture)
+        assert found.passed is None and found.value.startswith("not measured: PORTRAIT4D_OFFLINE is set")
+        assert "\n" not in found.value
+    assert made == []
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "alexnet-owt-7be5be79.pth").touch()
+    assert selfcheck._lpips(picture, picture).value == "0.250 (alex)" and made == ["lpips"]
+    (tmp_path / "checkpoints" / "alexnet-owt-7be5be79.pth").unlink()
+    monkeypatch.setenv("PORTRAIT4D_OFFLINE", "0")
+    assert selfcheck._lpips(picture, picture).value == "0.250 (alex)"
 
 
 def test_the_face_mask_is_the_contour() -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import weakref
 from fractions import Fraction
 from pathlib import Path
@@ -172,6 +173,19 @@ def test_wrong_frames_and_names_are_refused(tmp_path):
     with pytest.raises(InputError, match="no frame"), VideoWriter(tmp_path / "a.mp4", height=9, width=9, frame_rate=1):
         pass
     assert os.listdir(tmp_path) == []
+
+
+def test_interrupt_while_the_encoder_is_started_is_told_as_such(tmp_path, monkeypatch):
+    """It became "RuntimeError: cannot join thread before it is started"."""
+
+    def interrupted(thread):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        with VideoWriter(tmp_path / "x.mp4", height=64, width=64, frame_rate=25) as writer:
+            writer.write(np.zeros((64, 64, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("threaded", [True, False])

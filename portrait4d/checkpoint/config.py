@@ -92,6 +92,11 @@ class CheckpointConfig:
         if self.box_warp is not None and not (_is_number(self.box_warp) and 0 < self.box_warp < math.inf):
             raise InputError(f"checkpoint box_warp is {self.box_warp!r}: expected a length above 0")
 
+    @property
+    def identity(self) -> str:
+        """What tells these weights from others: the hash of the tensors, or of the file they came from."""
+        return self.tensors_sha256 or self.source_sha256
+
     def to_json(self) -> str:
         """The text of `config.json`."""
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}

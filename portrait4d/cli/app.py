@@ -1,4 +1,4 @@
-"""The commands and their options. Each command imports what it needs when it runs."""
+"""The application: its commands, and those about the program itself. Each imports what it needs when it runs."""
 
 import functools
 from collections.abc import Callable
@@ -7,32 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from portrait4d.cli.choices import (
-    CropOption,
-    DeviceOption,
-    DriverFaceOption,
-    DurationOption,
-    EngineOption,
-    ExpressionScaleOption,
-    FaceOption,
-    FpsOption,
-    GazeOption,
-    JsonOption,
-    ModeOption,
-    PlacementOption,
-    PoseScaleOption,
-    QuietOption,
-    SideBySideOption,
-    SmoothOption,
-    StartOption,
-    TrackedFaceOption,
-    YawLimitOption,
-    parse_angles,
-    yaw_limit,
-)
-from portrait4d.cli.console import progress_bars, say, say_json, tell_engine, warn
+from portrait4d.cli.avatar_commands import avatar, render, track
+from portrait4d.cli.choices import DeviceOption, DurationOption, EngineOption, FlameOption, JsonOption, QuietOption
+from portrait4d.cli.console import progress_bars, say, say_json, say_speed, tell_stop
 from portrait4d.cli.data_commands import build_data_app
 from portrait4d.cli.eg3d_commands import build_eg3d_app
+from portrait4d.cli.option_groups import with_groups
+from portrait4d.cli.reenact_commands import batch, reenact
 from portrait4d.cli.scene_command import fit_scene
 from portrait4d.cli.weights_command import build_weights_app
 
@@ -49,7 +30,7 @@ def build_app() -> typer.Typer:
     )
     app.callback()(top)
     for command in (demo, reenact, batch, track, avatar, render, fit_scene, doctor, selfcheck):
-        app.command()(interruptible(command))
+        app.command()(interruptible(with_groups(command)))
     app.add_typer(build_data_app(), name="data")
     app.add_typer(build_eg3d_app(), name="eg3d")
     app.add_typer(build_weights_app(), name="weights")
@@ -61,12 +42,10 @@ def interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
-        from portrait4d.cli.console import fail
-
         try:
             command(*args, **kwargs)
-        except KeyboardInterrupt:
-            fail("stopped; nothing half-written was left")
+        except KeyboardInterrupt as stop:
+            tell_stop(stop)
             raise typer.Exit(130) from None
 
     return run
@@ -110,170 +89,7 @@ def demo(
         return say_json(asdict(report))
     say(f"video          {Path(report.video).resolve()}")
     say(f"contact sheet  {Path(report.sheet).resolve()}")
-    _say_speed(report.reenactment)
-
-
-def reenact(
-    source: Annotated[Path, typer.Argument(help="Photo of a face, or an avatar file.")],
-    driver: Annotated[Path, typer.Argument(help="Video, picture, folder of frames, or a motion file (.npz).")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Video to write (.mp4), or .png for a one-frame driver.")
-    ],
-    engine: EngineOption = "auto",
-    mode: ModeOption = "relative",
-    crop: CropOption = True,
-    side_by_side: SideBySideOption = False,
-    fps: FpsOption = None,
-    start: StartOption = 0.0,
-    duration: DurationOption = None,
-    yaw: YawLimitOption = "25",
-    gaze: GazeOption = "driver",
-    placement: PlacementOption = "tracked",
-    expression_scale: ExpressionScaleOption = 1.0,
-    pose_scale: PoseScaleOption = 1.0,
-    smooth: SmoothOption = 1.0,
-    face: FaceOption = 0,
-    driver_face: DriverFaceOption = 0,
-    device: DeviceOption = "cpu",
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Make the face in SOURCE move like DRIVER, with the driver's frame rate and sound."""
-    from portrait4d.options import ReenactOptions
-    from portrait4d.pipeline import reenact as run
-    from portrait4d.report import describe_gaps
-
-    options = ReenactOptions(
-        engine=engine, mode=mode, crop=crop, side_by_side=side_by_side, fps=fps, start=start, duration=duration,
-        yaw_limit=yaw_limit(yaw), gaze=gaze, placement=placement, expression_scale=expression_scale,
-        pose_scale=pose_scale, smooth=smooth, face=face, driver_face=driver_face, device=device,
-    )  # fmt: skip
-    tell_engine(engine, is_quiet=quiet)
-    with progress_bars(is_quiet=quiet) as progress:
-        report = run(source, driver, output, options=options, progress=progress)
-    for line in report.warnings:
-        warn(line)
-    if as_json:
-        return say_json(report.to_dict())
-    sound = "with sound" if report.has_audio else "without sound"
-    say(
-        f"{report.output}: {report.num_frames} frames, {report.duration_seconds:.2f} s, {sound}, engine {report.engine}"
-    )
-    for line in describe_gaps(report.gaps):
-        say(line)
-    _say_speed(report)
-
-
-def _say_speed(report: Any) -> None:
-    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())
-    say(f"{stages}; {report.frames_per_second:.1f} frames/s; peak memory {report.peak_memory_mb:.0f} MB")
-
-
-def batch(
-    sources: Annotated[
-        str | None, typer.Argument(help="Photo, folder, or quoted pattern such as 'photos/*.jpg'.")
-    ] = None,
-    drivers: Annotated[str | None, typer.Argument(help="Video, folder, or quoted pattern.")] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("portrait4d-batch"),
-    manifest: Annotated[
-        Path | None, typer.Option(help="Instead of SOURCES and DRIVERS: .csv or .jsonl with source, driver[, output].")
-    ] = None,
-    engine: EngineOption = "auto",
-    mode: ModeOption = "relative",
-    crop: CropOption = True,
-    side_by_side: SideBySideOption = False,
-    fps: FpsOption = None,
-    start: StartOption = 0.0,
-    duration: DurationOption = None,
-    yaw: YawLimitOption = "25",
-    gaze: GazeOption = "driver",
-    placement: PlacementOption = "tracked",
-    expression_scale: ExpressionScaleOption = 1.0,
-    pose_scale: PoseScaleOption = 1.0,
-    smooth: SmoothOption = 1.0,
-    face: FaceOption = 0,
-    driver_face: DriverFaceOption = 0,
-    device: DeviceOption = "cpu",
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Every source with every driver. Run it again to go on: finished items are kept."""
-    from portrait4d.cli.batch_command import run_batch_command
-    from portrait4d.options import ReenactOptions
-
-    options = ReenactOptions(
-        engine=engine, mode=mode, crop=crop, side_by_side=side_by_side, fps=fps, start=start, duration=duration,
-        yaw_limit=yaw_limit(yaw), gaze=gaze, placement=placement, expression_scale=expression_scale,
-        pose_scale=pose_scale, smooth=smooth, face=face, driver_face=driver_face, device=device,
-    )  # fmt: skip
-    code = run_batch_command(
-        sources, drivers, output, manifest=manifest, options=options, as_json=as_json, is_quiet=quiet
-    )
-    raise typer.Exit(code)
-
-
-def track(
-    driver: Annotated[Path, typer.Argument(help="Video, picture or folder of frames.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Motion file to write (.npz).")],
-    fps: FpsOption = None,
-    start: StartOption = 0.0,
-    duration: DurationOption = None,
-    smooth: SmoothOption = 1.0,
-    face: TrackedFaceOption = 0,
-    engine: EngineOption = "auto",
-    device: DeviceOption = "cpu",
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Track a driver once, to use it with any number of sources of one engine."""
-    from portrait4d.cli.single_commands import run_track
-    from portrait4d.options import ReenactOptions
-
-    options = ReenactOptions(
-        engine=engine, fps=fps, start=start, duration=duration, smooth=smooth, driver_face=face, device=device
-    )
-    run_track(driver, output, options=options, as_json=as_json, is_quiet=quiet)
-
-
-def avatar(
-    source: Annotated[list[Path], typer.Argument(help="Photo, or several photos of one person.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Avatar file to write (.safetensors).")],
-    engine: EngineOption = "auto",
-    face: FaceOption = 0,
-    device: DeviceOption = "cpu",
-    as_json: JsonOption = False,
-) -> None:
-    """Build an avatar and save it; `reenact` and `render` take the file in place of the photo."""
-    from portrait4d.cli.single_commands import run_avatar
-    from portrait4d.options import ReenactOptions
-
-    run_avatar(source, output, options=ReenactOptions(engine=engine, face=face, device=device), as_json=as_json)
-
-
-def render(
-    source: Annotated[Path, typer.Argument(help="Avatar file or photo.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="By suffix: .mp4 video, .png views, .glb/.ply/.obj mesh in metres.")
-    ],
-    yaw: Annotated[
-        str,
-        typer.Option(help="Degrees, comma-separated, > 0 nose to the viewer's right: --yaw=-20,0,20. Default: orbit."),
-    ] = "",
-    pitch: Annotated[str, typer.Option(help="Degrees, comma-separated, > 0 looks up.")] = "",
-    duration: Annotated[float, typer.Option(help="Seconds of video.")] = 4.0,
-    fps: Annotated[float, typer.Option(help="Frames per second of video.")] = 25.0,
-    engine: EngineOption = "auto",
-    face: FaceOption = 0,
-    device: DeviceOption = "cpu",
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Show an avatar from chosen sides: an orbit video, single views, or a textured mesh."""
-    from portrait4d.cli.single_commands import run_render
-    from portrait4d.options import RenderOptions
-
-    options = RenderOptions(parse_angles(yaw), parse_angles(pitch), duration, fps, engine, face, device)
-    run_render(source, output, options=options, as_json=as_json, is_quiet=quiet)
+    say_speed(report.reenactment)
 
 
 def doctor(as_json: JsonOption = False) -> None:
@@ -289,10 +105,11 @@ def selfcheck(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Picture to write (.png): photo and result.")
     ] = None,
+    flame: FlameOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Check that an engine's weights work: a photo drives itself, and the result is measured."""
     from portrait4d.cli.selfcheck_command import run_selfcheck_command
 
-    raise typer.Exit(run_selfcheck_command(engine, photo, output, device=device, as_json=as_json))
+    raise typer.Exit(run_selfcheck_command(engine, photo, output, flame=flame, device=device, as_json=as_json))

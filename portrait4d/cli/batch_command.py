@@ -33,10 +33,11 @@ def run_batch_command(
     try:
         with progress_bars(is_quiet=is_quiet) as progress:
             report = run_batch(items, output, options=options, progress=progress, on_result=on_result)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if not as_json:
             _say_table(BatchReport(tuple(finished)), output)
-        fail(f"stopped after {len(finished)} of {len(items)} items; run the same command again to go on")
+        within = f" and {stop}" if str(stop) else ""
+        fail(f"stopped after {len(finished)} of {len(items)} items{within}; run the same command again to go on")
         return 130
     if as_json:
         say_json(report.to_dict())

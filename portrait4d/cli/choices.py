@@ -41,6 +41,23 @@ PlacementOption = Annotated[
         "the released demonstrations (engines portrait4d... only)."
     ),
 ]
+JitterOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Seed of the released code's sampling noise, for comparison with it; frames flicker. Default: fixed "
+        "samples (engines portrait4d... only).",
+        show_default=False,
+        metavar="SEED",
+    ),
+]
+FlameOption = Annotated[
+    str | None,
+    typer.Option(
+        help="FLAME file (.pkl, .npz) instead of the one that the weights hold (engines portrait4d... only).",
+        show_default=False,
+        metavar="FILE",
+    ),
+]
 ExpressionScaleOption = Annotated[float, typer.Option(help="Multiplies the transferred expression.")]
 PoseScaleOption = Annotated[float, typer.Option(help="Multiplies the transferred head motion.")]
 SmoothOption = Annotated[float, typer.Option(help="Strength of the tracker's smoothing; 0 switches it off.")]

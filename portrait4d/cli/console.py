@@ -52,9 +52,24 @@ def fail(text: str) -> None:
     print(f"error: {printable(' '.join(text.splitlines()))}", file=sys.stderr)
 
 
+def tell_stop(stop: KeyboardInterrupt) -> None:
+    """The line after Ctrl-C; a command that goes on when it is run again has said in `stop` what is there."""
+    fail(
+        f"stopped; {stop}: run the same command again to go on"
+        if str(stop)
+        else "stopped; nothing half-written was left"
+    )
+
+
 def say_json(values: Any) -> None:
     """A report on stdout for programs."""
     print(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+def say_speed(report: Any) -> None:
+    """One line of result: seconds by stage, rate and memory of a `ReenactReport`."""
+    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())
+    say(f"{stages}; {report.frames_per_second:.1f} frames/s; peak memory {report.peak_memory_mb:.0f} MB")
 
 
 class PlainProgress:

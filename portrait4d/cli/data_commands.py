@@ -196,24 +196,29 @@ def convert(
         count = sum(len(read_shard(path)) for path in paths)
     if as_json:
         return say_json({"output": str(output), "pictures": count, "shards": len(paths)})
-    say(f"{output}: {count} pictures" + (f" in {len(paths)} shards" if paths else ""))
+    say(f"{output}: {_count(count, 'picture')}" + (f" in {_count(len(paths), 'shard')}" if paths else ""))
 
 
 def check(
-    output: Annotated[Path, typer.Argument(help="Folder of a built dataset.")], as_json: JsonOption = False
+    dataset: Annotated[Path, typer.Argument(help="Folder of a built dataset, a shard (.tar), or a .txt list of both.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Reads all shards and compares them with their indices; names what is damaged and ends with 1."""
     from preprocess.dataset.build import check_dataset
 
-    num_whole, faults = check_dataset(output)
+    num_whole, faults = check_dataset(dataset)
     if as_json:
         say_json({"whole": num_whole, "damaged": faults})
     else:
         for fault in faults:
             say(f"damaged: {fault}")
-        say(f"{num_whole} shards whole, {len(faults)} damaged")
+        say(f"{_count(num_whole, 'shard')} whole, {len(faults)} damaged")
     if faults:
         raise typer.Exit(1)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _build(folder: Path, output: Path, options: "StageOptions", *, run: RunChoices, items_per_shard: int) -> None:
@@ -235,6 +240,6 @@ def _build(folder: Path, output: Path, options: "StageOptions", *, run: RunChoic
     for line in report["rejected"]:
         say(f"rejected  {line['source']}: {line['reason']}")
     say(
-        f"{output}: {report['num_records']} records of {report['num_kept']} files in {len(result.shards)} shards, "
-        f"{report['num_rejected']} files rejected; {report['html']}"
+        f"{output}: {_count(report['num_records'], 'record')} of {_count(report['num_kept'], 'file')} in "
+        f"{_count(len(result.shards), 'shard')}, {_count(report['num_rejected'], 'file')} rejected; {report['html']}"
     )

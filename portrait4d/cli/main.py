@@ -9,7 +9,7 @@ import signal
 import sys
 from types import FrameType
 
-from portrait4d.cli.console import fail
+from portrait4d.cli.console import fail, tell_stop
 
 INPUT_ERROR, INTERNAL_ERROR, INTERRUPTED, TERMINATED = 2, 70, 130, 143
 
@@ -42,8 +42,8 @@ def run(arguments: list[str], *, is_debug: bool = False) -> int:
             raise
         fail(str(error))
         return INPUT_ERROR
-    except KeyboardInterrupt:
-        fail("stopped; nothing half-written was left")
+    except KeyboardInterrupt as stop:
+        tell_stop(stop)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, as in `portrait4d ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,14 +7,16 @@ from portrait4d.cli.console import fail, say, say_json
 from portrait4d.driver import check_output
 
 
-def run_selfcheck_command(engine: str, photo: Path | None, output: Path | None, *, device: str, as_json: bool) -> int:
+def run_selfcheck_command(
+    engine: str, photo: Path | None, output: Path | None, *, flame: str | None, device: str, as_json: bool
+) -> int:
     """Prints the findings; returns 0 if all that were judged passed, else 1."""
     from portrait4d.selfcheck import run_selfcheck
     from preprocess.image import write_png
 
     if output is not None:
         check_output(output, frozenset({".png"}))
-    check = run_selfcheck(engine, photo, device=device)
+    check = run_selfcheck(engine, photo, flame=flame, device=device)
     if output is not None:
         write_png(output, check.picture)
     if as_json:

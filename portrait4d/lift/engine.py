@@ -13,7 +13,7 @@ from torch import Tensor
 from flame.head_model import HeadModel
 from flame.open_head import load_open_head
 from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
-from portrait4d.engine import Avatar, Drive, Mesh, Rendering
+from portrait4d.engine import Avatar, Drive, Mesh, Rendering, check_choices
 from portrait4d.landmarks import landmark_residual
 from portrait4d.lift.avatar import LiftAvatar
 from portrait4d.lift.bind import build_rig, patch_faces, residual_weights
@@ -52,6 +52,7 @@ class LiftEngine:
     name = "lift"
     motion_encoder: MotionEncoder | None = None
     placement: Placement = "tracked"
+    weights = ""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
@@ -179,9 +180,14 @@ class LiftEngine:
         with torch.inference_mode():
             return draw_frames(avatar, drive.to(self.device), self.head_model.expression_names)
 
-    def mesh(self, avatar: Avatar) -> Mesh:
+    def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
         """The drawn surface in the source expression, textured with the photo: the front of the head, hair, neck and
-        shoulders as far as the photo shows them."""
+        shoulders as far as the photo shows them.
+
+        Raises:
+            InputError: a resolution, which the drawn surface has not.
+        """
+        check_choices(self.name, {"mesh_resolution": resolution})
         assert isinstance(avatar, LiftAvatar)
         rig = avatar.rig.to("cpu")
         texture = avatar.person.cpu().clone()

@@ -65,7 +65,8 @@ class Portrait4DAvatar:
         header, tensors = read_avatar(path, file_format=_format(engine), version=VERSION)
         try:
             if header["weights"] != weights:
-                raise InputError(f"{Path(path).name} was built with other weights of {engine}: build it again")
+                name = Path(path).name
+                raise InputError(f"{name} was built with other weights of {engine}, or another FLAME: build it again")
             motion, crop = motion_and_crop(header, tensors)
             height, width = header["grid"]
             features = SourceFeatures(tensors["tokens"], height, width, tensors["detail"], tensors["background"])

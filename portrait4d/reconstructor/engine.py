@@ -20,6 +20,7 @@ from flame.flame_model import PORTRAIT4D_UNITS_PER_METRE, Flame
 from flame.frame_parameters import FrameParameters, PosedView
 from flame.head_model import HeadModel, HeadParams
 from portrait4d.engine import Avatar, Drive, Mesh, Rendering
+from portrait4d.jitter import frame_generator
 from portrait4d.ops.memory import keep_freed_memory
 from portrait4d.ops.resample import resize
 from portrait4d.options import Placement
@@ -84,7 +85,6 @@ class Portrait4DEngine:
         self.flame, self.coarse_mesh = flame.to(self.device), coarse_mesh.to(self.device)
         self.head_model: HeadModel = flame.in_metres()
         self.motion_encoder = motion_encoder
-        self.mesh_resolution = MESH_RESOLUTION
         self.motion_scale = 0.0 if motion_encoder is None else 1.0
         self._still: _StillPlanes | None = None
         self._frames_at_once: int | None = None if self.device.type != "cpu" else 1
@@ -105,10 +105,11 @@ class Portrait4DEngine:
         return Portrait4DAvatar.load(path, engine=self.name, weights=self.weights).to(self.device)
 
     def render(self, avatar: Avatar, drive: Drive) -> Rendering:
-        """A batch of frames `[B, 3, 512, 512]`; where a GPU's memory does not hold it, in halves."""
+        """A batch of frames `[B, 3, 512, 512]`; where a GPU's memory does not hold it, in halves; one by one where each
+        has its own noise."""
         assert isinstance(avatar, Portrait4DAvatar)
         drive, parts, start = drive.to(self.device), [], 0
-        at_once = self._frames_at_once or len(drive)
+        at_once = 1 if drive.noise_seeds.shape[1] else self._frames_at_once or len(drive)
         while start < len(drive):
             try:
                 with torch.inference_mode(), self._explained_memory("one frame", is_last=at_once == 1):
@@ -126,7 +127,7 @@ class Portrait4DEngine:
         planes = self.animate(avatar, drive)
         view = self.posed_view(avatar, drive)
         pose = HeadPoseField.build(self.flame, view.head, self.coarse_mesh, box_warp=planes.box_warp)
-        return self._draw(avatar, planes, view.camera, pose)
+        return self._draw(avatar, planes, view.camera, pose, frame_generator(drive.noise_seeds, self.device))
 
     def view(
         self, avatar: Avatar, codes: Tensor, camera: Camera, *, generator: torch.Generator | None = None
@@ -190,15 +191,16 @@ class Portrait4DEngine:
             return PosedView(_through_crop(view.camera, avatar), view.head)
         raise ValueError(f"placement must be 'tracked' or 'canonical', got {self.placement!r}")
 
-    def mesh(self, avatar: Avatar) -> Mesh:
-        """The avatar's surface in its source expression, with vertex colours, metres, head at rest."""
+    def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
+        """The avatar's surface in its source expression, with vertex colours, metres, head at rest; `resolution`
+        samples along a side of its cube, by default `MESH_RESOLUTION`."""
         assert isinstance(avatar, Portrait4DAvatar)
         codes = self._codes(torch.from_numpy(avatar.motion.codes))
         with torch.inference_mode(), self._explained_memory("what a mesh needs"):
             planes = self.network.animate(avatar.features, codes, motion_scale=self.motion_scale)
             shape = extract_shape(
                 TriPlaneField(planes, self.network.decoder),
-                ShapeConfig(resolution=self.mesh_resolution),
+                ShapeConfig(resolution=MESH_RESOLUTION if resolution is None else resolution),
                 box_size=planes.box_warp,
                 like=planes.features,
             )

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from flame.deform import CoarseMesh
 from flame.errors import InputError
-from flame.flame_model import flame_from_tensors
+from flame.flame_model import Flame, flame_from_tensors, load_flame
 from portrait4d.checkpoint.config import CheckpointConfig
+from portrait4d.checkpoint.own_format import hash_file
 from portrait4d.checkpoint.strict import load_strict
+from portrait4d.engine import with_flame
 from portrait4d.options import Placement
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.engine import Portrait4DEngine
@@ -33,6 +35,7 @@ def load_portrait4d(
     weights: str | Path | None = None,
     device: torch.device | str = "cpu",
     placement: Placement = "tracked",
+    flame: str | None = None,
 ) -> Portrait4DEngine:
     """An engine ready to use.
 
@@ -40,10 +43,13 @@ def load_portrait4d(
         name: of the engine: portrait4d, portrait4d-static or portrait4d-v2.
         weights: a folder of ours or an official file; None takes the released ones, which are fetched if they are not
             on this machine.
+        flame: file of a FLAME model, with its landmarks beside it, instead of the one that the weights hold.
 
     Raises:
-        InputError: no such weights and no way to fetch them, or weights of another kind of network.
+        InputError: no such weights and no way to fetch them, or weights of another kind of network; no FLAME
+            file, or one without landmarks.
     """
+    own_flame = None if flame is None else _read_flame(Path(flame))
     if weights is None:
         fetch(name)
     config, tensors = resolve_weights(name if weights is None else weights)
@@ -55,24 +61,35 @@ def load_portrait4d(
             else f"expected the weights of a Portrait4D network for engine {name}, got those of {config.family}: give "
             f"another file than {weights}"
         )
+    identity = config.identity if weights is None or not Path(weights).is_file() else hash_file(weights)
     head = {key: value for key, value in tensors.items() if key.startswith(_HEAD_PREFIX)}
-    flame, coarse_mesh = flame_from_tensors(head), CoarseMesh.from_tensors(head)
     return Portrait4DEngine(
         name,
         build_network(config, tensors),
-        flame=flame,
-        coarse_mesh=coarse_mesh,
+        flame=flame_from_tensors(head) if own_flame is None else own_flame,
+        coarse_mesh=CoarseMesh.from_tensors(head),
         motion_encoder=None if name == STATIC else load_motion_encoder(device=device),
-        weights=config.tensors_sha256 or config.source_sha256,
+        weights=with_flame(identity, flame),
         device=device,
         placement=placement,
     )
 
 
+def _read_flame(path: Path) -> Flame:
+    """The user's FLAME in Portrait4D's unit; its landmarks are what the tracker needs."""
+    model = load_flame(path, unit="portrait4d")
+    if 478 not in model.tables.landmarks:
+        raise InputError(
+            f"no landmarks of {path.name} found: put landmark_embedding_with_eyes.npy beside it, or drop --flame and "
+            "use the FLAME that the weights hold"
+        )
+    return model
+
+
 def load_motion_encoder(*, device: torch.device | str = "cpu") -> MotionEncoder:
     """The released motion encoder, fetched if it is not on this machine."""
-    fetch(MOTION_MODEL)
-    return MotionEncoder.load(weights_folder() / MOTION_MODEL, device=device)
+    kept = fetch(MOTION_MODEL)
+    return MotionEncoder.load(kept.folder, device=device, weights=kept.config.identity)
 
 
 def build_network(config: CheckpointConfig, tensors: Mapping[str, Tensor]) -> Reconstructor:

@@ -80,7 +80,8 @@ class FaceAlignmentDetector:
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         library = import_extra("face_alignment", "face-alignment")
-        with explained_weights("the weights of face-alignment", _face_alignment_advice):
+        what = "the weights of face-alignment"
+        with explained_weights(what, _face_alignment_advice, are_here=lambda: not _missing_files()):
             # compiled, the networks would need a C compiler and a minute before the first picture
             self._network = library.FaceAlignment(
                 library.LandmarksType.THREE_D, device=str(device), flip_input=False, compile=False
@@ -122,9 +123,16 @@ def _nearer_is_smaller(points: NDArray[np.float32]) -> NDArray[np.float32]:
     return points * np.array([1.0, 1.0, sign], np.float32)
 
 
+def _checkpoints() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _missing_files() -> list[str]:
+    return [name for name in FACE_ALIGNMENT_FILES if not (_checkpoints() / name).is_file()]
+
+
 def _face_alignment_advice() -> str:
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    missing = [name for name in FACE_ALIGNMENT_FILES if not (folder / name).is_file()]
+    folder, missing = _checkpoints(), _missing_files()
     if not missing:
         return f"delete {', '.join(FACE_ALIGNMENT_FILES)} in {folder} if they are damaged, and run again with a network"
     return f"download {', '.join(missing)} from {FACE_ALIGNMENT_PAGE} into {folder}, or run once with a network"

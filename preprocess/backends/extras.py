@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from flame.errors import InputError, printable
+from preprocess.offline import offline_variable
 
 
 def import_extra(module: str, extra: str) -> Any:
@@ -31,16 +32,22 @@ def import_extra(module: str, extra: str) -> Any:
 
 
 @contextmanager
-def explained_weights(what: str, explain: Callable[[], str]) -> Iterator[None]:
-    """Whatever a library raises while it fetches and reads weights, as one line.
+def explained_weights(
+    what: str, explain: Callable[[], str], *, are_here: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
+    """Whatever a library raises while it fetches and reads weights, as one line; nothing is fetched where the user
+    forbids the network.
 
     Args:
         what: the weights.
         explain: says where they are looked for and what to do, after the failure.
+        are_here: whether the library would find them without a network.
 
     Raises:
-        InputError: in place of any exception but the end of memory.
+        InputError: in place of any exception but the end of memory; they would have to be fetched, and must not.
     """
+    if (variable := offline_variable()) and not are_here():
+        raise InputError(f"{variable} is set, so {what} cannot be fetched: unset it, or {explain()}")
     try:
         with redirect_stdout(sys.stderr):  # stdout is for results; some print there what they fetch
             yield

@@ -27,7 +27,7 @@ class InsightFace:
         application = import_extra("insightface.app", "insightface")
         device = torch.device(device)
         providers = _onnx_providers(device)
-        with explained_weights(f"the pack {PACK} of insightface", lambda: _advice(task)):
+        with explained_weights(f"the pack {PACK} of insightface", lambda: _advice(task), are_here=_folder().is_dir):
             self._network = application.FaceAnalysis(
                 name=PACK, allowed_modules=["detection", task], providers=providers
             )
@@ -67,7 +67,12 @@ def _onnx_providers(device: torch.device) -> list[Any]:
     return [("CUDAExecutionProvider", {"device_id": device.index or 0})]
 
 
+def _folder() -> Path:
+    """Where the library looks; it fetches nothing where that is."""
+    return Path("~/.insightface/models").expanduser() / PACK
+
+
 def _advice(task: Task) -> str:
-    folder = Path("~/.insightface/models").expanduser() / PACK
+    folder = _folder()
     by_hand = f"unpack {PAGE} into {folder}, so that {FILES[task]} lies in it, or run once with a network"
     return f"delete {folder}, then {by_hand}" if folder.exists() else by_hand

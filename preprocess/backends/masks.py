@@ -13,6 +13,7 @@ from flame.errors import InputError
 from preprocess.backend_names import MaskName
 from preprocess.backends.extras import explained_weights, import_extra
 from preprocess.faces import PortraitMatte
+from preprocess.offline import offline_variable
 
 SEGFORMER_MODEL = "jonathandinu/face-parsing"
 """On huggingface.co: SegFormer B5 (Xie et al. 2021, NVIDIA's non-commercial licence) trained on CelebAMask-HQ (Lee et
@@ -57,7 +58,8 @@ class FaceParser:
         self.device = torch.device(device)
         library = import_extra("transformers", "segformer")
         with explained_weights(f"the weights {SEGFORMER_MODEL} of SegFormer", _advice):
-            network = library.SegformerForSemanticSegmentation.from_pretrained(SEGFORMER_MODEL)
+            offline = {"local_files_only": True} if offline_variable() else {}
+            network = library.SegformerForSemanticSegmentation.from_pretrained(SEGFORMER_MODEL, **offline)
         if network.config.num_labels != len(PARSING_LABELS):
             raise InputError(
                 f"expected {len(PARSING_LABELS)} classes of {SEGFORMER_MODEL}, got {network.config.num_labels}: fetch "

@@ -103,25 +103,42 @@ def build_dataset(
     return BuildResult(tuple(path for path in paths if path.exists()), tuple(outcomes), plan.duplicates, num_new)
 
 
-def check_dataset(output: Path) -> tuple[int, list[str]]:
+def check_dataset(path: Path) -> tuple[int, list[str]]:
     """How many shards of a folder are whole, and a line for each that is damaged or missing.
 
-    Missing are those whose index or outcome is there: where both were removed, too, nothing tells of the shard.
+    Args:
+        path: the folder of a dataset; or a shard, or a `.txt` that lists shards and folders of them.
+
+    Raises:
+        InputError: no shards are meant, or one that is named is not there.
     """
+    shards = _shards_of_folder(path) if path.is_dir() else _named_shards(path)
+    faults = []
+    for shard in shards:
+        try:
+            if not shard.exists():
+                raise InputError(f"{shard}: the shard is missing: build or copy it again")
+            verify_shard(shard)
+        except InputError as error:
+            faults.append(str(error))
+    return len(shards) - len(faults), faults
+
+
+def _named_shards(path: Path) -> list[Path]:
+    from preprocess.dataset.dataset import find_shards  # loads torch, which the main process of a build need not
+
+    return find_shards(path)
+
+
+def _shards_of_folder(output: Path) -> list[Path]:
+    """Those that are there, and missing ones whose index or outcome is there: where both were removed, too, nothing
+    tells of the shard."""
     known = {index.name.removesuffix(INDEX_SUFFIX) for index in output.glob(f"*.tar{INDEX_SUFFIX}")}
     known |= {f"{path.stem}.tar" for path in (output / OUTCOMES).glob("shard-*.json") if _has_kept(path)}
     shards = sorted({output / name for name in known} | set(output.glob("*.tar")))
     if not shards:
         raise InputError(f"expected shards (*.tar) in {output}, found none: give the folder of a built dataset")
-    faults = []
-    for path in shards:
-        try:
-            if not path.exists():
-                raise InputError(f"{path}: the shard is missing: build or copy it again")
-            verify_shard(path)
-        except InputError as error:
-            faults.append(str(error))
-    return len(shards) - len(faults), faults
+    return shards
 
 
 def _has_kept(outcomes: Path) -> bool:

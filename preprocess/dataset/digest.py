@@ -4,8 +4,12 @@ import hashlib
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flame.errors import InputError
+
+if TYPE_CHECKING:
+    from flame.head_model import HeadModel
 
 _CHUNK = 1 << 20
 
@@ -56,8 +60,13 @@ def flame_digest(path: Path) -> str:
 def _flame_digest(path: Path, mark: tuple[int, int] | None) -> str:
     from flame.flame_model import load_flame  # loads torch, which datasets of the open head need not
 
+    return head_digest(load_flame(path))
+
+
+def head_digest(model: "HeadModel") -> str:
+    """Of a head model's tables, landmarks and regions."""
     digest = hashlib.sha256()
-    for name, table in sorted(load_flame(path).named_buffers()):
+    for name, table in sorted(model.named_buffers()):
         digest.update(f"{name} {table.dtype} {list(table.shape)}\n".encode())
-        digest.update(table.contiguous().numpy().tobytes())
+        digest.update(table.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

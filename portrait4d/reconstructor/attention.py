@@ -4,6 +4,7 @@ transformers' SegFormer layer has the same parts, but its key and value are two 
 cross-attention; the released weights hold one matrix for both, so the blocks are written here.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -49,6 +50,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, others: Tensor | None = None, *, height: int, width: int) -> Tensor:
         """Tokens `[B, N, D]`; `others` `[B, M, D]` are asked instead of `x` itself."""
+        if others is not None and self.reduction == 1 and others.shape[1] * self.num_heads < x.shape[2]:
+            return self._folded(x, others)
         asked = x if others is None else others
         if self.reduction > 1:
             asked = self.norm(grid_to_tokens(self.sr(tokens_to_grid(asked, height=height, width=width))))
@@ -56,6 +59,17 @@ class Attention(nn.Module):
         q, k, v = (self._heads(part) for part in (self.q(x), keys, values))
         attended = F.scaled_dot_product_attention(q, k, v)
         return self.proj(attended.transpose(1, 2).flatten(2))
+
+    def _folded(self, x: Tensor, others: Tensor) -> Tensor:
+        """The same for few others: the projections of queries and results are applied to keys and values instead."""
+        keys, values = (self._heads(part) for part in self.kv(others).chunk(2, -1))
+        to_query = self.q.weight.unflatten(0, (self.num_heads, -1))
+        to_result = self.proj.weight.unflatten(1, (self.num_heads, -1)).permute(1, 2, 0)
+        scale = keys.shape[-1] ** -0.5
+        keys, offset = scale * (keys @ to_query), scale * (keys @ self.q.bias.unflatten(0, (self.num_heads, -1, 1)))
+        scores = torch.baddbmm(offset.flatten(1, 2).mT, x, keys.flatten(1, 2).mT)
+        shares = scores.unflatten(2, (self.num_heads, -1)).softmax(-1).flatten(2)
+        return shares @ (values @ to_result).flatten(1, 2) + self.proj.bias
 
     def _heads(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)

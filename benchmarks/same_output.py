@@ -14,9 +14,9 @@ import torch
 from material import ROOT, conclude, shared_folder, table
 from torch import Tensor
 
-sys.path.append(str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT))
 
-from golden import Fixture
+from tests.golden import Fixture
 
 from flame.camera import Camera
 from portrait4d.reconstructor.config import ReconstructorConfig
@@ -26,7 +26,8 @@ NOTE = """Goal: the same output up to 1e-4 of its spread, as for the reference t
 as there, up to 5e-4 and 1e-5 in the mean, since importance sampling is discontinuous.
 
 `fast` is what a CPU computes: Winograd's convolutions, planes read in one pass. `torch` is what defines it, `other
-torch` the same without oneDNN, `double` the same in float64. All numbers are divided by the output's standard deviation."""
+torch` the same without oneDNN, `double` the same in float64. All numbers are divided by the output's standard
+deviation."""
 
 Frame = dict[str, Tensor]
 

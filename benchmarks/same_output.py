@@ -16,11 +16,10 @@ from torch import Tensor
 
 sys.path.insert(0, str(ROOT))
 
-from tests.golden import Fixture
-
 from flame.camera import Camera
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.network import Reconstructor
+from tests.golden import Fixture
 
 NOTE = """Goal: the same output up to 1e-4 of its spread, as for the reference tensors of networks; rendered features,
 as there, up to 5e-4 and 1e-5 in the mean, since importance sampling is discontinuous.

@@ -91,6 +91,13 @@ def test_weights_that_are_here_make_an_engine_available() -> None:
     assert choose_engine("portrait4d-static").available and not choose_engine("portrait4d").available
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of mapped files")
+@pytest.mark.usefixtures("engine")
+def test_no_weights_file_stays_in_memory() -> None:
+    assert "safetensors" in Path("/proc/self/maps").read_text()  # the library itself
+    assert "model.safetensors" not in Path("/proc/self/maps").read_text()
+
+
 def test_the_head_is_drawn_where_it_was_tracked(
     engine: Portrait4DEngine, avatar: Portrait4DAvatar, tracked: TrackedFrame
 ) -> None:

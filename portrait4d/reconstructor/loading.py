@@ -62,7 +62,8 @@ def load_portrait4d(
             f"another file than {weights}"
         )
     identity = config.identity if weights is None or not Path(weights).is_file() else hash_file(weights)
-    head = {key: value for key, value in tensors.items() if key.startswith(_HEAD_PREFIX)}
+    # copies: views would keep the whole file, which is mapped, in this process's memory
+    head = {key: value.clone() for key, value in tensors.items() if key.startswith(_HEAD_PREFIX)}
     return Portrait4DEngine(
         name,
         build_network(config, tensors),

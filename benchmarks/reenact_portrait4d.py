@@ -28,8 +28,8 @@ from portrait4d.reconstructor.config import ReconstructorConfig
 from preprocess.video import read_frames
 from tests.fakes_portrait4d import install_generated
 
-GOALS = """Goal: at most 12 CPU seconds per driving frame, in fp32 (the original: 25 to 32, and 3.3 GB); tracking, motion
-codes, drawing and writing included; a killed run goes on and ends with the same video."""
+GOALS = """Goal: at most 12 CPU seconds per driving frame in fp32 (the original: 25 to 32, and 3.3 GB): tracking,
+motion codes, drawing and writing. A killed run goes on and ends with the same video."""
 
 ENGINE = "portrait4d-v2"
 FRAME_RATE = 25

@@ -112,7 +112,7 @@ class BatchRun:
         """The item if it is finished, else its key."""
         key = item_key(item, self._keyed, weights=self._weights)
         earlier = read_record(record_path(item, self._folder))
-        if item.output.is_file() and earlier.get("key") == key:
+        if earlier.get("key") == key and item.output.is_file():
             return BatchResult(item, "kept", num_frames=int(earlier.get("num_frames", 0)))
         check_request(item.source, item.driver, item.output, self._options)
         return key
@@ -154,7 +154,7 @@ class BatchRun:
         if is_motion_file(driver):
             return track_driver(driver, options=self._options, models=models)
         key = driver_key(driver, self._options, models.engine)
-        cached = self._folder / "motions" / f"{driver.stem}-{key[:12]}.npz"
+        cached = self._folder / "motions" / f"{driver.stem[:50]}-{key[:12]}.npz"  # the key tells all apart
         if cached.is_file():
             try:
                 return Motion.load(cached)

@@ -1,4 +1,4 @@
-"""The folder of kept frames by itself: what is put in, what comes out again, and what it is called."""
+"""The folder of kept frames by itself: what is put in, what comes out again, and whose it is."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,6 @@ import pytest
 
 import portrait4d.kept_frames
 from portrait4d.kept_frames import KeptFrames
-from preprocess.atomic import atomic_path
 
 SIZE = 64
 
@@ -61,21 +60,6 @@ def test_outputs_of_like_names_leave_each_other_alone(tmp_path: Path) -> None:
     mine = KeptFrames(tmp_path / "a.mp4", "1" * 64)
     assert len(mine.warnings) == 1 and mine.count() == 0
     assert all(KeptFrames(tmp_path / name, "0" * 64).count() for name in ("b.mp4", "a.mp4.mp4", "xa.mp4"))
-
-
-@pytest.mark.parametrize("name", ["a" * 251 + ".mp4", "\u00e4" * 125 + ".mp4", "a" * 177 + ".mp4"])
-def test_names_as_long_as_file_systems_allow(tmp_path: Path, name: str) -> None:
-    """Seen as OSError `File name too long` before a frame was drawn, of any engine."""
-    with atomic_path(tmp_path / name) as temporary:  # an output of this name can be written
-        temporary.touch()
-    image = np.zeros((1, SIZE, SIZE, 3), np.uint8)
-    kept = KeptFrames(tmp_path / name, "0" * 64)
-    kept.frames(range(1), lambda: image)
-    neighbour = KeptFrames(tmp_path / f"b{name[1:]}", "1" * 64)
-    assert kept.count() == 1 and not neighbour.warnings
-    assert np.array_equal(kept.frames(range(1), lambda: image + 1), image)
-    other = KeptFrames(tmp_path / name, "1" * 64)
-    assert len(other.warnings) == 1 and other.count() == kept.count() == 0
 
 
 def _kept_in(folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from portrait4d.driver import check_device
 from portrait4d.engine import ENGINE_NAMES, Mesh
 from portrait4d.head_crops import render_frames
 from portrait4d.jitter import frame_generator, frame_seeds
-from portrait4d.models import Models
+from portrait4d.models import Models, check_models
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import track_driver
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
@@ -44,13 +44,17 @@ class Portrait4D:
     def __init__(self, engine: Portrait4DEngine, *, options: ReenactOptions | None = None) -> None:
         """Args:
         engine: loaded; `from_pretrained` does it.
-        options: how drivers are applied; engine and device of it are not read.
+        options: how drivers are applied, by default the usual way; engine and device of it are not read.
+
+        Raises:
+            InputError: the engine draws the head elsewhere than the options say, or has another FLAME.
         """
         tracker = Tracker(device=engine.device, head_model=engine.head_model, motion_encoder=engine.motion_encoder)
         self.engine = engine
         self.models = Models(engine, tracker, str(engine.device))
-        given = vars(options or ReenactOptions())
+        given = vars(options or ReenactOptions(placement=engine.placement))
         self.options = ReenactOptions(**{**given, "engine": engine.name, "device": str(engine.device)})
+        check_models(self.models, self.options)
 
     @classmethod
     def from_pretrained(

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from flame.errors import InputError
 from portrait4d.batch_items import BatchItem
@@ -30,6 +30,8 @@ from preprocess.dataset.digest import head_digest
 from preprocess.motion import Motion
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 _FORMAT = 1
 """Raised whenever results of an older program must not count as finished."""
@@ -83,26 +85,41 @@ class BatchRun:
         self._motions: dict[Path, InputError] = {}
 
     def run(self, item: BatchItem) -> BatchResult:
-        """Does one item unless it is finished."""
-        record = record_path(item, self._folder)
+        """Does one item unless it is finished.
+
+        Raises:
+            InputError: The models cannot be loaded, without which no item can be done.
+        """
+        found = self._explained(item, lambda: self._earlier(item))
+        if isinstance(found, BatchResult):
+            return found
+        if self._models is None:
+            self._models = load_models(self._options)
+        models = self._models
+        return self._explained(item, lambda: self._reenact(item, found, models))
+
+    def _explained(self, item: BatchItem, work: Callable[[], Result]) -> Result | BatchResult:
+        """What `work` returns; a failed item if it raises."""
         try:
-            key = item_key(item, self._keyed, weights=self._weights)
-            earlier = read_record(record)
-            if item.output.is_file() and earlier.get("key") == key:
-                return BatchResult(item, "kept", num_frames=int(earlier.get("num_frames", 0)))
-            return self._reenact(item, record, key)
+            return work()
         except InputError as error:
             return BatchResult(item, "failed", str(error))
         except Exception as error:  # one item must not cost the others; the reason is kept and the exit code says it
             logger.exception("unexpected failure in %s", item.output.name)
             return BatchResult(item, "failed", f"unexpected {type(error).__name__}: {_first_line(error)}")
 
-    def _reenact(self, item: BatchItem, record: Path, key: str) -> BatchResult:
+    def _earlier(self, item: BatchItem) -> BatchResult | str:
+        """The item if it is finished, else its key."""
+        key = item_key(item, self._keyed, weights=self._weights)
+        earlier = read_record(record_path(item, self._folder))
+        if earlier.get("key") == key and item.output.is_file():
+            return BatchResult(item, "kept", num_frames=int(earlier.get("num_frames", 0)))
         check_request(item.source, item.driver, item.output, self._options)
-        if self._models is None:
-            self._models = load_models(self._options)
-        motion = self._motion(item.driver)
-        source = self._built(item.source)
+        return key
+
+    def _reenact(self, item: BatchItem, key: str, models: Models) -> BatchResult:
+        motion = self._motion(item.driver, models)
+        source = self._built(item.source, models)
         report = reenact_tracked(
             source,
             motion,
@@ -110,20 +127,19 @@ class BatchRun:
             options=self._options,
             source=item.source,
             driver=item.driver,
-            models=self._models,
+            models=models,
             progress=self._progress,
         )
-        write_record(record, key, report.to_dict())
+        write_record(record_path(item, self._folder), key, report.to_dict())
         return BatchResult(
             item, "done", num_frames=report.num_frames, seconds=report.seconds["total"], warnings=report.warnings
         )
 
-    def _built(self, path: Path) -> Source:
+    def _built(self, path: Path, models: Models) -> Source:
         """The source, built once; a failure is remembered as well."""
         if self._source is None or self._source[0] != path:
             try:
-                assert self._models is not None
-                self._source = (path, build_source(path, models=self._models, face=self._options.face))
+                self._source = (path, build_source(path, models=models, face=self._options.face))
             except InputError as error:
                 self._source = (path, error)
         source = self._source[1]
@@ -131,22 +147,21 @@ class BatchRun:
             raise source
         return source
 
-    def _motion(self, driver: Path) -> Motion:
+    def _motion(self, driver: Path, models: Models) -> Motion:
         """The driver's motion, tracked once and kept in `motions/`."""
         if driver in self._motions:
             raise self._motions[driver]
         if is_motion_file(driver):
-            return track_driver(driver, options=self._options, models=self._models)
-        assert self._models is not None
-        key = driver_key(driver, self._options, self._models.engine)
-        cached = self._folder / "motions" / f"{driver.stem}-{key[:12]}.npz"
+            return track_driver(driver, options=self._options, models=models)
+        key = driver_key(driver, self._options, models.engine)
+        cached = self._folder / "motions" / f"{driver.stem[:50]}-{key[:12]}.npz"  # the key tells all apart
         if cached.is_file():
             try:
                 return Motion.load(cached)
             except InputError as error:  # written by another version of this program
                 logger.info("tracking %s again: %s", driver.name, error)
         try:
-            return track_driver(driver, cached, options=self._options, models=self._models, progress=self._progress)
+            return track_driver(driver, cached, options=self._options, models=models, progress=self._progress)
         except InputError as error:
             self._motions[driver] = error
             raise
@@ -172,7 +187,7 @@ def run_batch(
         on_result: Told after each item.
 
     Raises:
-        InputError: The device, the engine or an option of it cannot be used, so that every item would fail.
+        InputError: The device, the engine, its weights or an option of it cannot be used: every item would fail.
     """
     folder, options = Path(folder), options or default_options(models)
     check_device(options.device)

@@ -1,6 +1,7 @@
 """The driver as a file: what kind it is, its frame rate and length, its frames, a cut of its motion."""
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,9 @@ from preprocess.video import Frame, Warn, probe, read_frames
 from preprocess.video_writer import SUFFIXES
 
 WRITABLE_VIDEO_SUFFIXES = frozenset(SUFFIXES)
+
+_MAX_NAME_BYTES = 250
+"""File systems allow 255; a batch adds `.json` for its record."""
 
 
 def require_file(path: Path, role: str, *, folder_allowed: bool = False) -> Path:
@@ -48,7 +52,11 @@ def check_device(device: str) -> str:
 
 
 def check_output(path: Path, suffixes: frozenset[str]) -> None:
-    """Refuses an output whose suffix nothing can write, before any work is done."""
+    """Refuses an output that cannot be written by its suffix or its name, before any work is done."""
+    if (length := len(os.fsencode(path.name))) > _MAX_NAME_BYTES:
+        raise InputError(
+            f"expected an output name of at most {_MAX_NAME_BYTES} bytes, got {length}: shorten {path.name[:40]}..."
+        )
     if path.suffix.lower() not in suffixes:
         got = path.suffix or "no suffix"
         raise InputError(

@@ -10,7 +10,10 @@ from fakes_portrait4d import install_generated
 from flame.camera import Camera
 from flame.errors import InputError
 from portrait4d import Portrait4D
+from portrait4d.engine import load_engine
+from portrait4d.options import ReenactOptions
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
+from portrait4d.reconstructor.engine import Portrait4DEngine
 from preprocess.image import read_image, to_uint8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,3 +105,13 @@ def test_codes_need_cameras(model: Portrait4D, avatar: Portrait4DAvatar) -> None
         model.animate(avatar, np.zeros((2, 548)))
     with pytest.raises(InputError, match=r"got \[3, 548\] and 2 cameras"):
         model.animate(avatar, np.zeros((3, 548)), _cameras(0.0, 1.0))
+
+
+def test_options_that_the_engine_was_not_loaded_with_are_refused(model: Portrait4D, home: Path) -> None:
+    """A motion was drawn where it was tracked, whatever the options said."""
+    with pytest.raises(InputError, match="expected models with placement 'canonical', got 'tracked'"):
+        Portrait4D(model.engine, options=ReenactOptions(placement="canonical"))
+    engine = load_engine("portrait4d-v2", placement="canonical")
+    assert isinstance(engine, Portrait4DEngine)
+    assert Portrait4D(engine).options.placement == "canonical"
+    assert Portrait4D(model.engine, options=ReenactOptions(jitter=3)).options.jitter == 3

@@ -101,6 +101,24 @@ def test_changed_input_or_option_is_done_again(inputs: Path):
     assert item_key(item, options, weights={}) != key
 
 
+def test_models_that_cannot_be_loaded_end_the_batch(inputs: Path, monkeypatch: pytest.MonkeyPatch):
+    """Every item read damaged weights anew, and failed with the same line. Finished items need no models."""
+    items = [item for item in items_of(inputs) if item.driver.stem == "nod" and item.source.stem != "nobody"]
+    monkeypatch.setattr(portrait4d.batch, "load_models", fake_models)
+    run_batch(items[:1], inputs / "out")
+    loaded, states = [], []
+
+    def damaged(_: ReenactOptions) -> Models:
+        loaded.append(1)
+        raise InputError("the weights are damaged")
+
+    monkeypatch.setattr(portrait4d.batch, "load_models", damaged)
+    assert run_batch(items[:1], inputs / "out").num_failed == 0
+    with pytest.raises(InputError, match="the weights are damaged"):
+        run_batch(items, inputs / "out", on_result=lambda result: states.append(result.state))
+    assert states == ["kept"] and loaded == [1]
+
+
 def test_other_weights_do_it_again_and_are_not_loaded_to_see_it(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -334,6 +334,10 @@ def test_memory_that_is_too_small_for_anything_else_is_one_line(
     assert run(["avatar", photo, "-o", str(output), "--engine", ENGINE]) == 2
     message = capsys.readouterr().err
     assert "does not hold what a source needs of portrait4d-v2" in message and message.count("\n") == 1
+    monkeypatch.setattr(Reconstructor, "to", full)
+    assert run(["avatar", photo, "-o", str(output), "--engine", ENGINE]) == 2
+    message = capsys.readouterr().err
+    assert "memory of cpu does not hold the weights of portrait4d-v2" in message and message.count("\n") == 1
     assert not output.exists()
 
 

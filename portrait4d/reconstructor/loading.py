@@ -47,7 +47,7 @@ def load_portrait4d(
 
     Raises:
         InputError: no such weights and no way to fetch them, or weights of another kind of network; no FLAME
-            file, or one without landmarks.
+            file, or one without landmarks; a device that is too small.
     """
     own_flame = None if flame is None else _read_flame(Path(flame))
     if weights is None:
@@ -64,16 +64,21 @@ def load_portrait4d(
     identity = config.identity if weights is None or not Path(weights).is_file() else hash_file(weights)
     # copies: views would keep the whole file, which is mapped, in this process's memory
     head = {key: value.clone() for key, value in tensors.items() if key.startswith(_HEAD_PREFIX)}
-    return Portrait4DEngine(
-        name,
-        build_network(config, tensors),
-        flame=flame_from_tensors(head) if own_flame is None else own_flame,
-        coarse_mesh=CoarseMesh.from_tensors(head),
-        motion_encoder=None if name == STATIC else load_motion_encoder(device=device),
-        weights=with_flame(identity, flame),
-        device=device,
-        placement=placement,
-    )
+    try:
+        return Portrait4DEngine(
+            name,
+            build_network(config, tensors),
+            flame=flame_from_tensors(head) if own_flame is None else own_flame,
+            coarse_mesh=CoarseMesh.from_tensors(head),
+            motion_encoder=None if name == STATIC else load_motion_encoder(device=device),
+            weights=with_flame(identity, flame),
+            device=device,
+            placement=placement,
+        )
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"the memory of {device} does not hold the weights of {name}: free some, or use --device cpu"
+        ) from error
 
 
 def _read_flame(path: Path) -> Flame:

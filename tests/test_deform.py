@@ -68,6 +68,17 @@ def test_both_ways_to_read_a_grid_agree(count: int) -> None:
     assert torch.allclose(one, two, atol=1e-4)
 
 
+def test_the_gather_can_be_exported() -> None:
+    class Reading(torch.nn.Module):
+        def forward(self, values: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+            return read_grid(values, points, COARSE, box_warp=1.3, backend="gather")
+
+    values, points = _rand(2, COARSE**3, 4), _rand(2, 30, 3, seed=1) * 0.5
+    exported = torch.export.export(Reading(), (values, points)).module()
+    assert torch.equal(exported(values, points), Reading()(values, points))
+    assert Reading()(values, points).std() > 0.1
+
+
 def test_a_grid_is_exact_at_its_nodes_and_for_linear_values() -> None:
     nodes = grid_nodes(COARSE, box_warp=1.3, like=torch.zeros(1, dtype=torch.float64))
     line = nodes @ torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)

@@ -103,7 +103,10 @@ def resize(x: Tensor, *, height: int, width: int, antialias: float = 1.0) -> Ten
         raise ValueError(f"antialias must be in [0, 1], got {antialias}")
 
     def interpolated(is_antialiased: bool) -> Tensor:
-        return F.interpolate(x, (height, width), mode="bilinear", align_corners=False, antialias=is_antialiased)
+        # the antialiased kernel of the CPU knows no half types
+        source = x.float() if is_antialiased and x.dtype in (torch.bfloat16, torch.float16) else x
+        found = F.interpolate(source, (height, width), mode="bilinear", align_corners=False, antialias=is_antialiased)
+        return found.to(x.dtype)
 
     if antialias in (0.0, 1.0):
         return interpolated(bool(antialias))

@@ -63,12 +63,27 @@ def run_children(script: str, options: argparse.Namespace, *arguments: str) -> d
     """The stages with one and with two threads, and the peak of a process that does the whole."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command does, see portrait4d/cli/main.py
     shared = ["--device", options.device, *arguments, *(["--quick"] if options.quick else [])]
+    whole = run_child(script, "--threads", "2", "--whole", *shared)
     return {
         "machine": machine(),
         "one": run_child(script, "--threads", "1", *shared)["output"],
         "two": run_child(script, "--threads", "2", *shared)["output"],
-        "peak_mb": run_child(script, "--threads", "2", "--whole", *shared)["peak_mb"],
+        "peak_mb": whole["peak_mb"],
+        "device_peak_mb": whole["output"]["device_peak_mb"],
     }
+
+
+def device_peak_mb(device: str) -> float | None:
+    """The most memory that torch has held on a GPU; None on a CPU, whose processes are measured from outside."""
+    import torch
+
+    return torch.cuda.max_memory_allocated(device) / 2**20 if torch.device(device).type == "cuda" else None
+
+
+def peak_memory(measured: dict[str, Any]) -> str:
+    """What `run_children` found, in words."""
+    host, device = measured["peak_mb"], measured["device_peak_mb"]
+    return f"{host:.0f} MB" + ("" if device is None else f", and {device:.0f} MB on the device")
 
 
 def stage_table(one: dict[str, dict], two: dict[str, dict]) -> str:

@@ -109,7 +109,7 @@ def _check_kept(folder: Path, progress: Progress | None) -> CheckpointConfig:
         config = read_config(folder)
         found = hash_file(folder / TENSORS_FILE, progress=progress)
     except InputError as error:
-        raise InputError(f"{error}; remove the folder {folder} and fetch again") from error
+        raise InputError(f"{error}, or remove the folder {folder} and fetch again") from error
     if found != config.tensors_sha256:
         raise InputError(f"the weights in {folder} are damaged: remove the folder and fetch again")
     return config

@@ -23,6 +23,7 @@ from flame.errors import InputError
 from portrait4d.engine import Avatar, Engine
 from portrait4d.options import ReenactOptions
 from portrait4d.records import digest, file_facts
+from preprocess.atomic import hidden_prefix
 from preprocess.image import read_image, write_png
 from preprocess.motion import Motion
 
@@ -33,9 +34,6 @@ _FORMAT = 1
 """Raised whenever frames of an older program of the same version must not be used."""
 
 _KEY_LENGTH = 16
-
-_MAX_NAME_BYTES = 180
-"""Of an output's name; of longer ones the folder bears a digest, since file systems allow 255 in all."""
 
 
 def frames_key(source: Path, avatar: Avatar, motion: Motion, *, options: ReenactOptions, engine: Engine) -> str:
@@ -67,15 +65,15 @@ class KeptFrames:
     def __init__(self, output: Path, key: str) -> None:
         """Throws away what was kept of this output under other keys."""
         self._output = output
-        self._name = output.name if len(output.name.encode()) <= _MAX_NAME_BYTES else digest(output.name)
-        self._folder = output.parent / f".{self._name}.{key[:_KEY_LENGTH]}.frames"
+        self._prefix = hidden_prefix(output.name)
+        self._folder = output.parent / f"{self._prefix}{key[:_KEY_LENGTH]}.frames"
         self._lock = Lock()
         self.num_reused = 0
         self.warnings: tuple[str, ...] = ()
         self._remove_others()
 
     def _remove_others(self) -> None:
-        pattern = re.compile(rf"\.{re.escape(self._name)}\.[0-9a-f]{{{_KEY_LENGTH}}}\.frames")
+        pattern = re.compile(rf"{re.escape(self._prefix)}[0-9a-f]{{{_KEY_LENGTH}}}\.frames")
         for folder in self._output.parent.glob(".*.frames"):
             if pattern.fullmatch(folder.name) and folder != self._folder:
                 shutil.rmtree(folder, ignore_errors=True)

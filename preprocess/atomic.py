@@ -49,7 +49,7 @@ def begin_atomic(path: str | Path) -> Path:
         raise InputError(f"cannot make the folder {folder}: {error.strerror}; choose another output") from error
     if not os.access(folder, os.W_OK):
         raise InputError(f"cannot write to the folder {folder}: choose another output")
-    stem = _hidden_stem(path)
+    stem = hidden_prefix(path.stem)
     with _lock:
         _remove_leftovers(folder, stem, path.suffix)
         temporary = folder / f"{stem}{os.getpid()}-{next(_counter)}.partial{path.suffix}"
@@ -71,8 +71,8 @@ def abort_atomic(temporary: Path) -> None:
         _open_paths.discard(temporary)
 
 
-def _hidden_stem(path: Path) -> str:
-    name = path.stem
+def hidden_prefix(name: str) -> str:
+    """How a hidden neighbour's name begins, `.NAME.`; a digest stands for a name too long to be added to."""
     if len(name.encode()) > _MAX_NAME_BYTES:
         name = hashlib.sha256(name.encode()).hexdigest()
     return f".{name}."

@@ -20,6 +20,7 @@ from typing import Any
 from costs import machine
 from lift import run_measured
 from material import ROOT, conclude, find, output_folder, shared_folder, table
+from synthetic_flame import write_synthetic_flame
 
 sys.path.insert(0, str(ROOT))
 sys.path.insert(1, str(ROOT / "tests"))
@@ -38,8 +39,7 @@ FRAME_RATE = 25
 def install(home: Path) -> None:
     """Generated weights of the released size, and a FLAME-shaped head, where released ones are kept."""
     flame = home / "flame"
-    script = shared_folder() / "spec" / "golden" / "synth_flame.py"
-    subprocess.run([sys.executable, str(script), str(flame)], check=True, capture_output=True)
+    write_synthetic_flame(flame)
     install_generated(home, shared_folder(), flame, engine=ENGINE, config=ReconstructorConfig())
 
 

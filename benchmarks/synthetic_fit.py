@@ -8,17 +8,16 @@ moments of the truth. Limits and sparsity of expressions tell more than it knows
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from material import ROOT, conclude, shared_folder, table
+from material import ROOT, conclude, table
+from synthetic_flame import write_synthetic_flame
 from torch import Tensor
 
 from flame.flame_model import load_flame
@@ -50,9 +49,7 @@ few for its 220 smooth random directions: with `noise`, its pose and expression 
 
 def make_flame(folder: str) -> HeadModel:
     """The synthetic FLAME-shaped model of the reference material."""
-    script = shared_folder() / "spec" / "golden" / "synth_flame.py"
-    subprocess.run([sys.executable, str(script), folder], check=True, capture_output=True)
-    return load_flame(Path(folder) / "geometry" / "generic_model.pkl")
+    return load_flame(write_synthetic_flame(folder))
 
 
 def bound(model: HeadModel, config: FitConfig, faces: SyntheticFaces, people: Tensor) -> tuple[float, float, Tensor]:

@@ -22,16 +22,25 @@ _EYE_X, _EYE_Y, _NOSE_Y, _MOUTH_Y, _CHIN_Y, _FOREHEAD_Y = 0.030, 0.020, -0.012, 
 """Of the synthetic head, in its file's coordinates (metres)."""
 
 
+def write_synthetic_flame(folder: Path | str) -> Path:
+    """Writes the reference material's FLAME-shaped files; returns that of the head.
+
+    Raises:
+        SystemExit: the reference material is absent.
+    """
+    script = shared_folder() / "spec" / "golden" / "synth_flame.py"
+    subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
+    return Path(folder) / "geometry" / "generic_model.pkl"
+
+
 def load_synthetic_flame() -> Flame:
     """The head in metres, its landmarks scattered by the fixtures' rule.
 
     Raises:
         SystemExit: the reference material is absent.
     """
-    script = shared_folder() / "spec" / "golden" / "synth_flame.py"
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, str(script), folder], check=True, capture_output=True)
-        return load_flame(Path(folder) / "geometry" / "generic_model.pkl")
+        return load_flame(write_synthetic_flame(folder))
 
 
 def with_placed_landmarks(model: Flame, open_head: HeadModel) -> Flame:

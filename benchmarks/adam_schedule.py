@@ -14,12 +14,12 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from flame.camera import fov_to_intrinsics
-from flame.head_model import HeadModel, HeadParams
-from flame.rotation import axis_angle_to_matrix, matrix_to_axis_angle
+from flame.geometry.camera import fov_to_intrinsics
+from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle
+from flame.heads.head_model import HeadModel, HeadParams
+from flame.landmarks.groups import EYE_CORNERS, LID_PAIRS, LIP_PAIRS, OUTER_EYE_CORNERS
 from preprocess.batch_fit import BatchFit
 from preprocess.fit_config import FitConfig, active_expressions, joint_axes, make_prior
-from preprocess.landmark_groups import EYE_CORNERS, LID_PAIRS, LIP_PAIRS, OUTER_EYE_CORNERS
 from preprocess.landmark_model import LandmarkModel
 
 STAGES = (1500, 3000)

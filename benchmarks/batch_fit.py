@@ -23,8 +23,8 @@ from lift import processor
 from material import ROOT, conclude, table
 from torch import Tensor
 
-from flame.head_model import HeadModel
-from flame.open_head import load_open_head
+from flame.heads.head_model import HeadModel
+from flame.heads.open_head import load_open_head
 from preprocess import batch_fit
 from preprocess.batch_objective import Objective
 from preprocess.batch_residuals import BatchState

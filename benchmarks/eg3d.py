@@ -17,7 +17,7 @@ def child(*, threads: int, repeats: int, is_whole: bool, device: str) -> dict[st
     """Times the parts, or makes a single picture."""
     import torch
 
-    from flame.camera import Camera
+    from flame.geometry.camera import Camera
     from portrait4d.eg3d.config import EG3DConfig
     from portrait4d.eg3d.generator import EG3DGenerator
     from portrait4d.render.field import TriPlaneField

@@ -16,7 +16,7 @@ import torch
 from material import conclude, output_folder, shared_folder, table
 
 from flame.errors import InputError
-from flame.open_head import load_open_head
+from flame.heads.open_head import load_open_head
 from preprocess.contact_sheet import contact_sheet
 from preprocess.fit import HeadFitter
 from preprocess.image import read_image

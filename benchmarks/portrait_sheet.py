@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flame.camera import Camera
-from flame.head_model import HeadModel
-from flame.raster import rasterize
+from flame.geometry.camera import Camera
+from flame.heads.head_model import HeadModel
+from flame.mesh.raster import rasterize
 from preprocess.batch_fit import BatchFit
 
 _SCALE = 2

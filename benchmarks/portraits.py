@@ -26,17 +26,17 @@ from pose_difference import pose_offset, rotation_difference
 from synthetic_flame import load_synthetic_flame, with_placed_landmarks
 from torch import Tensor
 
-from flame.frame_parameters import FrameParameters
-from flame.head_model import HeadModel
-from flame.landmark_sets import NUM_CONTOUR
-from flame.open_head import load_open_head
-from flame.rotation import matrix_to_euler_degrees
+from flame.geometry.rotation import matrix_to_euler_degrees
+from flame.heads.frame_parameters import FrameParameters
+from flame.heads.head_model import HeadModel
+from flame.heads.open_head import load_open_head
+from flame.landmarks.ibug import to_70
+from flame.landmarks.sets import NUM_CONTOUR
 from preprocess.batch_fit import BatchFit, BatchFitter
 from preprocess.batch_start import landmarks_of_set
 from preprocess.contact_sheet import contact_sheet
 from preprocess.crop import Crop
 from preprocess.faces import FaceDetector, FaceLandmarker, find_faces
-from preprocess.ibug import to_70
 from preprocess.image import read_image
 from preprocess.portrait_crop import portrait_crop
 

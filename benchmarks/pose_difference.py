@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.rotation import axis_angle_to_matrix
 
 
 def turn_degrees(rotation: Tensor) -> Tensor:

@@ -24,10 +24,10 @@ def child(*, threads: int, repeats: int, is_whole: bool, device: str, precision:
     """Times the parts, or makes one frame of one source."""
     import torch
 
-    from flame.camera import Camera
-    from flame.deform import CoarseMesh, HeadPoseField
-    from flame.head_model import HeadParams
-    from flame.open_head import load_open_head
+    from flame.geometry.camera import Camera
+    from flame.heads.head_model import HeadParams
+    from flame.heads.open_head import load_open_head
+    from flame.heads.pose_field import CoarseMesh, HeadPoseField
     from portrait4d.ops.memory import keep_freed_memory
     from portrait4d.reconstructor.canonicaliser import TokenGrid
     from portrait4d.reconstructor.config import ReconstructorConfig

@@ -16,7 +16,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(ROOT))
 
-from flame.camera import Camera
+from flame.geometry.camera import Camera
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.network import Reconstructor
 from tests.golden import Fixture

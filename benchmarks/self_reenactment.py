@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import torch
 
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.rotation import axis_angle_to_matrix
+from flame.landmarks.groups import outer_eye_distance
 from portrait4d.engine import Avatar, Drive
 from portrait4d.lift.avatar import LiftAvatar
 from portrait4d.lift.canvas import MARGIN, cut_canvas
@@ -29,7 +30,6 @@ from preprocess.crop import Crop
 from preprocess.faces import FaceLandmarker, FaceLandmarks
 from preprocess.fit import HeadFitter
 from preprocess.image import to_uint8
-from preprocess.landmark_groups import outer_eye_distance
 from preprocess.motion import Motion
 from preprocess.track import TrackedFrame
 from preprocess.video import probe, read_frames

@@ -20,10 +20,10 @@ from material import ROOT, conclude, table
 from synthetic_flame import write_synthetic_flame
 from torch import Tensor
 
-from flame.flame_model import load_flame
-from flame.head_model import HeadModel
-from flame.open_head import load_open_head
-from flame.rotation import axis_angle_to_matrix, matrix_to_axis_angle
+from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle
+from flame.heads.flame import load_flame
+from flame.heads.head_model import HeadModel
+from flame.heads.open_head import load_open_head
 from preprocess.batch_fit import BatchFit, BatchFitter
 from preprocess.batch_residuals import BatchState
 from preprocess.fit_config import FitConfig, active_expressions

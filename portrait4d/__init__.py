@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 PORTRAIT4D_FLOOR = "portrait4d"
 
 if TYPE_CHECKING:
-    from flame.camera import Camera as Camera
     from flame.errors import InputError as InputError
+    from flame.geometry.camera import Camera as Camera
     from portrait4d.api import Portrait4D as Portrait4D
     from portrait4d.batch import BatchReport as BatchReport
     from portrait4d.batch import run_batch as run_batch
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Avatar": "portrait4d.engine",
     "BatchReport": "portrait4d.batch",
-    "Camera": "flame.camera",
+    "Camera": "flame.geometry.camera",
     "Engine": "portrait4d.engine",
     "InputError": "flame.errors",
     "Motion": "preprocess.motion",

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flame.camera import Camera
 from flame.errors import InputError
+from flame.geometry.camera import Camera
 from portrait4d.driver import check_device
 from portrait4d.engine import ENGINE_NAMES, Mesh
 from portrait4d.head_crops import render_frames

@@ -19,7 +19,7 @@ from portrait4d.options import Placement
 if TYPE_CHECKING:
     import numpy as np
 
-    from flame.head_model import HeadModel
+    from flame.heads.head_model import HeadModel
     from preprocess.crop import Crop
     from preprocess.motion import Motion
     from preprocess.motion_encoder import MotionEncoder

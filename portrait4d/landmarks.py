@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.head_model import HeadModel
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.head_model import HeadModel
 from preprocess.motion import Motion
 
 UPPER_INNER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from flame.errors import InputError
-from flame.head_model import HeadModel
+from flame.heads.head_model import HeadModel
 from portrait4d.driver import check_device
 from portrait4d.engine import Engine, check_choices, choose_engine, load_engine, with_flame
 from portrait4d.options import ReenactOptions, RenderOptions

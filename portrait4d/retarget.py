@@ -16,8 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.head_model import HeadModel
-from flame.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix_to_axis_angle, matrix_to_euler_degrees
+from flame.geometry.rotation import (
+    axis_angle_to_matrix,
+    euler_degrees_to_matrix,
+    matrix_to_axis_angle,
+    matrix_to_euler_degrees,
+)
+from flame.heads.head_model import HeadModel
 from portrait4d.engine import Avatar, Drive
 from portrait4d.jitter import frame_seeds
 from portrait4d.landmarks import face_centre, landmark_residual, match_gaps

@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from flame.errors import InputError
-from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from flame.landmarks.groups import CONTOUR, OUTER_EYE_CORNERS
 from portrait4d.demo import demo_photo
 from portrait4d.engine import Avatar, Rendering
 from portrait4d.models import Models, load_models
@@ -26,7 +27,6 @@ from portrait4d.options import ReenactOptions
 from portrait4d.retarget import RetargetOptions, orbit_drive, retarget
 from portrait4d.streams import one_torch_thread
 from preprocess.image import read_image, to_uint8
-from preprocess.landmark_groups import CONTOUR, OUTER_EYE_CORNERS
 from preprocess.offline import offline_variable
 from preprocess.track import TrackedFrame
 

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from flame.camera import DEFAULT_FOV_DEGREES, Camera
 from flame.errors import InputError
-from flame.frame_parameters import FrameParameters
-from flame.head_model import HeadModel, HeadParams
-from flame.rotation import matrix_to_axis_angle
+from flame.geometry.camera import DEFAULT_FOV_DEGREES, Camera
+from flame.geometry.rotation import matrix_to_axis_angle
+from flame.heads.frame_parameters import FrameParameters
+from flame.heads.head_model import HeadModel, HeadParams
+from flame.landmarks.groups import NUM_LANDMARKS, OUTER_EYE_CORNERS
 from preprocess.batch_objective import BatchPrior, Objective, moved
 from preprocess.batch_residuals import BatchResiduals, BatchState, Target
 from preprocess.batch_solve import solve_batch
 from preprocess.batch_start import rigid_starts
 from preprocess.fit_config import FitConfig, active_expressions, make_prior
-from preprocess.landmark_groups import NUM_LANDMARKS, OUTER_EYE_CORNERS
 from preprocess.landmark_model import LandmarkModel
 from preprocess.residuals import Residuals
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.rotation import axis_angle_to_matrix
 from preprocess.batch_residuals import BatchResiduals, BatchState, Target
 from preprocess.batch_solve import BatchNormal
 from preprocess.fit_config import FitConfig, Prior

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.rotation import axis_angle_to_matrix, skew
+from flame.geometry.rotation import axis_angle_to_matrix, skew
+from flame.landmarks.groups import OUTER_EYE_CORNERS
 from preprocess.fit_config import FitConfig, joint_axes
-from preprocess.landmark_groups import OUTER_EYE_CORNERS
 from preprocess.residuals import Residuals
 
 _SMALL_ANGLE_SQUARED = 1e-8

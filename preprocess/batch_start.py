@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from flame.errors import InputError
-from flame.landmark_sets import IBUG_OF_98, IBUG_OF_478, NUM_CONTOUR, PUPILS_OF_98, PUPILS_OF_478
+from flame.landmarks.groups import NUM_LANDMARKS
+from flame.landmarks.sets import IBUG_OF_98, IBUG_OF_478, NUM_CONTOUR, PUPILS_OF_98, PUPILS_OF_478
 from preprocess.batch_residuals import BatchResiduals, BatchState, Target
-from preprocess.landmark_groups import NUM_LANDMARKS
 
 
 def landmarks_of_set(points: Tensor) -> Tensor:

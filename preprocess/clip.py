@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from flame.landmarks.groups import eye_opening
 from preprocess.fit import HeadFit, HeadFitter, VideoFitter
-from preprocess.landmark_groups import eye_opening
 
 SHAPE_FRAMES = 12
 """Frames of a clip from which the identity is estimated."""

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from flame.errors import InputError, printable
-from flame.frame_parameters import FrameParameters
-from flame.head_model import HeadModel
-from flame.numeric_pickle import read_numbers
-from preprocess.ibug import to_68
+from flame.heads.frame_parameters import FrameParameters
+from flame.heads.head_model import HeadModel
+from flame.landmarks.ibug import to_68
+from flame.pickles.numbers import read_numbers
 from preprocess.motion import Motion
 from preprocess.stills import list_pictures
 

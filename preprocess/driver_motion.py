@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flame.camera import DEFAULT_FOV_DEGREES, Camera, fov_to_intrinsics
 from flame.errors import InputError
-from flame.flame_model import PORTRAIT4D_UNITS_PER_METRE
-from flame.frame_parameters import FrameParameters
-from flame.head_model import HeadModel, HeadParams
-from flame.landmark_sets import IBUG_OF_478
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.camera import DEFAULT_FOV_DEGREES, Camera, fov_to_intrinsics
+from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.flame import PORTRAIT4D_UNITS_PER_METRE
+from flame.heads.frame_parameters import FrameParameters
+from flame.heads.head_model import HeadModel, HeadParams
+from flame.landmarks.sets import IBUG_OF_478
 from preprocess.driver_files import LANDMARKS, PARAMETERS, PICTURES, DriverFolder, read_driver_folder
 from preprocess.image import read_image, to_tensor
 from preprocess.motion import Motion

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from flame.errors import InputError
-from flame.head_model import HeadModel
+from flame.heads.head_model import HeadModel
+from flame.landmarks.groups import outer_eye_distance
 from preprocess.fit_config import FitConfig, active_expressions, joint_axes, make_prior
 from preprocess.gauss_newton import Normal, solve_box, solve_shared
-from preprocess.landmark_groups import outer_eye_distance
 from preprocess.landmark_model import LandmarkModel
 from preprocess.residuals import Linearized, Pose, Residuals, rigid_start, turn
 

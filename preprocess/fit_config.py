@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.errors import InputError
-from flame.head_model import HeadModel
-from preprocess.landmark_groups import GroupWeights
+from flame.heads.head_model import HeadModel
+from preprocess.fitting.group_weights import GroupWeights
 
 ANTAGONISTS = (
     ("jawLeft", "jawRight"), ("mouthLeft", "mouthRight"), ("mouthPucker", "mouthFunnel"),

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from flame.head_model import HeadModel
+from flame.heads.head_model import HeadModel
 from preprocess.small_products import combine
 
 _MIN_WEIGHT = 1e-4

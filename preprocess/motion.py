@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flame.camera import Camera
 from flame.errors import InputError
-from flame.head_model import HeadModel, HeadParams
+from flame.geometry.camera import Camera
+from flame.heads.head_model import HeadModel, HeadParams
 from preprocess.atomic import atomic_path
 
 FORMAT = "portrait4d-motion"

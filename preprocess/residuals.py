@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from flame.camera import DEFAULT_FOV_DEGREES
+from flame.geometry.camera import DEFAULT_FOV_DEGREES
+from flame.landmarks.groups import EYE_CORNERS, LID_PAIRS, LIP_PAIRS, outer_eye_distance
 from preprocess.fit_config import FitConfig, joint_axes
-from preprocess.landmark_groups import EYE_CORNERS, LID_PAIRS, LIP_PAIRS, outer_eye_distance
 from preprocess.landmark_model import LandmarkModel, Posed
 from preprocess.small_products import gram, product
 

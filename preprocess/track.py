@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from flame.errors import InputError
-from flame.head_model import HeadModel
-from flame.open_head import load_open_head
+from flame.heads.head_model import HeadModel
+from flame.heads.open_head import load_open_head
+from flame.landmarks.ibug import to_68
 from preprocess.clip import MAX_BRIDGED_FRAMES, ClipFit, fit_clip, fit_photos
 from preprocess.crop import DEFAULT_CROP_SIZE, Crop, face_crop
 from preprocess.faces import FaceDetector, FaceLandmarker, FaceLandmarks, find_faces
 from preprocess.fit import HeadFitter
 from preprocess.follow import FaceFollower, bounding_box, choose_face
-from preprocess.ibug import to_68
 from preprocess.image import to_tensor
 from preprocess.motion import Motion
 from preprocess.motion_encoder import MotionEncoder

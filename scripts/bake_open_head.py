@@ -12,7 +12,7 @@ from open_head import asset, expression, identity, landmarks
 from open_head.makehuman import MakeHuman
 from open_head.mesh import PARTS, cut_head
 
-from flame.open_head import ASSET, open_head_from_file
+from flame.heads.open_head import ASSET, open_head_from_file
 
 NUM_SHAPE = 300
 
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def bake_geometry(num_samples: int) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-    """Everything but the landmarks: tensors and names as in `flame/open_head.py`."""
+    """Everything but the landmarks: tensors and names as in `flame/heads/open_head.py`."""
     data = MakeHuman.load()
     mesh = cut_head(data)
     joint_vertices = expression.joint_vertices(data)

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from scipy.signal import savgol_filter
 
-from flame.head_model import HeadModel, HeadParams
-from flame.open_head import load_open_head
-from flame.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix_to_axis_angle
+from flame.geometry.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix_to_axis_angle
+from flame.heads.head_model import HeadModel, HeadParams
+from flame.heads.open_head import load_open_head
+from flame.landmarks.groups import eye_opening
 from portrait4d.demo import MOTION_FILE
-from preprocess.landmark_groups import eye_opening
 from preprocess.motion import Motion
 
 CROP_SIZE = 512

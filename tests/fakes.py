@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
-from preprocess import landmark_groups as groups
+from flame.heads.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
+from flame.landmarks import groups as groups
 
 JOINTS = ("root", "neck", "head", "jaw", "eye_left", "eye_right")
 PARENTS = (-1, 0, 1, 2, 2, 2)

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from flame.errors import InputError
-from flame.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
+from flame.heads.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
 from portrait4d.engine import Drive, Mesh, Rendering
 from portrait4d.models import Models
 from preprocess.atomic import atomic_path

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.numeric_pickle import read_numbers
-from flame.open_head import load_open_head
+from flame.heads.open_head import load_open_head
+from flame.pickles.numbers import read_numbers
 
 PREFIX = "deformer.flame_deform."
 MODEL = PREFIX + "flame_model."

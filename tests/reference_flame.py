@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flame.head_model import HeadParams
-from flame.numeric_pickle import read_numbers
+from flame.heads.head_model import HeadParams
+from flame.pickles.numbers import read_numbers
 
 _PARENTS = (-1, 0, 1, 1, 1)
 _NECK, _JAW_OPEN = 1, 0.3

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.camera import DEFAULT_FOV_DEGREES, Camera, fov_to_intrinsics
-from flame.head_model import HeadModel, HeadParams
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.camera import DEFAULT_FOV_DEGREES, Camera, fov_to_intrinsics
+from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.head_model import HeadModel, HeadParams
 from preprocess.fit_config import ANTAGONISTS, LOOKS, FitConfig, active_expressions
 
 _CENTRAL = ("mouthLeft", "mouthRight", "jawLeft", "jawRight")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from fakes_portrait4d import install_generated
 
-from flame.camera import Camera
 from flame.errors import InputError
+from flame.geometry.camera import Camera
 from portrait4d import Portrait4D
 from portrait4d.engine import load_engine
 from portrait4d.options import ReenactOptions

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from flame.errors import InputError
+from flame.landmarks.ibug import to_68, to_70
 from preprocess.backends import load_detector, load_mask
 from preprocess.backends.detectors import FACE_ALIGNMENT_FILES
 from preprocess.backends.insightface_pack import IdentityEncoder
 from preprocess.backends.masks import PARSING_LABELS, FaceParser
-from preprocess.ibug import to_68, to_70
 from preprocess.image import read_image
 from preprocess.portrait_crop import five_points, portrait_crop
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flame.camera import Camera
+from flame.geometry.camera import Camera
 from preprocess.dataset.balance import replica_counts, yaw_degrees
 from preprocess.dataset.flip import mirror_label
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from flame.errors import InputError
-from flame.open_head import OpenHead, load_open_head
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.open_head import OpenHead, load_open_head
 from preprocess.batch_fit import BatchFit, BatchFitter
 from preprocess.batch_objective import Objective, moved
 from preprocess.batch_residuals import BatchState
@@ -139,7 +139,7 @@ def test_a_clip_changes_less_from_frame_to_frame(fitter: BatchFitter, faces: Syn
 
 def test_seventy_points_tell_the_pose(head: FakeHead, fitter: BatchFitter, faces: SyntheticFaces) -> None:
     """No depth, no contour: the start is by weak perspective."""
-    from flame.landmark_sets import IBUG_OF_478, PUPILS_OF_478
+    from flame.landmarks.sets import IBUG_OF_478, PUPILS_OF_478
 
     seventy = faces.landmarks[:, IBUG_OF_478 + PUPILS_OF_478, :2]
     fit = fitter.fit(landmarks_of_set(seventy))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from flame.camera import Camera, fov_to_intrinsics
-from flame.rotation import axis_angle_to_matrix, euler_degrees_to_matrix
+from flame.geometry.camera import Camera, fov_to_intrinsics
+from flame.geometry.rotation import axis_angle_to_matrix, euler_degrees_to_matrix
 
 RANDOM = torch.Generator().manual_seed(1)
 

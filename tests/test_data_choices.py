@@ -14,6 +14,7 @@ import pytest
 
 import preprocess.dataset.build
 from flame.errors import InputError
+from flame.landmarks.ibug import to_68
 from portrait4d.cli.main import run
 from preprocess.backends import DetectedFace, load_detector
 from preprocess.dataset.build import BuildOptions, BuildResult, build_dataset
@@ -22,7 +23,6 @@ from preprocess.dataset.plan import Item, Part
 from preprocess.dataset.record_codec import check_record
 from preprocess.dataset.stage_options import StageOptions
 from preprocess.dataset.stages import Stages
-from preprocess.ibug import to_68
 from preprocess.image import read_image
 from preprocess.portrait_crop import portrait_crop
 from tests.fakes_build import FakeStages

@@ -9,11 +9,13 @@ import torch
 from fakes_flame import put_landmarks_on_the_face
 from fakes_portrait4d import generated
 
-from flame.camera import Camera
 from flame.errors import InputError
-from flame.flame_model import load_flame
-from flame.head_model import HeadParams
-from flame.open_head import load_open_head
+from flame.geometry.camera import Camera
+from flame.heads.flame import load_flame
+from flame.heads.head_model import HeadParams
+from flame.heads.open_head import load_open_head
+from flame.landmarks.groups import CONTOUR
+from flame.landmarks.ibug import to_68, to_70
 from preprocess.crop import Crop
 from preprocess.dataset.limits import Limits
 from preprocess.dataset.lmdb_format import record_to_vector437
@@ -22,9 +24,7 @@ from preprocess.dataset.quality import measure
 from preprocess.dataset.record_codec import check_record
 from preprocess.dataset.stage_options import StageOptions
 from preprocess.dataset.stages import Stages
-from preprocess.ibug import to_68, to_70
 from preprocess.image import to_tensor
-from preprocess.landmark_groups import CONTOUR
 from preprocess.motion_encoder import MotionEncoder
 from preprocess.networks.motion_encoder import MotionEncoderNetwork
 from preprocess.portrait_crop import crop_from_five

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from flame.deform import COARSE, FINE, CoarseMesh, HeadPoseField, grid_nodes, plane_coordinates, read_grid
-from flame.head_model import HeadParams
-from flame.nearest_triangle import nearest_triangle
-from flame.open_head import load_open_head
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.head_model import HeadParams
+from flame.heads.open_head import load_open_head
+from flame.heads.pose_field import COARSE, FINE, CoarseMesh, HeadPoseField, grid_nodes, plane_coordinates, read_grid
+from flame.mesh.nearest_triangle import nearest_triangle
 
 
 def _rand(*shape: int, seed: int = 0) -> Tensor:

@@ -10,9 +10,9 @@ from fakes_flame import network_tensors
 from fakes_portrait4d import install_generated
 
 from flame.errors import InputError
-from flame.flame_model import Flame, flame_from_tensors
-from flame.landmark_sets import IBUG_OF_478
-from flame.open_head import load_open_head
+from flame.heads.flame import Flame, flame_from_tensors
+from flame.heads.open_head import load_open_head
+from flame.landmarks.sets import IBUG_OF_478
 from portrait4d.batch_items import find_drivers
 from portrait4d.cli.main import run
 from portrait4d.engine import load_engine

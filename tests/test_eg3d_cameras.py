@@ -8,8 +8,8 @@ import torch
 from golden import Fixture
 from torch import Tensor
 
-from flame.camera import Camera, fov_to_intrinsics
-from flame.look_at import Azimuth, Elevation, draw_angles, focal_to_fov_degrees, legacy_fov_to_degrees, look_at
+from flame.geometry.camera import Camera, fov_to_intrinsics
+from flame.geometry.look_at import Azimuth, Elevation, draw_angles, focal_to_fov_degrees, legacy_fov_to_degrees, look_at
 from portrait4d.eg3d.cameras import condition_camera, native_fov_degrees, orbit_path, original_path, view_cameras
 from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.render.rays import cast_rays

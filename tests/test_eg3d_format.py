@@ -9,11 +9,11 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from flame.camera import Camera
 from flame.errors import InputError
-from flame.frame_parameters import FrameParameters, decompose_camera
-from flame.head_model import HeadParams
-from flame.open_head import load_open_head
+from flame.geometry.camera import Camera
+from flame.heads.frame_parameters import FrameParameters, decompose_camera
+from flame.heads.head_model import HeadParams
+from flame.heads.open_head import load_open_head
 from preprocess.batch_fit import BatchFitter
 from preprocess.dataset.eg3d_format import (
     EG3D_FOCAL,

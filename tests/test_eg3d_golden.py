@@ -13,7 +13,7 @@ import torch
 from golden import Fixture
 from torch import Tensor
 
-from flame.camera import Camera
+from flame.geometry.camera import Camera
 from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.ops.activation import bias_act, default_gain

@@ -9,11 +9,11 @@ from scipy.optimize import lsq_linear
 from scipy.spatial.transform import Rotation
 
 from flame.errors import InputError
-from flame.head_model import HeadParams
+from flame.heads.head_model import HeadParams
+from flame.landmarks.groups import eye_opening, outer_eye_distance
 from preprocess.fit import HeadFitter, VideoFitter
 from preprocess.fit_config import FitConfig, make_prior
 from preprocess.gauss_newton import Normal, solve_box, solve_shared
-from preprocess.landmark_groups import eye_opening, outer_eye_distance
 from preprocess.landmark_model import LandmarkModel
 from preprocess.residuals import Pose, turn
 from preprocess.small_products import gram, product

@@ -10,10 +10,10 @@ import torch
 
 from benchmarks.adam_schedule import AutomaticObjective, MeshObjective, Start, Unknowns, run_adam
 from benchmarks.pose_difference import mean_rotation, pose_offset, rotation_difference, turn_degrees
-from flame.flame_model import load_flame
-from flame.head_model import HeadModel
-from flame.open_head import load_open_head
-from flame.rotation import axis_angle_to_matrix, matrix_to_axis_angle
+from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle
+from flame.heads.flame import load_flame
+from flame.heads.head_model import HeadModel
+from flame.heads.open_head import load_open_head
 from preprocess.batch_fit import BatchFitter
 from preprocess.batch_objective import Objective
 from preprocess.batch_residuals import BatchState

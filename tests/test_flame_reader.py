@@ -14,10 +14,10 @@ import scipy.sparse
 import torch
 
 from flame.errors import InputError
-from flame.flame_model import Flame, limit_rotations, load_flame
-from flame.head_model import HeadParams
-from flame.numeric_pickle import read_numbers, read_pickle
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.flame import Flame, limit_rotations, load_flame
+from flame.heads.head_model import HeadParams
+from flame.pickles.numbers import read_numbers, read_pickle
 
 # ---- the number reader
 

@@ -9,11 +9,11 @@ from fakes_flame import MODEL, PREFIX, network_tensors
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from flame.deform import CoarseMesh, HeadPoseField
 from flame.errors import InputError
-from flame.flame_model import Flame, flame_from_tensors, load_flame
-from flame.head_model import HeadParams
-from flame.landmark_sets import IBUG_OF_478, NUM_CONTOUR, PUPILS_OF_478
+from flame.heads.flame import Flame, flame_from_tensors, load_flame
+from flame.heads.head_model import HeadParams
+from flame.heads.pose_field import CoarseMesh, HeadPoseField
+from flame.landmarks.sets import IBUG_OF_478, NUM_CONTOUR, PUPILS_OF_478
 from preprocess.fit import HeadFitter, VideoFitter
 from preprocess.track import Tracker
 

@@ -9,15 +9,15 @@ import torch
 from fakes import make_fake_head
 from fakes_dataset import make_record
 
-from flame.camera import Camera
 from flame.errors import InputError
-from flame.flame_model import load_flame
-from flame.head_model import HeadModel, HeadParams
-from flame.open_head import OpenHead, load_open_head
+from flame.geometry.camera import Camera
+from flame.heads.flame import load_flame
+from flame.heads.head_model import HeadModel, HeadParams
+from flame.heads.open_head import OpenHead, load_open_head
+from flame.landmarks.ibug import to_70
+from flame.landmarks.mirror_tables import MIRRORED_LANDMARKS
 from preprocess.dataset.flip import HeadMirror, fit_head_mirror, flip_record, mirror_partners, open_head_mirror
-from preprocess.dataset.mirror_tables import MIRRORED_LANDMARKS
 from preprocess.dataset.record import Record
-from preprocess.ibug import to_70
 
 REFLECTION = torch.tensor([-1.0, 1, 1], dtype=torch.float64)
 

@@ -10,14 +10,14 @@ from golden import Fixture
 from motions import make_motion
 from torch import Tensor
 
-from flame.camera import Camera
 from flame.errors import InputError
-from flame.flame_model import Flame, load_flame
-from flame.frame_parameters import FrameParameters, PosedView, decompose_camera
-from flame.head_model import HeadParams
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.camera import Camera
+from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.flame import Flame, load_flame
+from flame.heads.frame_parameters import FrameParameters, PosedView, decompose_camera
+from flame.heads.head_model import HeadParams
+from flame.landmarks.ibug import to_68, to_70
 from preprocess.driver_files import frames_of_motion, read_driver_folder, read_frame, read_landmarks
-from preprocess.ibug import to_68, to_70
 from preprocess.motion import Motion
 from tests.fakes import make_fake_head
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from golden import Fixture
 
-from flame.camera import Camera
 from flame.errors import InputError
+from flame.geometry.camera import Camera
 from portrait4d.gan.adversarial import r1_gradients
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
 from portrait4d.stylegan.discriminator import append_batch_deviation

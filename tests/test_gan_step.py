@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from flame.camera import Camera
+from flame.geometry.camera import Camera
 from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator, GeneratedImages
 from portrait4d.gan.adversarial import discriminator_loss, generator_loss, r1_penalty

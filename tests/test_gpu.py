@@ -6,11 +6,11 @@ import skimage.data
 import torch
 from fakes_portrait4d import SMALL
 
-from flame.camera import Camera
-from flame.deform import CoarseMesh, HeadPoseField
-from flame.head_model import HeadParams
-from flame.open_head import load_open_head
-from flame.raster import rasterize
+from flame.geometry.camera import Camera
+from flame.heads.head_model import HeadParams
+from flame.heads.open_head import load_open_head
+from flame.heads.pose_field import CoarseMesh, HeadPoseField
+from flame.mesh.raster import rasterize
 from portrait4d.gan.adversarial import r1_penalty
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
 from portrait4d.lift.engine import LiftEngine

@@ -3,7 +3,7 @@
 import torch
 from fakes_portrait4d import SMALL
 
-from flame.camera import Camera
+from flame.geometry.camera import Camera
 from portrait4d.ops.resample import resize
 from portrait4d.reconstructor.network import Reconstructor
 

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from flame.errors import InputError
-from flame.head_model import HeadModel, HeadParams, expression_index
-from flame.open_head import ASSET, OpenHead, load_open_head
-from flame.rotation import axis_angle_to_matrix
-from flame.skinning import blend_skin, chain_transforms
+from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.head_model import HeadModel, HeadParams, expression_index
+from flame.heads.open_head import ASSET, OpenHead, load_open_head
+from flame.heads.skinning import blend_skin, chain_transforms
 
 PARENTS = (-1, 0, 1, 1)
 UPPER_LID, LOWER_LID = (

@@ -12,8 +12,8 @@ from fakes_engine import FakeAvatar, FakeHead, fake_motion
 from fakes_portrait4d import install_generated
 
 import portrait4d.head_crops
-from flame.deform import HeadPoseField
 from flame.errors import InputError
+from flame.heads.pose_field import HeadPoseField
 from portrait4d.cli.main import run
 from portrait4d.engine import Drive, load_engine
 from portrait4d.head_crops import render_frames

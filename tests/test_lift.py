@@ -7,7 +7,7 @@ import pytest
 import skimage.data
 import torch
 
-from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from portrait4d.lift.avatar import LiftAvatar
 from portrait4d.lift.bind import patch_faces, residual_weights
 from portrait4d.lift.engine import LiftEngine, source_warnings
@@ -128,13 +128,13 @@ def test_nothing_else_moves_when_the_mouth_does(engine, avatar, still):
 
 
 def test_torch_and_numba_draw_the_same_frame(engine, avatar, still, monkeypatch):
-    import flame.raster
+    import flame.mesh.raster
     from portrait4d.lift import draw
 
     drive = _set(engine, still, jawOpen=0.4)
     fast = engine.render(avatar, drive).image
     monkeypatch.setattr(draw, "_shade_numba", lambda *arrays: _through_torch(draw, *arrays))
-    monkeypatch.setattr(flame.raster, "_best_backend", lambda device: "torch")
+    monkeypatch.setattr(flame.mesh.raster, "_best_backend", lambda device: "torch")
     slow = engine.render(avatar, drive).image
     assert (fast - slow).abs().mean() < 2e-4
 

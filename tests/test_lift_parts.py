@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flame.raster import rasterize
+from flame.mesh.raster import rasterize
 from portrait4d.lift.canvas import MARGIN, cut_canvas, fill, refine_matte, split_canvas
 from portrait4d.lift.draw import bounding_box, put_over, shade, soften_edges
 from portrait4d.lift.lighting import fit_light, shading_ratio

@@ -13,11 +13,11 @@ from fakes_portrait4d import SMALL, generated, install_generated
 from torch import Tensor
 
 import portrait4d.reconstructor.engine as reconstructor_engine
-from flame.deform import HeadPoseField
 from flame.errors import InputError
-from flame.frame_parameters import PosedView
-from flame.head_model import HeadParams
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.frame_parameters import PosedView
+from flame.heads.head_model import HeadParams
+from flame.heads.pose_field import HeadPoseField
 from portrait4d.checkpoint.config import CheckpointConfig
 from portrait4d.checkpoint.own_format import write_checkpoint
 from portrait4d.cli.main import run

@@ -10,13 +10,13 @@ import pytest
 import torch
 from scipy.spatial import Delaunay
 
-from flame import raster_external
-from flame.camera import Camera
 from flame.errors import InputError
-from flame.head_model import HeadParams
-from flame.open_head import load_open_head
-from flame.raster import _best_backend, _rasterize_torch, differentiable_barycentric, interpolate, rasterize
-from flame.raster_numba import rasterize_numba
+from flame.geometry.camera import Camera
+from flame.heads.head_model import HeadParams
+from flame.heads.open_head import load_open_head
+from flame.mesh import raster_external
+from flame.mesh.raster import _best_backend, _rasterize_torch, differentiable_barycentric, interpolate, rasterize
+from flame.mesh.raster_numba import rasterize_numba
 
 BACKENDS = ["torch", "numba"]
 FACE = torch.tensor([[0, 1, 2]])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flame.open_head import load_open_head
+from flame.heads.open_head import load_open_head
 from portrait4d.cli.main import run
 from portrait4d.demo import MOTION_FILE, demo_photo
 from preprocess.fit import HeadFitter

@@ -15,8 +15,10 @@ from golden import Fixture
 from reference_flame import ReferenceFlame
 from torch import Tensor
 
-from flame.camera import Camera
-from flame.deform import (
+from flame.geometry.camera import Camera
+from flame.heads.flame import Flame, load_flame
+from flame.heads.head_model import HeadParams
+from flame.heads.pose_field import (
     CoarseMesh,
     HeadPoseField,
     grid_nodes,
@@ -25,9 +27,7 @@ from flame.deform import (
     surface_offsets,
     unit_normals,
 )
-from flame.flame_model import Flame, load_flame
-from flame.head_model import HeadParams
-from flame.nearest_triangle import nearest_triangle
+from flame.mesh.nearest_triangle import nearest_triangle
 from portrait4d.reconstructor.background import BackgroundNetwork
 from portrait4d.reconstructor.canonicaliser import Canonicaliser, CanonicaliserConfig, TokenGrid
 from portrait4d.reconstructor.config import ReconstructorConfig

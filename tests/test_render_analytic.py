@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flame.camera import Camera
+from flame.geometry.camera import Camera
 from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.march import interval_weights, march

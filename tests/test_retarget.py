@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from portrait4d import retarget as retarget_module
 from portrait4d.landmarks import landmark_residual
 from portrait4d.retarget import RetargetOptions, batches, find_neutral, orbit_drive, retarget, retarget_parts

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from flame.rotation import (
+from flame.geometry.rotation import (
     axis_angle_to_matrix,
     euler_degrees_to_matrix,
     matrix_to_axis_angle,

@@ -18,8 +18,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from flame.camera import Camera
 from flame.errors import InputError
+from flame.geometry.camera import Camera
 from portrait4d.cli.main import run
 from portrait4d.scene.box import SceneBox
 from portrait4d.scene.evaluation import psnr
@@ -93,7 +93,7 @@ def test_cameras_of_the_scene_see_what_its_pictures_show(data: Path):
         from open_head.scene import random_head
     finally:
         sys.path.remove(str(ROOT / "scripts"))
-    from flame.open_head import load_open_head
+    from flame.heads.open_head import load_open_head
 
     head = random_head(load_open_head(), torch.Generator().manual_seed(7))
     used = head.vertices[head.faces.unique()]

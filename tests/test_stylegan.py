@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from flame.camera import Camera
 from flame.errors import InputError
+from flame.geometry.camera import Camera
 from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.render.renderer import RenderConfig

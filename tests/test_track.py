@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from flame.camera import Camera
 from flame.errors import InputError
-from flame.head_model import HeadParams
-from flame.open_head import OpenHead, load_open_head
+from flame.geometry.camera import Camera
+from flame.heads.head_model import HeadParams
+from flame.heads.open_head import OpenHead, load_open_head
 from preprocess.clip import MAX_BRIDGED_FRAMES, fit_clip
 from preprocess.faces import FaceDetector, FaceLandmarker, find_faces
 from preprocess.fit import HeadFitter, VideoFitter

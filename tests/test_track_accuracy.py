@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from flame.open_head import OpenHead, load_open_head
-from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
-from preprocess.ibug import to_68
+from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from flame.heads.open_head import OpenHead, load_open_head
+from flame.landmarks.ibug import to_68
 from preprocess.image import read_image
 from preprocess.motion import Motion
 from preprocess.motion_crop import face_similarity

@@ -11,9 +11,9 @@ from fakes_portrait4d import install_generated
 
 import portrait4d.models
 from flame.errors import InputError
-from flame.flame_model import load_flame
-from flame.head_model import HeadParams
-from flame.numeric_pickle import read_numbers
+from flame.heads.flame import load_flame
+from flame.heads.head_model import HeadParams
+from flame.pickles.numbers import read_numbers
 from portrait4d.cli.main import run
 from portrait4d.engine import load_engine, loaded_weights, recorded_weights
 from portrait4d.models import Models, check_models, load_models

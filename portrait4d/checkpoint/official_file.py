@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flame.bounded_bytes import BoundedBytes
 from flame.errors import InputError, printable
-from flame.pickle_machine import PickleMachine
-from flame.pickled_objects import Resolver
+from flame.pickles.bounded_bytes import BoundedBytes
+from flame.pickles.machine import PickleMachine
+from flame.pickles.objects import Resolver
 from portrait4d.checkpoint.official_names import InertObject, find_official
 from portrait4d.checkpoint.stored_tensor import StoredTensor
 from portrait4d.checkpoint.torch_blob import is_torch_file

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from flame.errors import InputError, brief
-from flame.pickled_arrays import numpy_stand_ins
-from flame.pickled_objects import PickledObject, StandIn, pairs_to_dict, plain_key
+from flame.pickles.arrays import numpy_stand_ins
+from flame.pickles.objects import PickledObject, StandIn, pairs_to_dict, plain_key
 from portrait4d.checkpoint.stored_tensor import make_tensor
 from portrait4d.checkpoint.torch_blob import MAX_BLOB_INSTRUCTIONS, make_parameter, read_storage
 

@@ -10,10 +10,10 @@ import struct
 import zipfile
 from typing import Any
 
-from flame.bounded_bytes import BoundedBytes
 from flame.errors import InputError, brief
-from flame.pickle_machine import MAX_INSTRUCTIONS, PickleMachine
-from flame.pickled_objects import Resolver, StandIn, pairs_to_dict
+from flame.pickles.bounded_bytes import BoundedBytes
+from flame.pickles.machine import MAX_INSTRUCTIONS, PickleMachine
+from flame.pickles.objects import Resolver, StandIn, pairs_to_dict
 from portrait4d.checkpoint.stored_tensor import Storage, make_storage, make_tensor
 
 _MAGIC = 0x1950A86A20F9469CFC6C

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from flame.camera import Camera
-from flame.look_at import focal_to_fov_degrees, look_at
+from flame.geometry.camera import Camera
+from flame.geometry.look_at import focal_to_fov_degrees, look_at
 from portrait4d.eg3d.config import EG3DConfig
 
 ORBIT_YAW_DEGREES = 25.0

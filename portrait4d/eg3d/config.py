@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from flame.camera import Axes
 from flame.errors import InputError
+from flame.geometry.camera import Axes
 from portrait4d.render.renderer import RenderConfig
 from portrait4d.settings import read_settings
 from portrait4d.stylegan.superresolution import SuperResolutionConfig

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from flame.camera import Camera
+from flame.geometry.camera import Camera
 from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.memory import return_freed_memory
 from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flame.camera import Camera
+from flame.geometry.camera import Camera
 from portrait4d.gan.discriminator import JudgedImages
 
 Judge = Callable[[JudgedImages, Camera | Tensor], Tensor]

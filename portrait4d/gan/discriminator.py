@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flame.camera import Axes, Camera
 from flame.errors import InputError
+from flame.geometry.camera import Axes, Camera
 from portrait4d.ops.resample import resize
 from portrait4d.stylegan.channels import block_resolutions, is_half_block, num_channels
 from portrait4d.stylegan.discriminator import DiscriminatorBlock, DiscriminatorEpilogue

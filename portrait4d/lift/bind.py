@@ -14,8 +14,8 @@ import torch
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from flame.head_model import HeadModel
-from flame.raster import rasterize
+from flame.heads.head_model import HeadModel
+from flame.mesh.raster import rasterize
 from portrait4d.lift.canvas import Canvas
 from portrait4d.lift.rig import Rig, vertex_normals
 from portrait4d.lift.sheet import Grid, drop_covered, extend, make_grid

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flame.compiled import compiled
-from flame.raster import Fragments, rasterize
+from flame.mesh.raster import Fragments, rasterize
 
 Backend = Literal["auto", "torch", "numba"]
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.head_model import HeadModel
-from flame.open_head import load_open_head
-from flame.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from flame.heads.head_model import HeadModel
+from flame.heads.open_head import load_open_head
+from flame.landmarks.groups import INNER_LIPS, OUTER_LIPS
 from portrait4d.engine import Avatar, Drive, Mesh, Rendering, check_choices
 from portrait4d.landmarks import landmark_residual
 from portrait4d.lift.avatar import LiftAvatar
@@ -36,7 +37,6 @@ from portrait4d.options import Placement
 from portrait4d.retarget import SHUT_EYES
 from preprocess.crop import Crop
 from preprocess.faces import PortraitMatte
-from preprocess.landmark_groups import INNER_LIPS, OUTER_LIPS
 from preprocess.motion import Motion
 from preprocess.motion_encoder import MotionEncoder
 from preprocess.track import TrackedFrame

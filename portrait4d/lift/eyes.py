@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.rotation import axis_angle_to_matrix
+from flame.landmarks.groups import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 from portrait4d.lift.canvas import fill
 from portrait4d.lift.view import SourceView
-from preprocess.landmark_groups import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 
 LIDS = {"left": LEFT_EYE, "right": RIGHT_EYE}
 """Lid edge, in order around the opening."""

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.head_model import HeadModel
+from flame.heads.head_model import HeadModel
+from flame.landmarks.groups import LEFT_BROW, RIGHT_BROW
 from portrait4d.lift.canvas import fill
 from portrait4d.lift.eyes import LIDS, polygon_mask
-from preprocess.landmark_groups import LEFT_BROW, RIGHT_BROW
 
 BROWS = {"left": LEFT_BROW[:5] + LEFT_BROW[:4:-1], "right": RIGHT_BROW[:5] + RIGHT_BROW[:4:-1]}
 """Outline: lower edge outwards in, upper edge back."""

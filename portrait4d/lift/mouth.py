@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.head_model import HeadModel
+from flame.heads.head_model import HeadModel
 from portrait4d.lift.eyes import flat_patch, polygon_mask
 from portrait4d.lift.view import SourceView
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.rotation import axis_angle_to_matrix
 from portrait4d.engine import Drive, Rendering
 from portrait4d.lift.avatar import LiftAvatar
 from portrait4d.lift.draw import blur, bounding_box, draw_surface, put_over, soften_edges

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.rotation import axis_angle_to_matrix
 from portrait4d.lift.view import project_points
 
 

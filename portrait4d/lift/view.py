@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.rotation import axis_angle_to_matrix
 from portrait4d.lift.canvas import MARGIN
 from preprocess.motion import Motion
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.camera import Camera
-from flame.deform import CoarseMesh, HeadPoseField
 from flame.errors import InputError
-from flame.flame_model import PORTRAIT4D_UNITS_PER_METRE, Flame
-from flame.frame_parameters import FrameParameters, PosedView
-from flame.head_model import HeadModel, HeadParams
+from flame.geometry.camera import Camera
+from flame.heads.flame import PORTRAIT4D_UNITS_PER_METRE, Flame
+from flame.heads.frame_parameters import FrameParameters, PosedView
+from flame.heads.head_model import HeadModel, HeadParams
+from flame.heads.pose_field import CoarseMesh, HeadPoseField
 from portrait4d.engine import Avatar, Drive, Mesh, Rendering
 from portrait4d.jitter import frame_generator
 from portrait4d.ops.memory import keep_freed_memory

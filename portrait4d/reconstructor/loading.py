@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from flame.deform import CoarseMesh
 from flame.errors import InputError
-from flame.flame_model import Flame, flame_from_tensors, load_flame
+from flame.heads.flame import Flame, flame_from_tensors, load_flame
+from flame.heads.pose_field import CoarseMesh
 from portrait4d.checkpoint.config import CheckpointConfig
 from portrait4d.checkpoint.own_format import hash_file
 from portrait4d.checkpoint.strict import load_strict

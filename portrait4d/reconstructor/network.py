@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor, nn
 
-from flame.camera import Camera
-from flame.deform import HeadPoseField
+from flame.geometry.camera import Camera
+from flame.heads.pose_field import HeadPoseField
 from portrait4d.ops.resample import resize
 from portrait4d.reconstructor.background import BackgroundNetwork
 from portrait4d.reconstructor.canonicaliser import Canonicaliser, TokenGrid

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flame.camera import Camera
+from flame.geometry.camera import Camera
 
 
 @dataclass(frozen=True)

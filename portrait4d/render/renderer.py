@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from flame.camera import Camera
+from flame.geometry.camera import Camera
 from portrait4d.render.decoder import FieldSamples
 from portrait4d.render.field import Field
 from portrait4d.render.march import Marched, interval_weights, march

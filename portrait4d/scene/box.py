@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flame.camera import Camera
 from flame.errors import InputError
+from flame.geometry.camera import Camera
 
 BOX_WARP = 2.0
 """Side of the cube in the units that the planes are fitted in, whatever the scene's own unit."""

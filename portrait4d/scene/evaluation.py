@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.camera import Camera
+from flame.geometry.camera import Camera
 from portrait4d.render.rays import Rays
 from portrait4d.render.renderer import render_rays
 from portrait4d.render.sampling import box_range

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from flame.camera import Camera
 from flame.errors import InputError
+from flame.geometry.camera import Camera
 
 SceneFormat = Literal["auto", "eg3d", "nerf"]
 """How a folder says its cameras. "eg3d": `dataset.json` beside the pictures, or in `train/` and `test/`; "nerf":

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from flame.camera import Camera
 from flame.errors import InputError
+from flame.geometry.camera import Camera
 from portrait4d.render.decoder import TriPlaneDecoder
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.renderer import RenderConfig, Rendering, render

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.camera import Camera, fov_to_intrinsics
+from flame.geometry.camera import Camera, fov_to_intrinsics
 from portrait4d.scene.box import SceneBox
 
 _FULL_TURN_DEGREES = 150.0

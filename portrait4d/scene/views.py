@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.camera import Camera
 from flame.errors import InputError
+from flame.geometry.camera import Camera
 from portrait4d.scene.labels import SceneFormat, ViewLabel, read_labels
 from preprocess.image import NEUTRAL_GREY, read_image_alpha, to_tensor
 

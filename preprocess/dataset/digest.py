@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flame.errors import InputError
 
 if TYPE_CHECKING:
-    from flame.head_model import HeadModel
+    from flame.heads.head_model import HeadModel
 
 _CHUNK = 1 << 20
 
@@ -50,7 +50,7 @@ def flame_digest(path: Path) -> str:
     """Of a FLAME file's tables and the landmarks and regions found beside it: of the head, not of how it is stored.
 
     Raises:
-        InputError: as `flame.flame_model.load_flame` does.
+        InputError: as `flame.heads.flame.load_flame` does.
     """
     status = path.stat() if path.is_file() else None
     return _flame_digest(path, None if status is None else (status.st_size, status.st_mtime_ns))
@@ -58,7 +58,7 @@ def flame_digest(path: Path) -> str:
 
 @lru_cache(maxsize=8)
 def _flame_digest(path: Path, mark: tuple[int, int] | None) -> str:
-    from flame.flame_model import load_flame  # loads torch, which datasets of the open head need not
+    from flame.heads.flame import load_flame  # loads torch, which datasets of the open head need not
 
     return head_digest(load_flame(path))
 

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from flame.errors import InputError
-from flame.head_model import HeadModel
-from flame.open_head import OpenHead, load_open_head
-from preprocess.dataset.mirror_tables import MIRRORED_LANDMARKS
+from flame.heads.head_model import HeadModel
+from flame.heads.open_head import OpenHead, load_open_head
+from flame.landmarks.mirror_tables import MIRRORED_LANDMARKS
 from preprocess.dataset.record import Record
 
 _SIGNED_QUALITIES = ("yaw", "roll")

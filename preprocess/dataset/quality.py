@@ -5,8 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from flame.landmarks.groups import CONTOUR, eye_opening
 from preprocess.crop import Crop
-from preprocess.landmark_groups import CONTOUR, eye_opening
 
 _SHARPNESS_SIDE = 256
 

@@ -44,7 +44,8 @@ class DatasetInfo:
 class Record:
     """One aligned picture and all that is known of it.
 
-    The camera sees the head at rest and the neck repeats the turn, as in `flame.frame_parameters`: use one of the two.
+    The camera sees the head at rest and the neck repeats the turn, as in `flame.heads.frame_parameters`: use one of
+    the two.
 
     Attributes:
         key: `HASH` of a photo's content or `HASH-FRAME` (6 digits) of a clip's; unique, the same on every machine.

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from flame.errors import InputError
-from flame.flame_model import load_flame
-from flame.frame_parameters import FrameParameters
-from flame.head_model import HeadModel, HeadParams
-from flame.open_head import load_open_head
+from flame.heads.flame import load_flame
+from flame.heads.frame_parameters import FrameParameters
+from flame.heads.head_model import HeadModel, HeadParams
+from flame.heads.open_head import load_open_head
+from flame.landmarks.ibug import to_68
 from preprocess.backends import Detector, Mask, load_detector, load_mask
 from preprocess.clip import ClipFit, fit_clip
 from preprocess.crop import DEFAULT_CROP_SIZE, Crop
@@ -23,7 +24,6 @@ from preprocess.dataset.quality import measure
 from preprocess.dataset.record import Record
 from preprocess.dataset.stage_options import Outcome, StageOptions
 from preprocess.fit import HeadFitter
-from preprocess.ibug import to_68
 from preprocess.image import read_image, to_tensor
 from preprocess.motion_encoder import MotionEncoder
 from preprocess.portrait_crop import portrait_crop

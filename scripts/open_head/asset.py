@@ -1,4 +1,4 @@
-"""Packs the baked tables into the asset that `flame/open_head.py` reads; its docstring gives the layout."""
+"""Packs the baked tables into the asset that `flame/heads/open_head.py` reads; its docstring gives the layout."""
 
 import json
 from pathlib import Path

@@ -13,14 +13,14 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
-from flame.head_model import HeadParams
-from flame.landmark_sets import IBUG_OF_478, PUPILS_OF_478
-from flame.open_head import OpenHead
+from flame.heads.head_model import HeadParams
+from flame.heads.open_head import OpenHead
+from flame.landmarks.groups import CONTOUR, INNER_LIPS, LEFT_EYE, RIGHT_EYE
+from flame.landmarks.sets import IBUG_OF_478, PUPILS_OF_478
 from open_head.expression import split_loop
 from open_head.paint import IRIS_RADIUS
 from open_head.portrait import OVERSAMPLING, Portrait, render_portrait
 from preprocess.faces import FaceDetector, FaceLandmarker
-from preprocess.landmark_groups import CONTOUR, INNER_LIPS, LEFT_EYE, RIGHT_EYE
 
 NUM_SKIN_POINTS = 468
 _VIEWS = [(0, 0), (0, 0), (12, 0), (-12, 0), (0, 10), (0, -10), (27, 0), (-27, 0), (20, 8), (-20, 8)]

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import torch
 
-from flame.head_model import HeadParams
-from flame.open_head import OpenHead
+from flame.heads.head_model import HeadParams
+from flame.heads.open_head import OpenHead
 from open_head.portrait import SIZE, render_portrait
 
 _EXPRESSIONS = ({}, {"eyeBlinkLeft": 1.0, "jawOpen": 0.5}, {"mouthSmileLeft": 1.0, "mouthSmileRight": 1.0})

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from flame.open_head import OpenHead
-from flame.raster import Fragments, interpolate
+from flame.heads.open_head import OpenHead
+from flame.mesh.raster import Fragments, interpolate
 
 IRIS_RADIUS = 0.00585
 """Metres; half the visible iris diameter of an adult."""

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.camera import Camera
-from flame.head_model import HeadParams
-from flame.open_head import OpenHead
-from flame.raster import Fragments, interpolate, rasterize
+from flame.geometry.camera import Camera
+from flame.heads.head_model import HeadParams
+from flame.heads.open_head import OpenHead
+from flame.mesh.raster import Fragments, interpolate, rasterize
 from open_head.paint import paint_surface, smooth_normals
 
 SIZE = 512

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flame.camera import Camera
-from flame.head_model import HeadParams
-from flame.open_head import OpenHead
-from flame.raster import Fragments, interpolate, rasterize
+from flame.geometry.camera import Camera
+from flame.heads.head_model import HeadParams
+from flame.heads.open_head import OpenHead
+from flame.mesh.raster import Fragments, interpolate, rasterize
 from open_head.paint import paint_surface, smooth_normals
 from portrait4d.scene.orbit import turntable
 from preprocess.atomic import atomic_path
@@ -110,7 +110,7 @@ def draw(head: Head, camera: Camera, *, size: int, background: float) -> np.ndar
 
 def write_scene(folder: Path, *, num_train: int, num_test: int, size: int, is_white: bool, seed: int) -> None:
     """Draws and writes the whole scene; the same arguments give the same files."""
-    from flame.open_head import load_open_head
+    from flame.heads.open_head import load_open_head
 
     head = random_head(load_open_head(), torch.Generator().manual_seed(seed))
     target = 0.5 * (head.vertices.amin(0) + head.vertices.amax(0))

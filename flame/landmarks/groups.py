@@ -1,6 +1,4 @@
-"""Which of the 478 landmarks belong to which feature, how far each is trusted, and which pairs open and close."""
-
-from dataclasses import dataclass, fields
+"""Which of the 478 landmarks belong to which feature, and which pairs open and close."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,42 +28,6 @@ LIP_PAIRS = ((82, 87), (13, 14), (312, 317), (81, 178), (311, 402), (80, 88), (3
 
 EYE_CORNERS = {"right": (33, 133), "left": (263, 362)}
 """Outer, inner."""
-
-
-@dataclass(frozen=True)
-class GroupWeights:
-    """Trust in each feature, relative to the skin between features; the contour slides over the surface as it turns."""
-
-    skin: float = 0.5
-    lids: float = 3.0
-    eye_corners: float = 4.0
-    irises: float = 5.0
-    brows: float = 2.0
-    outer_lips: float = 3.0
-    inner_lips: float = 3.0
-    nose: float = 2.0
-    contour: float = 0.3
-
-    @classmethod
-    def equal(cls) -> "GroupWeights":
-        """Every landmark weighs 1."""
-        return cls(*(1.0 for _ in fields(cls)))
-
-    def per_landmark(self) -> NDArray[np.float64]:
-        """`[478]`."""
-        weights = np.full(NUM_LANDMARKS, self.skin)
-        for points, weight in (
-            (CONTOUR, self.contour),
-            (NOSE, self.nose),
-            (RIGHT_BROW + LEFT_BROW, self.brows),
-            (OUTER_LIPS, self.outer_lips),
-            (INNER_LIPS, self.inner_lips),
-            (RIGHT_EYE + LEFT_EYE, self.lids),
-            (EYE_CORNERS["right"] + EYE_CORNERS["left"], self.eye_corners),
-            (RIGHT_IRIS + LEFT_IRIS, self.irises),
-        ):
-            weights[list(points)] = weight
-        return weights
 
 
 def outer_eye_distance(landmarks: NDArray) -> NDArray:

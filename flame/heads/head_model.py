@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from flame.errors import InputError
-from flame.rotation import axis_angle_to_matrix
-from flame.skinning import blend_skin, chain_transforms
+from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.skinning import blend_skin, chain_transforms
 
 
 @dataclass(frozen=True)

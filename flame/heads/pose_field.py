@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flame.errors import InputError
-from flame.flame_companions import NUM_VERTICES
-from flame.head_model import HeadModel, HeadParams
-from flame.nearest_triangle import nearest_triangle
-from flame.numeric_pickle import read_numbers
+from flame.heads.flame_companions import NUM_VERTICES
+from flame.heads.head_model import HeadModel, HeadParams
+from flame.mesh.nearest_triangle import nearest_triangle
+from flame.pickles.numbers import read_numbers
 
 GridBackend = Literal["auto", "gather", "grid_sample"]
 

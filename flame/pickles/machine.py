@@ -11,9 +11,9 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from flame.bounded_bytes import BoundedBytes
 from flame.errors import InputError, printable
-from flame.pickled_objects import PickledObject, StandIn, plain_key
+from flame.pickles.bounded_bytes import BoundedBytes
+from flame.pickles.objects import PickledObject, StandIn, plain_key
 
 MAX_INSTRUCTIONS = 4_000_000
 """Five times what a file with the shapes of Portrait4D needs; at some hundred bytes each it bounds memory."""

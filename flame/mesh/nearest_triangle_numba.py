@@ -9,7 +9,7 @@ from flame.compiled import compiled
 
 
 def nearest_triangle_numba(points: Tensor, triangles: Tensor, min_area: float) -> tuple[Tensor, Tensor]:
-    """Arguments and result as in `flame.nearest_triangle.nearest_triangle`."""
+    """Arguments and result as in `flame.mesh.nearest_triangle.nearest_triangle`."""
     corners = np.ascontiguousarray(triangles.numpy())
     centre = corners.mean(1)
     radius = np.linalg.norm(corners - centre[:, None], axis=2).max(1) * 1.001 + 1e-6

@@ -5,7 +5,6 @@ centre on an edge belongs to exactly one of the two triangles that share the edg
 surfaces have neither holes nor double hits. Triangles that reach the camera plane are dropped, not clipped.
 """
 
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
@@ -13,29 +12,12 @@ import torch
 from torch import Tensor
 
 from flame.errors import InputError
+from flame.mesh.fragments import NEAR, Fragments
 
 Backend = Literal["auto", "torch", "numba", "pytorch3d", "nvdiffrast"]
 
-NEAR = 1e-6
-"""Triangles with a corner at this depth or nearer are dropped."""
-
 _MAX_CANDIDATES = 2_000_000
 """(triangle, pixel) pairs that the torch backend looks at in one go; bounds its memory."""
-
-
-@dataclass(frozen=True)
-class Fragments:
-    """What each pixel sees. `[B, H, W]` if the points had a batch.
-
-    Attributes:
-        face_id: `[H, W]` int64, -1 where nothing was hit.
-        barycentric: `[H, W, 3]` perspective-correct weights of the triangle's corners, zero where nothing was hit.
-        depth: `[H, W]` in the unit of the points' depth, inf where nothing was hit.
-    """
-
-    face_id: Tensor
-    barycentric: Tensor
-    depth: Tensor
 
 
 def rasterize(
@@ -134,10 +116,10 @@ def _backend_function(backend: Backend, device: torch.device):  # noqa: ANN202
     if device.type != needed:
         raise InputError(f"rasteriser {backend} works on {needed}, the points are on {device}: use backend='auto'")
     if backend == "numba":
-        from flame.raster_numba import rasterize_numba
+        from flame.mesh.raster_numba import rasterize_numba
 
         return rasterize_numba
-    from flame import raster_external
+    from flame.mesh import raster_external
 
     return raster_external.rasterize_pytorch3d if backend == "pytorch3d" else raster_external.rasterize_nvdiffrast
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flame.errors import InputError, brief
-from flame.pickled_objects import PickledObject, StandIn
+from flame.pickles.objects import PickledObject, StandIn
 
 
 class DType(PickledObject):

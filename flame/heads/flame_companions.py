@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.head_model import LandmarkEmbedding
-from flame.landmark_sets import PUPILS_OF_478, tracker_embedding
-from flame.numeric_pickle import read_numbers
+from flame.heads.head_model import LandmarkEmbedding
+from flame.landmarks.sets import IBUG_OF_478, NUM_CONTOUR, PUPILS_OF_478
+from flame.pickles.numbers import read_numbers
 
 NUM_VERTICES = 5023
 _LEFT_EYEBALL, _RIGHT_EYEBALL = (3931, 4477), (4477, 5023)
@@ -78,6 +78,18 @@ def full_embeddings(faces: Tensor, weights: Tensor) -> dict[int, LandmarkEmbeddi
         if len(faces) >= count
     }
     return found | {478: tracker_embedding(found[70])} if 70 in found else found
+
+
+def tracker_embedding(seventy: LandmarkEmbedding) -> LandmarkEmbedding:
+    """What a model that knows 70 landmarks knows of the 478: features and pupils, not the contour."""
+    known = torch.tensor((IBUG_OF_478 + PUPILS_OF_478)[NUM_CONTOUR:], device=seventy.faces.device)
+    faces = seventy.faces.new_zeros(478)
+    barycentric = seventy.barycentric.new_tensor([1.0, 0.0, 0.0]).repeat(478, 1)
+    valid = seventy.valid.new_zeros(478)
+    faces[known] = seventy.faces[NUM_CONTOUR:]
+    barycentric[known] = seventy.barycentric[NUM_CONTOUR:]
+    valid[known] = seventy.valid[NUM_CONTOUR:]
+    return LandmarkEmbedding(faces, barycentric, valid)
 
 
 def to_tensor(array: np.ndarray) -> Tensor:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from flame.landmark_sets import IBUG_OF_98, IBUG_OF_478, PUPILS_OF_98, PUPILS_OF_478
+from flame.landmarks.sets import IBUG_OF_98, IBUG_OF_478, PUPILS_OF_98, PUPILS_OF_478
 
 
 def to_68(points: NDArray) -> NDArray:

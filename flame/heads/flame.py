@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from flame.errors import InputError
-from flame.flame_companions import (
+from flame.heads.flame_companions import (
     NUM_VERTICES,
     full_embeddings,
     landmarks_beside,
@@ -26,8 +26,8 @@ from flame.flame_companions import (
     to_indices,
     to_tensor,
 )
-from flame.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
-from flame.numeric_pickle import read_numbers
+from flame.heads.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
+from flame.pickles.numbers import read_numbers
 
 NUM_FACES, NUM_SHAPE = 9976, 300
 JOINT_NAMES = ("root", "neck", "jaw", "eye_left", "eye_right")

@@ -48,7 +48,7 @@ def nearest_triangle(
     if backend == "numba" and not can_compile:
         raise ValueError(f"backend 'numba' needs float32 on the CPU, got {points.dtype} on {points.device}")
     if backend != "torch" and can_compile:
-        from flame.nearest_triangle_numba import nearest_triangle_numba
+        from flame.mesh.nearest_triangle_numba import nearest_triangle_numba
 
         return NearestTriangle(*nearest_triangle_numba(points, triangles, min_area))
     step = max(_PAIRS_AT_ONCE // len(triangles), 1)

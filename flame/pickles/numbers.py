@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from flame.bounded_bytes import BoundedBytes
 from flame.errors import InputError
-from flame.pickle_machine import PickleMachine
-from flame.pickled_arrays import numpy_stand_ins
-from flame.pickled_objects import PickledObject, Resolver, StandIn, pairs_to_dict
+from flame.pickles.arrays import numpy_stand_ins
+from flame.pickles.bounded_bytes import BoundedBytes
+from flame.pickles.machine import PickleMachine
+from flame.pickles.objects import PickledObject, Resolver, StandIn, pairs_to_dict
 
 MAX_BYTES = 2**30
 """No head model comes near a gigabyte."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flame.camera import Camera
-from flame.head_model import HeadModel, HeadParams
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.camera import Camera
+from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.head_model import HeadModel, HeadParams
 
 CANONICAL_POSITION = (0.0, 0.01, 4.2)
 """Of the camera that the demonstrations of the released networks look through, straight along -z."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flame.raster import NEAR, Fragments
+from flame.mesh.fragments import NEAR, Fragments
 
 
 def rasterize_pytorch3d(points: Tensor, faces: Tensor, height: int, width: int, cull_backfaces: bool) -> Fragments:

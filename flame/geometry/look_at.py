@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flame.camera import Camera, fov_to_intrinsics
+from flame.geometry.camera import Camera, fov_to_intrinsics
 
 Azimuth = Literal["portrait4d", "eg3d"]
 """Where the camera goes for a positive azimuth: to -x (Portrait4D, as public yaw does) or to +x (EG3D)."""

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from flame.rotation import axis_angle_to_matrix, euler_degrees_to_matrix
+from flame.geometry.rotation import axis_angle_to_matrix, euler_degrees_to_matrix
 
 Axes = Literal["opengl", "opencv"]
 

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from flame.compiled import compiled
-from flame.raster import NEAR, Fragments
+from flame.mesh.fragments import NEAR, Fragments
 
 
 def rasterize_numba(points: Tensor, faces: Tensor, height: int, width: int, cull_backfaces: bool) -> Fragments:
-    """One image; arguments and result as in `flame.raster.rasterize`."""
+    """One image; arguments and result as in `flame.mesh.raster.rasterize`."""
     corners = np.ascontiguousarray(points.numpy(), dtype=np.float32 if points.dtype != torch.float64 else np.float64)
     triangles = np.ascontiguousarray(faces.numpy(), dtype=np.int64)
     face_id = np.full((height, width), -1, dtype=np.int64)

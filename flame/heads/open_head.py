@@ -18,10 +18,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from flame.errors import InputError
-from flame.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
-from flame.rotation import axis_angle_to_matrix
+from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
 
-ASSET = Path(__file__).parent / "assets" / "open_head.safetensors"
+ASSET = Path(__file__).parents[1] / "assets" / "open_head.safetensors"
 
 JOINT_NAMES = ("root", "neck", "head", "jaw", "eye_left", "eye_right")
 PARENTS = (-1, 0, 1, 2, 2, 2)

@@ -1,9 +1,5 @@
 """How the sets of landmarks hang together: which of the tracker's 478 points are iBUG's 68 and the two pupils."""
 
-import torch
-
-from flame.head_model import LandmarkEmbedding
-
 NUM_CONTOUR = 17
 """The first of the 68 lie on the outline of the picture of a face, which slides over the skin as the head turns."""
 
@@ -28,15 +24,3 @@ IBUG_OF_98 = (
     + tuple(range(76, 96))
 )
 PUPILS_OF_98 = (96, 97)
-
-
-def tracker_embedding(seventy: LandmarkEmbedding) -> LandmarkEmbedding:
-    """What a model that knows 70 landmarks knows of the 478: features and pupils, not the contour."""
-    known = torch.tensor((IBUG_OF_478 + PUPILS_OF_478)[NUM_CONTOUR:], device=seventy.faces.device)
-    faces = seventy.faces.new_zeros(478)
-    barycentric = seventy.barycentric.new_tensor([1.0, 0.0, 0.0]).repeat(478, 1)
-    valid = seventy.valid.new_zeros(478)
-    faces[known] = seventy.faces[NUM_CONTOUR:]
-    barycentric[known] = seventy.barycentric[NUM_CONTOUR:]
-    valid[known] = seventy.valid[NUM_CONTOUR:]
-    return LandmarkEmbedding(faces, barycentric, valid)

@@ -1,0 +1,1 @@
+"""Head models: vertices and landmarks from parameters, skinning, and the field around a posed head."""

@@ -1,0 +1,1 @@
+"""Every landmark index and set of the project."""

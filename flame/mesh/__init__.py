@@ -1,0 +1,1 @@
+"""What is done with triangles: rasterisation and the nearest one to a point."""

@@ -1,0 +1,1 @@
+"""One head model fitted to landmarks of pictures and clips."""

@@ -17,9 +17,9 @@ from material import conclude, output_folder, shared_folder, table
 
 from flame.errors import InputError
 from flame.heads.open_head import load_open_head
-from preprocess.contact_sheet import contact_sheet
 from preprocess.fit import HeadFitter
-from preprocess.image import read_image
+from preprocess.media.contact_sheet import contact_sheet
+from preprocess.media.image import read_image
 from preprocess.track import TrackedFrame, Tracker
 
 CORNERS = {

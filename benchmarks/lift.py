@@ -25,8 +25,8 @@ LOOP = """
 import sys
 from itertools import islice
 from pathlib import Path
-from preprocess.video import probe, read_frames
-from preprocess.video_writer import VideoWriter
+from preprocess.media.video import probe, read_frames
+from preprocess.media.video_writer import VideoWriter
 clip, target, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 info = probe(clip)
 def endless():

@@ -16,10 +16,10 @@ import av
 import numpy as np
 from material import conclude, find, output_folder, table
 
-from preprocess.contact_sheet import contact_sheet
-from preprocess.image import read_image
+from preprocess.media.contact_sheet import contact_sheet
+from preprocess.media.image import read_image
+from preprocess.media.video import read_frames
 from preprocess.motion import Motion
-from preprocess.video import read_frames
 
 SOURCES = "s01 p4d_open_03 s05 s04 s09 s12".split()
 """Astronaut, a portrait, a painting, an old man in full figure, curly hair, dark skin."""

@@ -23,9 +23,9 @@ from self_reenactment import (
 
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import Models, build_source, load_models
-from preprocess.contact_sheet import contact_sheet
-from preprocess.faces import FaceLandmarker
-from preprocess.image import write_png
+from preprocess.face_landmarker import FaceLandmarker
+from preprocess.media.contact_sheet import contact_sheet
+from preprocess.media.image import write_png
 
 SOURCES = (
     "s01 s02 s03 s05 s06 s07 s09 s10 s12 s13 s16 s17 s18 s19 s21 s22".split()  # photos, paintings, a statue

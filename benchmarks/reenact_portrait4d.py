@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(1, str(ROOT / "tests"))
 
 from portrait4d.reconstructor.config import ReconstructorConfig
-from preprocess.video import read_frames
+from preprocess.media.video import read_frames
 from tests.fakes_portrait4d import install_generated
 
 GOALS = """Goal: at most 12 CPU seconds per driving frame in fp32 (the original: 25 to 32, and 3.3 GB): tracking,

@@ -27,12 +27,12 @@ from portrait4d.pipeline import Models
 from portrait4d.retarget import RetargetOptions, retarget
 from preprocess.clip import fit_clip
 from preprocess.crop import Crop
-from preprocess.faces import FaceLandmarker, FaceLandmarks
+from preprocess.face_landmarker import FaceLandmarker, FaceLandmarks
 from preprocess.fit import HeadFitter
-from preprocess.image import to_uint8
+from preprocess.media.image import to_uint8
+from preprocess.media.video import probe, read_frames
 from preprocess.motion import Motion
 from preprocess.track import TrackedFrame
-from preprocess.video import probe, read_frames
 
 MOUTH = (13, 14)
 LIDS = ((159, 145, 33, 133), (386, 374, 362, 263))

@@ -49,7 +49,7 @@ def main() -> None:
     (pipeline, output), times["import"] = timed(load_modules)
     from portrait4d.head_crops import render_frames
     from portrait4d.options import ReenactOptions
-    from preprocess.video import probe, read_frames
+    from preprocess.media.video import probe, read_frames
 
     options = ReenactOptions(device=arguments.device, duration=arguments.seconds)
     models, times["models"] = timed(lambda: pipeline.load_models(options))

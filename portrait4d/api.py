@@ -23,7 +23,7 @@ from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.loading import load_portrait4d
 from portrait4d.streams import one_torch_thread
-from preprocess.image import read_image, to_uint8
+from preprocess.media.image import read_image, to_uint8
 from preprocess.motion import Motion
 from preprocess.track import Tracker
 

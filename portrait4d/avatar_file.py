@@ -19,8 +19,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from flame.errors import InputError
-from preprocess.atomic import atomic_path
 from preprocess.crop import Crop
+from preprocess.files.atomic import atomic_path
 from preprocess.motion import Motion
 
 _KEY = "portrait4d"

@@ -26,7 +26,7 @@ from portrait4d.pipeline import (
     track_driver,
 )
 from portrait4d.records import digest, file_facts, read_record, write_record
-from preprocess.dataset.digest import head_digest
+from preprocess.files.digest import head_digest
 from preprocess.motion import Motion
 
 logger = logging.getLogger(__name__)

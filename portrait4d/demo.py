@@ -10,9 +10,9 @@ from portrait4d.options import ReenactOptions
 from portrait4d.output import Progress, ignore_progress
 from portrait4d.pipeline import load_models, reenact
 from portrait4d.report import ReenactReport
-from preprocess.contact_sheet import contact_sheet
-from preprocess.image import write_png
-from preprocess.video import read_frames
+from preprocess.media.contact_sheet import contact_sheet
+from preprocess.media.image import write_png
+from preprocess.media.video import read_frames
 
 MOTION_FILE = Path(__file__).parent / "assets" / "demo_motion.npz"
 NUM_SHEET_FRAMES = 9

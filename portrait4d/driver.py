@@ -15,9 +15,9 @@ from portrait4d.options import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ReenactOptions, i
 from portrait4d.output import Progress
 from preprocess.driver_files import PICTURES
 from preprocess.driver_motion import is_driver_folder, motion_of_folder
+from preprocess.media.video import Frame, Warn, probe, read_frames
+from preprocess.media.video_writer import SUFFIXES
 from preprocess.motion import Motion
-from preprocess.video import Frame, Warn, probe, read_frames
-from preprocess.video_writer import SUFFIXES
 
 WRITABLE_VIDEO_SUFFIXES = frozenset(SUFFIXES)
 

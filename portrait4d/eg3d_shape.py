@@ -14,7 +14,7 @@ from portrait4d.options import MESH_SUFFIXES
 from portrait4d.output import Progress, ignore_progress
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.shape import Shape, ShapeConfig, extract_shape
-from preprocess.mesh_files import write_mesh
+from preprocess.media.mesh_files import write_mesh
 
 ORIGINAL_MARGIN = 30 / 256
 """The part of the cube at each border that the authors' scripts leave out."""

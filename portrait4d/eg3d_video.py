@@ -17,7 +17,7 @@ from portrait4d.eg3d.loading import load_generator
 from portrait4d.eg3d_options import CameraPath, Shown, StyleVideoOptions
 from portrait4d.eg3d_samples import map_seeds
 from portrait4d.output import Progress, ignore_progress, write_video
-from preprocess.image import to_uint8
+from preprocess.media.image import to_uint8
 
 _PATHS = {"original": original_path, "orbit": orbit_path}
 

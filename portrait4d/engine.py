@@ -204,7 +204,7 @@ def with_flame(weights: str, flame: str | None) -> str:
     """The mark of weights that run with the user's FLAME file in place of their own."""
     if flame is None:
         return weights
-    from preprocess.dataset.digest import flame_digest
+    from preprocess.files.digest import flame_digest
 
     return f"{weights}+{flame_digest(Path(flame))}"
 

@@ -23,8 +23,8 @@ from flame.errors import InputError
 from portrait4d.engine import Avatar, Engine
 from portrait4d.options import ReenactOptions
 from portrait4d.records import digest, file_facts
-from preprocess.atomic import hidden_prefix
-from preprocess.image import read_image, write_png
+from preprocess.files.atomic import hidden_prefix
+from preprocess.media.image import read_image, write_png
 from preprocess.motion import Motion
 
 WORTH_KEEPING_SECONDS = 1.0

@@ -10,8 +10,8 @@ import numpy as np
 
 from flame.errors import InputError
 from portrait4d.compose import beside, fit_height
-from preprocess.video import Frame
-from preprocess.video_writer import VideoWriter
+from preprocess.media.video import Frame
+from preprocess.media.video_writer import VideoWriter
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage name, the number of finished steps and the number of all steps if known."""

@@ -37,7 +37,7 @@ from portrait4d.output import Progress, WrittenSound, ignore_progress, panels, w
 from portrait4d.report import ReenactReport, Stopwatch, find_gaps
 from portrait4d.streams import one_torch_thread, prefetch
 from preprocess.driver_motion import is_driver_folder
-from preprocess.image import read_image, write_png
+from preprocess.media.image import read_image, write_png
 from preprocess.motion import Motion
 
 SILENT = "the driver's sound could not be used here: the result is silent"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from portrait4d.driver import require_file
-from preprocess.atomic import atomic_path
+from preprocess.files.atomic import atomic_path
 
 
 def digest(facts: Any) -> str:

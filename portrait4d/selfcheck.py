@@ -26,8 +26,8 @@ from portrait4d.models import Models, load_models
 from portrait4d.options import ReenactOptions
 from portrait4d.retarget import RetargetOptions, orbit_drive, retarget
 from portrait4d.streams import one_torch_thread
-from preprocess.image import read_image, to_uint8
-from preprocess.offline import offline_variable
+from preprocess.files.offline import offline_variable
+from preprocess.media.image import read_image, to_uint8
 from preprocess.track import TrackedFrame
 
 LEAST_PSNR_DB = 18.0

@@ -18,8 +18,8 @@ from portrait4d.pipeline import build_source
 from portrait4d.render.shape import ShapeConfig
 from portrait4d.retarget import orbit_drive
 from portrait4d.streams import one_torch_thread
-from preprocess.image import write_png
-from preprocess.mesh_files import write_mesh
+from preprocess.media.image import write_png
+from preprocess.media.mesh_files import write_mesh
 
 ORBIT_YAW_DEGREES = 20.0
 ORBIT_PITCH_DEGREES = 8.0

@@ -16,7 +16,7 @@ from portrait4d.checkpoint.own_format import Progress, hash_file, read_checkpoin
 from portrait4d.checkpoint.stored_tensor import read_all
 from portrait4d.weights_folder import weights_folder
 from portrait4d.weights_table import ReleasedFile, find_released, released_files
-from preprocess.offline import offline_variable
+from preprocess.files.offline import offline_variable
 
 if TYPE_CHECKING:
     import torch

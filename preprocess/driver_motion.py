@@ -20,7 +20,7 @@ from flame.heads.frame_parameters import FrameParameters
 from flame.heads.head_model import HeadModel, HeadParams
 from flame.landmarks.sets import IBUG_OF_478
 from preprocess.driver_files import LANDMARKS, PARAMETERS, PICTURES, DriverFolder, read_driver_folder
-from preprocess.image import read_image, to_tensor
+from preprocess.media.image import read_image, to_tensor
 from preprocess.motion import Motion
 from preprocess.motion_encoder import MotionEncoder
 

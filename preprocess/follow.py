@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.errors import InputError
-from preprocess.faces import FaceBox, FaceDetector, FaceLandmarker, FaceLandmarks, find_faces
+from preprocess.face_detector import FaceBox, FaceDetector
+from preprocess.face_landmarker import FaceLandmarker, FaceLandmarks, find_faces
 
 _DETECT_EVERY = 30
 """Frames between looks at who else is in the picture."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from flame.errors import InputError
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadModel, HeadParams
-from preprocess.atomic import atomic_path
+from preprocess.files.atomic import atomic_path
 
 FORMAT = "portrait4d-motion"
 VERSION = 1

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flame.errors import InputError, printable
-from preprocess.dataset.digest import file_digest
+from preprocess.files.digest import file_digest
 from preprocess.motion_crop import crop_faces
 from preprocess.networks.motion_encoder import CODE_SIZE, TRAINING_NAME_PARTS, MotionEncoderNetwork
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from portrait4d.checkpoint.official_state import LABEL_STD, is_resample_filter
 from portrait4d.checkpoint.structure import STRUCTURES_FILE
-from preprocess.atomic import atomic_path
+from preprocess.files.atomic import atomic_path
 
 MANIFESTS = {
     "eg3d-512.generator": "eg3d_ffhq512.G.json",

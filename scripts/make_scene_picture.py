@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from preprocess.atomic import atomic_path
+from preprocess.files.atomic import atomic_path
 
 ROOT = Path(__file__).parent.parent
 RUN = ROOT / "out" / "benchmarks" / "fit-scene"

@@ -21,11 +21,11 @@ from flame.errors import InputError
 from flame.heads.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
 from portrait4d.engine import Drive, Mesh, Rendering
 from portrait4d.models import Models
-from preprocess.atomic import atomic_path
 from preprocess.crop import Crop
+from preprocess.files.atomic import atomic_path
+from preprocess.media.video import Frame
 from preprocess.motion import Motion
 from preprocess.track import TrackedFrame
-from preprocess.video import Frame
 
 SIZE = 64
 NUM_EXPRESSIONS = 2

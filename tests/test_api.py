@@ -14,7 +14,7 @@ from portrait4d.engine import load_engine
 from portrait4d.options import ReenactOptions
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.engine import Portrait4DEngine
-from preprocess.image import read_image, to_uint8
+from preprocess.media.image import read_image, to_uint8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -18,7 +18,7 @@ from preprocess.backends import load_detector, load_mask
 from preprocess.backends.detectors import FACE_ALIGNMENT_FILES
 from preprocess.backends.insightface_pack import IdentityEncoder
 from preprocess.backends.masks import PARSING_LABELS, FaceParser
-from preprocess.image import read_image
+from preprocess.media.image import read_image
 from preprocess.portrait_crop import five_points, portrait_crop
 
 IMAGE = np.zeros((40, 60, 3), np.uint8)

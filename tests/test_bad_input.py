@@ -20,9 +20,9 @@ import portrait4d.pipeline
 from portrait4d.cli.main import run
 from portrait4d.demo import MOTION_FILE, demo_photo
 from portrait4d.options import ReenactOptions
-from preprocess.image import write_png
+from preprocess.media.image import write_png
+from preprocess.media.video import probe, read_frames
 from preprocess.motion import Motion
-from preprocess.video import probe, read_frames
 
 QUICK = {
     "cmyk.jpg", "truncated.jpg", "text.jpg", "empty.png", "one_pixel.png", "noface_cat.jpg", "exif_orientation_6.jpg",

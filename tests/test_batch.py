@@ -25,9 +25,9 @@ from portrait4d.checkpoint.config import CheckpointConfig
 from portrait4d.checkpoint.own_format import write_checkpoint
 from portrait4d.models import Models
 from portrait4d.options import ReenactOptions
-from preprocess.image import write_png
-from preprocess.video import probe, read_frames
-from preprocess.video_writer import VideoWriter
+from preprocess.media.image import write_png
+from preprocess.media.video import probe, read_frames
+from preprocess.media.video_writer import VideoWriter
 
 SCRIPT = Path(__file__).parent / "run_with_fakes.py"
 NUM_FRAMES = 30

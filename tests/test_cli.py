@@ -19,10 +19,10 @@ import portrait4d.views
 from portrait4d.cli.main import run
 from portrait4d.cli.reenact_commands import ReenactChoices
 from portrait4d.options import ReenactOptions
-from preprocess.image import read_image, write_png
+from preprocess.media.image import read_image, write_png
+from preprocess.media.video import probe, read_frames
+from preprocess.media.video_writer import VideoWriter
 from preprocess.motion import Motion
-from preprocess.video import probe, read_frames
-from preprocess.video_writer import VideoWriter
 
 COMMANDS = ("demo", "reenact", "batch", "track", "avatar", "render", "fit-scene", "doctor", "weights")
 NUM_FRAMES = 12

@@ -23,7 +23,7 @@ from preprocess.dataset.plan import Item, Part
 from preprocess.dataset.record_codec import check_record
 from preprocess.dataset.stage_options import StageOptions
 from preprocess.dataset.stages import Stages
-from preprocess.image import read_image
+from preprocess.media.image import read_image
 from preprocess.portrait_crop import portrait_crop
 from tests.fakes_build import FakeStages
 

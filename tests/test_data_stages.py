@@ -24,7 +24,7 @@ from preprocess.dataset.quality import measure
 from preprocess.dataset.record_codec import check_record
 from preprocess.dataset.stage_options import StageOptions
 from preprocess.dataset.stages import Stages
-from preprocess.image import to_tensor
+from preprocess.media.image import to_tensor
 from preprocess.motion_encoder import MotionEncoder
 from preprocess.networks.motion_encoder import MotionEncoderNetwork
 from preprocess.portrait_crop import crop_from_five

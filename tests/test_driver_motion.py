@@ -19,7 +19,7 @@ from portrait4d.engine import load_engine
 from portrait4d.pipeline import track_driver
 from preprocess.driver_files import frames_of_motion, read_driver_folder
 from preprocess.driver_motion import is_driver_folder, motion_of_folder
-from preprocess.image import read_image, to_tensor, write_png
+from preprocess.media.image import read_image, to_tensor, write_png
 
 ENGINE = "portrait4d-v2"
 

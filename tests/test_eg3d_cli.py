@@ -20,8 +20,8 @@ from portrait4d.cli.main import run
 from portrait4d.eg3d_options import SampleOptions, StyleOptions, StyleVideoOptions
 from portrait4d.eg3d_samples import map_seeds, render_seed
 from portrait4d.eg3d_video import render_frames
-from preprocess.image import read_image
-from preprocess.video import probe, read_frames
+from preprocess.media.image import read_image
+from preprocess.media.video import probe, read_frames
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE, RAW_SIDE = 128, CONFIG.neural_resolution

@@ -25,8 +25,9 @@ from preprocess.dataset.eg3d_format import (
     write_eg3d,
 )
 from preprocess.dataset.flip import mirror_label
-from preprocess.faces import FaceDetector, FaceLandmarker, find_faces
-from preprocess.image import read_image
+from preprocess.face_detector import FaceDetector
+from preprocess.face_landmarker import FaceLandmarker, find_faces
+from preprocess.media.image import read_image
 from preprocess.portrait_crop import DEEP3D_FIVE_POINTS, crop_from_five, five_points
 
 HEAD = HEADS_IN_EG3D["open"]

@@ -20,7 +20,7 @@ from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.eg3d_options import SampleOptions
 from portrait4d.eg3d_samples import render_seed
-from preprocess.image import read_image, to_uint8
+from preprocess.media.image import read_image, to_uint8
 
 RENDERING: dict[str, Any] = {
     "superresolution_module": "training.superresolution.SuperresolutionHybrid2X",

@@ -12,9 +12,9 @@ import torch
 from PIL import Image, ImageCms, ImageFile
 
 from flame.errors import InputError
-from preprocess.atomic import atomic_path
-from preprocess.contact_sheet import contact_sheet
-from preprocess.image import read_image, read_image_alpha, to_tensor, to_uint8, write_png
+from preprocess.files.atomic import atomic_path
+from preprocess.media.contact_sheet import contact_sheet
+from preprocess.media.image import read_image, read_image_alpha, to_tensor, to_uint8, write_png
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
     path = tmp_path / "a.txt"
     program = (
         "import os, sys\n"
-        "from preprocess.atomic import atomic_path\n"
+        "from preprocess.files.atomic import atomic_path\n"
         "with atomic_path(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half')\n"
         "    os._exit(1)\n"

@@ -25,9 +25,9 @@ from portrait4d.models import Models
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import build_source, reenact, track_driver
 from portrait4d.report import ReenactReport
-from preprocess.image import write_png
-from preprocess.video import read_frames
-from preprocess.video_writer import VideoWriter
+from preprocess.media.image import write_png
+from preprocess.media.video import read_frames
+from preprocess.media.video_writer import VideoWriter
 
 NUM_FRAMES = 31  # the last chunk is not full
 

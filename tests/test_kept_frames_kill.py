@@ -15,9 +15,9 @@ from fakes_portrait4d import install_generated
 
 from portrait4d.head_crops import FRAMES_PER_CHUNK
 from portrait4d.kept_frames import WORTH_KEEPING_SECONDS
-from preprocess.image import write_png
-from preprocess.video import read_frames
-from preprocess.video_writer import VideoWriter
+from preprocess.media.image import write_png
+from preprocess.media.video import read_frames
+from preprocess.media.video_writer import VideoWriter
 
 NUM_FRAMES = 20
 ENGINE = "portrait4d-v2"

@@ -13,7 +13,7 @@ from portrait4d.lift.bind import patch_faces, residual_weights
 from portrait4d.lift.engine import LiftEngine, source_warnings
 from portrait4d.lift.mouth import teeth_colour
 from portrait4d.retarget import RetargetOptions, orbit_drive, retarget
-from preprocess.image import to_uint8
+from preprocess.media.image import to_uint8
 from preprocess.track import Tracker
 
 

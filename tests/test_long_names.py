@@ -12,9 +12,9 @@ from portrait4d.batch import run_batch
 from portrait4d.batch_items import BatchItem
 from portrait4d.driver import check_output
 from portrait4d.kept_frames import KeptFrames
-from preprocess.atomic import atomic_path
-from preprocess.image import write_png
-from preprocess.video_writer import VideoWriter
+from preprocess.files.atomic import atomic_path
+from preprocess.media.image import write_png
+from preprocess.media.video_writer import VideoWriter
 
 
 @pytest.mark.parametrize("name", ["a" * 246 + ".mp4", "\u00e4" * 123 + ".mp4", "a" * 177 + ".mp4"])

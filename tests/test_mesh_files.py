@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from flame.errors import InputError
-from preprocess.mesh_files import vertex_normals, write_mesh
+from preprocess.media.mesh_files import vertex_normals, write_mesh
 
 TEXTURE = np.zeros((4, 8, 3), np.uint8)
 TEXTURE[0, 0] = (255, 0, 0)  # top left

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from fakes_engine import SIZE, fake_models, fake_motion
 
-import preprocess.audio
-import preprocess.video_writer
+import preprocess.media.audio
+import preprocess.media.video_writer
 from flame.errors import InputError
 from portrait4d.batch import run_batch
 from portrait4d.batch_items import BatchItem
@@ -24,9 +24,9 @@ from portrait4d.report import find_gaps
 from portrait4d.streams import ordered_map, prefetch
 from portrait4d.views import video_angles
 from preprocess.crop import Crop
-from preprocess.image import write_png
-from preprocess.video import probe
-from preprocess.video_writer import VideoWriter
+from preprocess.media.image import write_png
+from preprocess.media.video import probe
+from preprocess.media.video_writer import VideoWriter
 
 
 def smooth_picture(height: int, width: int) -> np.ndarray:
@@ -210,7 +210,7 @@ def test_report_tells_the_sound_that_was_written(files: Path, monkeypatch: pytes
     def refuse(*_: object, **__: object) -> None:
         raise LookupError("no sound that can be read")
 
-    monkeypatch.setattr(preprocess.video_writer, "AudioFeed", refuse)
+    monkeypatch.setattr(preprocess.media.video_writer, "AudioFeed", refuse)
     report = reenact(files / "dark.png", files / "nod.mp4", files / "x.mp4", models=fake_models())
     assert not report.has_audio and SILENT in report.warnings and not probe(files / "x.mp4").has_audio
 
@@ -235,13 +235,13 @@ def test_report_tells_damage_in_the_driver(files: Path):
 
 def test_report_tells_damage_in_the_sound(files: Path, monkeypatch: pytest.MonkeyPatch):
     """Sound that breaks off is written as far as it goes, and the report says so."""
-    demux = preprocess.audio.AudioFeed._demux
+    demux = preprocess.media.audio.AudioFeed._demux
 
-    def break_off(feed: preprocess.audio.AudioFeed):
+    def break_off(feed: preprocess.media.audio.AudioFeed):
         yield next(demux(feed))
         feed._warn("the sound breaks off")
 
-    monkeypatch.setattr(preprocess.audio.AudioFeed, "_demux", break_off)
+    monkeypatch.setattr(preprocess.media.audio.AudioFeed, "_demux", break_off)
     report = reenact(files / "dark.png", files / "nod.mp4", files / "x.mp4", models=fake_models())
     assert report.has_audio and "the sound breaks off" in report.warnings and SILENT not in report.warnings
 

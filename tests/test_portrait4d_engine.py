@@ -28,7 +28,7 @@ from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
 from portrait4d.triplane.planes import TriPlanes
-from preprocess.image import read_image, to_tensor
+from preprocess.media.image import read_image, to_tensor
 from preprocess.track import TrackedFrame, Tracker
 
 ENGINE = "portrait4d-v2"
@@ -403,8 +403,8 @@ def test_the_command_says_how_fine_a_mesh_is(
 def test_codes_are_kept_in_motion_files_and_scaled(shared: Path, engine: Portrait4DEngine, tmp_path: Path) -> None:
     from fractions import Fraction
 
+    from preprocess.media.video import read_frames
     from preprocess.motion import Motion
-    from preprocess.video import read_frames
 
     tracker = Tracker(head_model=engine.head_model, motion_encoder=engine.motion_encoder)
     clip = shared / "data" / "drivers" / "d02_speech_woman.mp4"

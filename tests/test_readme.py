@@ -13,10 +13,10 @@ from flame.heads.open_head import load_open_head
 from portrait4d.cli.main import run
 from portrait4d.demo import MOTION_FILE, demo_photo
 from preprocess.fit import HeadFitter
-from preprocess.image import write_png
+from preprocess.media.image import write_png
+from preprocess.media.video import probe
+from preprocess.media.video_writer import VideoWriter
 from preprocess.motion import Motion
-from preprocess.video import probe
-from preprocess.video_writer import VideoWriter
 
 ROOT = Path(__file__).parent.parent
 

@@ -29,8 +29,8 @@ from portrait4d.scene.model import FittedSceneConfig, load_scene
 from portrait4d.scene.orbit import orbit_cameras, turntable
 from portrait4d.scene.run import SceneOptions, fit_scene, start_fitter
 from portrait4d.scene.views import read_scene
-from preprocess.image import read_image, to_tensor, write_png
-from preprocess.video import probe
+from preprocess.media.image import read_image, to_tensor, write_png
+from preprocess.media.video import probe
 
 ROOT = Path(__file__).parent.parent
 SIDE = 32

@@ -16,7 +16,7 @@ from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.shape import Shape, ShapeConfig, automatic_iso, density_grid, extract_shape, surface
 from portrait4d.triplane.planes import TriPlanes
-from preprocess.mesh_files import write_mesh
+from preprocess.media.mesh_files import write_mesh
 
 BOX = 1.3
 CENTRE = (0.1, -0.05, 0.2)

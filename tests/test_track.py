@@ -12,11 +12,12 @@ from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from flame.heads.open_head import OpenHead, load_open_head
 from preprocess.clip import MAX_BRIDGED_FRAMES, fit_clip
-from preprocess.faces import FaceDetector, FaceLandmarker, find_faces
+from preprocess.face_detector import FaceDetector
+from preprocess.face_landmarker import FaceLandmarker, find_faces
 from preprocess.fit import HeadFitter, VideoFitter
+from preprocess.media.video import Frame
 from preprocess.smooth import smooth_motion
 from preprocess.track import Tracker
-from preprocess.video import Frame
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

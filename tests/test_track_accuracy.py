@@ -10,12 +10,12 @@ import torch
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from flame.heads.open_head import OpenHead, load_open_head
 from flame.landmarks.ibug import to_68
-from preprocess.image import read_image
+from preprocess.media.image import read_image
+from preprocess.media.video import probe, read_frames
 from preprocess.motion import Motion
 from preprocess.motion_crop import face_similarity
 from preprocess.smooth import smooth_motion
 from preprocess.track import TrackedFrame, Tracker
-from preprocess.video import probe, read_frames
 
 # Points of the 478 and the WFLW points they should agree with.
 MATCHED_POINTS = {

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from flame.errors import InputError
-from preprocess import decode
-from preprocess.timing import Shown, nominal_rate, resample, snap_rate
-from preprocess.video import probe, read_frames
-from preprocess.video_writer import VideoWriter
+from preprocess.media import decode
+from preprocess.media.timing import Shown, nominal_rate, resample, snap_rate
+from preprocess.media.video import probe, read_frames
+from preprocess.media.video_writer import VideoWriter
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -213,7 +213,7 @@ def test_failing_encoder_is_reported_and_leaves_no_file(tmp_path, monkeypatch):
 def test_killed_writer_leaves_no_result_and_its_rest_is_cleared(tmp_path):
     program = (
         "import sys, time, numpy as np\n"
-        "from preprocess.video_writer import VideoWriter\n"
+        "from preprocess.media.video_writer import VideoWriter\n"
         "with VideoWriter(sys.argv[1], height=64, width=64, frame_rate=25) as writer:\n"
         "    for index in range(200): writer.write(np.full((64, 64, 3), index, np.uint8))\n"
         "    print('written', flush=True)\n"

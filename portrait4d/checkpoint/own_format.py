@@ -18,8 +18,8 @@ import torch
 from flame.errors import InputError
 from portrait4d.checkpoint.config import CONFIG_FILE, TENSORS_FILE, CheckpointConfig, read_config
 from portrait4d.checkpoint.stored_tensor import StoredTensor
-from preprocess.atomic import atomic_path
-from preprocess.dataset.digest import file_digest
+from preprocess.files.atomic import atomic_path
+from preprocess.files.digest import file_digest
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a stage, what is done and the total, in bytes."""

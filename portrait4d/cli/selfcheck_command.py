@@ -12,7 +12,7 @@ def run_selfcheck_command(
 ) -> int:
     """Prints the findings; returns 0 if all that were judged passed, else 1."""
     from portrait4d.selfcheck import run_selfcheck
-    from preprocess.image import write_png
+    from preprocess.media.image import write_png
 
     if output is not None:
         check_output(output, frozenset({".png"}))

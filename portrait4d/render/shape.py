@@ -10,7 +10,7 @@ from torch import Tensor
 from flame.errors import InputError
 from portrait4d.render.field import Field
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS
-from preprocess.mesh_files import vertex_normals
+from preprocess.media.mesh_files import vertex_normals
 
 MIN_RESOLUTION, MAX_RESOLUTION = 8, 1024
 

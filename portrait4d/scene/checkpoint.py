@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from flame.errors import InputError
 from portrait4d.scene.fitter import SceneFitter
-from preprocess.atomic import atomic_path
+from preprocess.files.atomic import atomic_path
 
 CHECKPOINT = "checkpoint.safetensors"
 

@@ -16,8 +16,8 @@ from portrait4d.scene.fitter import rays_inside
 from portrait4d.scene.model import FittedScene
 from portrait4d.scene.views import PosedViews
 from portrait4d.streams import num_render_workers, ordered_map
-from preprocess.contact_sheet import contact_sheet
-from preprocess.image import to_uint8
+from preprocess.media.contact_sheet import contact_sheet
+from preprocess.media.image import to_uint8
 
 ERROR_GAIN = 4
 _VIEWS_PER_ROW = 3

@@ -18,7 +18,7 @@ from portrait4d.render.field import TriPlaneField
 from portrait4d.render.renderer import RenderConfig, Rendering, render
 from portrait4d.scene.box import BOX_WARP, SceneBox
 from portrait4d.triplane.planes import PlaneLayout, TriPlanes
-from preprocess.atomic import atomic_path
+from preprocess.files.atomic import atomic_path
 
 WEIGHTS, CONFIG = "scene.safetensors", "config.json"
 

@@ -23,9 +23,9 @@ from portrait4d.scene.model import FittedScene, FittedSceneConfig
 from portrait4d.scene.orbit import orbit_cameras
 from portrait4d.scene.views import Background, PosedViews, Scene, read_scene
 from portrait4d.streams import one_torch_thread
-from preprocess.atomic import atomic_path
-from preprocess.image import to_uint8
-from preprocess.video_writer import VideoWriter
+from preprocess.files.atomic import atomic_path
+from preprocess.media.image import to_uint8
+from preprocess.media.video_writer import VideoWriter
 
 Progress = Callable[[str, int, int | None], None]
 

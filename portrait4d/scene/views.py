@@ -13,7 +13,7 @@ from torch import Tensor
 from flame.errors import InputError
 from flame.geometry.camera import Camera
 from portrait4d.scene.labels import SceneFormat, ViewLabel, read_labels
-from preprocess.image import NEUTRAL_GREY, read_image_alpha, to_tensor
+from preprocess.media.image import NEUTRAL_GREY, read_image_alpha, to_tensor
 
 Background = Literal["auto", "white", "black"]
 

@@ -13,7 +13,8 @@ from flame.errors import InputError
 from preprocess.backend_names import DetectorName
 from preprocess.backends.extras import explained_weights, import_extra
 from preprocess.backends.insightface_pack import InsightFace
-from preprocess.faces import FaceDetector, FaceLandmarker, find_faces
+from preprocess.face_detector import FaceDetector
+from preprocess.face_landmarker import FaceLandmarker, find_faces
 
 FACE_ALIGNMENT_FILES = ("s3fd-619a316812.pth", "3DFAN4-7835d9f11d.pth.tar", "depth-2a464da4ea.pth.tar")
 FACE_ALIGNMENT_PAGE = "https://www.adrianbulat.com/downloads/python-fan/"

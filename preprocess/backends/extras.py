@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from flame.errors import InputError, printable
-from preprocess.offline import offline_variable
+from preprocess.files.offline import offline_variable
 
 
 def import_extra(module: str, extra: str) -> Any:

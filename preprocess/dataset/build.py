@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from flame.errors import InputError
-from preprocess.atomic import atomic_path
 from preprocess.dataset.plan import ITEMS, OUTCOMES, Item, Part, Plan, make_plan
 from preprocess.dataset.record import DatasetInfo
 from preprocess.dataset.shards import (
@@ -29,6 +28,7 @@ from preprocess.dataset.shards import (
 )
 from preprocess.dataset.stage_options import Outcome, StageOptions
 from preprocess.dataset.workers import Work, run_workers
+from preprocess.files.atomic import atomic_path
 
 RunStages = Callable[[Path, Item], Outcome]
 MakeStages = Callable[[StageOptions], RunStages]

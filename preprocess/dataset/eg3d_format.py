@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flame.errors import InputError, brief
-from preprocess.atomic import atomic_path
+from preprocess.files.atomic import atomic_path
 
 EG3D_UNITS_PER_METRE = 2.7
 EG3D_FOCAL = 2985.29 / 700

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from flame.errors import InputError
 from preprocess.backends.detectors import DetectedFace, Detector
-from preprocess.faces import FaceBox, FaceDetector, FaceLandmarker, find_faces
+from preprocess.face_detector import FaceBox, FaceDetector
+from preprocess.face_landmarker import FaceLandmarker, find_faces
 from preprocess.follow import FaceFollower, bounding_box, overlap
 
 _SAME_FACE = 0.3

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from flame.errors import InputError
-from preprocess.atomic import atomic_path
-from preprocess.dataset.digest import file_digest
+from preprocess.files.atomic import atomic_path
+from preprocess.files.digest import file_digest
 
 KEY_LENGTH = 16
 ITEMS, OUTCOMES = "items", "outcomes"

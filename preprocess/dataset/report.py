@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.atomic import atomic_path
-from preprocess.contact_sheet import contact_sheet
 from preprocess.dataset.build import BuildResult
 from preprocess.dataset.record import Record
 from preprocess.dataset.shards import read_shard
+from preprocess.files.atomic import atomic_path
+from preprocess.media.contact_sheet import contact_sheet
 
 _SHEET_COLUMNS, _SHEET_ROWS = 8, 6
 _LEGEND = (

@@ -18,8 +18,6 @@ from typing import BinaryIO
 from numpy.typing import NDArray
 
 from flame.errors import InputError, brief, printable
-from preprocess.atomic import atomic_path
-from preprocess.dataset.digest import file_digest
 from preprocess.dataset.record import DatasetInfo, Record
 from preprocess.dataset.record_codec import (
     MEMBER_NAMES,
@@ -31,7 +29,9 @@ from preprocess.dataset.record_codec import (
     encode_info,
     encode_record,
 )  # fmt: skip
-from preprocess.file_check import check_file
+from preprocess.files.atomic import atomic_path
+from preprocess.files.digest import file_digest
+from preprocess.files.file_check import check_file
 
 INFO_NAME = "dataset.json"
 INDEX_SUFFIX = ".index.json"

@@ -24,11 +24,11 @@ from preprocess.dataset.quality import measure
 from preprocess.dataset.record import Record
 from preprocess.dataset.stage_options import Outcome, StageOptions
 from preprocess.fit import HeadFitter
-from preprocess.image import read_image, to_tensor
+from preprocess.media.image import read_image, to_tensor
+from preprocess.media.video import Frame, read_frames
 from preprocess.motion_encoder import MotionEncoder
 from preprocess.portrait_crop import portrait_crop
 from preprocess.smooth import smooth_values
-from preprocess.video import Frame, read_frames
 
 _CROP_TOLERANCE = 0.02
 """Of the square's side: less is taken for trembling of the crop, more for motion."""

@@ -21,8 +21,8 @@ from flame.heads.open_head import OpenHead
 from flame.mesh.raster import Fragments, interpolate, rasterize
 from open_head.paint import paint_surface, smooth_normals
 from portrait4d.scene.orbit import turntable
-from preprocess.atomic import atomic_path
-from preprocess.image import write_png
+from preprocess.files.atomic import atomic_path
+from preprocess.media.image import write_png
 
 RADIUS, FOV_DEGREES = 1.0, 22.0
 OVERSAMPLING = 3

@@ -13,8 +13,8 @@ import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from flame.errors import InputError
-from preprocess.atomic import atomic_path
-from preprocess.file_check import check_file
+from preprocess.files.atomic import atomic_path
+from preprocess.files.file_check import check_file
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from flame.errors import InputError
-from preprocess.image import open_picture, picture_to_rgb, read_image
-from preprocess.timing import Shown
+from preprocess.media.image import open_picture, picture_to_rgb, read_image
+from preprocess.media.timing import Shown
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
 """Files in a folder that count as its pictures; others are passed over."""

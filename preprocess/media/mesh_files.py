@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from flame.errors import InputError
-from preprocess.atomic import atomic_path
-from preprocess.image import write_png
+from preprocess.files.atomic import atomic_path
+from preprocess.media.image import write_png
 
 SUFFIXES = (".glb", ".ply", ".obj")
 

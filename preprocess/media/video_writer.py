@@ -16,8 +16,8 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from flame.errors import InputError
-from preprocess.atomic import abort_atomic, begin_atomic, commit_atomic
-from preprocess.audio import AudioFeed
+from preprocess.files.atomic import abort_atomic, begin_atomic, commit_atomic
+from preprocess.media.audio import AudioFeed
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from preprocess.decode import clip_origin, is_cover
+from preprocess.media.decode import clip_origin, is_cover
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from flame.errors import InputError
-from preprocess.damage import Warn
-from preprocess.decode import read_track, show_video
-from preprocess.image import read_image
-from preprocess.stills import is_animation, is_picture, list_pictures, show_animation, show_folder, show_picture
-from preprocess.timing import DEFAULT_FRAME_RATE, Frame, cut, nominal_rate, resample
+from preprocess.media.damage import Warn
+from preprocess.media.decode import read_track, show_video
+from preprocess.media.image import read_image
+from preprocess.media.stills import is_animation, is_picture, list_pictures, show_animation, show_folder, show_picture
+from preprocess.media.timing import DEFAULT_FRAME_RATE, Frame, cut, nominal_rate, resample
 
 __all__ = ["Frame", "VideoInfo", "Warn", "probe", "read_frames"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from preprocess.image import write_png
+from preprocess.media.image import write_png
 
 _GAP_PX = 4
 _LABEL_PX = 22

@@ -16,10 +16,10 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from flame.errors import InputError
-from preprocess.damage import Damage, Warn
-from preprocess.file_check import check_file
-from preprocess.image import MAX_PIXELS, MIN_SIDE
-from preprocess.timing import Shown, nominal_rate
+from preprocess.files.file_check import check_file
+from preprocess.media.damage import Damage, Warn
+from preprocess.media.image import MAX_PIXELS, MIN_SIDE
+from preprocess.media.timing import Shown, nominal_rate
 
 logger = logging.getLogger(__name__)
 

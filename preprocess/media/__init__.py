@@ -1,0 +1,1 @@
+"""Pictures, clips and sound, read and written; meshes and contact sheets."""

@@ -110,7 +110,7 @@ def show(source: Path, driver: Path, motion: Motion, result: Path, sheet: Path) 
 
 
 def _crop(image: np.ndarray, motion: Motion) -> np.ndarray:
-    from preprocess.crop import Crop
+    from preprocess.faces.crop import Crop
 
     return Crop(motion.crop_matrix, motion.crop_size, (motion.frame_height, motion.frame_width)).apply(image)
 

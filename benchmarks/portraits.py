@@ -34,12 +34,12 @@ from flame.landmarks.ibug import to_70
 from flame.landmarks.sets import NUM_CONTOUR
 from preprocess.batch_fit import BatchFit, BatchFitter
 from preprocess.batch_start import landmarks_of_set
-from preprocess.crop import Crop
-from preprocess.face_detector import FaceDetector
-from preprocess.face_landmarker import FaceLandmarker, find_faces
+from preprocess.faces.aligned_crop import portrait_crop
+from preprocess.faces.crop import Crop
+from preprocess.faces.detector import FaceDetector
+from preprocess.faces.landmarker import FaceLandmarker, find_faces
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import read_image
-from preprocess.portrait_crop import portrait_crop
 
 GOALS = "Goals: turn without the constant at most 4 degrees (median)."
 SIDE = 512

@@ -23,7 +23,7 @@ from self_reenactment import (
 
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import Models, build_source, load_models
-from preprocess.face_landmarker import FaceLandmarker
+from preprocess.faces.landmarker import FaceLandmarker
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import write_png
 

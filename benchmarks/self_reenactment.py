@@ -26,8 +26,8 @@ from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import Models
 from portrait4d.retarget import RetargetOptions, retarget
 from preprocess.clip import fit_clip
-from preprocess.crop import Crop
-from preprocess.face_landmarker import FaceLandmarker, FaceLandmarks
+from preprocess.faces.crop import Crop
+from preprocess.faces.landmarker import FaceLandmarker, FaceLandmarks
 from preprocess.fit import HeadFitter
 from preprocess.media.image import to_uint8
 from preprocess.media.video import probe, read_frames

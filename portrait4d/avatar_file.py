@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from flame.errors import InputError
-from preprocess.crop import Crop
+from preprocess.faces.crop import Crop
 from preprocess.files.atomic import atomic_path
 from preprocess.motion import Motion
 

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from preprocess.crop import Crop
+from preprocess.faces.crop import Crop
 
 LONGEST_SIDE_PX = 1920
 """Whole-picture results are scaled down to this: larger videos play nowhere smoothly."""

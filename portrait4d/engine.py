@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from flame.heads.head_model import HeadModel
-    from preprocess.crop import Crop
+    from preprocess.faces.crop import Crop
     from preprocess.motion import Motion
     from preprocess.motion_encoder import MotionEncoder
     from preprocess.track import TrackedFrame

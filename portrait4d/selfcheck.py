@@ -207,7 +207,7 @@ def _has_backbone() -> bool:
 
 def _identity(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:
     """Cosine of ArcFace's vectors; told, not judged."""
-    from preprocess.backends.insightface_pack import IdentityEncoder
+    from preprocess.faces.backends.insightface_pack import IdentityEncoder
 
     def finding(value: str) -> Finding:
         return Finding("identity", value, "0.873 on VFHQ", None, "published")

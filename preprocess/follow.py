@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.errors import InputError
-from preprocess.face_detector import FaceBox, FaceDetector
-from preprocess.face_landmarker import FaceLandmarker, FaceLandmarks, find_faces
+from preprocess.faces.detector import FaceBox, FaceDetector
+from preprocess.faces.landmarker import FaceLandmarker, FaceLandmarks, find_faces
 
 _DETECT_EVERY = 30
 """Frames between looks at who else is in the picture."""

@@ -21,7 +21,7 @@ from flame.errors import InputError
 from flame.heads.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
 from portrait4d.engine import Drive, Mesh, Rendering
 from portrait4d.models import Models
-from preprocess.crop import Crop
+from preprocess.faces.crop import Crop
 from preprocess.files.atomic import atomic_path
 from preprocess.media.video import Frame
 from preprocess.motion import Motion

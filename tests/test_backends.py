@@ -14,12 +14,12 @@ import torch
 
 from flame.errors import InputError
 from flame.landmarks.ibug import to_68, to_70
-from preprocess.backends import load_detector, load_mask
-from preprocess.backends.detectors import FACE_ALIGNMENT_FILES
-from preprocess.backends.insightface_pack import IdentityEncoder
-from preprocess.backends.masks import PARSING_LABELS, FaceParser
+from preprocess.faces.aligned_crop import five_points, portrait_crop
+from preprocess.faces.backends import load_detector, load_mask
+from preprocess.faces.backends.detectors import FACE_ALIGNMENT_FILES
+from preprocess.faces.backends.insightface_pack import IdentityEncoder
+from preprocess.faces.backends.masks import PARSING_LABELS, FaceParser
 from preprocess.media.image import read_image
-from preprocess.portrait_crop import five_points, portrait_crop
 
 IMAGE = np.zeros((40, 60, 3), np.uint8)
 IMAGE[..., 0] = 200  # red, so that the order of the channels shows
@@ -245,14 +245,16 @@ def test_a_missing_package_names_its_extra(load, name: str, module: str, monkeyp
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
         raise AssertionError(asked)
 
-    monkeypatch.setattr("preprocess.backends.extras.import_module", find)
+    monkeypatch.setattr("preprocess.faces.backends.extras.import_module", find)
     with pytest.raises(InputError) as caught:
         load(name)
     assert f'needs the package {package}: pip install "portrait4d[{name}]"' in str(caught.value)
 
 
 def test_a_package_that_does_not_load_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("preprocess.backends.extras.import_module", raising(ImportError("libx.so: not found\nmore")))
+    monkeypatch.setattr(
+        "preprocess.faces.backends.extras.import_module", raising(ImportError("libx.so: not found\nmore"))
+    )
     with pytest.raises(InputError, match=r"face_alignment does not load \(libx.so: not found\): pip install --force"):
         load_detector("face-alignment")
 

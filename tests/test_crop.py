@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from preprocess.crop import Crop, face_crop
+from preprocess.faces.crop import Crop, face_crop
 
 
 def _landmarks(yaw: float = 0.0) -> np.ndarray:

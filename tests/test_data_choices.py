@@ -16,15 +16,15 @@ import preprocess.dataset.build
 from flame.errors import InputError
 from flame.landmarks.ibug import to_68
 from portrait4d.cli.main import run
-from preprocess.backends import DetectedFace, load_detector
 from preprocess.dataset.build import BuildOptions, BuildResult, build_dataset
 from preprocess.dataset.limits import Limits
 from preprocess.dataset.plan import Item, Part
 from preprocess.dataset.record_codec import check_record
 from preprocess.dataset.stage_options import StageOptions
 from preprocess.dataset.stages import Stages
+from preprocess.faces.aligned_crop import portrait_crop
+from preprocess.faces.backends import DetectedFace, load_detector
 from preprocess.media.image import read_image
-from preprocess.portrait_crop import portrait_crop
 from tests.fakes_build import FakeStages
 
 OFFSET = np.array([3.0, -2.0, 0.0], np.float32)
@@ -138,7 +138,7 @@ def test_an_extra_that_is_not_installed_is_told(
     def missing(name: str) -> ModuleType:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr("preprocess.backends.extras.import_module", missing)
+    monkeypatch.setattr("preprocess.faces.backends.extras.import_module", missing)
     with pytest.raises(InputError, match=rf'pip install "portrait4d\[{extra}\]"'):
         Stages(options)
 
@@ -152,7 +152,7 @@ def test_what_a_library_prints_while_it_loads_is_no_result(
 
     library = ModuleType("face_alignment")
     library.__dict__.update(FaceAlignment=Talkative, LandmarksType=type("Kinds", (), {"THREE_D": 3}))
-    monkeypatch.setattr("preprocess.backends.extras.import_module", lambda name: library)
+    monkeypatch.setattr("preprocess.faces.backends.extras.import_module", lambda name: library)
     monkeypatch.delenv("PORTRAIT4D_OFFLINE")  # the stand-in fetches nothing
     load_detector("face-alignment")
     shown = capsys.readouterr()

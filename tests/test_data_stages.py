@@ -8,6 +8,7 @@ import pytest
 import torch
 from fakes_flame import put_landmarks_on_the_face
 from fakes_portrait4d import generated
+from preprocess.faces.networks.motion_encoder import MotionEncoderNetwork
 
 from flame.errors import InputError
 from flame.geometry.camera import Camera
@@ -16,7 +17,6 @@ from flame.heads.head_model import HeadParams
 from flame.heads.open_head import load_open_head
 from flame.landmarks.groups import CONTOUR
 from flame.landmarks.ibug import to_68, to_70
-from preprocess.crop import Crop
 from preprocess.dataset.limits import Limits
 from preprocess.dataset.lmdb_format import record_to_vector437
 from preprocess.dataset.plan import Item
@@ -24,10 +24,10 @@ from preprocess.dataset.quality import measure
 from preprocess.dataset.record_codec import check_record
 from preprocess.dataset.stage_options import StageOptions
 from preprocess.dataset.stages import Stages
+from preprocess.faces.aligned_crop import crop_from_five
+from preprocess.faces.crop import Crop
 from preprocess.media.image import to_tensor
 from preprocess.motion_encoder import MotionEncoder
-from preprocess.networks.motion_encoder import MotionEncoderNetwork
-from preprocess.portrait_crop import crop_from_five
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs the reference photos beside the checkout")

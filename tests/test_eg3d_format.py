@@ -25,10 +25,10 @@ from preprocess.dataset.eg3d_format import (
     write_eg3d,
 )
 from preprocess.dataset.flip import mirror_label
-from preprocess.face_detector import FaceDetector
-from preprocess.face_landmarker import FaceLandmarker, find_faces
+from preprocess.faces.aligned_crop import DEEP3D_FIVE_POINTS, crop_from_five, five_points
+from preprocess.faces.detector import FaceDetector
+from preprocess.faces.landmarker import FaceLandmarker, find_faces
 from preprocess.media.image import read_image
-from preprocess.portrait_crop import DEEP3D_FIVE_POINTS, crop_from_five, five_points
 
 HEAD = HEADS_IN_EG3D["open"]
 

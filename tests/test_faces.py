@@ -10,16 +10,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from preprocess.face_detector import FaceDetector, merge_boxes
-from preprocess.face_landmarker import FaceLandmarker, FaceLandmarks, find_faces
-from preprocess.face_plausibility import face_score
-from preprocess.face_region import Square, sample_square, square_from_points
-from preprocess.networks.blocks import ResidualBlock, SameConv
-from preprocess.networks.face_detector import NUM_ANCHORS, FaceDetectorNetwork, anchor_centres
-from preprocess.networks.face_mesh import FaceMeshNetwork, region_matrix, sample_regions
-from preprocess.networks.portrait_matte import PortraitMatteNetwork
-from preprocess.networks.weights import load_network
-from preprocess.portrait_matte import PortraitMatte
+from preprocess.faces.detector import FaceDetector, merge_boxes
+from preprocess.faces.landmarker import FaceLandmarker, FaceLandmarks, find_faces
+from preprocess.faces.matte import PortraitMatte
+from preprocess.faces.networks.blocks import ResidualBlock, SameConv
+from preprocess.faces.networks.face_detector import NUM_ANCHORS, FaceDetectorNetwork, anchor_centres
+from preprocess.faces.networks.face_mesh import FaceMeshNetwork, region_matrix, sample_regions
+from preprocess.faces.networks.portrait_matte import PortraitMatteNetwork
+from preprocess.faces.networks.weights import load_network
+from preprocess.faces.plausibility import face_score
+from preprocess.faces.region import Square, sample_square, square_from_points
 
 ASSETS = Path(__file__).resolve().parent.parent / "preprocess" / "assets"
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from flame.errors import InputError
-from preprocess.face_detector import FaceBox
-from preprocess.face_landmarker import FaceLandmarks
+from preprocess.faces.detector import FaceBox
+from preprocess.faces.landmarker import FaceLandmarks
 from preprocess.follow import FaceFollower, bounding_box, overlap
 
 DOG = 120

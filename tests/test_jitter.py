@@ -23,7 +23,7 @@ from portrait4d.options import ReenactOptions, RenderOptions
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.retarget import RetargetOptions, orbit_drive, retarget, retarget_parts
-from preprocess.crop import Crop
+from preprocess.faces.crop import Crop
 from preprocess.media.image import read_image
 from preprocess.motion import Motion
 from preprocess.track import Tracker

@@ -9,7 +9,7 @@ from portrait4d.lift.canvas import MARGIN, cut_canvas, fill, refine_matte, split
 from portrait4d.lift.draw import bounding_box, put_over, shade, soften_edges
 from portrait4d.lift.lighting import fit_light, shading_ratio
 from portrait4d.lift.sheet import extend, make_grid
-from preprocess.crop import Crop
+from preprocess.faces.crop import Crop
 
 
 def test_person_over_background_is_the_photo_for_any_matte():

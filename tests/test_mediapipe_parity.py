@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import preprocess.face_landmarker as face_landmarker
-from preprocess.face_detector import FaceBox, FaceDetector
-from preprocess.face_landmarker import FaceLandmarker
-from preprocess.face_region import Square
-from preprocess.portrait_matte import PortraitMatte
+import preprocess.faces.landmarker as face_landmarker
+from preprocess.faces.detector import FaceBox, FaceDetector
+from preprocess.faces.landmarker import FaceLandmarker
+from preprocess.faces.matte import PortraitMatte
+from preprocess.faces.region import Square
 from scripts.convert_mediapipe import ASSETS, SOURCES, Graph, check_point_tables, fill
 
 mediapipe = pytest.importorskip("mediapipe", reason="needs the extra: pip install 'portrait4d[mediapipe]'")

@@ -23,7 +23,7 @@ from portrait4d.pipeline import SILENT, build_avatar, build_source, reenact, tra
 from portrait4d.report import find_gaps
 from portrait4d.streams import ordered_map, prefetch
 from portrait4d.views import video_angles
-from preprocess.crop import Crop
+from preprocess.faces.crop import Crop
 from preprocess.media.image import write_png
 from preprocess.media.video import probe
 from preprocess.media.video_writer import VideoWriter

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocess.portrait_crop import portrait_crop
+from preprocess.faces.aligned_crop import portrait_crop
 
 
 def test_aligned_pictures_stay_where_they_are(shared: Path) -> None:

@@ -17,7 +17,7 @@ from portrait4d.engine import Rendering
 from portrait4d.lift.engine import LiftEngine
 from portrait4d.retarget import orbit_drive
 from portrait4d.selfcheck import run_selfcheck
-from preprocess.backends import insightface_pack
+from preprocess.faces.backends import insightface_pack
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,7 +11,7 @@ from flame.errors import InputError
 from portrait4d.cli.choices import JsonOption, QuietOption
 from portrait4d.cli.console import progress_bars, say, say_json
 from portrait4d.cli.option_groups import with_groups
-from preprocess.backend_names import DetectorName, MaskName
+from preprocess.faces.backend_names import DetectorName, MaskName
 
 if TYPE_CHECKING:
     from preprocess.dataset.limits import Limits

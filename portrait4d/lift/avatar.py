@@ -16,7 +16,7 @@ from portrait4d.lift.eyes import Eye
 from portrait4d.lift.lids import Lid
 from portrait4d.lift.mouth import Interior, OwnMouth
 from portrait4d.lift.rig import Rig
-from preprocess.crop import Crop
+from preprocess.faces.crop import Crop
 from preprocess.motion import Motion
 
 FORMAT = "portrait4d-lift-avatar"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from preprocess.crop import Crop
+from preprocess.faces.crop import Crop
 
 MARGIN = 64
 """Canvas pixels beyond each side of the crop: what moves in from outside the picture's edge."""

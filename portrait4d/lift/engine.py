@@ -35,10 +35,10 @@ from portrait4d.lift.rig import Rig, vertex_normals
 from portrait4d.lift.view import SourceView
 from portrait4d.options import Placement
 from portrait4d.retarget import SHUT_EYES
-from preprocess.crop import Crop
+from preprocess.faces.crop import Crop
+from preprocess.faces.matte import PortraitMatte
 from preprocess.motion import Motion
 from preprocess.motion_encoder import MotionEncoder
-from preprocess.portrait_matte import PortraitMatte
 from preprocess.track import TrackedFrame
 
 TURNED_DEGREES = 25.0

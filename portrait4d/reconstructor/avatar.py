@@ -10,7 +10,7 @@ import torch
 from flame.errors import InputError
 from portrait4d.avatar_file import motion_and_crop, read_avatar, write_avatar
 from portrait4d.reconstructor.network import SourceFeatures
-from preprocess.crop import Crop
+from preprocess.faces.crop import Crop
 from preprocess.motion import Motion
 
 VERSION = 1

@@ -29,9 +29,9 @@ from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.shape import ShapeConfig, extract_shape
 from portrait4d.triplane.planes import TriPlanes
+from preprocess.faces.aligned_crop import portrait_crop
 from preprocess.media.image import to_tensor
 from preprocess.motion_encoder import MotionEncoder
-from preprocess.portrait_crop import portrait_crop
 from preprocess.track import TrackedFrame
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.errors import InputError
-from preprocess.backends.detectors import DetectedFace, Detector
-from preprocess.face_detector import FaceBox, FaceDetector
-from preprocess.face_landmarker import FaceLandmarker, find_faces
+from preprocess.faces.backends.detectors import DetectedFace, Detector
+from preprocess.faces.detector import FaceBox, FaceDetector
+from preprocess.faces.landmarker import FaceLandmarker, find_faces
 from preprocess.follow import FaceFollower, bounding_box, overlap
 
 _SAME_FACE = 0.3

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from flame.landmarks.groups import CONTOUR, eye_opening
-from preprocess.crop import Crop
+from preprocess.faces.crop import Crop
 
 _SHARPNESS_SIDE = 256
 

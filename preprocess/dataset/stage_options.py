@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from flame.errors import InputError
-from preprocess.backend_names import DetectorName, MaskName
 from preprocess.dataset.limits import Limits
 from preprocess.dataset.record import CODE_SIZE, DatasetInfo, Record
+from preprocess.faces.aligned_crop import Alignment
+from preprocess.faces.backend_names import DetectorName, MaskName
 from preprocess.files.digest import flame_digest, weights_digest
-from preprocess.portrait_crop import Alignment
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,19 @@ from flame.heads.frame_parameters import FrameParameters
 from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.open_head import load_open_head
 from flame.landmarks.ibug import to_68
-from preprocess.backends import Detector, Mask, load_detector, load_mask
 from preprocess.clip import ClipFit, fit_clip
-from preprocess.crop import DEFAULT_CROP_SIZE, Crop
 from preprocess.dataset.find import FaceFinder, FoundFace
 from preprocess.dataset.plan import Item
 from preprocess.dataset.quality import measure
 from preprocess.dataset.record import Record
 from preprocess.dataset.stage_options import Outcome, StageOptions
+from preprocess.faces.aligned_crop import portrait_crop
+from preprocess.faces.backends import Detector, Mask, load_detector, load_mask
+from preprocess.faces.crop import DEFAULT_CROP_SIZE, Crop
 from preprocess.fit import HeadFitter
 from preprocess.media.image import read_image, to_tensor
 from preprocess.media.video import Frame, read_frames
 from preprocess.motion_encoder import MotionEncoder
-from preprocess.portrait_crop import portrait_crop
 from preprocess.smooth import smooth_values
 
 _CROP_TOLERANCE = 0.02

@@ -20,8 +20,8 @@ from flame.landmarks.sets import IBUG_OF_478, PUPILS_OF_478
 from open_head.expression import split_loop
 from open_head.paint import IRIS_RADIUS
 from open_head.portrait import OVERSAMPLING, Portrait, render_portrait
-from preprocess.face_detector import FaceDetector
-from preprocess.face_landmarker import FaceLandmarker
+from preprocess.faces.detector import FaceDetector
+from preprocess.faces.landmarker import FaceLandmarker
 
 NUM_SKIN_POINTS = 468
 _VIEWS = [(0, 0), (0, 0), (12, 0), (-12, 0), (0, 10), (0, -10), (27, 0), (-27, 0), (20, 8), (-20, 8)]

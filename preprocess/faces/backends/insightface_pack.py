@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from flame.errors import InputError
-from preprocess.backends.extras import explained_weights, import_extra
+from preprocess.faces.backends.extras import explained_weights, import_extra
 
 PACK = "buffalo_l"
 PAGE = f"https://github.com/deepinsight/insightface/releases/download/model-zoo/{PACK}.zip"

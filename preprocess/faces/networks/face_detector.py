@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from preprocess.networks.blocks import ResidualBlock, SameConv
+from preprocess.faces.networks.blocks import ResidualBlock, SameConv
 
 NUM_ANCHORS = 896
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from preprocess.face_region import Square, sample_square
-from preprocess.networks.face_detector import FaceDetectorNetwork, anchor_centres
-from preprocess.networks.weights import load_network
+from preprocess.faces.networks.face_detector import FaceDetectorNetwork, anchor_centres
+from preprocess.faces.networks.weights import load_network
+from preprocess.faces.region import Square, sample_square
 
 INPUT_SIZE = 128
 SCORE_THRESHOLD = 0.5  # MediaPipe's

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from preprocess.networks.blocks import ResidualBlock, SameConv
-from preprocess.networks.mesh_indices import EYE_LEFT, EYE_RIGHT, LIPS
+from preprocess.faces.networks.blocks import ResidualBlock, SameConv
+from preprocess.faces.networks.mesh_indices import EYE_LEFT, EYE_RIGHT, LIPS
 
 INPUT_SIZE = 192
 NUM_POINTS = 478

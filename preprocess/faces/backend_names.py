@@ -1,4 +1,4 @@
-"""Names of detectors and masks, for options that are read before anything is loaded; see `preprocess.backends`."""
+"""Names of detectors and masks, for options that are read before anything is loaded; see `preprocess.faces.backends`."""
 
 from typing import Literal
 

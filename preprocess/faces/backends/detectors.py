@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from flame.errors import InputError
-from preprocess.backend_names import DetectorName
-from preprocess.backends.extras import explained_weights, import_extra
-from preprocess.backends.insightface_pack import InsightFace
-from preprocess.face_detector import FaceDetector
-from preprocess.face_landmarker import FaceLandmarker, find_faces
+from preprocess.faces.backend_names import DetectorName
+from preprocess.faces.backends.extras import explained_weights, import_extra
+from preprocess.faces.backends.insightface_pack import InsightFace
+from preprocess.faces.detector import FaceDetector
+from preprocess.faces.landmarker import FaceLandmarker, find_faces
 
 FACE_ALIGNMENT_FILES = ("s3fd-619a316812.pth", "3DFAN4-7835d9f11d.pth.tar", "depth-2a464da4ea.pth.tar")
 FACE_ALIGNMENT_PAGE = "https://www.adrianbulat.com/downloads/python-fan/"

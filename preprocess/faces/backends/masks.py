@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flame.errors import InputError
-from preprocess.backend_names import MaskName
-from preprocess.backends.extras import explained_weights, import_extra
+from preprocess.faces.backend_names import MaskName
+from preprocess.faces.backends.extras import explained_weights, import_extra
+from preprocess.faces.matte import PortraitMatte
 from preprocess.files.offline import offline_variable
-from preprocess.portrait_matte import PortraitMatte
 
 SEGFORMER_MODEL = "jonathandinu/face-parsing"
 """On huggingface.co: SegFormer B5 (Xie et al. 2021, NVIDIA's non-commercial licence) trained on CelebAMask-HQ (Lee et

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from preprocess.networks.blocks import SameConv, SqueezeExcite
+from preprocess.faces.networks.blocks import SameConv, SqueezeExcite
 
 INPUT_SIZE = 256
 

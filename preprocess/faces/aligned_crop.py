@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.crop import DEFAULT_CROP_SIZE, Crop
+from preprocess.faces.crop import DEFAULT_CROP_SIZE, Crop
 
 _FIVE_POINTS: dict[int, tuple[tuple[int, ...], ...]] = {
     478: ((468,), (473,), (1, 4), (61,), (291,)),

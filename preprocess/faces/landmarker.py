@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from preprocess.face_detector import FaceBox, FaceDetector
-from preprocess.face_plausibility import FACE_THRESHOLD, face_score
-from preprocess.face_region import Square, sample_square, square_from_keypoints, square_from_points
-from preprocess.networks.face_mesh import INPUT_SIZE, FaceMeshNetwork
-from preprocess.networks.weights import load_network
+from preprocess.faces.detector import FaceBox, FaceDetector
+from preprocess.faces.networks.face_mesh import INPUT_SIZE, FaceMeshNetwork
+from preprocess.faces.networks.weights import load_network
+from preprocess.faces.plausibility import FACE_THRESHOLD, face_score
+from preprocess.faces.region import Square, sample_square, square_from_keypoints, square_from_points
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 The others are extras, loaded when asked for by name, with weights that their own libraries fetch.
 """
 
-from preprocess.backend_names import DetectorName, MaskName
-from preprocess.backends.detectors import DetectedFace, Detector, load_detector
-from preprocess.backends.masks import Mask, load_mask
+from preprocess.faces.backend_names import DetectorName, MaskName
+from preprocess.faces.backends.detectors import DetectedFace, Detector, load_detector
+from preprocess.faces.backends.masks import Mask, load_mask
 
 __all__ = ["DetectedFace", "Detector", "DetectorName", "Mask", "MaskName", "load_detector", "load_mask"]

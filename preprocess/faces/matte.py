@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import torch
 
-from preprocess.networks.portrait_matte import INPUT_SIZE, PortraitMatteNetwork
-from preprocess.networks.weights import load_network
+from preprocess.faces.networks.portrait_matte import INPUT_SIZE, PortraitMatteNetwork
+from preprocess.faces.networks.weights import load_network
 
 
 class PortraitMatte:

@@ -1,0 +1,1 @@
+"""Faces of a picture: found, landmarked, cropped and cut out."""

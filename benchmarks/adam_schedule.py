@@ -2,7 +2,7 @@
 
 Portrait4D's preprocessing fits FLAME so (Deng et al. 2024, released code): 1500 steps for the head's place, 3000 for
 everything, learning rate 0.001, lengths in metres x 3, the best state seen is kept. The objective here is not theirs
-but that of `preprocess.batch_fit` without depths and without outliers, written anew from its description.
+but that of `preprocess.fitting.batched.fit` without depths and without outliers, written anew from its description.
 `AutomaticObjective` evaluates the landmarks alone, `MeshObjective` poses the whole head for them, as the released code
 does in every step.
 """
@@ -18,9 +18,9 @@ from flame.geometry.camera import fov_to_intrinsics
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from flame.heads.head_model import HeadModel, HeadParams
 from flame.landmarks.groups import EYE_CORNERS, LID_PAIRS, LIP_PAIRS, OUTER_EYE_CORNERS
-from preprocess.batch_fit import BatchFit
-from preprocess.fit_config import FitConfig, active_expressions, joint_axes, make_prior
-from preprocess.landmark_model import LandmarkModel
+from preprocess.fitting.batched.fit import BatchFit
+from preprocess.fitting.config import FitConfig, active_expressions, joint_axes, make_prior
+from preprocess.fitting.landmark_model import LandmarkModel
 
 STAGES = (1500, 3000)
 RELEASED_RATE = 1e-3

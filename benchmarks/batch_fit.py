@@ -25,11 +25,11 @@ from torch import Tensor
 
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
-from preprocess import batch_fit
-from preprocess.batch_objective import Objective
-from preprocess.batch_residuals import BatchState
-from preprocess.batch_start import rigid_starts
-from preprocess.fit_config import FitConfig
+from preprocess.fitting.batched import fit as batch_fit
+from preprocess.fitting.batched.objective import Objective
+from preprocess.fitting.batched.residuals import BatchState
+from preprocess.fitting.batched.start import rigid_starts
+from preprocess.fitting.config import FitConfig
 
 GOALS = "Goal: at least 50 times less time to the same loss than the released schedule."
 NUM_HEADS, NOISE_PX = 64, 1.0

@@ -17,7 +17,7 @@ from material import conclude, output_folder, shared_folder, table
 
 from flame.errors import InputError
 from flame.heads.open_head import load_open_head
-from preprocess.fit import HeadFitter
+from preprocess.fitting.frames import HeadFitter
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import read_image
 from preprocess.track import TrackedFrame, Tracker

@@ -11,7 +11,7 @@ from torch import Tensor
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadModel
 from flame.mesh.raster import rasterize
-from preprocess.batch_fit import BatchFit
+from preprocess.fitting.batched.fit import BatchFit
 
 _SCALE = 2
 TRACKED, FITTED, REFERENCE = (0, 220, 0), (255, 30, 30), (40, 90, 255)

@@ -32,12 +32,12 @@ from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
 from flame.landmarks.ibug import to_70
 from flame.landmarks.sets import NUM_CONTOUR
-from preprocess.batch_fit import BatchFit, BatchFitter
-from preprocess.batch_start import landmarks_of_set
 from preprocess.faces.aligned_crop import portrait_crop
 from preprocess.faces.crop import Crop
 from preprocess.faces.detector import FaceDetector
 from preprocess.faces.landmarker import FaceLandmarker, find_faces
+from preprocess.fitting.batched.fit import BatchFit, BatchFitter
+from preprocess.fitting.batched.start import landmarks_of_set
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import read_image
 

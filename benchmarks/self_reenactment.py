@@ -25,10 +25,10 @@ from portrait4d.lift.view import project_points
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import Models
 from portrait4d.retarget import RetargetOptions, retarget
-from preprocess.clip import fit_clip
 from preprocess.faces.crop import Crop
 from preprocess.faces.landmarker import FaceLandmarker, FaceLandmarks
-from preprocess.fit import HeadFitter
+from preprocess.fitting.clip import fit_clip
+from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import to_uint8
 from preprocess.media.video import probe, read_frames
 from preprocess.motion import Motion

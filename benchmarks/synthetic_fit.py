@@ -24,9 +24,9 @@ from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from flame.heads.flame import load_flame
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
-from preprocess.batch_fit import BatchFit, BatchFitter
-from preprocess.batch_residuals import BatchState
-from preprocess.fit_config import FitConfig, active_expressions
+from preprocess.fitting.batched.fit import BatchFit, BatchFitter
+from preprocess.fitting.batched.residuals import BatchState
+from preprocess.fitting.config import FitConfig, active_expressions
 
 sys.path.insert(0, str(ROOT))
 from tests.synthetic_faces import SyntheticFaces, synthetic_faces  # noqa: E402 - the tests lie beside the benchmarks

@@ -14,12 +14,12 @@ from flame.errors import InputError
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
 from flame.landmarks.ibug import to_68
-from preprocess.clip import MAX_BRIDGED_FRAMES, ClipFit, fit_clip, fit_photos
 from preprocess.faces.aligned_crop import portrait_crop
 from preprocess.faces.crop import DEFAULT_CROP_SIZE, Crop, face_crop
 from preprocess.faces.detector import FaceDetector
 from preprocess.faces.landmarker import FaceLandmarker, FaceLandmarks, find_faces
-from preprocess.fit import HeadFitter
+from preprocess.fitting.clip import MAX_BRIDGED_FRAMES, ClipFit, fit_clip, fit_photos
+from preprocess.fitting.frames import HeadFitter
 from preprocess.follow import FaceFollower, bounding_box, choose_face
 from preprocess.media.image import to_tensor
 from preprocess.media.video import Frame, probe, read_frames

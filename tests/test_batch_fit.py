@@ -9,12 +9,12 @@ import torch
 from flame.errors import InputError
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.open_head import OpenHead, load_open_head
-from preprocess.batch_fit import BatchFit, BatchFitter
-from preprocess.batch_objective import Objective, moved
-from preprocess.batch_residuals import BatchState
-from preprocess.batch_start import landmarks_of_set, rigid_starts
-from preprocess.fit import HeadFitter
-from preprocess.fit_config import FitConfig, active_expressions
+from preprocess.fitting.batched.fit import BatchFit, BatchFitter
+from preprocess.fitting.batched.objective import Objective, moved
+from preprocess.fitting.batched.residuals import BatchState
+from preprocess.fitting.batched.start import landmarks_of_set, rigid_starts
+from preprocess.fitting.config import FitConfig, active_expressions
+from preprocess.fitting.frames import HeadFitter
 from tests.fakes import FakeHead, make_fake_head
 from tests.synthetic_faces import SyntheticFaces, synthetic_faces
 

@@ -14,7 +14,6 @@ from flame.geometry.camera import Camera
 from flame.heads.frame_parameters import FrameParameters, decompose_camera
 from flame.heads.head_model import HeadParams
 from flame.heads.open_head import load_open_head
-from preprocess.batch_fit import BatchFitter
 from preprocess.dataset.eg3d_format import (
     EG3D_FOCAL,
     HEADS_IN_EG3D,
@@ -28,6 +27,7 @@ from preprocess.dataset.flip import mirror_label
 from preprocess.faces.aligned_crop import DEEP3D_FIVE_POINTS, crop_from_five, five_points
 from preprocess.faces.detector import FaceDetector
 from preprocess.faces.landmarker import FaceLandmarker, find_faces
+from preprocess.fitting.batched.fit import BatchFitter
 from preprocess.media.image import read_image
 
 HEAD = HEADS_IN_EG3D["open"]

@@ -11,12 +11,12 @@ from scipy.spatial.transform import Rotation
 from flame.errors import InputError
 from flame.heads.head_model import HeadParams
 from flame.landmarks.groups import eye_opening, outer_eye_distance
-from preprocess.fit import HeadFitter, VideoFitter
-from preprocess.fit_config import FitConfig, make_prior
-from preprocess.gauss_newton import Normal, solve_box, solve_shared
-from preprocess.landmark_model import LandmarkModel
-from preprocess.residuals import Pose, turn
-from preprocess.small_products import gram, product
+from preprocess.fitting.config import FitConfig, make_prior
+from preprocess.fitting.frames import HeadFitter, VideoFitter
+from preprocess.fitting.gauss_newton import Normal, solve_box, solve_shared
+from preprocess.fitting.landmark_model import LandmarkModel
+from preprocess.fitting.residuals import Pose, turn
+from preprocess.fitting.small_products import gram, product
 from tests.fakes import ACTIONS, FakeHead, make_fake_head
 
 CROP = 512

@@ -14,11 +14,11 @@ from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from flame.heads.flame import load_flame
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
-from preprocess.batch_fit import BatchFitter
-from preprocess.batch_objective import Objective
-from preprocess.batch_residuals import BatchState
-from preprocess.batch_start import rigid_starts
-from preprocess.fit_config import FitConfig
+from preprocess.fitting.batched.fit import BatchFitter
+from preprocess.fitting.batched.objective import Objective
+from preprocess.fitting.batched.residuals import BatchState
+from preprocess.fitting.batched.start import rigid_starts
+from preprocess.fitting.config import FitConfig
 from tests.fakes import make_fake_head
 from tests.synthetic_faces import synthetic_faces
 

@@ -14,7 +14,7 @@ from flame.heads.flame import Flame, flame_from_tensors, load_flame
 from flame.heads.head_model import HeadParams
 from flame.heads.pose_field import CoarseMesh, HeadPoseField
 from flame.landmarks.sets import IBUG_OF_478, NUM_CONTOUR, PUPILS_OF_478
-from preprocess.fit import HeadFitter, VideoFitter
+from preprocess.fitting.frames import HeadFitter, VideoFitter
 from preprocess.track import Tracker
 
 CROP = 512

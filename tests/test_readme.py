@@ -12,7 +12,7 @@ import pytest
 from flame.heads.open_head import load_open_head
 from portrait4d.cli.main import run
 from portrait4d.demo import MOTION_FILE, demo_photo
-from preprocess.fit import HeadFitter
+from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import write_png
 from preprocess.media.video import probe
 from preprocess.media.video_writer import VideoWriter

@@ -11,10 +11,10 @@ from flame.errors import InputError
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from flame.heads.open_head import OpenHead, load_open_head
-from preprocess.clip import MAX_BRIDGED_FRAMES, fit_clip
 from preprocess.faces.detector import FaceDetector
 from preprocess.faces.landmarker import FaceLandmarker, find_faces
-from preprocess.fit import HeadFitter, VideoFitter
+from preprocess.fitting.clip import MAX_BRIDGED_FRAMES, fit_clip
+from preprocess.fitting.frames import HeadFitter, VideoFitter
 from preprocess.media.video import Frame
 from preprocess.smooth import smooth_motion
 from preprocess.track import Tracker

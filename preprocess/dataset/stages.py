@@ -15,7 +15,6 @@ from flame.heads.frame_parameters import FrameParameters
 from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.open_head import load_open_head
 from flame.landmarks.ibug import to_68
-from preprocess.clip import ClipFit, fit_clip
 from preprocess.dataset.find import FaceFinder, FoundFace
 from preprocess.dataset.plan import Item
 from preprocess.dataset.quality import measure
@@ -24,7 +23,8 @@ from preprocess.dataset.stage_options import Outcome, StageOptions
 from preprocess.faces.aligned_crop import portrait_crop
 from preprocess.faces.backends import Detector, Mask, load_detector, load_mask
 from preprocess.faces.crop import DEFAULT_CROP_SIZE, Crop
-from preprocess.fit import HeadFitter
+from preprocess.fitting.clip import ClipFit, fit_clip
+from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import read_image, to_tensor
 from preprocess.media.video import Frame, read_frames
 from preprocess.motion_encoder import MotionEncoder

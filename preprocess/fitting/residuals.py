@@ -9,9 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from flame.geometry.camera import DEFAULT_FOV_DEGREES
 from flame.landmarks.groups import EYE_CORNERS, LID_PAIRS, LIP_PAIRS, outer_eye_distance
-from preprocess.fit_config import FitConfig, joint_axes
-from preprocess.landmark_model import LandmarkModel, Posed
-from preprocess.small_products import gram, product
+from preprocess.fitting.config import FitConfig, joint_axes
+from preprocess.fitting.landmark_model import LandmarkModel, Posed
+from preprocess.fitting.small_products import gram, product
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The residuals of `preprocess.residuals` for many images at once, in torch: the same objective, one image a row.
+"""The residuals of `preprocess.fitting.residuals` for many images at once, in torch: the same objective, one image a row.
 
 Landmarks that an image lacks are NaN and weigh nothing; so do landmarks the head model lacks.
 """
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix, skew
 from flame.landmarks.groups import OUTER_EYE_CORNERS
-from preprocess.fit_config import FitConfig, joint_axes
-from preprocess.residuals import Residuals
+from preprocess.fitting.config import FitConfig, joint_axes
+from preprocess.fitting.residuals import Residuals
 
 _SMALL_ANGLE_SQUARED = 1e-8
 _IMAGES_AT_ONCE = 8

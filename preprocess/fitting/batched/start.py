@@ -6,7 +6,7 @@ from torch import Tensor
 from flame.errors import InputError
 from flame.landmarks.groups import NUM_LANDMARKS
 from flame.landmarks.sets import IBUG_OF_98, IBUG_OF_478, NUM_CONTOUR, PUPILS_OF_98, PUPILS_OF_478
-from preprocess.batch_residuals import BatchResiduals, BatchState, Target
+from preprocess.fitting.batched.residuals import BatchResiduals, BatchState, Target
 
 
 def landmarks_of_set(points: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Fits a head model to the landmarks of many images in one call: batched Levenberg-Marquardt, on any torch device.
 
-The objective is that of `preprocess.fit` (landmarks, lid and lip openings, gaze, priors, limits), but the scale of
-depths follows the head, and priors are of what is seen (`preprocess.batch_objective`). Images of one person share the
+The objective is that of `preprocess.fitting.frames` (landmarks, lid and lip openings, gaze, priors, limits), but the scale of
+depths follows the head, and priors are of what is seen (`preprocess.fitting.batched.objective`). Images of one person share the
 shape; images of different people never touch each other. Damping after Marquardt 1963, per person.
 """
 
@@ -16,13 +16,13 @@ from flame.geometry.rotation import matrix_to_axis_angle
 from flame.heads.frame_parameters import FrameParameters
 from flame.heads.head_model import HeadModel, HeadParams
 from flame.landmarks.groups import NUM_LANDMARKS, OUTER_EYE_CORNERS
-from preprocess.batch_objective import BatchPrior, Objective, moved
-from preprocess.batch_residuals import BatchResiduals, BatchState, Target
-from preprocess.batch_solve import solve_batch
-from preprocess.batch_start import rigid_starts
-from preprocess.fit_config import FitConfig, active_expressions, make_prior
-from preprocess.landmark_model import LandmarkModel
-from preprocess.residuals import Residuals
+from preprocess.fitting.batched.objective import BatchPrior, Objective, moved
+from preprocess.fitting.batched.residuals import BatchResiduals, BatchState, Target
+from preprocess.fitting.batched.solve import solve_batch
+from preprocess.fitting.batched.start import rigid_starts
+from preprocess.fitting.config import FitConfig, active_expressions, make_prior
+from preprocess.fitting.landmark_model import LandmarkModel
+from preprocess.fitting.residuals import Residuals
 
 MAX_ITERATIONS = 30
 _TOLERANCE = 1e-5

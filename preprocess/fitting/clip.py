@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from flame.landmarks.groups import eye_opening
-from preprocess.fit import HeadFit, HeadFitter, VideoFitter
+from preprocess.fitting.frames import HeadFit, HeadFitter, VideoFitter
 
 SHAPE_FRAMES = 12
 """Frames of a clip from which the identity is estimated."""

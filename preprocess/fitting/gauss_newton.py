@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from preprocess.small_products import product, solve_columns
+from preprocess.fitting.small_products import product, solve_columns
 
 _MAX_ACTIVE_SET_STEPS = 12
 

@@ -10,10 +10,10 @@ from scipy.spatial.transform import Rotation
 from flame.errors import InputError
 from flame.heads.head_model import HeadModel
 from flame.landmarks.groups import outer_eye_distance
-from preprocess.fit_config import FitConfig, active_expressions, joint_axes, make_prior
-from preprocess.gauss_newton import Normal, solve_box, solve_shared
-from preprocess.landmark_model import LandmarkModel
-from preprocess.residuals import Linearized, Pose, Residuals, rigid_start, turn
+from preprocess.fitting.config import FitConfig, active_expressions, joint_axes, make_prior
+from preprocess.fitting.gauss_newton import Normal, solve_box, solve_shared
+from preprocess.fitting.landmark_model import LandmarkModel
+from preprocess.fitting.residuals import Linearized, Pose, Residuals, rigid_start, turn
 
 _RIGID_DAMPING = 1e-3
 _MIN_LANDMARKS = 40

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix
-from preprocess.batch_residuals import BatchResiduals, BatchState, Target
-from preprocess.batch_solve import BatchNormal
-from preprocess.fit_config import FitConfig, Prior
+from preprocess.fitting.batched.residuals import BatchResiduals, BatchState, Target
+from preprocess.fitting.batched.solve import BatchNormal
+from preprocess.fitting.config import FitConfig, Prior
 
 RIGID_DAMPING = 1e-3
 _MAX_TURN = 0.5

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from flame.heads.head_model import HeadModel
-from preprocess.small_products import combine
+from preprocess.fitting.small_products import combine
 
 _MIN_WEIGHT = 1e-4
 

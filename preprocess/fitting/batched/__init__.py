@@ -1,0 +1,1 @@
+"""Many head models fitted in one call, on any device."""

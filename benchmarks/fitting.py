@@ -20,7 +20,7 @@ from flame.heads.open_head import load_open_head
 from preprocess.fitting.frames import HeadFitter
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import read_image
-from preprocess.track import TrackedFrame, Tracker
+from preprocess.tracking.tracker import TrackedFrame, Tracker
 
 CORNERS = {
     "eyes": {60: 33, 64: 133, 68: 362, 72: 263},

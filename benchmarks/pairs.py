@@ -19,7 +19,7 @@ from material import conclude, find, output_folder, table
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import read_image
 from preprocess.media.video import read_frames
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 SOURCES = "s01 p4d_open_03 s05 s04 s09 s12".split()
 """Astronaut, a portrait, a painting, an old man in full figure, curly hair, dark skin."""

@@ -31,8 +31,8 @@ from preprocess.fitting.clip import fit_clip
 from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import to_uint8
 from preprocess.media.video import probe, read_frames
-from preprocess.motion import Motion
-from preprocess.track import TrackedFrame
+from preprocess.tracking.motion import Motion
+from preprocess.tracking.tracker import TrackedFrame
 
 MOUTH = (13, 14)
 LIDS = ((159, 145, 33, 133), (386, 374, 362, 263))

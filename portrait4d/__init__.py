@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from portrait4d.pipeline import track_driver as track_driver
     from portrait4d.report import ReenactReport as ReenactReport
     from portrait4d.views import render_avatar as render_avatar
-    from preprocess.motion import Motion as Motion
+    from preprocess.tracking.motion import Motion as Motion
 
 _HOMES = {
     "Avatar": "portrait4d.engine",
@@ -34,7 +34,7 @@ _HOMES = {
     "Camera": "flame.geometry.camera",
     "Engine": "portrait4d.engine",
     "InputError": "flame.errors",
-    "Motion": "preprocess.motion",
+    "Motion": "preprocess.tracking.motion",
     "Portrait4D": "portrait4d.api",
     "ReenactOptions": "portrait4d.options",
     "ReenactReport": "portrait4d.report",

@@ -24,8 +24,8 @@ from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.loading import load_portrait4d
 from portrait4d.streams import one_torch_thread
 from preprocess.media.image import read_image, to_uint8
-from preprocess.motion import Motion
-from preprocess.track import Tracker
+from preprocess.tracking.motion import Motion
+from preprocess.tracking.tracker import Tracker
 
 NAMES = ENGINE_NAMES[1:]
 

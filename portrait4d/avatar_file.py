@@ -21,7 +21,7 @@ from torch import Tensor
 from flame.errors import InputError
 from preprocess.faces.crop import Crop
 from preprocess.files.atomic import atomic_path
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 _KEY = "portrait4d"
 _MOTION = "motion."

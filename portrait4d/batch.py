@@ -27,7 +27,7 @@ from portrait4d.pipeline import (
 )
 from portrait4d.records import digest, file_facts, read_record, write_record
 from preprocess.files.digest import head_digest
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 logger = logging.getLogger(__name__)
 

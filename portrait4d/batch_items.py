@@ -11,7 +11,7 @@ from typing import Any
 from flame.errors import InputError
 from portrait4d.driver import require_file
 from portrait4d.options import IMAGE_SUFFIXES, MOTION_SUFFIXES, VIDEO_SUFFIXES
-from preprocess.driver_motion import is_driver_folder
+from preprocess.tracking.released_motion import is_driver_folder
 
 
 @dataclass(frozen=True)

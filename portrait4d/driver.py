@@ -13,11 +13,11 @@ from flame.errors import InputError
 from portrait4d.engine import Engine
 from portrait4d.options import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
 from portrait4d.output import Progress
-from preprocess.driver_files import PICTURES
-from preprocess.driver_motion import is_driver_folder, motion_of_folder
 from preprocess.media.video import Frame, Warn, probe, read_frames
 from preprocess.media.video_writer import SUFFIXES
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
+from preprocess.tracking.released_files import PICTURES
+from preprocess.tracking.released_motion import is_driver_folder, motion_of_folder
 
 WRITABLE_VIDEO_SUFFIXES = frozenset(SUFFIXES)
 

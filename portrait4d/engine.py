@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from flame.heads.head_model import HeadModel
     from preprocess.faces.crop import Crop
-    from preprocess.motion import Motion
-    from preprocess.motion_encoder import MotionEncoder
-    from preprocess.track import TrackedFrame
+    from preprocess.tracking.motion import Motion
+    from preprocess.tracking.motion_code.encoder import MotionEncoder
+    from preprocess.tracking.tracker import TrackedFrame
 
 ENGINE_NAMES = ("lift", "portrait4d", "portrait4d-static", "portrait4d-v2")
 

@@ -13,7 +13,7 @@ from portrait4d.options import ReenactOptions
 from portrait4d.retarget import RetargetOptions, batches, retarget_parts
 from portrait4d.streams import num_render_workers, ordered_map
 from preprocess.media.image import to_uint8
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 FRAMES_PER_CHUNK = 2
 

@@ -25,7 +25,7 @@ from portrait4d.options import ReenactOptions
 from portrait4d.records import digest, file_facts
 from preprocess.files.atomic import hidden_prefix
 from preprocess.media.image import read_image, write_png
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 WORTH_KEEPING_SECONDS = 1.0
 """Frames that took less each are not kept: writing one takes 0.03 s."""

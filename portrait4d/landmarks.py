@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.head_model import HeadModel
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 UPPER_INNER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)
 LOWER_INNER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)

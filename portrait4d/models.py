@@ -10,7 +10,7 @@ from portrait4d.driver import check_device
 from portrait4d.engine import Engine, check_choices, choose_engine, load_engine, with_flame
 from portrait4d.options import ReenactOptions, RenderOptions
 from portrait4d.report import Stopwatch
-from preprocess.track import Tracker
+from preprocess.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,9 @@ from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, is_avatar_file, i
 from portrait4d.output import Progress, WrittenSound, ignore_progress, panels, write_video
 from portrait4d.report import ReenactReport, Stopwatch, find_gaps
 from portrait4d.streams import one_torch_thread, prefetch
-from preprocess.driver_motion import is_driver_folder
 from preprocess.media.image import read_image, write_png
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
+from preprocess.tracking.released_motion import is_driver_folder
 
 SILENT = "the driver's sound could not be used here: the result is silent"
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 
 @dataclass(frozen=True)

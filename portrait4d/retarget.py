@@ -27,7 +27,7 @@ from portrait4d.engine import Avatar, Drive
 from portrait4d.jitter import frame_seeds
 from portrait4d.landmarks import face_centre, landmark_residual, match_gaps
 from portrait4d.options import Gaze, RetargetMode, check_choice
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 ABSOLUTE_EXPRESSIONS = (
     "eyeBlink",

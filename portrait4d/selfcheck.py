@@ -28,7 +28,7 @@ from portrait4d.retarget import RetargetOptions, orbit_drive, retarget
 from portrait4d.streams import one_torch_thread
 from preprocess.files.offline import offline_variable
 from preprocess.media.image import read_image, to_uint8
-from preprocess.track import TrackedFrame
+from preprocess.tracking.tracker import TrackedFrame
 
 LEAST_PSNR_DB = 18.0
 MOST_L1 = 0.10

@@ -18,7 +18,7 @@ from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.open_head import load_open_head
 from flame.landmarks.groups import eye_opening
 from portrait4d.demo import MOTION_FILE
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 CROP_SIZE = 512
 FACE_HEIGHT_OF_CROP = 0.5

@@ -24,8 +24,8 @@ from portrait4d.models import Models
 from preprocess.faces.crop import Crop
 from preprocess.files.atomic import atomic_path
 from preprocess.media.video import Frame
-from preprocess.motion import Motion
-from preprocess.track import TrackedFrame
+from preprocess.tracking.motion import Motion
+from preprocess.tracking.tracker import TrackedFrame
 
 SIZE = 64
 NUM_EXPRESSIONS = 2

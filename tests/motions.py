@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 
 def make_motion(count: int, *, num_shape: int = 6, num_expression: int = 9, head_model: str = "fake") -> Motion:

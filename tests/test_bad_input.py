@@ -22,7 +22,7 @@ from portrait4d.demo import MOTION_FILE, demo_photo
 from portrait4d.options import ReenactOptions
 from preprocess.media.image import write_png
 from preprocess.media.video import probe, read_frames
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 QUICK = {
     "cmyk.jpg", "truncated.jpg", "text.jpg", "empty.png", "one_pixel.png", "noface_cat.jpg", "exif_orientation_6.jpg",

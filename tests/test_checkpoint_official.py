@@ -33,7 +33,7 @@ from portrait4d.checkpoint.torch_blob import read_torch_file
 from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.weights import resolve_weights
-from preprocess.motion_encoder import MotionEncoder, read_weights
+from preprocess.tracking.motion_code.encoder import MotionEncoder, read_weights
 
 
 def bits(tensor: torch.Tensor) -> tuple:

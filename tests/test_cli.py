@@ -22,7 +22,7 @@ from portrait4d.options import ReenactOptions
 from preprocess.media.image import read_image, write_png
 from preprocess.media.video import probe, read_frames
 from preprocess.media.video_writer import VideoWriter
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 COMMANDS = ("demo", "reenact", "batch", "track", "avatar", "render", "fit-scene", "doctor", "weights")
 NUM_FRAMES = 12

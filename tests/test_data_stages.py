@@ -27,7 +27,7 @@ from preprocess.dataset.stages import Stages
 from preprocess.faces.aligned_crop import crop_from_five
 from preprocess.faces.crop import Crop
 from preprocess.media.image import to_tensor
-from preprocess.motion_encoder import MotionEncoder
+from preprocess.tracking.motion_code.encoder import MotionEncoder
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs the reference photos beside the checkout")

@@ -17,9 +17,9 @@ from portrait4d.batch_items import find_drivers
 from portrait4d.cli.main import run
 from portrait4d.engine import load_engine
 from portrait4d.pipeline import track_driver
-from preprocess.driver_files import frames_of_motion, read_driver_folder
-from preprocess.driver_motion import is_driver_folder, motion_of_folder
 from preprocess.media.image import read_image, to_tensor, write_png
+from preprocess.tracking.released_files import frames_of_motion, read_driver_folder
+from preprocess.tracking.released_motion import is_driver_folder, motion_of_folder
 
 ENGINE = "portrait4d-v2"
 
@@ -83,7 +83,7 @@ def test_codes_are_those_of_the_pictures_with_the_landmarks_given(home: Path, fo
 
 def _models(engine):
     from portrait4d.models import Models
-    from preprocess.track import Tracker
+    from preprocess.tracking.tracker import Tracker
 
     return Models(engine, Tracker(head_model=engine.head_model, motion_encoder=engine.motion_encoder))
 

@@ -15,7 +15,7 @@ from flame.heads.head_model import HeadParams
 from flame.heads.pose_field import CoarseMesh, HeadPoseField
 from flame.landmarks.sets import IBUG_OF_478, NUM_CONTOUR, PUPILS_OF_478
 from preprocess.fitting.frames import HeadFitter, VideoFitter
-from preprocess.track import Tracker
+from preprocess.tracking.tracker import Tracker
 
 CROP = 512
 FOCAL = 0.5 * CROP / np.tan(np.radians(6))

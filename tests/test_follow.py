@@ -6,7 +6,7 @@ import pytest
 from flame.errors import InputError
 from preprocess.faces.detector import FaceBox
 from preprocess.faces.landmarker import FaceLandmarks
-from preprocess.follow import FaceFollower, bounding_box, overlap
+from preprocess.tracking.follow import FaceFollower, bounding_box, overlap
 
 DOG = 120
 

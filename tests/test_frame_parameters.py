@@ -17,8 +17,8 @@ from flame.heads.flame import Flame, load_flame
 from flame.heads.frame_parameters import FrameParameters, PosedView, decompose_camera
 from flame.heads.head_model import HeadParams
 from flame.landmarks.ibug import to_68, to_70
-from preprocess.driver_files import frames_of_motion, read_driver_folder, read_frame, read_landmarks
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
+from preprocess.tracking.released_files import frames_of_motion, read_driver_folder, read_frame, read_landmarks
 from tests.fakes import make_fake_head
 
 

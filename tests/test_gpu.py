@@ -16,7 +16,7 @@ from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorCon
 from portrait4d.lift.engine import LiftEngine
 from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.retarget import orbit_drive
-from preprocess.track import Tracker
+from preprocess.tracking.tracker import Tracker
 
 pytestmark = [
     pytest.mark.gpu,

@@ -25,8 +25,8 @@ from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.retarget import RetargetOptions, orbit_drive, retarget, retarget_parts
 from preprocess.faces.crop import Crop
 from preprocess.media.image import read_image
-from preprocess.motion import Motion
-from preprocess.track import Tracker
+from preprocess.tracking.motion import Motion
+from preprocess.tracking.tracker import Tracker
 
 ENGINE = "portrait4d-v2"
 JITTERED = RetargetOptions(jitter=3)

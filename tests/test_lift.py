@@ -14,7 +14,7 @@ from portrait4d.lift.engine import LiftEngine, source_warnings
 from portrait4d.lift.mouth import teeth_colour
 from portrait4d.retarget import RetargetOptions, orbit_drive, retarget
 from preprocess.media.image import to_uint8
-from preprocess.track import Tracker
+from preprocess.tracking.tracker import Tracker
 
 
 @pytest.fixture(scope="module")

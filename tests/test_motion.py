@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flame.errors import InputError
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 from tests.fakes import make_fake_head
 from tests.motions import make_motion
 

@@ -10,8 +10,8 @@ from preprocess.faces.networks.motion_encoder import MotionEncoderNetwork
 from safetensors.torch import save_file
 
 from flame.errors import InputError
-from preprocess.motion_crop import EYE_AND_MOUTH_POINTS, crop_faces, face_similarity, warp
-from preprocess.motion_encoder import MotionEncoder
+from preprocess.tracking.motion_code.crop import EYE_AND_MOUTH_POINTS, crop_faces, face_similarity, warp
+from preprocess.tracking.motion_code.encoder import MotionEncoder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -29,7 +29,7 @@ from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
 from portrait4d.triplane.planes import TriPlanes
 from preprocess.media.image import read_image, to_tensor
-from preprocess.track import TrackedFrame, Tracker
+from preprocess.tracking.tracker import TrackedFrame, Tracker
 
 ENGINE = "portrait4d-v2"
 
@@ -404,7 +404,7 @@ def test_codes_are_kept_in_motion_files_and_scaled(shared: Path, engine: Portrai
     from fractions import Fraction
 
     from preprocess.media.video import read_frames
-    from preprocess.motion import Motion
+    from preprocess.tracking.motion import Motion
 
     tracker = Tracker(head_model=engine.head_model, motion_encoder=engine.motion_encoder)
     clip = shared / "data" / "drivers" / "d02_speech_woman.mp4"
@@ -456,7 +456,7 @@ def test_a_motion_is_tracked_for_the_engine_named(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Weights of another engine being here does not decide it."""
-    from preprocess.motion import Motion
+    from preprocess.tracking.motion import Motion
 
     clip = str(shared / "data" / "drivers" / "d02_speech_woman.mp4")
     for engine, model, num_codes in (

@@ -16,7 +16,7 @@ from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import write_png
 from preprocess.media.video import probe
 from preprocess.media.video_writer import VideoWriter
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 ROOT = Path(__file__).parent.parent
 

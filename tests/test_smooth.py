@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from preprocess import smooth
-from preprocess.motion import Motion
-from preprocess.smooth import LOOKAHEAD, smooth_motion, smooth_rotations, smooth_values
+from preprocess.tracking import smooth
+from preprocess.tracking.motion import Motion
+from preprocess.tracking.smooth import LOOKAHEAD, smooth_motion, smooth_rotations, smooth_values
 from tests.motions import make_motion
 
 SECONDS = np.arange(100) / 25

@@ -16,8 +16,8 @@ from preprocess.faces.landmarker import FaceLandmarker, find_faces
 from preprocess.fitting.clip import MAX_BRIDGED_FRAMES, fit_clip
 from preprocess.fitting.frames import HeadFitter, VideoFitter
 from preprocess.media.video import Frame
-from preprocess.smooth import smooth_motion
-from preprocess.track import Tracker
+from preprocess.tracking.smooth import smooth_motion
+from preprocess.tracking.tracker import Tracker
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

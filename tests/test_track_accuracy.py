@@ -12,10 +12,10 @@ from flame.heads.open_head import OpenHead, load_open_head
 from flame.landmarks.ibug import to_68
 from preprocess.media.image import read_image
 from preprocess.media.video import probe, read_frames
-from preprocess.motion import Motion
-from preprocess.motion_crop import face_similarity
-from preprocess.smooth import smooth_motion
-from preprocess.track import TrackedFrame, Tracker
+from preprocess.tracking.motion import Motion
+from preprocess.tracking.motion_code.crop import face_similarity
+from preprocess.tracking.smooth import smooth_motion
+from preprocess.tracking.tracker import TrackedFrame, Tracker
 
 # Points of the 478 and the WFLW points they should agree with.
 MATCHED_POINTS = {

@@ -21,7 +21,7 @@ from portrait4d.options import ReenactOptions
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.network import SourceFeatures
-from preprocess.track import Tracker
+from preprocess.tracking.tracker import Tracker
 
 ENGINE = "portrait4d-v2"
 

@@ -17,7 +17,7 @@ from portrait4d.lift.lids import Lid
 from portrait4d.lift.mouth import Interior, OwnMouth
 from portrait4d.lift.rig import Rig
 from preprocess.faces.crop import Crop
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 FORMAT = "portrait4d-lift-avatar"
 VERSION = 1

@@ -20,7 +20,7 @@ from portrait4d.lift.canvas import Canvas
 from portrait4d.lift.rig import Rig, vertex_normals
 from portrait4d.lift.sheet import Grid, drop_covered, extend, make_grid
 from portrait4d.lift.view import SourceView
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 GRAZING = 0.5
 """Cosine to the view below which skin at the side of the face is left to the sheet."""

@@ -37,9 +37,9 @@ from portrait4d.options import Placement
 from portrait4d.retarget import SHUT_EYES
 from preprocess.faces.crop import Crop
 from preprocess.faces.matte import PortraitMatte
-from preprocess.motion import Motion
-from preprocess.motion_encoder import MotionEncoder
-from preprocess.track import TrackedFrame
+from preprocess.tracking.motion import Motion
+from preprocess.tracking.motion_code.encoder import MotionEncoder
+from preprocess.tracking.tracker import TrackedFrame
 
 TURNED_DEGREES = 25.0
 ONE_SIDED_LIGHT = 0.75

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix
 from portrait4d.lift.canvas import MARGIN
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from flame.errors import InputError
 from portrait4d.avatar_file import motion_and_crop, read_avatar, write_avatar
 from portrait4d.reconstructor.network import SourceFeatures
 from preprocess.faces.crop import Crop
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 VERSION = 1
 _TENSORS = ("tokens", "detail", "background")

@@ -31,8 +31,8 @@ from portrait4d.render.shape import ShapeConfig, extract_shape
 from portrait4d.triplane.planes import TriPlanes
 from preprocess.faces.aligned_crop import portrait_crop
 from preprocess.media.image import to_tensor
-from preprocess.motion_encoder import MotionEncoder
-from preprocess.track import TrackedFrame
+from preprocess.tracking.motion_code.encoder import MotionEncoder
+from preprocess.tracking.tracker import TrackedFrame
 
 logger = logging.getLogger(__name__)
 

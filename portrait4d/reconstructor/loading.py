@@ -21,7 +21,7 @@ from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.weights import fetch, resolve_weights
 from portrait4d.weights_folder import weights_folder
-from preprocess.motion_encoder import MotionEncoder
+from preprocess.tracking.motion_code.encoder import MotionEncoder
 
 MOTION_MODEL = "motion-model"
 STATIC = "portrait4d-static"

@@ -14,7 +14,7 @@ from flame.errors import InputError
 from preprocess.faces.backends.detectors import DetectedFace, Detector
 from preprocess.faces.detector import FaceBox, FaceDetector
 from preprocess.faces.landmarker import FaceLandmarker, find_faces
-from preprocess.follow import FaceFollower, bounding_box, overlap
+from preprocess.tracking.follow import FaceFollower, bounding_box, overlap
 
 _SAME_FACE = 0.3
 """Overlap of the boxes of one face by two detectors: 68 points leave the forehead out."""
@@ -76,7 +76,7 @@ class FaceFinder:
 
 
 class ClipFinder:
-    """One person's face, frame after frame; see `preprocess.follow.FaceFollower`."""
+    """One person's face, frame after frame; see `preprocess.tracking.follow.FaceFollower`."""
 
     def __init__(self, finder: FaceFinder) -> None:
         self._other = finder.other

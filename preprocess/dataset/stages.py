@@ -27,8 +27,8 @@ from preprocess.fitting.clip import ClipFit, fit_clip
 from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import read_image, to_tensor
 from preprocess.media.video import Frame, read_frames
-from preprocess.motion_encoder import MotionEncoder
-from preprocess.smooth import smooth_values
+from preprocess.tracking.motion_code.encoder import MotionEncoder
+from preprocess.tracking.smooth import smooth_values
 
 _CROP_TOLERANCE = 0.02
 """Of the square's side: less is taken for trembling of the crop, more for motion."""

@@ -20,12 +20,12 @@ from preprocess.faces.detector import FaceDetector
 from preprocess.faces.landmarker import FaceLandmarker, FaceLandmarks, find_faces
 from preprocess.fitting.clip import MAX_BRIDGED_FRAMES, ClipFit, fit_clip, fit_photos
 from preprocess.fitting.frames import HeadFitter
-from preprocess.follow import FaceFollower, bounding_box, choose_face
 from preprocess.media.image import to_tensor
 from preprocess.media.video import Frame, probe, read_frames
-from preprocess.motion import Motion
-from preprocess.motion_encoder import MotionEncoder
-from preprocess.smooth import smooth_motion
+from preprocess.tracking.follow import FaceFollower, bounding_box, choose_face
+from preprocess.tracking.motion import Motion
+from preprocess.tracking.motion_code.encoder import MotionEncoder
+from preprocess.tracking.smooth import smooth_motion
 
 MIN_FACE_PX = 24
 SMALL_FACE_PX = 100
@@ -68,7 +68,7 @@ class Tracker:
         """Args:
         device: of the face networks; the fit runs on the CPU.
         head_model: the open head by default.
-        smooth: 0 = off, 1 = default (preprocess/smooth.py); a call may choose another.
+        smooth: 0 = off, 1 = default (preprocess/tracking/smooth.py); a call may choose another.
         face: which face of a picture, or of the first frame that shows one, 0 = the largest, 1 = the second largest,
             ...; a call may choose another.
         crop_size: side of the crop in px.

@@ -61,7 +61,7 @@ class MotionEncoderNetwork(nn.Module):
         self.emo_embed = _embedding(EMOTION_SIZE)
 
     def forward(self, faces: Tensor) -> FaceCodes:
-        """Codes of faces `[B, 3, 224, 224]` RGB in [-1, 1], cut out by `preprocess.motion_crop`."""
+        """Codes of faces `[B, 3, 224, 224]` RGB in [-1, 1], cut out by `preprocess.tracking.motion_code.crop`."""
         features = self.model(faces)
         return FaceCodes(
             head_pose=self.headpose_embed(self.to_headpose(features)),

@@ -17,7 +17,7 @@ from flame.heads.head_model import HeadModel
 from flame.landmarks.ibug import to_68
 from flame.pickles.numbers import read_numbers
 from preprocess.media.stills import list_pictures
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 PICTURES, LANDMARKS = "align_images", "3dldmks_align"
 PARAMETERS = ("flame_optim_params", "bfm2flame_params_simplified")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from preprocess.motion import Motion
+from preprocess.tracking.motion import Motion
 
 LOOKAHEAD = 4
 """Frames of the future that a smoothed frame depends on."""

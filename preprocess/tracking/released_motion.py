@@ -19,10 +19,10 @@ from flame.heads.flame import PORTRAIT4D_UNITS_PER_METRE
 from flame.heads.frame_parameters import FrameParameters
 from flame.heads.head_model import HeadModel, HeadParams
 from flame.landmarks.sets import IBUG_OF_478
-from preprocess.driver_files import LANDMARKS, PARAMETERS, PICTURES, DriverFolder, read_driver_folder
 from preprocess.media.image import read_image, to_tensor
-from preprocess.motion import Motion
-from preprocess.motion_encoder import MotionEncoder
+from preprocess.tracking.motion import Motion
+from preprocess.tracking.motion_code.encoder import MotionEncoder
+from preprocess.tracking.released_files import LANDMARKS, PARAMETERS, PICTURES, DriverFolder, read_driver_folder
 
 _OUTER_CORNERS = (36, 45)
 _LEFT_EYE, _RIGHT_EYE = (42, 43, 44, 45, 46, 47), (36, 37, 38, 39, 40, 41)

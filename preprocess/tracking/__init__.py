@@ -1,0 +1,1 @@
+"""A head followed through a clip: tracker, smoothing, motion files, released drivers."""

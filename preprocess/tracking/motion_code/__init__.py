@@ -1,0 +1,1 @@
+"""The motion code of Portrait4D: crop, network, encoder."""

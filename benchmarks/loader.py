@@ -20,10 +20,10 @@ import torch
 from material import conclude, output_folder, table
 from torch.utils.data import DataLoader
 
-from preprocess.dataset.dataset import Dataset, StreamingDataset, collate
-from preprocess.dataset.record import DatasetInfo, Record
-from preprocess.dataset.record_codec import ImageFormat
-from preprocess.dataset.shards import write_shard
+from preprocess.dataset.reading.dataset import Dataset, StreamingDataset, collate
+from preprocess.dataset.records.record import DatasetInfo, Record
+from preprocess.dataset.records.record_codec import ImageFormat
+from preprocess.dataset.records.shards import write_shard
 
 NUM_SHARDS, NUM_RECORDS, SIDE, BATCH = 4, 32, 512, 8
 WORKERS = (0, 1, 2)

@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 
-from preprocess.dataset.record import DatasetInfo, Record
+from preprocess.dataset.records.record import DatasetInfo, Record
 
 INFO = DatasetInfo("open", "CC0", image_size=32, landmarks="68", code_size=4)
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from flame.geometry.camera import Camera
-from preprocess.dataset.balance import replica_counts, yaw_degrees
-from preprocess.dataset.flip import mirror_label
+from preprocess.dataset.reading.balance import replica_counts, yaw_degrees
+from preprocess.dataset.reading.flip import mirror_label
 
 
 def test_counts_double_with_each_bin_and_stop_at_sixteen():

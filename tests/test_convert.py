@@ -12,12 +12,12 @@ from test_lmdb_format import CODES, FRAMES, IMAGES, LABELS, MASKS, _ffhq, _genhe
 
 from flame.errors import InputError
 from portrait4d.cli.main import run
-from preprocess.dataset.convert import eg3d_to_shards, find_format, lmdb_to_shards, shards_to_eg3d
-from preprocess.dataset.dataset import Dataset, collate
-from preprocess.dataset.eg3d_format import HEADS_IN_EG3D, eg3d_from_ours, read_eg3d, write_eg3d
-from preprocess.dataset.flip import HeadMirror, flip_record
-from preprocess.dataset.lmdb_format import record_to_vector437
-from preprocess.dataset.shards import verify_shard, write_shard
+from preprocess.dataset.formats.convert import eg3d_to_shards, find_format, lmdb_to_shards, shards_to_eg3d
+from preprocess.dataset.formats.eg3d_format import HEADS_IN_EG3D, eg3d_from_ours, read_eg3d, write_eg3d
+from preprocess.dataset.formats.lmdb_format import record_to_vector437
+from preprocess.dataset.reading.dataset import Dataset, collate
+from preprocess.dataset.reading.flip import HeadMirror, flip_record
+from preprocess.dataset.records.shards import verify_shard, write_shard
 
 NUM = 5
 

@@ -14,12 +14,12 @@ import pytest
 
 from flame.errors import InputError
 from portrait4d.cli.main import run
-from preprocess.dataset.build import BuildOptions, build_dataset, check_dataset
-from preprocess.dataset.dataset import find_shards
-from preprocess.dataset.plan import Part, make_plan
-from preprocess.dataset.report import write_report
-from preprocess.dataset.shards import index_path, read_shard
-from preprocess.dataset.stage_options import StageOptions
+from preprocess.dataset.build.build import BuildOptions, build_dataset, check_dataset
+from preprocess.dataset.build.plan import Part, make_plan
+from preprocess.dataset.build.report import write_report
+from preprocess.dataset.build.stage_options import StageOptions
+from preprocess.dataset.reading.dataset import find_shards
+from preprocess.dataset.records.shards import index_path, read_shard
 from tests.fakes_build import FailingStages, FakeStages, SlowlyLoadedStages
 
 ROOT = Path(__file__).parent.parent
@@ -110,7 +110,7 @@ def test_killed_five_times_the_shards_are_the_same(tmp_path: Path) -> None:
     folder = _inputs(tmp_path / "in", count=40, kind="slow")
     options = "BuildOptions(num_workers=2, items_per_shard=7)"
     code = (
-        "from pathlib import Path; from preprocess.dataset.build import *; from tests.fakes_build import FakeStages\n"
+        "from pathlib import Path; from preprocess.dataset.build.build import *; from tests.fakes_build import FakeStages\n"
         "if __name__ == '__main__':\n"
         f"  build_dataset(Path({str(folder)!r}), Path({str(tmp_path / 'killed')!r}), StageOptions(), "
         f"options={options}, make_stages=FakeStages)\n"

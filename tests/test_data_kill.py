@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from preprocess.dataset.build import check_dataset
-from preprocess.dataset.dataset import Dataset
+from preprocess.dataset.build.build import check_dataset
+from preprocess.dataset.reading.dataset import Dataset
 
 ROOT = Path(__file__).parent.parent
 PHOTOS = (

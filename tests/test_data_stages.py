@@ -17,13 +17,13 @@ from flame.heads.head_model import HeadParams
 from flame.heads.open_head import load_open_head
 from flame.landmarks.groups import CONTOUR
 from flame.landmarks.ibug import to_68, to_70
-from preprocess.dataset.limits import Limits
-from preprocess.dataset.lmdb_format import record_to_vector437
-from preprocess.dataset.plan import Item
-from preprocess.dataset.quality import measure
-from preprocess.dataset.record_codec import check_record
-from preprocess.dataset.stage_options import StageOptions
-from preprocess.dataset.stages import Stages
+from preprocess.dataset.build.limits import Limits
+from preprocess.dataset.build.plan import Item
+from preprocess.dataset.build.quality import measure
+from preprocess.dataset.build.stage_options import StageOptions
+from preprocess.dataset.build.stages import Stages
+from preprocess.dataset.formats.lmdb_format import record_to_vector437
+from preprocess.dataset.records.record_codec import check_record
 from preprocess.faces.aligned_crop import crop_from_five
 from preprocess.faces.crop import Crop
 from preprocess.media.image import to_tensor

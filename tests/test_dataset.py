@@ -11,10 +11,10 @@ from fakes_dataset import INFO, assert_same, make_record
 from torch.utils.data import DataLoader
 
 from flame.errors import InputError
-from preprocess.dataset.balance import replica_counts, yaw_degrees
-from preprocess.dataset.dataset import Dataset, StreamingDataset, collate
-from preprocess.dataset.flip import HeadMirror, flip_record
-from preprocess.dataset.shards import index_path, write_shard
+from preprocess.dataset.reading.balance import replica_counts, yaw_degrees
+from preprocess.dataset.reading.dataset import Dataset, StreamingDataset, collate
+from preprocess.dataset.reading.flip import HeadMirror, flip_record
+from preprocess.dataset.records.shards import index_path, write_shard
 
 PLAIN = replace(INFO, code_size=0)
 SIGNS = HeadMirror(np.diag([1, -1, 1, 1, -1]).astype(np.float32), np.eye(7, dtype=np.float32)[::-1].copy(), 0.0)

@@ -14,7 +14,7 @@ from flame.geometry.camera import Camera
 from flame.heads.frame_parameters import FrameParameters, decompose_camera
 from flame.heads.head_model import HeadParams
 from flame.heads.open_head import load_open_head
-from preprocess.dataset.eg3d_format import (
+from preprocess.dataset.formats.eg3d_format import (
     EG3D_FOCAL,
     HEADS_IN_EG3D,
     eg3d_from_ours,
@@ -23,7 +23,7 @@ from preprocess.dataset.eg3d_format import (
     with_eg3d_lens,
     write_eg3d,
 )
-from preprocess.dataset.flip import mirror_label
+from preprocess.dataset.reading.flip import mirror_label
 from preprocess.faces.aligned_crop import DEEP3D_FIVE_POINTS, crop_from_five, five_points
 from preprocess.faces.detector import FaceDetector
 from preprocess.faces.landmarker import FaceLandmarker, find_faces

@@ -16,8 +16,8 @@ from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.open_head import OpenHead, load_open_head
 from flame.landmarks.ibug import to_70
 from flame.landmarks.mirror_tables import MIRRORED_LANDMARKS
-from preprocess.dataset.flip import HeadMirror, fit_head_mirror, flip_record, mirror_partners, open_head_mirror
-from preprocess.dataset.record import Record
+from preprocess.dataset.reading.flip import HeadMirror, fit_head_mirror, flip_record, mirror_partners, open_head_mirror
+from preprocess.dataset.records.record import Record
 
 REFLECTION = torch.tensor([-1.0, 1, 1], dtype=torch.float64)
 

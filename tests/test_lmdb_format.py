@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from flame.errors import InputError
-from preprocess.dataset.lmdb_format import Message, OfficialDataset, record_to_vector437, records_of_message
-from preprocess.dataset.protobuf_wire import read_message
+from preprocess.dataset.formats.lmdb_format import Message, OfficialDataset, record_to_vector437, records_of_message
+from preprocess.dataset.formats.protobuf_wire import read_message
 
 SIDE, FRAMES = 16, 3
 RANDOM = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import pytest
 from fakes_dataset import INFO, assert_same, make_record
 
 from flame.errors import InputError
-from preprocess.dataset.shards import index_path, read_shard, verify_shard, write_shard
+from preprocess.dataset.records.shards import index_path, read_shard, verify_shard, write_shard
 
 
 @pytest.fixture

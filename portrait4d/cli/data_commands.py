@@ -14,8 +14,8 @@ from portrait4d.cli.option_groups import with_groups
 from preprocess.faces.backend_names import DetectorName, MaskName
 
 if TYPE_CHECKING:
-    from preprocess.dataset.limits import Limits
-    from preprocess.dataset.stage_options import StageOptions
+    from preprocess.dataset.build.limits import Limits
+    from preprocess.dataset.build.stage_options import StageOptions
 
 HELP = """Training data out of folders of photos or videos.
 
@@ -39,7 +39,7 @@ class StageChoices:
     mask: Annotated[MaskName, typer.Option(help="Finds the person.")] = "matte"
 
     def to_options(self, kind: Literal["photo", "clip"], limits: "Limits", **of_clips: int) -> "StageOptions":
-        from preprocess.dataset.stage_options import StageOptions
+        from preprocess.dataset.build.stage_options import StageOptions
 
         head_model = None if self.head_model is None else str(self.head_model)
         codes = None if self.motion_codes is None else str(self.motion_codes)
@@ -81,7 +81,7 @@ class LimitChoices:
     ] = 1.0
 
     def to_limits(self) -> "Limits":
-        from preprocess.dataset.limits import Limits
+        from preprocess.dataset.build.limits import Limits
 
         return Limits(
             self.min_face, self.min_sharpness, self.max_yaw, self.max_pitch, self.max_occlusion, self.max_fit_error,
@@ -177,8 +177,8 @@ def convert(
     quiet: QuietOption = False,
 ) -> None:
     """Datasets of EG3D and Portrait4D to shards, and shards to EG3D's: pictures as they are, cameras converted."""
-    from preprocess.dataset.convert import eg3d_to_shards, find_format, lmdb_to_shards, shards_to_eg3d
-    from preprocess.dataset.shards import read_shard
+    from preprocess.dataset.formats.convert import eg3d_to_shards, find_format, lmdb_to_shards, shards_to_eg3d
+    from preprocess.dataset.records.shards import read_shard
 
     kind, paths = find_format(source), []
     with progress_bars(is_quiet=quiet) as progress:
@@ -204,7 +204,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Reads all shards and compares them with their indices; names what is damaged and ends with 1."""
-    from preprocess.dataset.build import check_dataset
+    from preprocess.dataset.build.build import check_dataset
 
     num_whole, faults = check_dataset(dataset)
     if as_json:
@@ -223,9 +223,9 @@ def _count(number: int, noun: str) -> str:
 
 def _build(folder: Path, output: Path, options: "StageOptions", *, run: RunChoices, items_per_shard: int) -> None:
     """What both commands do."""
-    from preprocess.dataset.build import BuildOptions, build_dataset
-    from preprocess.dataset.plan import Part
-    from preprocess.dataset.report import write_report
+    from preprocess.dataset.build.build import BuildOptions, build_dataset
+    from preprocess.dataset.build.plan import Part
+    from preprocess.dataset.build.report import write_report
 
     build_options = BuildOptions(
         run.workers, items_per_shard, Part.parse(run.shard), run.image_format, item_seconds=run.item_timeout

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flame.errors import InputError, brief
-from preprocess.dataset.protobuf_wire import read_message
-from preprocess.dataset.record import CODE_SIZE, Record
+from preprocess.dataset.formats.protobuf_wire import read_message
+from preprocess.dataset.records.record import CODE_SIZE, Record
 
 Message = Literal["genhead", "ffhq", "vfhq"]
 

@@ -14,7 +14,7 @@ from flame.errors import InputError
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import OpenHead, load_open_head
 from flame.landmarks.mirror_tables import MIRRORED_LANDMARKS
-from preprocess.dataset.record import Record
+from preprocess.dataset.records.record import Record
 
 _SIGNED_QUALITIES = ("yaw", "roll")
 _ROTATION_SIGNS = np.array([1, -1, -1], np.float32)

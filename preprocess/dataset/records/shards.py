@@ -18,8 +18,8 @@ from typing import BinaryIO
 from numpy.typing import NDArray
 
 from flame.errors import InputError, brief, printable
-from preprocess.dataset.record import DatasetInfo, Record
-from preprocess.dataset.record_codec import (
+from preprocess.dataset.records.record import DatasetInfo, Record
+from preprocess.dataset.records.record_codec import (
     MEMBER_NAMES,
     ImageFormat,
     check_record,

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from flame.errors import InputError
-from preprocess.dataset.dataset import find_shards
-from preprocess.dataset.eg3d_format import (
+from preprocess.dataset.build.plan import KEY_LENGTH
+from preprocess.dataset.formats.eg3d_format import (
     HEADS_IN_EG3D,
     Eg3dDataset,
     eg3d_from_ours,
@@ -26,11 +26,11 @@ from preprocess.dataset.eg3d_format import (
     with_eg3d_lens,
     write_eg3d,
 )
-from preprocess.dataset.lmdb_format import Message, OfficialDataset
-from preprocess.dataset.plan import KEY_LENGTH
-from preprocess.dataset.record import DatasetInfo, Record
-from preprocess.dataset.record_codec import ImageFormat
-from preprocess.dataset.shards import read_shard, write_shard
+from preprocess.dataset.formats.lmdb_format import Message, OfficialDataset
+from preprocess.dataset.reading.dataset import find_shards
+from preprocess.dataset.records.record import DatasetInfo, Record
+from preprocess.dataset.records.record_codec import ImageFormat
+from preprocess.dataset.records.shards import read_shard, write_shard
 
 Origin = Literal["open", "flame"]
 Progress = Callable[[int, int | None], None]

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.dataset.build import BuildResult
-from preprocess.dataset.record import Record
-from preprocess.dataset.shards import read_shard
+from preprocess.dataset.build.build import BuildResult
+from preprocess.dataset.records.record import Record
+from preprocess.dataset.records.shards import read_shard
 from preprocess.files.atomic import atomic_path
 from preprocess.media.contact_sheet import contact_sheet
 

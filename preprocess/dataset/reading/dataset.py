@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.utils import data
 
 from flame.errors import InputError
-from preprocess.dataset.balance import replica_counts, yaw_degrees
-from preprocess.dataset.flip import HeadMirror, flip_record
-from preprocess.dataset.record import DatasetInfo, Record
-from preprocess.dataset.record_codec import decode_record
-from preprocess.dataset.shards import Shard, read_shard
+from preprocess.dataset.reading.balance import replica_counts, yaw_degrees
+from preprocess.dataset.reading.flip import HeadMirror, flip_record
+from preprocess.dataset.records.record import DatasetInfo, Record
+from preprocess.dataset.records.record_codec import decode_record
+from preprocess.dataset.records.shards import Shard, read_shard
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -34,8 +34,8 @@ class Dataset(data.Dataset[Record]):
 
     Args:
         paths: see the module.
-        mirror: of the head model; adds each record's mirror image. See `preprocess.dataset.flip`.
-        is_balanced: repeats turned heads, see `preprocess.dataset.balance`; reads all cameras first.
+        mirror: of the head model; adds each record's mirror image. See `preprocess.dataset.reading.flip`.
+        is_balanced: repeats turned heads, see `preprocess.dataset.reading.balance`; reads all cameras first.
 
     Raises:
         InputError: nothing there, a damaged shard, shards that do not belong together, a record that is in two.

@@ -163,7 +163,7 @@ def write_eg3d(path: Path | str, items: Iterable[tuple[NDArray[np.uint8], NDArra
 
     Args:
         items: pictures `[S, S, 3]` RGB, all of one size, a power of two, with EG3D's labels `[25]`. Mirror images are
-            items like others, their labels by `preprocess.dataset.flip.mirror_label`.
+            items like others, their labels by `preprocess.dataset.reading.flip.mirror_label`.
 
     Raises:
         InputError: a picture of another size, a path that cannot be written, or one that holds something already.

@@ -12,7 +12,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from flame.errors import InputError, brief
-from preprocess.dataset.record import FORMAT_VERSION, DatasetInfo, Record
+from preprocess.dataset.records.record import FORMAT_VERSION, DatasetInfo, Record
 
 ImageFormat = Literal["png", "jpg"]
 

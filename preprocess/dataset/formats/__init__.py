@@ -1,0 +1,1 @@
+"""Datasets of EG3D and Portrait4D, in and out."""

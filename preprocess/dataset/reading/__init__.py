@@ -1,0 +1,1 @@
+"""Records for training: by index or as a stream, mirrored, balanced."""

@@ -23,7 +23,6 @@ NUM_COARSE_FACES = 1394
 def child(*, threads: int, repeats: int, is_whole: bool, device: str, precision: str) -> dict[str, Any]:
     """Times the parts, or makes one frame of one source."""
     import torch
-    from preprocess.faces.networks.motion_encoder import MotionEncoderNetwork
 
     from flame.geometry.camera import Camera
     from flame.heads.head_model import HeadParams
@@ -34,6 +33,7 @@ def child(*, threads: int, repeats: int, is_whole: bool, device: str, precision:
     from portrait4d.reconstructor.config import ReconstructorConfig
     from portrait4d.reconstructor.network import Reconstructor
     from portrait4d.triplane.planes import TriPlanes
+    from preprocess.tracking.motion_code.network import MotionEncoderNetwork
 
     torch.set_num_threads(threads)
     if device == "cpu":

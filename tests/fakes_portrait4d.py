@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from fakes_flame import network_tensors
 from golden import rules
-from preprocess.faces.networks.motion_encoder import MotionEncoderNetwork
 from torch import Tensor, nn
 
 from portrait4d.checkpoint.config import CheckpointConfig
@@ -17,6 +16,7 @@ from portrait4d.checkpoint.own_format import write_checkpoint
 from portrait4d.reconstructor.canonicaliser import CanonicaliserConfig
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.network import Reconstructor
+from preprocess.tracking.motion_code.network import MotionEncoderNetwork
 
 SMALL = ReconstructorConfig(
     canonicaliser=CanonicaliserConfig(dim=64, hidden_dim=16, motion_grid=2, num_neutral_blocks=1, num_motion_blocks=1),

@@ -110,7 +110,8 @@ def test_killed_five_times_the_shards_are_the_same(tmp_path: Path) -> None:
     folder = _inputs(tmp_path / "in", count=40, kind="slow")
     options = "BuildOptions(num_workers=2, items_per_shard=7)"
     code = (
-        "from pathlib import Path; from preprocess.dataset.build.build import *; from tests.fakes_build import FakeStages\n"
+        "from pathlib import Path; from preprocess.dataset.build.build import *\n"
+        "from tests.fakes_build import FakeStages\n"
         "if __name__ == '__main__':\n"
         f"  build_dataset(Path({str(folder)!r}), Path({str(tmp_path / 'killed')!r}), StageOptions(), "
         f"options={options}, make_stages=FakeStages)\n"

@@ -8,7 +8,6 @@ import pytest
 import torch
 from fakes_flame import put_landmarks_on_the_face
 from fakes_portrait4d import generated
-from preprocess.faces.networks.motion_encoder import MotionEncoderNetwork
 
 from flame.errors import InputError
 from flame.geometry.camera import Camera
@@ -28,6 +27,7 @@ from preprocess.faces.aligned_crop import crop_from_five
 from preprocess.faces.crop import Crop
 from preprocess.media.image import to_tensor
 from preprocess.tracking.motion_code.encoder import MotionEncoder
+from preprocess.tracking.motion_code.network import MotionEncoderNetwork
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs the reference photos beside the checkout")

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from golden import Fixture
-from preprocess.faces.networks.motion_encoder import MotionEncoderNetwork
 from safetensors.torch import save_file
 
 from flame.errors import InputError
 from preprocess.tracking.motion_code.crop import EYE_AND_MOUTH_POINTS, crop_faces, face_similarity, warp
 from preprocess.tracking.motion_code.encoder import MotionEncoder
+from preprocess.tracking.motion_code.network import MotionEncoderNetwork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from preprocess.faces.networks.motion_encoder import TRAINING_NAME_PARTS
 
 from flame.errors import InputError, brief
 from portrait4d.checkpoint.config import (
@@ -24,6 +23,7 @@ from portrait4d.checkpoint.stored_tensor import StoredTensor
 from portrait4d.checkpoint.strict import CheckpointMismatch
 from portrait4d.checkpoint.structure import check_structure, recognise, released_structure
 from portrait4d.checkpoint.torch_blob import is_torch_file, read_torch_file
+from preprocess.tracking.motion_code.network import TRAINING_NAME_PARTS
 
 NETWORK_KEYS: dict[Network, str] = {"generator": "G_ema", "discriminator": "D"}
 """Where a network lies in an official file; of the generator, the running mean that the authors use."""

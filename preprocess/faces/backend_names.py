@@ -1,4 +1,4 @@
-"""Names of detectors and masks, for options that are read before anything is loaded; see `preprocess.faces.backends`."""
+"""Names of detectors and masks of `preprocess.faces.backends`, for options that are read before anything is loaded."""
 
 from typing import Literal
 

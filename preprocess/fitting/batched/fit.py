@@ -1,8 +1,8 @@
 """Fits a head model to the landmarks of many images in one call: batched Levenberg-Marquardt, on any torch device.
 
-The objective is that of `preprocess.fitting.frames` (landmarks, lid and lip openings, gaze, priors, limits), but the scale of
-depths follows the head, and priors are of what is seen (`preprocess.fitting.batched.objective`). Images of one person share the
-shape; images of different people never touch each other. Damping after Marquardt 1963, per person.
+The objective is that of `preprocess.fitting.frames` (landmarks, lid and lip openings, gaze, priors, limits), but the
+scale of depths follows the head, and priors are of what is seen (`preprocess.fitting.batched.objective`). Images of one
+person share the shape; images of different people never touch each other. Damping after Marquardt 1963, per person.
 """
 
 from dataclasses import dataclass, replace

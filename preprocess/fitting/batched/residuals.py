@@ -1,4 +1,4 @@
-"""The residuals of `preprocess.fitting.residuals` for many images at once, in torch: the same objective, one image a row.
+"""The residuals of `preprocess.fitting.residuals` for many images at once, in torch: one image a row.
 
 Landmarks that an image lacks are NaN and weigh nothing; so do landmarks the head model lacks.
 """

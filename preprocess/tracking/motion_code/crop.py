@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flame.errors import InputError
-from preprocess.faces.networks.motion_encoder import INPUT_SIZE
+from preprocess.tracking.motion_code.network import INPUT_SIZE
 
 EYE_AND_MOUTH_POINTS = (slice(36, 42), slice(42, 48), slice(60, 68))
 """Of the 68: the subject's right eye, left eye, inner lips."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from flame.errors import InputError, printable
-from preprocess.faces.networks.motion_encoder import CODE_SIZE, TRAINING_NAME_PARTS, MotionEncoderNetwork
 from preprocess.files.digest import file_digest
 from preprocess.tracking.motion_code.crop import crop_faces
+from preprocess.tracking.motion_code.network import CODE_SIZE, TRAINING_NAME_PARTS, MotionEncoderNetwork
 
 TENSORS_FILE = "model.safetensors"
 _DROPPED_COUNTER = "num_batches_tracked"

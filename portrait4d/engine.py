@@ -158,7 +158,7 @@ class EngineStatus:
 
 def available_engines() -> list[EngineStatus]:
     """All engines, best first, with what each needs."""
-    from portrait4d.weights_folder import present_weights
+    from portrait4d.weights.folder import present_weights
 
     present = present_weights()
     trained = [_trained_status(name, present) for name in reversed(ENGINE_NAMES[1:])]
@@ -187,8 +187,8 @@ def recorded_weights(name: str, *, flame: str | None = None) -> dict[str, str]:
     """
     if name == "lift":
         return {}
-    from portrait4d.checkpoint.config import read_config
-    from portrait4d.weights_folder import weights_folder
+    from portrait4d.weights.config import read_config
+    from portrait4d.weights.folder import weights_folder
 
     found = {weights: read_config(weights_folder() / weights).identity for weights in _weights_of(name)}
     return {**found, name: with_flame(found[name], flame)}
@@ -216,7 +216,7 @@ def ensure_engine(name: str) -> None:
         InputError: no such engine, or its weights are neither here nor to be had.
     """
     if not choose_engine(name).available:
-        from portrait4d.weights import fetch
+        from portrait4d.weights.store import fetch
 
         for weights in _weights_of(name):
             fetch(weights)

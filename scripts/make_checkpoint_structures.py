@@ -10,8 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from portrait4d.checkpoint.official_state import LABEL_STD, is_resample_filter
-from portrait4d.checkpoint.structure import STRUCTURES_FILE
+from portrait4d.weights.official.state import LABEL_STD, is_resample_filter
+from portrait4d.weights.official.structure import STRUCTURES_FILE
 from preprocess.files.atomic import atomic_path
 
 MANIFESTS = {

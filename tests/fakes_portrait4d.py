@@ -11,11 +11,11 @@ from fakes_flame import network_tensors
 from golden import rules
 from torch import Tensor, nn
 
-from portrait4d.checkpoint.config import CheckpointConfig
-from portrait4d.checkpoint.own_format import write_checkpoint
 from portrait4d.reconstructor.canonicaliser import CanonicaliserConfig
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.network import Reconstructor
+from portrait4d.weights.config import CheckpointConfig
+from portrait4d.weights.own_format import write_checkpoint
 from preprocess.tracking.motion_code.network import MotionEncoderNetwork
 
 SMALL = ReconstructorConfig(

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from flame.errors import InputError
-from portrait4d.checkpoint.config import CheckpointConfig, is_checkpoint, read_config
-from portrait4d.checkpoint.inspection import inspect_file
-from portrait4d.checkpoint.official_state import resample_filter, to_official
-from portrait4d.checkpoint.own_format import read_checkpoint, write_checkpoint
-from portrait4d.checkpoint.strict import CheckpointMismatch, load_strict
+from portrait4d.weights.config import CheckpointConfig, is_checkpoint, read_config
+from portrait4d.weights.official.inspection import inspect_file
+from portrait4d.weights.official.state import resample_filter, to_official
+from portrait4d.weights.own_format import read_checkpoint, write_checkpoint
+from portrait4d.weights.strict import CheckpointMismatch, load_strict
 
 CONFIG = CheckpointConfig(
     "eg3d",

@@ -21,18 +21,18 @@ from official_pickles import (
 )
 
 from flame.errors import InputError
-from portrait4d.checkpoint.convert import convert_file
-from portrait4d.checkpoint.inspection import inspect_file
-from portrait4d.checkpoint.official_file import read_official
-from portrait4d.checkpoint.official_names import find_official
-from portrait4d.checkpoint.official_state import LABEL_STD, is_resample_filter, to_official
-from portrait4d.checkpoint.own_format import read_checkpoint, write_checkpoint
-from portrait4d.checkpoint.strict import CheckpointMismatch, load_strict
-from portrait4d.checkpoint.structure import check_structure
-from portrait4d.checkpoint.torch_blob import read_torch_file
 from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator
-from portrait4d.weights import resolve_weights
+from portrait4d.weights.official.convert import convert_file
+from portrait4d.weights.official.file import read_official
+from portrait4d.weights.official.inspection import inspect_file
+from portrait4d.weights.official.names import find_official
+from portrait4d.weights.official.state import LABEL_STD, is_resample_filter, to_official
+from portrait4d.weights.official.structure import check_structure
+from portrait4d.weights.official.torch_blob import read_torch_file
+from portrait4d.weights.own_format import read_checkpoint, write_checkpoint
+from portrait4d.weights.store import resolve_weights
+from portrait4d.weights.strict import CheckpointMismatch, load_strict
 from preprocess.tracking.motion_code.encoder import MotionEncoder, read_weights
 
 

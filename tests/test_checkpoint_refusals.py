@@ -20,8 +20,8 @@ import torch
 from official_pickles import official_names, save_official, small_module
 
 from flame.errors import InputError
-from portrait4d.checkpoint.convert import convert_file, to_plain
-from portrait4d.checkpoint.official_file import read_official
+from portrait4d.weights.official.convert import convert_file, to_plain
+from portrait4d.weights.official.file import read_official
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "ran"
@@ -321,7 +321,7 @@ LIMITED = """
 import gc, resource, sys
 from pathlib import Path
 from flame.errors import InputError
-from portrait4d.checkpoint.official_file import read_official
+from portrait4d.weights.official.file import read_official
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + {extra}, -1))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

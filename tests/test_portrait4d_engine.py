@@ -18,8 +18,6 @@ from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.frame_parameters import PosedView
 from flame.heads.head_model import HeadParams
 from flame.heads.pose_field import HeadPoseField
-from portrait4d.checkpoint.config import CheckpointConfig
-from portrait4d.checkpoint.own_format import write_checkpoint
 from portrait4d.cli.main import run
 from portrait4d.engine import Drive, choose_engine, load_engine
 from portrait4d.models import Models, check_models
@@ -28,6 +26,8 @@ from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
 from portrait4d.triplane.planes import TriPlanes
+from portrait4d.weights.config import CheckpointConfig
+from portrait4d.weights.own_format import write_checkpoint
 from preprocess.media.image import read_image, to_tensor
 from preprocess.tracking.tracker import TrackedFrame, Tracker
 

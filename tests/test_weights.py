@@ -13,11 +13,12 @@ import torch
 from official_pickles import load_manifest, module_from_manifest, official_names, random_tensors, save_official
 
 from flame.errors import InputError
-from portrait4d import weights, weights_table
-from portrait4d.checkpoint.own_format import hash_file, read_checkpoint
 from portrait4d.cli.main import run
-from portrait4d.weights_folder import present_weights, weights_folder
-from portrait4d.weights_table import find_released, released_files
+from portrait4d.weights.folder import present_weights, weights_folder
+from portrait4d.weights.own_format import hash_file, read_checkpoint
+from portrait4d.weights.store import store as weights
+from portrait4d.weights.store import table as weights_table
+from portrait4d.weights.table import find_released, released_files
 
 
 class FakeHub(types.ModuleType):

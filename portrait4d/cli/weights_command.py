@@ -32,7 +32,7 @@ def build_weights_app() -> typer.Typer:
 
 def list_weights(as_json: JsonOption = False) -> None:
     """List the released weights, with source, size, licence and what is on this machine."""
-    from portrait4d.weights_folder import describe_released, weights_folder
+    from portrait4d.weights.folder import describe_released, weights_folder
 
     rows = describe_released()
     if as_json:
@@ -59,7 +59,7 @@ def fetch(
     quiet: QuietOption = False,
 ) -> None:
     """Download released weights, check and convert them; does nothing if they are here. Run again to go on."""
-    from portrait4d.weights import fetch as run
+    from portrait4d.weights.store import fetch as run
 
     with byte_progress(is_quiet=quiet) as progress:
         fetched = run(name, keep_download=keep_download, progress=progress)
@@ -88,7 +88,7 @@ def convert(
 ) -> None:
     """Convert an official file to model.safetensors + config.json, without running anything in it."""
     from flame.errors import InputError
-    from portrait4d import weights
+    from portrait4d.weights.store import store as weights
 
     if (output is None) == (name is None):
         raise InputError("expected one of -o FOLDER and --name NAME: see portrait4d weights convert --help")
@@ -119,7 +119,7 @@ def inspect(
     """Show what is in a file: networks, tensors, rendering options, and what to look at twice. Loads no network."""
     from dataclasses import asdict
 
-    from portrait4d.checkpoint.inspection import inspect_file
+    from portrait4d.weights.official.inspection import inspect_file
 
     report = inspect_file(file)
     if as_json:

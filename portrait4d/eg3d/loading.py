@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from flame.errors import InputError
-from portrait4d.checkpoint.strict import load_strict
 from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator
-from portrait4d.weights import resolve_weights
+from portrait4d.weights.store import resolve_weights
+from portrait4d.weights.strict import load_strict
 
 
 def load_generator(

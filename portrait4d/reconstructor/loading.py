@@ -11,16 +11,16 @@ from torch import Tensor
 from flame.errors import InputError
 from flame.heads.flame import Flame, flame_from_tensors, load_flame
 from flame.heads.pose_field import CoarseMesh
-from portrait4d.checkpoint.config import CheckpointConfig
-from portrait4d.checkpoint.own_format import hash_file
-from portrait4d.checkpoint.strict import load_strict
 from portrait4d.engine import with_flame
 from portrait4d.options import Placement
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.network import Reconstructor
-from portrait4d.weights import fetch, resolve_weights
-from portrait4d.weights_folder import weights_folder
+from portrait4d.weights.config import CheckpointConfig
+from portrait4d.weights.folder import weights_folder
+from portrait4d.weights.own_format import hash_file
+from portrait4d.weights.store import fetch, resolve_weights
+from portrait4d.weights.strict import load_strict
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 
 MOTION_MODEL = "motion-model"

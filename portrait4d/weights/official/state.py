@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from flame.errors import InputError
-from portrait4d.checkpoint.config import CheckpointConfig
-from portrait4d.checkpoint.stored_tensor import StoredTensor
+from portrait4d.weights.config import CheckpointConfig
+from portrait4d.weights.official.stored_tensor import StoredTensor
 
 LABEL_STD = "dataset_label_std"
 _MAX_LABELS = 4096

@@ -14,7 +14,7 @@ from flame.errors import InputError, brief
 from flame.pickles.bounded_bytes import BoundedBytes
 from flame.pickles.machine import MAX_INSTRUCTIONS, PickleMachine
 from flame.pickles.objects import Resolver, StandIn, pairs_to_dict
-from portrait4d.checkpoint.stored_tensor import Storage, make_storage, make_tensor
+from portrait4d.weights.official.stored_tensor import Storage, make_storage, make_tensor
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001

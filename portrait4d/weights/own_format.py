@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from flame.errors import InputError
-from portrait4d.checkpoint.config import CONFIG_FILE, TENSORS_FILE, CheckpointConfig, read_config
-from portrait4d.checkpoint.stored_tensor import StoredTensor
+from portrait4d.weights.config import CONFIG_FILE, TENSORS_FILE, CheckpointConfig, read_config
+from portrait4d.weights.official.stored_tensor import StoredTensor
 from preprocess.files.atomic import atomic_path
 from preprocess.files.digest import file_digest
 

@@ -9,10 +9,10 @@ from typing import Protocol
 import torch
 
 from flame.errors import InputError, printable
-from portrait4d.checkpoint.config import Family, Network
-from portrait4d.checkpoint.strict import CheckpointMismatch
+from portrait4d.weights.config import Family, Network
+from portrait4d.weights.strict import CheckpointMismatch
 
-STRUCTURES_FILE = Path(__file__).parent.parent / "assets" / "checkpoint_structures.json"
+STRUCTURES_FILE = Path(__file__).parents[2] / "assets" / "checkpoint_structures.json"
 
 _EG3D_CHANNELS, _DEFORM_CHANNELS = 6, 10
 """Input channels of the discriminators: two pictures, or two pictures, uv map and mask."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from flame.errors import InputError
-from portrait4d.weights_table import ReleasedFile
+from portrait4d.weights.table import ReleasedFile
 
 
 def download(file: ReleasedFile, folder: Path, *, is_offline: bool) -> Path:

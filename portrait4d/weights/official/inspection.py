@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from flame.errors import InputError
-from portrait4d.checkpoint.config import LICENCES, TENSORS_FILE, CheckpointConfig, Family, read_config
-from portrait4d.checkpoint.convert import CAMERA_AXES, convert_file, plane_layout, to_plain
-from portrait4d.checkpoint.official_file import OfficialFile, OfficialModule, map_file, read_official
-from portrait4d.checkpoint.own_format import hash_file
-from portrait4d.checkpoint.stored_tensor import StoredTensor
-from portrait4d.checkpoint.strict import CheckpointMismatch
-from portrait4d.checkpoint.structure import HasShape, check_structure, recognise, released_structure
-from portrait4d.checkpoint.torch_blob import is_torch_file
+from portrait4d.weights.config import LICENCES, TENSORS_FILE, CheckpointConfig, Family, read_config
+from portrait4d.weights.official.convert import CAMERA_AXES, convert_file, plane_layout, to_plain
+from portrait4d.weights.official.file import OfficialFile, OfficialModule, map_file, read_official
+from portrait4d.weights.official.stored_tensor import StoredTensor
+from portrait4d.weights.official.structure import HasShape, check_structure, recognise, released_structure
+from portrait4d.weights.official.torch_blob import is_torch_file
+from portrait4d.weights.own_format import hash_file
+from portrait4d.weights.strict import CheckpointMismatch
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _look_twice(report: NetworkReport, tensors: Mapping[str, StoredTensor]) -> l
 
 
 def _without_constants(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    from portrait4d.checkpoint.official_state import LABEL_STD, is_resample_filter
+    from portrait4d.weights.official.state import LABEL_STD, is_resample_filter
 
     return {name: tensor for name, tensor in tensors.items() if not is_resample_filter(name) and name != LABEL_STD}
 

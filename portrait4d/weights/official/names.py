@@ -11,8 +11,8 @@ from typing import Any
 from flame.errors import InputError, brief
 from flame.pickles.arrays import numpy_stand_ins
 from flame.pickles.objects import PickledObject, StandIn, pairs_to_dict, plain_key
-from portrait4d.checkpoint.stored_tensor import make_tensor
-from portrait4d.checkpoint.torch_blob import MAX_BLOB_INSTRUCTIONS, make_parameter, read_storage
+from portrait4d.weights.official.stored_tensor import make_tensor
+from portrait4d.weights.official.torch_blob import MAX_BLOB_INSTRUCTIONS, make_parameter, read_storage
 
 INERT = re.compile(
     r"torch\.nn\.modules\.\w+|torch\.nn\.(functional|parallel|utils)(\.\w+)*"

@@ -14,9 +14,9 @@ from flame.errors import InputError, printable
 from flame.pickles.bounded_bytes import BoundedBytes
 from flame.pickles.machine import PickleMachine
 from flame.pickles.objects import Resolver
-from portrait4d.checkpoint.official_names import InertObject, find_official
-from portrait4d.checkpoint.stored_tensor import StoredTensor
-from portrait4d.checkpoint.torch_blob import is_torch_file
+from portrait4d.weights.official.names import InertObject, find_official
+from portrait4d.weights.official.stored_tensor import StoredTensor
+from portrait4d.weights.official.torch_blob import is_torch_file
 
 _MAX_DEPTH = 40
 _MAX_ENTRIES = 1_000_000

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from flame.errors import InputError, brief
-from portrait4d.checkpoint.config import (
+from portrait4d.weights.config import (
     LICENCES,
     CameraAxes,
     CheckpointConfig,
@@ -17,12 +17,12 @@ from portrait4d.checkpoint.config import (
     Network,
     PlaneLayoutName,
 )
-from portrait4d.checkpoint.official_file import OfficialFile, OfficialModule, map_file, read_official
-from portrait4d.checkpoint.official_state import split_official
-from portrait4d.checkpoint.stored_tensor import StoredTensor
-from portrait4d.checkpoint.strict import CheckpointMismatch
-from portrait4d.checkpoint.structure import check_structure, recognise, released_structure
-from portrait4d.checkpoint.torch_blob import is_torch_file, read_torch_file
+from portrait4d.weights.official.file import OfficialFile, OfficialModule, map_file, read_official
+from portrait4d.weights.official.state import split_official
+from portrait4d.weights.official.stored_tensor import StoredTensor
+from portrait4d.weights.official.structure import check_structure, recognise, released_structure
+from portrait4d.weights.official.torch_blob import is_torch_file, read_torch_file
+from portrait4d.weights.strict import CheckpointMismatch
 from preprocess.tracking.motion_code.network import TRAINING_NAME_PARTS
 
 NETWORK_KEYS: dict[Network, str] = {"generator": "G_ema", "discriminator": "D"}

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from flame.errors import InputError
-from portrait4d.checkpoint.config import LICENCES, is_checkpoint, read_config
-from portrait4d.weights_table import released_files
+from portrait4d.weights.config import LICENCES, is_checkpoint, read_config
+from portrait4d.weights.table import released_files
 
 
 def weights_folder() -> Path:

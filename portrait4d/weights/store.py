@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flame.errors import InputError
-from portrait4d.checkpoint.config import TENSORS_FILE, CheckpointConfig, Network, is_checkpoint, read_config
-from portrait4d.checkpoint.convert import Conversion, convert_file
-from portrait4d.checkpoint.own_format import Progress, hash_file, read_checkpoint, write_checkpoint
-from portrait4d.checkpoint.stored_tensor import read_all
-from portrait4d.weights_folder import weights_folder
-from portrait4d.weights_table import ReleasedFile, find_released, released_files
+from portrait4d.weights.config import TENSORS_FILE, CheckpointConfig, Network, is_checkpoint, read_config
+from portrait4d.weights.folder import weights_folder
+from portrait4d.weights.official.convert import Conversion, convert_file
+from portrait4d.weights.official.stored_tensor import read_all
+from portrait4d.weights.own_format import Progress, hash_file, read_checkpoint, write_checkpoint
+from portrait4d.weights.table import ReleasedFile, find_released, released_files
 from preprocess.files.offline import offline_variable
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def fetch(name: str, *, keep_download: bool = False, progress: Progress | None =
             f"{file.file_name}, then run `portrait4d weights convert {file.file_name} --name {file.name}`"
         )
     if official is None:
-        from portrait4d.hub import download
+        from portrait4d.weights.hub import download
 
         official = download(file, downloads, is_offline=offline_variable() is not None)
     try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flame.errors import InputError
-from portrait4d.checkpoint.config import Family
+from portrait4d.weights.config import Family
 
 EG3D_PAGE = "https://catalog.ngc.nvidia.com/orgs/nvidia/teams/research/models/eg3d"
 PORTRAIT4D_REPOSITORY = "bEijuuu/Portrait4D"

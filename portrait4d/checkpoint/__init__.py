@@ -1,1 +1,0 @@
-"""Weights: official files read without running anything in them, and a format of our own."""

@@ -1,0 +1,1 @@
+"""Weights: the table of released ones, where they lie, our own format."""

@@ -1,0 +1,1 @@
+"""The released files, read without running anything in them."""

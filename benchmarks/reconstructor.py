@@ -32,7 +32,7 @@ def child(*, threads: int, repeats: int, is_whole: bool, device: str, precision:
     from portrait4d.reconstructor.canonicaliser import TokenGrid
     from portrait4d.reconstructor.config import ReconstructorConfig
     from portrait4d.reconstructor.network import Reconstructor
-    from portrait4d.triplane.planes import TriPlanes
+    from portrait4d.render.planes import TriPlanes
     from preprocess.tracking.motion_code.network import MotionEncoderNetwork
 
     torch.set_num_threads(threads)

@@ -22,7 +22,7 @@ from portrait4d.pipeline import track_driver
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.loading import load_portrait4d
-from portrait4d.streams import one_torch_thread
+from portrait4d.runtime.streams import one_torch_thread
 from preprocess.media.image import read_image, to_uint8
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.tracker import Tracker

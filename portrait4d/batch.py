@@ -25,7 +25,7 @@ from portrait4d.pipeline import (
     reenact_tracked,
     track_driver,
 )
-from portrait4d.records import digest, file_facts, read_record, write_record
+from portrait4d.runtime.records import digest, file_facts, read_record, write_record
 from preprocess.files.digest import head_digest
 from preprocess.tracking.motion import Motion
 

@@ -22,7 +22,7 @@ from portrait4d.eg3d.interpolation import seed_latents
 from portrait4d.eg3d.loading import load_generator
 from portrait4d.eg3d_options import SampleOptions, StyleOptions
 from portrait4d.output import Progress, ignore_progress
-from portrait4d.records import digest, file_facts, read_record, write_record
+from portrait4d.runtime.records import digest, file_facts, read_record, write_record
 from portrait4d.weights.folder import present_weights
 from preprocess.files.atomic import atomic_path
 from preprocess.media.image import read_image, to_uint8, write_png

@@ -22,7 +22,7 @@ import portrait4d
 from flame.errors import InputError
 from portrait4d.engine import Avatar, Engine
 from portrait4d.options import ReenactOptions
-from portrait4d.records import digest, file_facts
+from portrait4d.runtime.records import digest, file_facts
 from preprocess.files.atomic import hidden_prefix
 from preprocess.media.image import read_image, write_png
 from preprocess.tracking.motion import Motion

@@ -30,12 +30,12 @@ from portrait4d.driver import (
 from portrait4d.engine import Avatar
 from portrait4d.head_crops import render_frames
 from portrait4d.kept_frames import frames_key, kept_frames
-from portrait4d.memory import peak_memory_mb, return_freed_memory
 from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
 from portrait4d.output import Progress, WrittenSound, ignore_progress, panels, write_video
 from portrait4d.report import ReenactReport, Stopwatch, find_gaps
-from portrait4d.streams import one_torch_thread, prefetch
+from portrait4d.runtime.memory import peak_memory_mb, return_freed_memory
+from portrait4d.runtime.streams import one_torch_thread, prefetch
 from preprocess.media.image import read_image, write_png
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.released_motion import is_driver_folder

@@ -25,7 +25,7 @@ from portrait4d.engine import Avatar, Rendering
 from portrait4d.models import Models, load_models
 from portrait4d.options import ReenactOptions
 from portrait4d.retarget import RetargetOptions, orbit_drive, retarget
-from portrait4d.streams import one_torch_thread
+from portrait4d.runtime.streams import one_torch_thread
 from preprocess.files.offline import offline_variable
 from preprocess.media.image import read_image, to_uint8
 from preprocess.tracking.tracker import TrackedFrame

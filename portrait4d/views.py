@@ -17,7 +17,7 @@ from portrait4d.output import Progress, ignore_progress, write_video
 from portrait4d.pipeline import build_source
 from portrait4d.render.shape import ShapeConfig
 from portrait4d.retarget import orbit_drive
-from portrait4d.streams import one_torch_thread
+from portrait4d.runtime.streams import one_torch_thread
 from preprocess.media.image import write_png
 from preprocess.media.mesh_files import write_mesh
 

@@ -13,9 +13,9 @@ from flame.errors import InputError
 from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator, Volume
 from portrait4d.render.decoder import TriPlaneDecoder
+from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import RenderConfig
 from portrait4d.stylegan.superresolution import SuperResolutionConfig
-from portrait4d.triplane.planes import TriPlanes
 
 CONFIG = EG3DConfig(
     latent_dim=8,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from portrait4d.ops.compiled import can_compile, split_range
 from portrait4d.ops.winograd import Convolution3x3
-from portrait4d.triplane.planes import TriPlanes
+from portrait4d.render.planes import TriPlanes
 
 
 def test_plain_float32_on_the_cpu_can_be_compiled() -> None:

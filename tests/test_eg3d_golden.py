@@ -31,6 +31,7 @@ from portrait4d.ops.resample import (
 from portrait4d.render.decoder import TriPlaneDecoder
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.march import march
+from portrait4d.render.planes import TriPlanes
 from portrait4d.render.rays import Rays, cast_rays
 from portrait4d.render.renderer import choose_range, render_rays
 from portrait4d.render.sampling import (
@@ -44,7 +45,6 @@ from portrait4d.render.sampling import (
 from portrait4d.stylegan.layers import normalise_second_moment
 from portrait4d.stylegan.mapping import MappingNetwork
 from portrait4d.stylegan.superresolution import SuperResolution, SuperResolutionConfig
-from portrait4d.triplane.planes import TriPlanes
 
 OPERATION, NETWORK = 1e-5, 1e-4
 

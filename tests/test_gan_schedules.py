@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from portrait4d.gan.average import AverageConfig, WeightAverage
 from portrait4d.gan.blur import blur, blur_kernel, blur_sigma
 from portrait4d.gan.density import DensityVariationConfig, density_variation, draw_point_pairs
-from portrait4d.gan.lazy import AdamSettings, LazyRegularisation
 from portrait4d.gan.swap import swap_conditions, swap_probability
 from portrait4d.render.decoder import FieldSamples
+from portrait4d.train.average import AverageConfig, WeightAverage
+from portrait4d.train.lazy import AdamSettings, LazyRegularisation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,16 +9,16 @@ from flame.geometry.camera import Camera
 from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator, GeneratedImages
 from portrait4d.gan.adversarial import discriminator_loss, generator_loss, r1_penalty
-from portrait4d.gan.average import AverageConfig, WeightAverage
 from portrait4d.gan.blur import blur, blur_sigma
 from portrait4d.gan.density import DensityVariationConfig, density_variation
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
-from portrait4d.gan.lazy import AdamSettings, LazyRegularisation
 from portrait4d.gan.swap import swap_conditions, swap_probability
 from portrait4d.ops.resample import resize
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.renderer import RenderConfig
 from portrait4d.stylegan.superresolution import SuperResolutionConfig
+from portrait4d.train.average import AverageConfig, WeightAverage
+from portrait4d.train.lazy import AdamSettings, LazyRegularisation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

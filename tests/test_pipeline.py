@@ -21,7 +21,7 @@ from portrait4d.engine import available_engines, choose_engine, load_engine
 from portrait4d.options import ReenactOptions, RenderOptions
 from portrait4d.pipeline import SILENT, build_avatar, build_source, reenact, track_driver
 from portrait4d.report import find_gaps
-from portrait4d.streams import ordered_map, prefetch
+from portrait4d.runtime.streams import ordered_map, prefetch
 from portrait4d.views import video_angles
 from preprocess.faces.crop import Crop
 from preprocess.media.image import write_png

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from portrait4d.triplane.planes import TriPlanes
+from portrait4d.render.planes import TriPlanes
 
 
 @pytest.mark.parametrize("layout", ["eg3d", "orthogonal"])

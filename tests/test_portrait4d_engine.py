@@ -25,7 +25,7 @@ from portrait4d.options import ReenactOptions
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
-from portrait4d.triplane.planes import TriPlanes
+from portrait4d.render.planes import TriPlanes
 from portrait4d.weights.config import CheckpointConfig
 from portrait4d.weights.own_format import write_checkpoint
 from preprocess.media.image import read_image, to_tensor

@@ -36,9 +36,9 @@ from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.reconstructor.plane_decoder import PlaneDecoder
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.march import march
+from portrait4d.render.planes import TriPlanes
 from portrait4d.render.rays import cast_rays
 from portrait4d.stylegan.superresolution import SuperResolution, SuperResolutionConfig
-from portrait4d.triplane.planes import TriPlanes
 
 NETWORK = 1e-4
 RENDERER, RENDERER_MEAN = 5e-4, 1e-5

@@ -14,8 +14,8 @@ from torch import Tensor
 from flame.errors import InputError
 from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
 from portrait4d.render.field import TriPlaneField
+from portrait4d.render.planes import TriPlanes
 from portrait4d.render.shape import Shape, ShapeConfig, automatic_iso, density_grid, extract_shape, surface
-from portrait4d.triplane.planes import TriPlanes
 from preprocess.media.mesh_files import write_mesh
 
 BOX = 1.3

@@ -6,10 +6,10 @@ from typing import Any
 
 from flame.errors import InputError
 from flame.geometry.camera import Axes
+from portrait4d.render.planes import PlaneLayout
 from portrait4d.render.renderer import RenderConfig
-from portrait4d.settings import read_settings
+from portrait4d.runtime.settings import read_settings
 from portrait4d.stylegan.superresolution import SuperResolutionConfig
-from portrait4d.triplane.planes import PlaneLayout
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from flame.geometry.camera import Camera
 from portrait4d.eg3d.config import EG3DConfig
-from portrait4d.memory import return_freed_memory
 from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
 from portrait4d.render.field import TriPlaneField
+from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS, render
+from portrait4d.runtime.memory import return_freed_memory
 from portrait4d.stylegan.mapping import MappingNetwork
 from portrait4d.stylegan.superresolution import SuperResolution
 from portrait4d.stylegan.synthesis import Noise, SynthesisNetwork
-from portrait4d.triplane.planes import TriPlanes
 
 
 @dataclass(frozen=True)

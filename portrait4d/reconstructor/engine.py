@@ -27,8 +27,8 @@ from portrait4d.options import Placement
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
 from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
 from portrait4d.render.field import TriPlaneField
+from portrait4d.render.planes import TriPlanes
 from portrait4d.render.shape import ShapeConfig, extract_shape
-from portrait4d.triplane.planes import TriPlanes
 from preprocess.faces.aligned_crop import portrait_crop
 from preprocess.media.image import to_tensor
 from preprocess.tracking.motion_code.encoder import MotionEncoder

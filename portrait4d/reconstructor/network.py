@@ -16,9 +16,9 @@ from portrait4d.reconstructor.encoders import DetailEncoder, GlobalEncoder
 from portrait4d.reconstructor.plane_decoder import PlaneDecoder
 from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
 from portrait4d.render.field import Field, TriPlaneField
+from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS, render
 from portrait4d.stylegan.superresolution import SuperResolution
-from portrait4d.triplane.planes import TriPlanes
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Protocol
 from torch import Tensor
 
 from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
-from portrait4d.triplane.planes import TriPlanes
+from portrait4d.render.planes import TriPlanes
 
 
 class Field(Protocol):

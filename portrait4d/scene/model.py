@@ -15,9 +15,9 @@ from flame.errors import InputError
 from flame.geometry.camera import Camera
 from portrait4d.render.decoder import TriPlaneDecoder
 from portrait4d.render.field import TriPlaneField
+from portrait4d.render.planes import PlaneLayout, TriPlanes
 from portrait4d.render.renderer import RenderConfig, Rendering, render
 from portrait4d.scene.box import BOX_WARP, SceneBox
-from portrait4d.triplane.planes import PlaneLayout, TriPlanes
 from preprocess.files.atomic import atomic_path
 
 WEIGHTS, CONFIG = "scene.safetensors", "config.json"

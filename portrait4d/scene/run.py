@@ -14,6 +14,7 @@ import torch
 
 from flame.errors import InputError
 from portrait4d.driver import check_device
+from portrait4d.runtime.streams import one_torch_thread
 from portrait4d.scene.box import SceneBox
 from portrait4d.scene.checkpoint import FitRecord, restore_checkpoint, save_checkpoint
 from portrait4d.scene.evaluation import HeldOutRays, psnr, render_views, write_comparison
@@ -22,7 +23,6 @@ from portrait4d.scene.labels import SceneFormat
 from portrait4d.scene.model import FittedScene, FittedSceneConfig
 from portrait4d.scene.orbit import orbit_cameras
 from portrait4d.scene.views import Background, PosedViews, Scene, read_scene
-from portrait4d.streams import one_torch_thread
 from preprocess.files.atomic import atomic_path
 from preprocess.media.image import to_uint8
 from preprocess.media.video_writer import VideoWriter

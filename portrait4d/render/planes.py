@@ -76,7 +76,7 @@ class TriPlanes:
             )
         if not is_compiled:
             return self.sample_each(points).mean(1)
-        from portrait4d.triplane.sampling_numba import mean_of_planes
+        from portrait4d.render.planes_numba import mean_of_planes
 
         planes = self.features.permute(0, 1, 3, 4, 2).contiguous().numpy()
         found = points.new_empty((*points.shape[:2], self.features.shape[2]))

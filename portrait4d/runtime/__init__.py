@@ -1,0 +1,1 @@
+"""What every command stands on: memory, threads, records of runs, settings."""

@@ -17,14 +17,14 @@ import torch
 
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.landmarks.groups import outer_eye_distance
-from portrait4d.engine import Avatar, Drive
-from portrait4d.lift.avatar import LiftAvatar
-from portrait4d.lift.canvas import MARGIN, cut_canvas
-from portrait4d.lift.draw import draw_surface
-from portrait4d.lift.view import project_points
+from portrait4d.engines.base import Avatar, Drive
+from portrait4d.engines.lift.avatar import LiftAvatar
+from portrait4d.engines.lift.canvas import MARGIN, cut_canvas
+from portrait4d.engines.lift.draw import draw_surface
+from portrait4d.engines.lift.view import project_points
+from portrait4d.engines.retarget import RetargetOptions, retarget
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import Models
-from portrait4d.retarget import RetargetOptions, retarget
 from preprocess.faces.crop import Crop
 from preprocess.faces.landmarker import FaceLandmarker, FaceLandmarks
 from preprocess.fitting.clip import fit_clip

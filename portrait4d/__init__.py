@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from portrait4d.api import Portrait4D as Portrait4D
     from portrait4d.batch import BatchReport as BatchReport
     from portrait4d.batch import run_batch as run_batch
-    from portrait4d.engine import Avatar as Avatar
-    from portrait4d.engine import Engine as Engine
-    from portrait4d.engine import available_engines as available_engines
-    from portrait4d.engine import load_engine as load_engine
+    from portrait4d.engines.base import Avatar as Avatar
+    from portrait4d.engines.base import Engine as Engine
+    from portrait4d.engines.base import available_engines as available_engines
+    from portrait4d.engines.base import load_engine as load_engine
     from portrait4d.models import load_models as load_models
     from portrait4d.options import ReenactOptions as ReenactOptions
     from portrait4d.options import RenderOptions as RenderOptions
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from preprocess.tracking.motion import Motion as Motion
 
 _HOMES = {
-    "Avatar": "portrait4d.engine",
+    "Avatar": "portrait4d.engines.base",
     "BatchReport": "portrait4d.batch",
     "Camera": "flame.geometry.camera",
-    "Engine": "portrait4d.engine",
+    "Engine": "portrait4d.engines.base",
     "InputError": "flame.errors",
     "Motion": "preprocess.tracking.motion",
     "Portrait4D": "portrait4d.api",
     "ReenactOptions": "portrait4d.options",
     "ReenactReport": "portrait4d.report",
     "RenderOptions": "portrait4d.options",
-    "available_engines": "portrait4d.engine",
+    "available_engines": "portrait4d.engines.base",
     "build_avatar": "portrait4d.pipeline",
-    "load_engine": "portrait4d.engine",
+    "load_engine": "portrait4d.engines.base",
     "load_models": "portrait4d.models",
     "reenact": "portrait4d.pipeline",
     "render_avatar": "portrait4d.views",

@@ -14,7 +14,14 @@ from typing import Any, Literal, TypeVar
 from flame.errors import InputError
 from portrait4d.batch_items import BatchItem
 from portrait4d.driver import check_device, check_request
-from portrait4d.engine import Engine, check_choices, choose_engine, ensure_engine, loaded_weights, recorded_weights
+from portrait4d.engines.base import (
+    Engine,
+    check_choices,
+    choose_engine,
+    ensure_engine,
+    loaded_weights,
+    recorded_weights,
+)
 from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import ReenactOptions, is_motion_file
 from portrait4d.output import Progress, ignore_progress

@@ -126,7 +126,7 @@ def _assets() -> Iterator[Check]:
 
 
 def _engines() -> Iterator[Check]:
-    from portrait4d.engine import available_engines
+    from portrait4d.engines.base import available_engines
 
     for status in available_engines():
         yield Check(f"engine {status.name}", "ok" if status.available else "optional", status.reason)

@@ -6,11 +6,11 @@ from itertools import chain
 import numpy as np
 import torch
 
-from portrait4d.engine import Avatar, Drive
+from portrait4d.engines.base import Avatar, Drive
+from portrait4d.engines.retarget import RetargetOptions, batches, retarget_parts
 from portrait4d.kept_frames import KeptFrames
 from portrait4d.models import Models
 from portrait4d.options import ReenactOptions
-from portrait4d.retarget import RetargetOptions, batches, retarget_parts
 from portrait4d.runtime.streams import num_render_workers, ordered_map
 from preprocess.media.image import to_uint8
 from preprocess.tracking.motion import Motion

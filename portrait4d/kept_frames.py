@@ -20,7 +20,7 @@ from PIL import Image
 
 import portrait4d
 from flame.errors import InputError
-from portrait4d.engine import Avatar, Engine
+from portrait4d.engines.base import Avatar, Engine
 from portrait4d.options import ReenactOptions
 from portrait4d.runtime.records import digest, file_facts
 from preprocess.files.atomic import hidden_prefix

@@ -27,7 +27,7 @@ from portrait4d.driver import (
     read_driver_motion,
     require_file,
 )
-from portrait4d.engine import Avatar
+from portrait4d.engines.base import Avatar
 from portrait4d.head_crops import render_frames
 from portrait4d.kept_frames import frames_key, kept_frames
 from portrait4d.models import Models, check_models, load_models

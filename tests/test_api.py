@@ -10,10 +10,10 @@ from fakes_portrait4d import install_generated
 from flame.errors import InputError
 from flame.geometry.camera import Camera
 from portrait4d import Portrait4D
-from portrait4d.engine import load_engine
+from portrait4d.engines.base import load_engine
+from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
+from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.options import ReenactOptions
-from portrait4d.reconstructor.avatar import Portrait4DAvatar
-from portrait4d.reconstructor.engine import Portrait4DEngine
 from preprocess.media.image import read_image, to_uint8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -75,7 +75,7 @@ def test_jitter_comes_from_a_seed_or_not_at_all(model: Portrait4D, avatar: Portr
 
 def test_a_motion_goes_through_the_pipeline(model: Portrait4D, avatar: Portrait4DAvatar, tmp_path: Path) -> None:
     """The source's own motion, as an object and as a file, is what the engine draws of it."""
-    from portrait4d.retarget import RetargetOptions, retarget
+    from portrait4d.engines.retarget import RetargetOptions, retarget
 
     (frame,) = model.animate(avatar, avatar.motion)
     drive = retarget(avatar.motion, avatar, RetargetOptions(), model.engine.head_model)

@@ -11,11 +11,11 @@ from flame.heads.head_model import HeadParams
 from flame.heads.open_head import load_open_head
 from flame.heads.pose_field import CoarseMesh, HeadPoseField
 from flame.mesh.raster import rasterize
+from portrait4d.engines.lift.engine import LiftEngine
+from portrait4d.engines.retarget import orbit_drive
 from portrait4d.gan.adversarial import r1_penalty
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
-from portrait4d.lift.engine import LiftEngine
 from portrait4d.reconstructor.network import Reconstructor
-from portrait4d.retarget import orbit_drive
 from preprocess.tracking.tracker import Tracker
 
 pytestmark = [

@@ -15,14 +15,14 @@ import portrait4d.head_crops
 from flame.errors import InputError
 from flame.heads.pose_field import HeadPoseField
 from portrait4d.cli.main import run
-from portrait4d.engine import Drive, load_engine
+from portrait4d.engines.base import Drive, load_engine
+from portrait4d.engines.jitter import frame_seed, frame_seeds
+from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
+from portrait4d.engines.portrait4d.engine import Portrait4DEngine
+from portrait4d.engines.retarget import RetargetOptions, orbit_drive, retarget, retarget_parts
 from portrait4d.head_crops import render_frames
-from portrait4d.jitter import frame_seed, frame_seeds
 from portrait4d.models import Models, check_models
 from portrait4d.options import ReenactOptions, RenderOptions
-from portrait4d.reconstructor.avatar import Portrait4DAvatar
-from portrait4d.reconstructor.engine import Portrait4DEngine
-from portrait4d.retarget import RetargetOptions, orbit_drive, retarget, retarget_parts
 from preprocess.faces.crop import Crop
 from preprocess.media.image import read_image
 from preprocess.tracking.motion import Motion

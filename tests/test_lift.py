@@ -8,11 +8,11 @@ import skimage.data
 import torch
 
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
-from portrait4d.lift.avatar import LiftAvatar
-from portrait4d.lift.bind import patch_faces, residual_weights
-from portrait4d.lift.engine import LiftEngine, source_warnings
-from portrait4d.lift.mouth import teeth_colour
-from portrait4d.retarget import RetargetOptions, orbit_drive, retarget
+from portrait4d.engines.lift.avatar import LiftAvatar
+from portrait4d.engines.lift.bind import patch_faces, residual_weights
+from portrait4d.engines.lift.engine import LiftEngine, source_warnings
+from portrait4d.engines.lift.mouth import teeth_colour
+from portrait4d.engines.retarget import RetargetOptions, orbit_drive, retarget
 from preprocess.media.image import to_uint8
 from preprocess.tracking.tracker import Tracker
 
@@ -129,7 +129,7 @@ def test_nothing_else_moves_when_the_mouth_does(engine, avatar, still):
 
 def test_torch_and_numba_draw_the_same_frame(engine, avatar, still, monkeypatch):
     import flame.mesh.raster
-    from portrait4d.lift import draw
+    from portrait4d.engines.lift import draw
 
     drive = _set(engine, still, jawOpen=0.4)
     fast = engine.render(avatar, drive).image

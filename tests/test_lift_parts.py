@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from flame.mesh.raster import rasterize
-from portrait4d.lift.canvas import MARGIN, cut_canvas, fill, refine_matte, split_canvas
-from portrait4d.lift.draw import bounding_box, put_over, shade, soften_edges
-from portrait4d.lift.lighting import fit_light, shading_ratio
-from portrait4d.lift.sheet import extend, make_grid
+from portrait4d.engines.lift.canvas import MARGIN, cut_canvas, fill, refine_matte, split_canvas
+from portrait4d.engines.lift.draw import bounding_box, put_over, shade, soften_edges
+from portrait4d.engines.lift.lighting import fit_light, shading_ratio
+from portrait4d.engines.lift.sheet import extend, make_grid
 from preprocess.faces.crop import Crop
 
 

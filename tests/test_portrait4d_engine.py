@@ -12,18 +12,18 @@ from fakes_flame import network_tensors
 from fakes_portrait4d import SMALL, generated, install_generated
 from torch import Tensor
 
-import portrait4d.reconstructor.engine as reconstructor_engine
+import portrait4d.engines.portrait4d.engine as reconstructor_engine
 from flame.errors import InputError
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.frame_parameters import PosedView
 from flame.heads.head_model import HeadParams
 from flame.heads.pose_field import HeadPoseField
 from portrait4d.cli.main import run
-from portrait4d.engine import Drive, choose_engine, load_engine
+from portrait4d.engines.base import Drive, choose_engine, load_engine
+from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
+from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.models import Models, check_models
 from portrait4d.options import ReenactOptions
-from portrait4d.reconstructor.avatar import Portrait4DAvatar
-from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
 from portrait4d.render.planes import TriPlanes
 from portrait4d.weights.config import CheckpointConfig

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
-from portrait4d import retarget as retarget_module
-from portrait4d.landmarks import landmark_residual
-from portrait4d.retarget import RetargetOptions, batches, find_neutral, orbit_drive, retarget, retarget_parts
+from portrait4d.engines import retarget as retarget_module
+from portrait4d.engines.landmark_residual import landmark_residual
+from portrait4d.engines.retarget import RetargetOptions, batches, find_neutral, orbit_drive, retarget, retarget_parts
 from tests.fakes import make_fake_head
 from tests.motions import make_motion
 

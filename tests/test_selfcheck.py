@@ -13,9 +13,9 @@ from fakes_portrait4d import install_generated
 
 from portrait4d import selfcheck
 from portrait4d.cli.main import run
-from portrait4d.engine import Rendering
-from portrait4d.lift.engine import LiftEngine
-from portrait4d.retarget import orbit_drive
+from portrait4d.engines.base import Rendering
+from portrait4d.engines.lift.engine import LiftEngine
+from portrait4d.engines.retarget import orbit_drive
 from portrait4d.selfcheck import run_selfcheck
 from preprocess.faces.backends import insightface_pack
 

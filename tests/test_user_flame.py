@@ -15,11 +15,11 @@ from flame.heads.flame import load_flame
 from flame.heads.head_model import HeadParams
 from flame.pickles.numbers import read_numbers
 from portrait4d.cli.main import run
-from portrait4d.engine import load_engine, loaded_weights, recorded_weights
+from portrait4d.engines.base import load_engine, loaded_weights, recorded_weights
+from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
+from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import ReenactOptions
-from portrait4d.reconstructor.avatar import Portrait4DAvatar
-from portrait4d.reconstructor.engine import Portrait4DEngine
 from portrait4d.reconstructor.network import SourceFeatures
 from preprocess.tracking.tracker import Tracker
 

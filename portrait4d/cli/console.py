@@ -39,7 +39,7 @@ def tell_engine(asked: str, *, is_quiet: bool) -> None:
     """One line on stderr: which engine "auto" takes, and why."""
     if asked != "auto" or is_quiet:
         return
-    from portrait4d.engine import available_engines, choose_engine
+    from portrait4d.engines.base import available_engines, choose_engine
 
     chosen = choose_engine()
     absent = [status.name for status in available_engines() if not status.available]

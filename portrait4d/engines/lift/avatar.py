@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from flame.errors import InputError
-from portrait4d.avatar_file import motion_and_crop, read_avatar, write_avatar
-from portrait4d.lift.eyes import Eye
-from portrait4d.lift.lids import Lid
-from portrait4d.lift.mouth import Interior, OwnMouth
-from portrait4d.lift.rig import Rig
+from portrait4d.engines.avatar_file import motion_and_crop, read_avatar, write_avatar
+from portrait4d.engines.lift.eyes import Eye
+from portrait4d.engines.lift.lids import Lid
+from portrait4d.engines.lift.mouth import Interior, OwnMouth
+from portrait4d.engines.lift.rig import Rig
 from preprocess.faces.crop import Crop
 from preprocess.tracking.motion import Motion
 

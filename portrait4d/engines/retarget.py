@@ -23,9 +23,9 @@ from flame.geometry.rotation import (
     matrix_to_euler_degrees,
 )
 from flame.heads.head_model import HeadModel
-from portrait4d.engine import Avatar, Drive
-from portrait4d.jitter import frame_seeds
-from portrait4d.landmarks import face_centre, landmark_residual, match_gaps
+from portrait4d.engines.base import Avatar, Drive
+from portrait4d.engines.jitter import frame_seeds
+from portrait4d.engines.landmark_residual import face_centre, landmark_residual, match_gaps
 from portrait4d.options import Gaze, RetargetMode, check_choice
 from preprocess.tracking.motion import Motion
 

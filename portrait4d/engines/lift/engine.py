@@ -14,15 +14,15 @@ from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degree
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
 from flame.landmarks.groups import INNER_LIPS, OUTER_LIPS
-from portrait4d.engine import Avatar, Drive, Mesh, Rendering, check_choices
-from portrait4d.landmarks import landmark_residual
-from portrait4d.lift.avatar import LiftAvatar
-from portrait4d.lift.bind import build_rig, patch_faces, residual_weights
-from portrait4d.lift.canvas import MARGIN, Canvas, cut_canvas, keep_component, refine_matte, split_canvas
-from portrait4d.lift.eyes import IRIS, LIDS, Eye, build_eye, complete_eye
-from portrait4d.lift.lids import build_lid, lid_texture
-from portrait4d.lift.lighting import fit_light, light_asymmetry
-from portrait4d.lift.mouth import (
+from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering, check_choices
+from portrait4d.engines.landmark_residual import landmark_residual
+from portrait4d.engines.lift.avatar import LiftAvatar
+from portrait4d.engines.lift.bind import build_rig, patch_faces, residual_weights
+from portrait4d.engines.lift.canvas import MARGIN, Canvas, cut_canvas, keep_component, refine_matte, split_canvas
+from portrait4d.engines.lift.eyes import IRIS, LIDS, Eye, build_eye, complete_eye
+from portrait4d.engines.lift.lids import build_lid, lid_texture
+from portrait4d.engines.lift.lighting import fit_light, light_asymmetry
+from portrait4d.engines.lift.mouth import (
     build_interior,
     build_own_mouth,
     own_mouth_texture,
@@ -30,11 +30,11 @@ from portrait4d.lift.mouth import (
     own_teeth_texture,
     teeth_colour,
 )
-from portrait4d.lift.render import draw_frames
-from portrait4d.lift.rig import Rig, vertex_normals
-from portrait4d.lift.view import SourceView
+from portrait4d.engines.lift.render import draw_frames
+from portrait4d.engines.lift.rig import Rig, vertex_normals
+from portrait4d.engines.lift.view import SourceView
+from portrait4d.engines.retarget import SHUT_EYES
 from portrait4d.options import Placement
-from portrait4d.retarget import SHUT_EYES
 from preprocess.faces.crop import Crop
 from preprocess.faces.matte import PortraitMatte
 from preprocess.tracking.motion import Motion

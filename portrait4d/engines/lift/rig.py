@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix
-from portrait4d.lift.view import project_points
+from portrait4d.engines.lift.view import project_points
 
 
 @dataclass(frozen=True)

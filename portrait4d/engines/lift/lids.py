@@ -16,8 +16,8 @@ from torch import Tensor
 
 from flame.heads.head_model import HeadModel
 from flame.landmarks.groups import LEFT_BROW, RIGHT_BROW
-from portrait4d.lift.canvas import fill
-from portrait4d.lift.eyes import LIDS, polygon_mask
+from portrait4d.engines.lift.canvas import fill
+from portrait4d.engines.lift.eyes import LIDS, polygon_mask
 
 BROWS = {"left": LEFT_BROW[:5] + LEFT_BROW[:4:-1], "right": RIGHT_BROW[:5] + RIGHT_BROW[:4:-1]}
 """Outline: lower edge outwards in, upper edge back."""

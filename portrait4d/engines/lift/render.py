@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix
-from portrait4d.engine import Drive, Rendering
-from portrait4d.lift.avatar import LiftAvatar
-from portrait4d.lift.draw import blur, bounding_box, draw_surface, put_over, soften_edges
-from portrait4d.lift.lighting import shading_ratio
-from portrait4d.lift.rig import smooth_normals
-from portrait4d.lift.view import project_points
+from portrait4d.engines.base import Drive, Rendering
+from portrait4d.engines.lift.avatar import LiftAvatar
+from portrait4d.engines.lift.draw import blur, bounding_box, draw_surface, put_over, soften_edges
+from portrait4d.engines.lift.lighting import shading_ratio
+from portrait4d.engines.lift.rig import smooth_normals
+from portrait4d.engines.lift.view import project_points
 
 SHUT_FROM, SHUT_AT = 0.42, 0.6
 """Lids that the driver has closed this far begin to be, and are, fully shut: the tracker sees some opening in shut

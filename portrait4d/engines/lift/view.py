@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix
-from portrait4d.lift.canvas import MARGIN
+from portrait4d.engines.lift.canvas import MARGIN
 from preprocess.tracking.motion import Motion
 
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from flame.heads.head_model import HeadModel
-from portrait4d.lift.eyes import flat_patch, polygon_mask
-from portrait4d.lift.view import SourceView
+from portrait4d.engines.lift.eyes import flat_patch, polygon_mask
+from portrait4d.engines.lift.view import SourceView
 
 _ATLAS = 128
 _TOOTH_EDGES = np.array([0, 0.0086, 0.0152, 0.0228, 0.0298, 0.0366, 0.0466])

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.landmarks.groups import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
-from portrait4d.lift.canvas import fill
-from portrait4d.lift.view import SourceView
+from portrait4d.engines.lift.canvas import fill
+from portrait4d.engines.lift.view import SourceView
 
 LIDS = {"left": LEFT_EYE, "right": RIGHT_EYE}
 """Lid edge, in order around the opening."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from flame.errors import InputError
-from portrait4d.avatar_file import motion_and_crop, read_avatar, write_avatar
+from portrait4d.engines.avatar_file import motion_and_crop, read_avatar, write_avatar
 from portrait4d.reconstructor.network import SourceFeatures
 from preprocess.faces.crop import Crop
 from preprocess.tracking.motion import Motion

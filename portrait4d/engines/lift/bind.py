@@ -16,10 +16,10 @@ from torch import Tensor
 
 from flame.heads.head_model import HeadModel
 from flame.mesh.raster import rasterize
-from portrait4d.lift.canvas import Canvas
-from portrait4d.lift.rig import Rig, vertex_normals
-from portrait4d.lift.sheet import Grid, drop_covered, extend, make_grid
-from portrait4d.lift.view import SourceView
+from portrait4d.engines.lift.canvas import Canvas
+from portrait4d.engines.lift.rig import Rig, vertex_normals
+from portrait4d.engines.lift.sheet import Grid, drop_covered, extend, make_grid
+from portrait4d.engines.lift.view import SourceView
 from preprocess.tracking.motion import Motion
 
 GRAZING = 0.5

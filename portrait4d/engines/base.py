@@ -287,10 +287,10 @@ def load_engine(
     check_choices(chosen, {"placement": placement, "flame": flame})
     match chosen:
         case "lift":
-            from portrait4d.lift.engine import LiftEngine
+            from portrait4d.engines.lift.engine import LiftEngine
 
             return LiftEngine(device=device)
         case other:
-            from portrait4d.reconstructor.loading import load_portrait4d
+            from portrait4d.engines.portrait4d.loading import load_portrait4d
 
             return load_portrait4d(other, device=device, placement=placement, flame=flame)

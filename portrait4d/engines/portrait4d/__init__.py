@@ -1,0 +1,1 @@
+"""The engine of the Portrait4D networks."""

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from portrait4d.engines.base import Engine as Engine
     from portrait4d.engines.base import available_engines as available_engines
     from portrait4d.engines.base import load_engine as load_engine
-    from portrait4d.models import load_models as load_models
     from portrait4d.options import ReenactOptions as ReenactOptions
     from portrait4d.options import RenderOptions as RenderOptions
     from portrait4d.pipeline import build_avatar as build_avatar
     from portrait4d.pipeline import reenact as reenact
     from portrait4d.pipeline import track_driver as track_driver
-    from portrait4d.report import ReenactReport as ReenactReport
+    from portrait4d.reenact.models import load_models as load_models
+    from portrait4d.reenact.report import ReenactReport as ReenactReport
     from portrait4d.views import render_avatar as render_avatar
     from preprocess.tracking.motion import Motion as Motion
 
@@ -37,12 +37,12 @@ _HOMES = {
     "Motion": "preprocess.tracking.motion",
     "Portrait4D": "portrait4d.api",
     "ReenactOptions": "portrait4d.options",
-    "ReenactReport": "portrait4d.report",
+    "ReenactReport": "portrait4d.reenact.report",
     "RenderOptions": "portrait4d.options",
     "available_engines": "portrait4d.engines.base",
     "build_avatar": "portrait4d.pipeline",
     "load_engine": "portrait4d.engines.base",
-    "load_models": "portrait4d.models",
+    "load_models": "portrait4d.reenact.models",
     "reenact": "portrait4d.pipeline",
     "render_avatar": "portrait4d.views",
     "run_batch": "portrait4d.batch",

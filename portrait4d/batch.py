@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeVar
 
 from flame.errors import InputError
 from portrait4d.batch_items import BatchItem
-from portrait4d.driver import check_device, check_request
 from portrait4d.engines.base import (
     Engine,
     check_choices,
@@ -22,9 +21,7 @@ from portrait4d.engines.base import (
     loaded_weights,
     recorded_weights,
 )
-from portrait4d.models import Models, check_models, load_models
 from portrait4d.options import ReenactOptions, is_motion_file
-from portrait4d.output import Progress, ignore_progress
 from portrait4d.pipeline import (
     Source,
     build_source,
@@ -32,6 +29,9 @@ from portrait4d.pipeline import (
     reenact_tracked,
     track_driver,
 )
+from portrait4d.reenact.driver import check_device, check_request
+from portrait4d.reenact.models import Models, check_models, load_models
+from portrait4d.reenact.output import Progress, ignore_progress
 from portrait4d.runtime.records import digest, file_facts, read_record, write_record
 from preprocess.files.digest import head_digest
 from preprocess.tracking.motion import Motion

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-from portrait4d.driver import check_device, check_output
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.eg3d.loading import load_generator
 from portrait4d.eg3d_options import StyleOptions, check_seeds
 from portrait4d.eg3d_samples import map_seeds
 from portrait4d.options import MESH_SUFFIXES
-from portrait4d.output import Progress, ignore_progress
+from portrait4d.reenact.driver import check_device, check_output
+from portrait4d.reenact.output import Progress, ignore_progress
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.shape import Shape, ShapeConfig, extract_shape
 from preprocess.media.mesh_files import write_mesh

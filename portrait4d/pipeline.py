@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from flame.errors import InputError
-from portrait4d.compose import DriverView, PasteBack
-from portrait4d.driver import (
+from portrait4d.engines.base import Avatar
+from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
+from portrait4d.reenact.compose import DriverView, PasteBack
+from portrait4d.reenact.driver import (
     carries_audio,
     check_request,
     cut_motion,
@@ -27,13 +29,11 @@ from portrait4d.driver import (
     read_driver_motion,
     require_file,
 )
-from portrait4d.engines.base import Avatar
-from portrait4d.head_crops import render_frames
-from portrait4d.kept_frames import frames_key, kept_frames
-from portrait4d.models import Models, check_models, load_models
-from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
-from portrait4d.output import Progress, WrittenSound, ignore_progress, panels, write_video
-from portrait4d.report import ReenactReport, Stopwatch, find_gaps
+from portrait4d.reenact.head_crops import render_frames
+from portrait4d.reenact.kept_frames import frames_key, kept_frames
+from portrait4d.reenact.models import Models, check_models, load_models
+from portrait4d.reenact.output import Progress, WrittenSound, ignore_progress, panels, write_video
+from portrait4d.reenact.report import ReenactReport, Stopwatch, find_gaps
 from portrait4d.runtime.memory import peak_memory_mb, return_freed_memory
 from portrait4d.runtime.streams import one_torch_thread, prefetch
 from preprocess.media.image import read_image, write_png

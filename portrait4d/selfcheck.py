@@ -23,8 +23,8 @@ from flame.landmarks.groups import CONTOUR, OUTER_EYE_CORNERS
 from portrait4d.demo import demo_photo
 from portrait4d.engines.base import Avatar, Rendering
 from portrait4d.engines.retarget import RetargetOptions, orbit_drive, retarget
-from portrait4d.models import Models, load_models
 from portrait4d.options import ReenactOptions
+from portrait4d.reenact.models import Models, load_models
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.files.offline import offline_variable
 from preprocess.media.image import read_image, to_uint8

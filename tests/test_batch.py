@@ -21,8 +21,8 @@ import portrait4d.batch
 from flame.errors import InputError
 from portrait4d.batch import driver_key, item_key, run_batch
 from portrait4d.batch_items import cross_items, read_manifest
-from portrait4d.models import Models
 from portrait4d.options import ReenactOptions
+from portrait4d.reenact.models import Models
 from portrait4d.weights.config import CheckpointConfig
 from portrait4d.weights.own_format import write_checkpoint
 from preprocess.media.image import write_png

@@ -11,7 +11,7 @@ import torch
 from fakes_engine import FakeAvatar, FakeHead, fake_motion
 from fakes_portrait4d import install_generated
 
-import portrait4d.head_crops
+import portrait4d.reenact.head_crops
 from flame.errors import InputError
 from flame.heads.pose_field import HeadPoseField
 from portrait4d.cli.main import run
@@ -20,9 +20,9 @@ from portrait4d.engines.jitter import frame_seed, frame_seeds
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.engines.retarget import RetargetOptions, orbit_drive, retarget, retarget_parts
-from portrait4d.head_crops import render_frames
-from portrait4d.models import Models, check_models
 from portrait4d.options import ReenactOptions, RenderOptions
+from portrait4d.reenact.head_crops import render_frames
+from portrait4d.reenact.models import Models, check_models
 from preprocess.faces.crop import Crop
 from preprocess.media.image import read_image
 from preprocess.tracking.motion import Motion
@@ -111,8 +111,8 @@ def test_the_noise_is_the_renderers_own(engine: Portrait4DEngine, avatar: Portra
 def test_the_pipeline_s_chunks_and_threads_do_not_matter(
     models: Models, avatar: Portrait4DAvatar, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(portrait4d.head_crops, "FRAMES_PER_CHUNK", size)
-    monkeypatch.setattr(portrait4d.head_crops, "num_render_workers", lambda _: 4 - size)
+    monkeypatch.setattr(portrait4d.reenact.head_crops, "FRAMES_PER_CHUNK", size)
+    monkeypatch.setattr(portrait4d.reenact.head_crops, "num_render_workers", lambda _: 4 - size)
     motion, options = _still_motion(avatar, 3), ReenactOptions(engine=ENGINE, jitter=3)
     drive = retarget(motion, avatar, JITTERED, models.head_model)
     frames = np.stack(list(render_frames(avatar, motion, options=options, models=models)))

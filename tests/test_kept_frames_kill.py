@@ -13,8 +13,8 @@ import pytest
 from fakes_engine import SIZE
 from fakes_portrait4d import install_generated
 
-from portrait4d.head_crops import FRAMES_PER_CHUNK
-from portrait4d.kept_frames import WORTH_KEEPING_SECONDS
+from portrait4d.reenact.head_crops import FRAMES_PER_CHUNK
+from portrait4d.reenact.kept_frames import WORTH_KEEPING_SECONDS
 from preprocess.media.image import write_png
 from preprocess.media.video import read_frames
 from preprocess.media.video_writer import VideoWriter

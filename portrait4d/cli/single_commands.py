@@ -4,14 +4,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from portrait4d.cli.console import progress_bars, say, say_json, tell_engine, warn
-from portrait4d.driver import check_output
 from portrait4d.options import AVATAR_SUFFIXES, MOTION_SUFFIXES, ReenactOptions, RenderOptions
+from portrait4d.reenact.driver import check_output
 
 
 def run_track(driver: Path, output: Path, *, options: ReenactOptions, as_json: bool, is_quiet: bool) -> None:
     """Tracks a driver and writes its motion file."""
     from portrait4d.pipeline import track_driver
-    from portrait4d.report import describe_gaps, find_gaps
+    from portrait4d.reenact.report import describe_gaps, find_gaps
 
     check_output(output, MOTION_SUFFIXES)
     tell_engine(options.engine, is_quiet=is_quiet)

@@ -12,7 +12,7 @@ import torch
 from flame.errors import InputError
 from portrait4d.engines.base import Engine
 from portrait4d.options import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
-from portrait4d.output import Progress
+from portrait4d.reenact.output import Progress
 from preprocess.media.video import Frame, Warn, probe, read_frames
 from preprocess.media.video_writer import SUFFIXES
 from preprocess.tracking.motion import Motion

@@ -1,0 +1,1 @@
+"""The parts of a reenactment, from the driver to the written video."""

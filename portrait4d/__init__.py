@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from flame.errors import InputError as InputError
     from flame.geometry.camera import Camera as Camera
     from portrait4d.api import Portrait4D as Portrait4D
-    from portrait4d.batch import BatchReport as BatchReport
-    from portrait4d.batch import run_batch as run_batch
     from portrait4d.engines.base import Avatar as Avatar
     from portrait4d.engines.base import Engine as Engine
     from portrait4d.engines.base import available_engines as available_engines
     from portrait4d.engines.base import load_engine as load_engine
+    from portrait4d.jobs.batch import BatchReport as BatchReport
+    from portrait4d.jobs.batch import run_batch as run_batch
+    from portrait4d.jobs.views import render_avatar as render_avatar
     from portrait4d.options import ReenactOptions as ReenactOptions
     from portrait4d.options import RenderOptions as RenderOptions
     from portrait4d.pipeline import build_avatar as build_avatar
@@ -25,12 +26,11 @@ if TYPE_CHECKING:
     from portrait4d.pipeline import track_driver as track_driver
     from portrait4d.reenact.models import load_models as load_models
     from portrait4d.reenact.report import ReenactReport as ReenactReport
-    from portrait4d.views import render_avatar as render_avatar
     from preprocess.tracking.motion import Motion as Motion
 
 _HOMES = {
     "Avatar": "portrait4d.engines.base",
-    "BatchReport": "portrait4d.batch",
+    "BatchReport": "portrait4d.jobs.batch",
     "Camera": "flame.geometry.camera",
     "Engine": "portrait4d.engines.base",
     "InputError": "flame.errors",
@@ -44,8 +44,8 @@ _HOMES = {
     "load_engine": "portrait4d.engines.base",
     "load_models": "portrait4d.reenact.models",
     "reenact": "portrait4d.pipeline",
-    "render_avatar": "portrait4d.views",
-    "run_batch": "portrait4d.batch",
+    "render_avatar": "portrait4d.jobs.views",
+    "run_batch": "portrait4d.jobs.batch",
     "track_driver": "portrait4d.pipeline",
 }
 

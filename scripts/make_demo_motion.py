@@ -17,7 +17,7 @@ from flame.geometry.rotation import axis_angle_to_matrix, euler_degrees_to_matri
 from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.open_head import load_open_head
 from flame.landmarks.groups import eye_opening
-from portrait4d.demo import MOTION_FILE
+from portrait4d.jobs.demo import MOTION_FILE
 from preprocess.tracking.motion import Motion
 
 CROP_SIZE = 512

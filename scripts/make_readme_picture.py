@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from portrait4d.demo import run_demo
+from portrait4d.jobs.demo import run_demo
 
 PICTURE = Path(__file__).parent.parent / "docs" / "demo.png"
 

@@ -7,12 +7,12 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 from fakes_engine import fake_models  # noqa: E402
 
-import portrait4d.batch  # noqa: E402
+import portrait4d.jobs.batch  # noqa: E402
+import portrait4d.jobs.views  # noqa: E402
 import portrait4d.pipeline  # noqa: E402
-import portrait4d.views  # noqa: E402
 from portrait4d.cli.main import main  # noqa: E402
 
-for module in (portrait4d.batch, portrait4d.pipeline, portrait4d.views):
+for module in (portrait4d.jobs.batch, portrait4d.pipeline, portrait4d.jobs.views):
     module.load_models = fake_models
 
 main()

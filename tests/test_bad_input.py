@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from conftest import shared_folder
 
-import portrait4d.batch
+import portrait4d.jobs.batch
 import portrait4d.pipeline
 from portrait4d.cli.main import run
-from portrait4d.demo import MOTION_FILE, demo_photo
+from portrait4d.jobs.demo import MOTION_FILE, demo_photo
 from portrait4d.options import ReenactOptions
 from preprocess.media.image import write_png
 from preprocess.media.video import probe, read_frames
@@ -78,7 +78,7 @@ def models():
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models) -> Path:
     """A working directory with a good photo and a two-frame driver."""
     monkeypatch.chdir(tmp_path)
-    for module in (portrait4d.pipeline, portrait4d.batch):
+    for module in (portrait4d.pipeline, portrait4d.jobs.batch):
         monkeypatch.setattr(module, "load_models", lambda options: models)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     write_png(tmp_path / "photo.png", demo_photo())

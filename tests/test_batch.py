@@ -17,10 +17,10 @@ import pytest
 import torch
 from fakes_engine import SIZE, fake_models
 
-import portrait4d.batch
+import portrait4d.jobs.batch
 from flame.errors import InputError
-from portrait4d.batch import driver_key, item_key, run_batch
-from portrait4d.batch_items import cross_items, read_manifest
+from portrait4d.jobs.batch import driver_key, item_key, run_batch
+from portrait4d.jobs.batch_items import cross_items, read_manifest
 from portrait4d.options import ReenactOptions
 from portrait4d.reenact.models import Models
 from portrait4d.weights.config import CheckpointConfig
@@ -104,7 +104,7 @@ def test_changed_input_or_option_is_done_again(inputs: Path):
 def test_models_that_cannot_be_loaded_end_the_batch(inputs: Path, monkeypatch: pytest.MonkeyPatch):
     """Every item read damaged weights anew, and failed with the same line. Finished items need no models."""
     items = [item for item in items_of(inputs) if item.driver.stem == "nod" and item.source.stem != "nobody"]
-    monkeypatch.setattr(portrait4d.batch, "load_models", fake_models)
+    monkeypatch.setattr(portrait4d.jobs.batch, "load_models", fake_models)
     run_batch(items[:1], inputs / "out")
     loaded, states = [], []
 
@@ -112,7 +112,7 @@ def test_models_that_cannot_be_loaded_end_the_batch(inputs: Path, monkeypatch: p
         loaded.append(1)
         raise InputError("the weights are damaged")
 
-    monkeypatch.setattr(portrait4d.batch, "load_models", damaged)
+    monkeypatch.setattr(portrait4d.jobs.batch, "load_models", damaged)
     assert run_batch(items[:1], inputs / "out").num_failed == 0
     with pytest.raises(InputError, match="the weights are damaged"):
         run_batch(items, inputs / "out", on_result=lambda result: states.append(result.state))
@@ -142,7 +142,7 @@ def test_other_weights_do_it_again_and_are_not_loaded_to_see_it(
         loaded.append(1)
         return models
 
-    monkeypatch.setattr(portrait4d.batch, "load_models", load_models)
+    monkeypatch.setattr(portrait4d.jobs.batch, "load_models", load_models)
     put(name, 0)
     put("motion-model", 0)
     assert [state(), state()] == ["done", "kept"] and loaded == [1]

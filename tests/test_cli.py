@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from fakes_engine import SIZE, fake_models, fake_motion
 
-import portrait4d.batch
+import portrait4d.jobs.batch
+import portrait4d.jobs.views
 import portrait4d.pipeline
-import portrait4d.views
 from portrait4d.cli.main import run
 from portrait4d.cli.reenact_commands import ReenactChoices
 from portrait4d.options import ReenactOptions
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a photo and a clip, and the fakes in place of the models."""
     monkeypatch.chdir(tmp_path)
-    for module in (portrait4d.pipeline, portrait4d.batch, portrait4d.views):
+    for module in (portrait4d.pipeline, portrait4d.jobs.batch, portrait4d.jobs.views):
         monkeypatch.setattr(module, "load_models", fake_models)
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # the command line's SIGTERM handler is not for pytest
     write_png(tmp_path / "photo.png", np.full((SIZE, SIZE, 3), 90, np.uint8))
@@ -106,7 +106,7 @@ def test_avatar_of_several_photos_says_which_it_shows(folder: Path, capsys: pyte
 
 def test_source_and_driver_have_a_face_each(folder: Path, monkeypatch: pytest.MonkeyPatch):
     models = fake_models()
-    for module in (portrait4d.pipeline, portrait4d.batch):
+    for module in (portrait4d.pipeline, portrait4d.jobs.batch):
         monkeypatch.setattr(module, "load_models", lambda _: models)
     faces = models.tracker.faces  # pyright: ignore
     pair = ["photo.png", "nod.mp4", "--face", "3", "--driver-face", "2", "--quiet"]
@@ -276,7 +276,7 @@ def test_stopping_leaves_no_file(folder: Path, stop: signal.Signals, code: int):
 
 
 def test_doctor_tells_what_is_missing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    import portrait4d.doctor as doctor
+    import portrait4d.jobs.doctor as doctor
 
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(
@@ -292,7 +292,7 @@ def test_doctor_tells_what_is_missing(capsys: pytest.CaptureFixture[str], monkey
 def test_doctor_misses_numba_and_offers_no_mps(monkeypatch: pytest.MonkeyPatch):
     import torch
 
-    import portrait4d.doctor as doctor
+    import portrait4d.jobs.doctor as doctor
 
     monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)

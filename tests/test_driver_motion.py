@@ -13,9 +13,9 @@ from flame.errors import InputError
 from flame.heads.flame import Flame, flame_from_tensors
 from flame.heads.open_head import load_open_head
 from flame.landmarks.sets import IBUG_OF_478
-from portrait4d.batch_items import find_drivers
 from portrait4d.cli.main import run
 from portrait4d.engines.base import load_engine
+from portrait4d.jobs.batch_items import find_drivers
 from portrait4d.pipeline import track_driver
 from preprocess.media.image import read_image, to_tensor, write_png
 from preprocess.tracking.released_files import frames_of_motion, read_driver_folder

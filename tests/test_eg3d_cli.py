@@ -13,13 +13,13 @@ import torch
 import trimesh
 from fakes_eg3d import CENTRE, COLOUR_SLOPE, CONFIG, BallGenerator, fake_loader, radius_of
 
-import portrait4d.eg3d_samples
-import portrait4d.eg3d_shape
-import portrait4d.eg3d_video
+import portrait4d.jobs.eg3d.samples
+import portrait4d.jobs.eg3d.shape
+import portrait4d.jobs.eg3d.video
 from portrait4d.cli.main import run
-from portrait4d.eg3d_options import SampleOptions, StyleOptions, StyleVideoOptions
-from portrait4d.eg3d_samples import map_seeds, render_seed
-from portrait4d.eg3d_video import render_frames
+from portrait4d.jobs.eg3d.options import SampleOptions, StyleOptions, StyleVideoOptions
+from portrait4d.jobs.eg3d.samples import map_seeds, render_seed
+from portrait4d.jobs.eg3d.video import render_frames
 from preprocess.media.image import read_image
 from preprocess.media.video import probe, read_frames
 
@@ -42,7 +42,7 @@ def generator() -> BallGenerator:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator: BallGenerator) -> Path:
     """A working directory, and the fake in place of weights."""
     monkeypatch.chdir(tmp_path)
-    for module in (portrait4d.eg3d_samples, portrait4d.eg3d_video, portrait4d.eg3d_shape):
+    for module in (portrait4d.jobs.eg3d.samples, portrait4d.jobs.eg3d.video, portrait4d.jobs.eg3d.shape):
         monkeypatch.setattr(module, "load_generator", fake_loader(generator))
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # the command line's SIGTERM handler is not for pytest
     return tmp_path
@@ -140,13 +140,13 @@ def test_other_weights_under_the_same_path_are_sampled_again(
 ) -> None:
     weights = tmp_path / "network.pkl"
     weights.write_bytes(b"first")
-    monkeypatch.setattr(portrait4d.eg3d_samples, "load_generator", lambda *_, **__: generator)
+    monkeypatch.setattr(portrait4d.jobs.eg3d.samples, "load_generator", lambda *_, **__: generator)
     options = SampleOptions(seeds=(0,), yaw_degrees=(0.0,))
     states = []
     for content in (b"first", b"first", b"second"):
         if weights.read_bytes() != content:
             weights.write_bytes(content)
-        report = portrait4d.eg3d_samples.write_samples(weights, tmp_path / "out", options=options)
+        report = portrait4d.jobs.eg3d.samples.write_samples(weights, tmp_path / "out", options=options)
         states.append(report.results[0].state)
     assert states == ["done", "kept", "done"]
 
@@ -154,18 +154,18 @@ def test_other_weights_under_the_same_path_are_sampled_again(
 def test_a_stopped_run_leaves_nothing_half_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    written = portrait4d.eg3d_samples.write_png
+    written = portrait4d.jobs.eg3d.samples.write_png
 
     def stop_at_second(path: Path, image: np.ndarray) -> None:
         if path.name == "seed0001.png":
             raise KeyboardInterrupt
         written(path, image)
 
-    monkeypatch.setattr(portrait4d.eg3d_samples, "write_png", stop_at_second)
+    monkeypatch.setattr(portrait4d.jobs.eg3d.samples, "write_png", stop_at_second)
     command = ["eg3d", "sample", "ball", "-o", "out", "--seeds", "0-1", "--yaw=0"] + QUICK
     assert run(command) == 130
     assert sorted(path.name for path in (folder / "out").rglob("*")) == ["records", "seed0000.json", "seed0000.png"]
-    monkeypatch.setattr(portrait4d.eg3d_samples, "write_png", written)
+    monkeypatch.setattr(portrait4d.jobs.eg3d.samples, "write_png", written)
     capsys.readouterr()
     assert run(command) == 0
     assert "seed0000.png  finished earlier" in capsys.readouterr().out

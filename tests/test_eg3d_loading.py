@@ -15,8 +15,8 @@ from flame.errors import InputError
 from portrait4d.cli.main import run
 from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator
-from portrait4d.eg3d_options import SampleOptions
-from portrait4d.eg3d_samples import render_seed
+from portrait4d.jobs.eg3d.options import SampleOptions
+from portrait4d.jobs.eg3d.samples import render_seed
 from portrait4d.weights.config import CheckpointConfig
 from portrait4d.weights.own_format import write_checkpoint
 from portrait4d.weights.strict import CheckpointMismatch

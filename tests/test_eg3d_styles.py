@@ -7,10 +7,10 @@ from fakes_eg3d import BallGenerator
 from scipy.interpolate import interp1d
 
 from portrait4d.cli.choices import parse_iso, parse_seeds
-from portrait4d.depth_pictures import depth_limits, depth_to_grey
 from portrait4d.eg3d.interpolation import StyleLoop, seed_latents
-from portrait4d.eg3d_options import StyleOptions
-from portrait4d.eg3d_samples import map_seeds
+from portrait4d.jobs.eg3d.depth_pictures import depth_limits, depth_to_grey
+from portrait4d.jobs.eg3d.options import StyleOptions
+from portrait4d.jobs.eg3d.samples import map_seeds
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ import portrait4d
 import portrait4d.pipeline
 import portrait4d.reenact.kept_frames
 from flame.errors import InputError
-from portrait4d.batch import run_batch
-from portrait4d.batch_items import BatchItem
 from portrait4d.cli.main import run
+from portrait4d.jobs.batch import run_batch
+from portrait4d.jobs.batch_items import BatchItem
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import build_source, reenact, track_driver
 from portrait4d.reenact.head_crops import FRAMES_PER_CHUNK
@@ -265,6 +265,6 @@ def test_the_command_says_what_is_kept(files: Path, capsys: pytest.CaptureFixtur
     assert "14 of these frames were drawn by an earlier run, which was stopped" in capsys.readouterr().out
     batch = ["batch", *command[1:3], "-o", str(files / "out"), "--quiet"]
     engine = WatchedEngine(KeyboardInterrupt(), after=14)
-    monkeypatch.setattr(portrait4d.batch, "load_models", lambda _: models_of(engine))
+    monkeypatch.setattr(portrait4d.jobs.batch, "load_models", lambda _: models_of(engine))
     assert run(batch) == 130
     assert "stopped after 0 of 1 items and 14 of 31 frames of photo__nod.mp4 are kept; run" in capsys.readouterr().err

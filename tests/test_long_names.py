@@ -8,8 +8,8 @@ from fakes_engine import SIZE, fake_models
 
 import portrait4d.reenact.kept_frames
 from flame.errors import InputError
-from portrait4d.batch import run_batch
-from portrait4d.batch_items import BatchItem
+from portrait4d.jobs.batch import run_batch
+from portrait4d.jobs.batch_items import BatchItem
 from portrait4d.reenact.driver import check_output
 from portrait4d.reenact.kept_frames import KeptFrames
 from preprocess.files.atomic import atomic_path

@@ -13,16 +13,16 @@ from fakes_engine import SIZE, fake_models, fake_motion
 import preprocess.media.audio
 import preprocess.media.video_writer
 from flame.errors import InputError
-from portrait4d.batch import run_batch
-from portrait4d.batch_items import BatchItem
 from portrait4d.engines.base import available_engines, choose_engine, load_engine
+from portrait4d.jobs.batch import run_batch
+from portrait4d.jobs.batch_items import BatchItem
+from portrait4d.jobs.views import video_angles
 from portrait4d.options import ReenactOptions, RenderOptions
 from portrait4d.pipeline import SILENT, build_avatar, build_source, reenact, track_driver
 from portrait4d.reenact.compose import DriverView, PasteBack, feather_mask, fit_height
 from portrait4d.reenact.driver import cut_motion
 from portrait4d.reenact.report import find_gaps
 from portrait4d.runtime.streams import ordered_map, prefetch
-from portrait4d.views import video_angles
 from preprocess.faces.crop import Crop
 from preprocess.media.image import write_png
 from preprocess.media.video import probe

@@ -11,7 +11,7 @@ import pytest
 
 from flame.heads.open_head import load_open_head
 from portrait4d.cli.main import run
-from portrait4d.demo import MOTION_FILE, demo_photo
+from portrait4d.jobs.demo import MOTION_FILE, demo_photo
 from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import write_png
 from preprocess.media.video import probe

@@ -21,13 +21,13 @@ from torch import Tensor
 from flame.errors import InputError
 from flame.geometry.camera import Camera
 from portrait4d.cli.main import run
+from portrait4d.jobs.fit_scene import SceneOptions, fit_scene, start_fitter
 from portrait4d.scene.box import SceneBox
 from portrait4d.scene.evaluation import psnr
 from portrait4d.scene.fitter import FitterConfig, roughness
 from portrait4d.scene.labels import read_labels
 from portrait4d.scene.model import FittedSceneConfig, load_scene
 from portrait4d.scene.orbit import orbit_cameras, turntable
-from portrait4d.scene.run import SceneOptions, fit_scene, start_fitter
 from portrait4d.scene.views import read_scene
 from preprocess.media.image import read_image, to_tensor, write_png
 from preprocess.media.video import probe
@@ -374,7 +374,7 @@ def test_a_stopped_fit_goes_on_to_the_same_scene(data: Path, tmp_path: Path):
 
 def test_a_killed_fit_goes_on(data: Path, tmp_path: Path):
     program = (
-        "import sys; from portrait4d.scene.run import SceneOptions, fit_scene;"
+        "import sys; from portrait4d.jobs.fit_scene import SceneOptions, fit_scene;"
         "fit_scene(sys.argv[1], sys.argv[2], options=SceneOptions(steps=100000, planes=16, checkpoint_seconds=0.0))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -11,12 +11,12 @@ import pytest
 import torch
 from fakes_portrait4d import install_generated
 
-from portrait4d import selfcheck
 from portrait4d.cli.main import run
 from portrait4d.engines.base import Rendering
 from portrait4d.engines.lift.engine import LiftEngine
 from portrait4d.engines.retarget import orbit_drive
-from portrait4d.selfcheck import run_selfcheck
+from portrait4d.jobs import selfcheck
+from portrait4d.jobs.selfcheck import run_selfcheck
 from preprocess.faces.backends import insightface_pack
 
 pytestmark = pytest.mark.usefixtures("one_thread")

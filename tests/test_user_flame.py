@@ -89,7 +89,7 @@ def test_what_is_kept_is_bound_to_the_file(
     assert check_models(models, ReenactOptions(flame=str(mine))) is models
     with pytest.raises(InputError, match="expected models with the FLAME file"):
         check_models(models, ReenactOptions(flame=str(same)))
-    from portrait4d.demo import demo_photo
+    from portrait4d.jobs.demo import demo_photo
 
     tracked = tracker.track_image(demo_photo())
     features = SourceFeatures(torch.zeros(1, 4, 8), 2, 2, torch.zeros(1, 8, 2, 2), torch.zeros(1, 32, 2, 2))

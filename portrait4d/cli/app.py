@@ -79,7 +79,7 @@ def demo(
     """Move a bundled public-domain portrait with a bundled motion; writes a video and a contact sheet."""
     from dataclasses import asdict
 
-    from portrait4d.demo import run_demo
+    from portrait4d.jobs.demo import run_demo
     from portrait4d.options import ReenactOptions
 
     options = ReenactOptions(engine=engine, duration=duration, device=device)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from flame.errors import InputError
-from portrait4d.batch import BatchReport, BatchResult, run_batch
-from portrait4d.batch_items import BatchItem, cross_items, read_manifest
 from portrait4d.cli.console import fail, progress_bars, say, say_json, tell_engine
+from portrait4d.jobs.batch import BatchReport, BatchResult, run_batch
+from portrait4d.jobs.batch_items import BatchItem, cross_items, read_manifest
 from portrait4d.options import ReenactOptions
 
 

@@ -8,7 +8,7 @@ import typer
 
 from portrait4d.cli.choices import DeviceOption, JsonOption, QuietOption, parse_angles, parse_iso, parse_seeds
 from portrait4d.cli.console import progress_bars, say, say_json
-from portrait4d.eg3d_options import CameraPath, SampleOptions, Shown, StyleOptions, StyleVideoOptions
+from portrait4d.jobs.eg3d.options import CameraPath, SampleOptions, Shown, StyleOptions, StyleVideoOptions
 
 HELP = """Heads that an EG3D network invents, by seed: pictures, videos, shapes.
 
@@ -61,7 +61,7 @@ def sample(
         pitch_degrees=parse_angles(pitch), fov_degrees=fov, has_depth=depth, has_depth_array=depth_array, has_raw=raw,
         has_grid=grid,
     )  # fmt: skip
-    from portrait4d.eg3d_samples import SeedResult, write_samples
+    from portrait4d.jobs.eg3d.samples import SeedResult, write_samples
 
     def on_result(result: SeedResult) -> None:
         if not as_json:
@@ -99,7 +99,7 @@ def video(
         seeds=parse_seeds(seeds), style=StyleOptions(psi, cutoff), frames_per_seed=frames_per_seed, path=path,
         shown=show, fps=fps, fov_degrees=fov,
     )  # fmt: skip
-    from portrait4d.eg3d_video import write_style_video
+    from portrait4d.jobs.eg3d.video import write_style_video
 
     with progress_bars(is_quiet=quiet) as progress:
         report = write_style_video(network, output, options=options, device=device, progress=progress)
@@ -126,7 +126,7 @@ def shape(
 ) -> None:
     """The head of a seed as a closed mesh with vertex colours, in the network's world units (not metres)."""
     level = parse_iso(iso)
-    from portrait4d.eg3d_shape import ORIGINAL_MARGIN, SeedShapeOptions, write_seed_shape
+    from portrait4d.jobs.eg3d.shape import ORIGINAL_MARGIN, SeedShapeOptions, write_seed_shape
     from portrait4d.render.shape import ShapeConfig
 
     margin = ORIGINAL_MARGIN if margin is None else margin

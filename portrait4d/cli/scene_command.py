@@ -40,8 +40,8 @@ def fit_scene(
     """
     from dataclasses import asdict
 
-    from portrait4d.scene.run import COMPARISON, VIDEO, SceneOptions
-    from portrait4d.scene.run import fit_scene as run
+    from portrait4d.jobs.fit_scene import COMPARISON, VIDEO, SceneOptions
+    from portrait4d.jobs.fit_scene import fit_scene as run
 
     options = SceneOptions(
         format=label_format, background=background, size=size, hold_out=hold_out, box=box, steps=steps, planes=planes,

@@ -11,7 +11,7 @@ def run_selfcheck_command(
     engine: str, photo: Path | None, output: Path | None, *, flame: str | None, device: str, as_json: bool
 ) -> int:
     """Prints the findings; returns 0 if all that were judged passed, else 1."""
-    from portrait4d.selfcheck import run_selfcheck
+    from portrait4d.jobs.selfcheck import run_selfcheck
     from preprocess.media.image import write_png
 
     if output is not None:

@@ -60,7 +60,7 @@ def run_avatar(sources: list[Path], output: Path, *, options: ReenactOptions, as
 
 def run_render(source: Path, output: Path, *, options: RenderOptions, as_json: bool, is_quiet: bool) -> None:
     """Renders views, an orbit, or exports a mesh."""
-    from portrait4d.views import render_avatar
+    from portrait4d.jobs.views import render_avatar
 
     tell_engine(options.engine, is_quiet=is_quiet)
     with progress_bars(is_quiet=is_quiet) as progress:
@@ -75,7 +75,7 @@ def run_render(source: Path, output: Path, *, options: RenderOptions, as_json: b
 
 def run_doctor(*, as_json: bool) -> int:
     """Prints the checks; returns 0 if the program can work, else 1."""
-    from portrait4d.doctor import examine, is_healthy
+    from portrait4d.jobs.doctor import examine, is_healthy
 
     checks = examine()
     if as_json:

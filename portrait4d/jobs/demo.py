@@ -14,7 +14,7 @@ from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import write_png
 from preprocess.media.video import read_frames
 
-MOTION_FILE = Path(__file__).parent / "assets" / "demo_motion.npz"
+MOTION_FILE = Path(__file__).parents[1] / "assets" / "demo_motion.npz"
 NUM_SHEET_FRAMES = 9
 
 

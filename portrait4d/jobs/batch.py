@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from flame.errors import InputError
-from portrait4d.batch_items import BatchItem
 from portrait4d.engines.base import (
     Engine,
     check_choices,
@@ -21,6 +20,7 @@ from portrait4d.engines.base import (
     loaded_weights,
     recorded_weights,
 )
+from portrait4d.jobs.batch_items import BatchItem
 from portrait4d.options import ReenactOptions, is_motion_file
 from portrait4d.pipeline import (
     Source,

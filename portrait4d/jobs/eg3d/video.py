@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from portrait4d.depth_pictures import depth_limits, depth_to_grey
 from portrait4d.eg3d.cameras import orbit_path, original_path
 from portrait4d.eg3d.generator import EG3DGenerator, GeneratedImages
 from portrait4d.eg3d.interpolation import StyleLoop
 from portrait4d.eg3d.loading import load_generator
-from portrait4d.eg3d_options import CameraPath, Shown, StyleVideoOptions
-from portrait4d.eg3d_samples import map_seeds
+from portrait4d.jobs.eg3d.depth_pictures import depth_limits, depth_to_grey
+from portrait4d.jobs.eg3d.options import CameraPath, Shown, StyleVideoOptions
+from portrait4d.jobs.eg3d.samples import map_seeds
 from portrait4d.reenact.driver import WRITABLE_VIDEO_SUFFIXES, check_device, check_output
 from portrait4d.reenact.output import Progress, ignore_progress, write_video
 from preprocess.media.image import to_uint8

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from flame.errors import InputError
-from portrait4d.depth_pictures import depth_limits, depth_to_grey
 from portrait4d.eg3d.cameras import condition_camera, view_cameras
 from portrait4d.eg3d.generator import EG3DGenerator, GeneratedImages
 from portrait4d.eg3d.interpolation import seed_latents
 from portrait4d.eg3d.loading import load_generator
-from portrait4d.eg3d_options import SampleOptions, StyleOptions
+from portrait4d.jobs.eg3d.depth_pictures import depth_limits, depth_to_grey
+from portrait4d.jobs.eg3d.options import SampleOptions, StyleOptions
 from portrait4d.reenact.compose import beside
 from portrait4d.reenact.driver import check_device
 from portrait4d.reenact.output import Progress, ignore_progress

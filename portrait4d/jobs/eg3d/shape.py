@@ -7,8 +7,8 @@ import torch
 
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.eg3d.loading import load_generator
-from portrait4d.eg3d_options import StyleOptions, check_seeds
-from portrait4d.eg3d_samples import map_seeds
+from portrait4d.jobs.eg3d.options import StyleOptions, check_seeds
+from portrait4d.jobs.eg3d.samples import map_seeds
 from portrait4d.options import MESH_SUFFIXES
 from portrait4d.reenact.driver import check_device, check_output
 from portrait4d.reenact.output import Progress, ignore_progress

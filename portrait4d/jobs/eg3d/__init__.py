@@ -1,0 +1,1 @@
+"""What the EG3D commands do: samples, videos, shapes."""

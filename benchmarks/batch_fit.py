@@ -12,24 +12,24 @@ poses all vertices, as there, on the very same way (the time of a step is measur
 
 import argparse
 import os
-import sys
 import time
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from adam_schedule import STAGES, AdamRun, AutomaticObjective, MeshObjective, Start, Unknowns, run_adam
-from lift import processor
-from material import ROOT, conclude, table
 from torch import Tensor
 
+from adam_schedule import STAGES, AdamRun, AutomaticObjective, MeshObjective, Start, Unknowns, run_adam
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
+from lift import processor
+from material import conclude, table
 from preprocess.fitting.batched import fit as batch_fit
 from preprocess.fitting.batched.objective import Objective
 from preprocess.fitting.batched.residuals import BatchState
 from preprocess.fitting.batched.start import rigid_starts
 from preprocess.fitting.config import FitConfig
+from synthetic_faces import synthetic_faces
 
 GOALS = "Goal: at least 50 times less time to the same loss than the released schedule."
 NUM_HEADS, NOISE_PX = 64, 1.0
@@ -60,9 +60,6 @@ class Problem:
 
 def make_problem(model: HeadModel, num_heads: int) -> Problem:
     """Random heads, seen with noise."""
-    sys.path.append(str(ROOT))
-    from tests.synthetic_faces import synthetic_faces
-
     config = replace(FitConfig.for_model(model), depth_weight=0.0, outlier=1e6)
     people = torch.arange(num_heads)
     landmarks = synthetic_faces(model, config, people=people).landmarks

@@ -13,10 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from material import conclude, output_folder, shared_folder, table
 
 from flame.errors import InputError
 from flame.heads.open_head import load_open_head
+from material import conclude, output_folder, shared_folder, table
 from preprocess.fitting.frames import HeadFitter
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import read_image

@@ -17,8 +17,10 @@ from typing import Any
 
 from material import ROOT, conclude, table
 
-TESTS = ("test_eg3d_golden.py", "test_gan_golden.py", "test_eg3d_cameras.py", "test_reconstructor_golden.py")
-TESTS += ("test_motion_encoder.py", "test_frame_parameters.py")
+TESTS = tuple(
+    f"tests/portrait4d/test_{name}.py" for name in ("eg3d_golden", "gan_golden", "eg3d_cameras", "reconstructor_golden")
+)
+TESTS += ("tests/preprocess/test_motion_encoder.py", "tests/preprocess/test_frame_parameters.py")
 
 NOTE = """Errors are the largest over all stored places, in fp32 on a CPU; beside them divided by the output's largest
 absolute value and by its standard deviation.
@@ -31,7 +33,7 @@ def measure(*, is_slow: bool) -> list[dict[str, Any]]:
     """Runs the tests and collects what they compared."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "errors.json"
-        command = [sys.executable, "-m", "pytest", "-q", *(f"tests/{name}" for name in TESTS)]
+        command = [sys.executable, "-m", "pytest", "-q", *TESTS]
         if is_slow:
             command += ["-m", "slow or not slow"]
         environment = {**os.environ, "PORTRAIT4D_FIXTURE_ERRORS": str(target)}

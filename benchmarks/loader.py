@@ -17,9 +17,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from material import conclude, output_folder, table
 from torch.utils.data import DataLoader
 
+from material import conclude, output_folder, table
 from preprocess.dataset.reading.dataset import Dataset, StreamingDataset, collate
 from preprocess.dataset.records.record import DatasetInfo, Record
 from preprocess.dataset.records.record_codec import ImageFormat

@@ -14,8 +14,8 @@ from typing import Any
 
 import av
 import numpy as np
-from material import conclude, find, output_folder, table
 
+from material import conclude, find, output_folder, table
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import read_image
 from preprocess.media.video import read_frames

@@ -18,20 +18,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from fitting import corner_errors
-from material import conclude, shared_folder, table
 from numpy.typing import NDArray
-from portrait_sheet import FITTED, REFERENCE, TRACKED, Projected, draw_mesh, draw_points, project_fit
-from pose_difference import pose_offset, rotation_difference
-from synthetic_flame import load_synthetic_flame, with_placed_landmarks
 from torch import Tensor
 
+from fitting import corner_errors
 from flame.geometry.rotation import matrix_to_euler_degrees
 from flame.heads.frame_parameters import FrameParameters
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
 from flame.landmarks.ibug import to_70
 from flame.landmarks.sets import NUM_CONTOUR
+from material import conclude, shared_folder, table
+from portrait_sheet import FITTED, REFERENCE, TRACKED, Projected, draw_mesh, draw_points, project_fit
+from pose_difference import pose_offset, rotation_difference
 from preprocess.faces.aligned_crop import portrait_crop
 from preprocess.faces.crop import Crop
 from preprocess.faces.detector import FaceDetector
@@ -40,6 +39,7 @@ from preprocess.fitting.batched.fit import BatchFit, BatchFitter
 from preprocess.fitting.batched.start import landmarks_of_set
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import read_image
+from synthetic_flame import load_synthetic_flame, with_placed_landmarks
 
 GOALS = "Goals: turn without the constant at most 4 degrees (median)."
 SIDE = 512

@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from material import conclude, find, measure, output_folder, table
+from portrait4d.options import ReenactOptions
+from portrait4d.pipeline import Models, build_source, load_models
+from preprocess.faces.landmarker import FaceLandmarker
+from preprocess.media.contact_sheet import contact_sheet
+from preprocess.media.image import write_png
 from self_reenactment import (
     Clip,
     drive_of,
@@ -20,12 +26,6 @@ from self_reenactment import (
     render,
     render_plain_mesh,
 )
-
-from portrait4d.options import ReenactOptions
-from portrait4d.pipeline import Models, build_source, load_models
-from preprocess.faces.landmarker import FaceLandmarker
-from preprocess.media.contact_sheet import contact_sheet
-from preprocess.media.image import write_png
 
 SOURCES = (
     "s01 s02 s03 s05 s06 s07 s09 s10 s12 s13 s16 s17 s18 s19 s21 s22".split()  # photos, paintings, a statue

@@ -23,11 +23,10 @@ from material import ROOT, conclude, find, output_folder, shared_folder, table
 from synthetic_flame import write_synthetic_flame
 
 sys.path.insert(0, str(ROOT))
-sys.path.insert(1, str(ROOT / "tests"))
 
+from generated_weights import install_generated
 from portrait4d.reconstructor.config import ReconstructorConfig
 from preprocess.media.video import read_frames
-from tests.fakes_portrait4d import install_generated
 
 GOALS = """Goal: at most 12 CPU seconds per driving frame in fp32 (the original: 25 to 32, and 3.3 GB): tracking,
 motion codes, drawing and writing. A killed run goes on and ends with the same video."""

@@ -11,15 +11,16 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 
 import torch
-from material import ROOT, conclude, shared_folder, table
 from torch import Tensor
+
+from material import ROOT, conclude, shared_folder, table
 
 sys.path.insert(0, str(ROOT))
 
 from flame.geometry.camera import Camera
+from golden import Fixture
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.network import Reconstructor
-from tests.golden import Fixture
 
 NOTE = """Goal: the same output up to 1e-4 of its spread, as for the reference tensors of networks; rendered features,
 as there, up to 5e-4 and 1e-5 in the mean, since importance sampling is discontinuous.

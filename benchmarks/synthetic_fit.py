@@ -2,13 +2,12 @@
 
     python benchmarks/synthetic_fit.py [--quick] [--publish]
 
-Truth is drawn as `tests/synthetic_faces.py` says and seen with 1 px of noise in x, y and depth. The bound is the
+Truth is drawn as `benchmarks/synthetic_faces.py` says and seen with 1 px of noise in x, y and depth. The bound is the
 covariance of the posterior, linear at the truth and normal: landmarks' derivatives at truth, and priors with the second
 moments of the truth. Limits and sparsity of expressions tell more than it knows, so expressions can be better than it.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -16,20 +15,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from material import ROOT, conclude, table
-from synthetic_flame import write_synthetic_flame
 from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from flame.heads.flame import load_flame
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
+from material import conclude, table
 from preprocess.fitting.batched.fit import BatchFit, BatchFitter
 from preprocess.fitting.batched.residuals import BatchState
 from preprocess.fitting.config import FitConfig, active_expressions
-
-sys.path.insert(0, str(ROOT))
-from tests.synthetic_faces import SyntheticFaces, synthetic_faces  # noqa: E402 - the tests lie beside the benchmarks
+from synthetic_faces import SyntheticFaces, synthetic_faces
+from synthetic_flame import write_synthetic_flame
 
 HEADER = ["head, prior", "frames a person", "pose °, mean", "max", "bound", "expression r", "bound", "of vertices",
           "identity mm", "bound", "steps", "CPU s"]  # fmt: skip
@@ -40,10 +37,9 @@ distance of the face's vertices at rest, nothing aligned. `noise` is `FitConfig.
 different as the population), `tracker` the default for real trackers (heads 0.4 times as different), which takes
 landmarks for far less precise than these are. Truth: each mirrored pair of actions and each action of the middle is on
 with probability 0.2, with a strength of 0.2 to 1, both sides within 15 %, no opposed actions together; heads turn up to
-20 degrees about each axis (`tests/synthetic_faces.py`). Bounds are root mean squares of a normal posterior; limits and
-sparsity, which it does not know, make expressions better than their bound. One photo hardly tells a large head from a
-far one: that is most of the identity's error. The synthetic FLAME has 53 of the tracker's landmarks, too
-few for its 220 smooth random directions: with `noise`, its pose and expression are at their bounds.
+20 degrees about each axis (`benchmarks/synthetic_faces.py`). Bounds are root mean squares of a normal posterior; limits
+and sparsity, which it does not know, make expressions better than their bound. One photo hardly tells a large head from
+a far one: that is most of the identity's error. The synthetic FLAME has 53 of the tracker's landmarks, too few for its 220 smooth random directions: with `noise`, its pose and expression are at their bounds.
 """
 
 

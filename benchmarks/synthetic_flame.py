@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from material import shared_folder
 from torch import Tensor
 
 from flame.heads.flame import Flame, load_flame
 from flame.heads.head_model import HeadModel, LandmarkEmbedding
+from material import shared_folder
 
 _EYE_X, _EYE_Y, _NOSE_Y, _MOUTH_Y, _CHIN_Y, _FOREHEAD_Y = 0.030, 0.020, -0.012, -0.055, -0.085, 0.075
 """Of the synthetic head, in its file's coordinates (metres)."""

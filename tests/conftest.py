@@ -10,12 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def shared_folder() -> Path:
-    """The folder of reference material: `$PORTRAIT4D_SHARED`, or `shared` beside the checkout."""
-    return Path(os.environ.get("PORTRAIT4D_SHARED", ROOT.parent / "shared"))
+from places import shared_folder
 
 
 def pytest_sessionfinish() -> None:

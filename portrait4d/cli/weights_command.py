@@ -88,7 +88,7 @@ def convert(
 ) -> None:
     """Convert an official file to model.safetensors + config.json, without running anything in it."""
     from flame.errors import InputError
-    from portrait4d.weights.store import store as weights
+    from portrait4d.weights import store as weights
 
     if (output is None) == (name is None):
         raise InputError("expected one of -o FOLDER and --name NAME: see portrait4d weights convert --help")

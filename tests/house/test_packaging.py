@@ -1,0 +1,90 @@
+"""The wheel: the four packages with their assets, nothing else, and no file of a licensed model."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import PurePosixPath
+
+import pytest
+
+from places import ROOT
+
+PACKAGES = {"flame", "preprocess", "portrait4d", "genhead"}
+ASSETS = {
+    "flame/assets/open_head.safetensors",
+    "preprocess/assets/face_detector.safetensors",
+    "preprocess/assets/face_mesh.safetensors",
+    "preprocess/assets/portrait_matte.safetensors",
+    "portrait4d/assets/demo_motion.npz",
+    "portrait4d/assets/checkpoint_structures.json",
+}
+MAX_ASSET_MB = 8.0
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """Built from a copy, so that nothing lands in the checkout; tests and scripts lie beside, as in the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    for name in filter(lambda name: (ROOT / name).is_dir(), (*PACKAGES, "tests", "scripts", "benchmarks", "configs")):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, source / name)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(folder),
+        str(source),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode and "No module named 'setuptools'" in result.stderr + result.stdout:
+        command.remove("--no-build-isolation")
+        result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (built,) = folder.glob("*.whl")
+    return zipfile.ZipFile(built)
+
+
+def test_wheel_holds_the_four_packages_and_nothing_else(wheel: zipfile.ZipFile):
+    tops = {PurePosixPath(name).parts[0] for name in wheel.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
+
+
+def test_every_module_of_the_checkout_is_in_the_wheel(wheel: zipfile.ZipFile):
+    names = set(wheel.namelist())
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            assert path.relative_to(ROOT).as_posix() in names
+
+
+def test_assets_are_in_the_wheel_and_small(wheel: zipfile.ZipFile):
+    sizes = {item.filename: item.file_size for item in wheel.infolist()}
+    assert ASSETS <= set(sizes)
+    for name in ASSETS:
+        assert 0 < sizes[name] <= MAX_ASSET_MB * 1e6, name
+
+
+def test_assets_come_with_their_licences(wheel: zipfile.ZipFile):
+    names = {PurePosixPath(name) for name in wheel.namelist()}
+    for folder in ("flame/assets", "preprocess/assets"):
+        texts = [name for name in names if str(name.parent) == folder and name.suffix in ("", ".txt", ".md")]
+        assert any("LICENSE" in name.name.upper() or "NOTICE" in name.name.upper() for name in texts), folder
+
+
+def test_no_licensed_model_is_in_the_wheel(wheel: zipfile.ZipFile):
+    for name in wheel.namelist():
+        lower = PurePosixPath(name).name.lower()
+        assert not lower.endswith((".pkl", ".pt", ".pth", ".ckpt")), name
+        assert not lower.startswith(("generic_model", "flame20", "smpl")), name
+
+
+def test_command_is_installed(wheel: zipfile.ZipFile):
+    (entry,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+    assert "portrait4d = portrait4d.cli.main:main" in wheel.read(entry).decode()

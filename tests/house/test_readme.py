@@ -1,0 +1,87 @@
+"""What the README says can be run: its Python, its commands' options, the pictures it shows."""
+
+import re
+import shlex
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flame.heads.open_head import load_open_head
+from places import ROOT
+from portrait4d.cli.main import run
+from portrait4d.jobs.demo import MOTION_FILE, demo_photo
+from preprocess.fitting.frames import HeadFitter
+from preprocess.media.image import write_png
+from preprocess.media.video import probe
+from preprocess.media.video_writer import VideoWriter
+from preprocess.tracking.motion import Motion
+
+
+def blocks(language: str) -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_python_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (program,) = blocks("python")
+    assert len([line for line in program.splitlines() if line.strip()]) <= 5
+    monkeypatch.chdir(tmp_path)
+    photo = demo_photo()
+    write_png(tmp_path / "photo.png", photo)
+    shutil.copy(tmp_path / "photo.png", tmp_path / "photo.jpg")
+    with VideoWriter(tmp_path / "video.mp4", height=512, width=512, frame_rate=Fraction(25)) as writer:
+        for index in range(5):
+            writer.write(np.roll(photo, 2 * index, axis=1))
+    exec(compile(program, "README.md", "exec"), {})
+    assert probe(tmp_path / "result.mp4").num_frames_estimate == 5
+
+
+def test_first_two_commands_install_and_test():
+    first, second = blocks("bash")[:2]
+    assert "venv" in first and "pip install" in first and "portrait4d demo" in first
+    assert ".[test]" in second and "pytest" in second
+
+
+def test_demo_writes_video_and_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(["demo", "-o", str(tmp_path / "demo"), "--duration", "0.48", "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("demo.mp4", "demo.png"):
+        assert (tmp_path / "demo" / name).stat().st_size > 0
+        assert str(tmp_path / "demo" / name) in printed
+    assert probe(tmp_path / "demo" / "demo.mp4").num_frames_estimate == 12
+
+
+def test_demo_motion_fits_the_open_head():
+    """Its landmarks are the model's own; if the model changes, scripts/make_demo_motion.py must run again."""
+    motion = Motion.load(MOTION_FILE)
+    fitter = HeadFitter(load_open_head())
+    for index in (0, 60, 120, 199):
+        predicted = fitter.project(
+            motion.shape, motion.expression[index], motion.rotation[index], motion.translation[index],
+            jaw=motion.jaw[index], eyes=motion.eyes[index],
+        )  # fmt: skip
+        assert np.abs(predicted - motion.landmarks[index, :, :2])[:468].max() < 0.2
+
+
+def test_every_option_shown_exists(capsys: pytest.CaptureFixture[str]):
+    shown = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("portrait4d ")]
+    assert len(shown) >= 6
+    for line in shown:
+        words = shlex.split(line, comments=True)[1:]
+        command = words[:2] if words[0] in ("eg3d", "weights") else words[:1]
+        assert run([*command, "--help"]) == 0
+        known = capsys.readouterr().out
+        for word in words[len(command) :]:
+            if word.startswith("-"):
+                assert re.search(rf"{re.escape(word.split('=')[0])}\b", known), line
+
+
+def test_links_and_pictures_exist():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    assert targets
+    for target in targets:
+        assert (ROOT / target).exists(), target

@@ -1,0 +1,100 @@
+"""Builds with the real networks, killed at random moments: what comes out in the end is the same, byte for byte."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from places import ROOT
+from preprocess.dataset.build.build import check_dataset
+from preprocess.dataset.reading.dataset import Dataset
+
+PHOTOS = (
+    *(f"pairs/{name}.jpg" for name in ("A1", "A2", "B1", "B2", "C1", "D1", "E1")),
+    *("sources/s02_official_portrait.jpg", "sources/s08_shouting_woman.jpg", "sources/s10_happy.jpg"),
+    *("negatives/noface_cat.jpg", "negatives/truncated.jpg"),
+)
+CLIPS = (
+    *(
+        f"drivers/{name}.mp4"
+        for name in ("d01_green_smile", "d02_speech_woman", "d03_glasses_expr", "d06_speech_24fps")
+    ),
+    *("drivers/d10_male_talk_map.mp4", "negatives/fps5.mp4", "negatives/no_moov.mp4", "baseline/audio_kara_source.mp4"),
+)
+NUM_KILLS = 5
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(os.name == "nt", reason="signals and process groups of POSIX"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "names", "num_records"),
+    [
+        (["ffhq", "--items-per-shard", "5"], PHOTOS, 10),
+        (["video", "--items-per-shard", "3", "--frames", "12"], CLIPS, 72),
+    ],
+)
+def test_killed_five_times_the_shards_are_the_same(
+    shared: Path, tmp_path: Path, command: list[str], names: tuple[str, ...], num_records: int
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in names:
+        shutil.copy(shared / "data" / name, folder)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert _start(command, folder, whole).wait() == 0
+    assert len(Dataset(whole)) == num_records
+
+    generator = random.Random(len(names))
+    before: set[str] = set()
+    wanted = generator.sample([0, 0, 1, 1, 2], NUM_KILLS)  # new items of a run; 0 mostly while models are loaded
+    for number in wanted:
+        process = _start(command, folder, killed)
+        while process.poll() is None and len(_finished(killed) - before) < number:
+            time.sleep(0.002)
+        time.sleep(generator.uniform(0, 0.5))
+        assert process.poll() is None, "the build ended before it was killed: make it longer"
+        if generator.random() < 0.5:
+            os.killpg(process.pid, signal.SIGKILL)
+        else:  # its worker lives on until it sees that nobody listens; the next run begins beside it
+            process.kill()
+        process.wait()
+        assert before <= _finished(killed), "finished items were lost"
+        before = _finished(killed)
+    assert before, "no run came beyond loading its models"
+    assert _start(command, folder, killed).wait() == 0
+    assert _shards(killed) == _shards(whole) and len(_shards(whole)) == 6
+    assert check_dataset(killed) == (len(_shards(whole)) // 2, [])
+
+
+def _start(command: list[str], folder: Path, output: Path) -> subprocess.Popen:
+    arguments = ["data", *command, str(folder), "-o", str(output), "--workers", "1", "--quiet"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "portrait4d.cli.main", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def _finished(output: Path) -> set[str]:
+    """Keys of finished items; between assembly and clearing a shard's items stand in two places."""
+    keys = {path.stem for path in output.glob("items/[!.]*.json") if not path.name.endswith(".index.json")}
+    for path in output.glob("outcomes/[!.]*.json"):
+        keys |= {outcome["key"] for outcome in json.loads(path.read_text())}
+    return keys
+
+
+def _shards(output: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(output.glob("*.tar*"))}

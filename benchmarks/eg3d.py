@@ -18,10 +18,10 @@ def child(*, threads: int, repeats: int, is_whole: bool, device: str) -> dict[st
     import torch
 
     from flame.geometry.camera import Camera
-    from portrait4d.eg3d.config import EG3DConfig
     from portrait4d.eg3d.generator import EG3DGenerator
     from portrait4d.render.field import TriPlaneField
     from portrait4d.render.renderer import render
+    from portrait4d.weights.eg3d_config import EG3DConfig
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)

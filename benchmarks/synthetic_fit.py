@@ -38,8 +38,9 @@ different as the population), `tracker` the default for real trackers (heads 0.4
 landmarks for far less precise than these are. Truth: each mirrored pair of actions and each action of the middle is on
 with probability 0.2, with a strength of 0.2 to 1, both sides within 15 %, no opposed actions together; heads turn up to
 20 degrees about each axis (`benchmarks/synthetic_faces.py`). Bounds are root mean squares of a normal posterior; limits
-and sparsity, which it does not know, make expressions better than their bound. One photo hardly tells a large head from
-a far one: that is most of the identity's error. The synthetic FLAME has 53 of the tracker's landmarks, too few for its 220 smooth random directions: with `noise`, its pose and expression are at their bounds.
+and sparsity, which it does not know, make expressions better than their bound. One photo hardly tells a large head
+from a far one: that is most of the identity's error. The synthetic FLAME has 53 of the tracker's landmarks, too few
+for its 220 smooth random directions: with `noise`, its pose and expression are at their bounds.
 """
 
 

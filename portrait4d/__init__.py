@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from portrait4d.api import Portrait4D as Portrait4D
     from portrait4d.engines.base import Avatar as Avatar
     from portrait4d.engines.base import Engine as Engine
-    from portrait4d.engines.base import available_engines as available_engines
-    from portrait4d.engines.base import load_engine as load_engine
+    from portrait4d.engines.choose import available_engines as available_engines
+    from portrait4d.engines.choose import load_engine as load_engine
     from portrait4d.jobs.batch import BatchReport as BatchReport
     from portrait4d.jobs.batch import run_batch as run_batch
     from portrait4d.jobs.views import render_avatar as render_avatar
@@ -39,9 +39,9 @@ _HOMES = {
     "ReenactOptions": "portrait4d.options",
     "ReenactReport": "portrait4d.reenact.report",
     "RenderOptions": "portrait4d.options",
-    "available_engines": "portrait4d.engines.base",
+    "available_engines": "portrait4d.engines.choose",
     "build_avatar": "portrait4d.pipeline",
-    "load_engine": "portrait4d.engines.base",
+    "load_engine": "portrait4d.engines.choose",
     "load_models": "portrait4d.reenact.models",
     "reenact": "portrait4d.pipeline",
     "render_avatar": "portrait4d.jobs.views",
@@ -70,12 +70,9 @@ def _check_floor(name: str) -> None:
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib import metadata
+        from portrait4d.runtime.version import version
 
-        try:
-            return metadata.version("portrait4d")
-        except metadata.PackageNotFoundError:
-            return "0+checkout"
+        return version()
     if name not in _HOMES:
         raise AttributeError(f"module 'portrait4d' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

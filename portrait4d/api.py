@@ -12,16 +12,17 @@ from torch import Tensor
 
 from flame.errors import InputError
 from flame.geometry.camera import Camera
-from portrait4d.engines.base import ENGINE_NAMES, Mesh
+from portrait4d.engines.base import Mesh
+from portrait4d.engines.choose import ENGINE_NAMES
 from portrait4d.engines.jitter import frame_generator, frame_seeds
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.engines.portrait4d.loading import load_portrait4d
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import track_driver
-from portrait4d.reenact.driver import check_device
 from portrait4d.reenact.head_crops import render_frames
 from portrait4d.reenact.models import Models, check_models
+from portrait4d.runtime.device import check_device
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.media.image import read_image, to_uint8
 from preprocess.tracking.motion import Motion

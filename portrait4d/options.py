@@ -1,21 +1,11 @@
 """What a user may choose for a reenactment or a rendering; the defaults are what the command line does."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from flame.errors import InputError
-
-RetargetMode = Literal["relative", "absolute"]
-Gaze = Literal["driver", "camera", "source"]
-Placement = Literal["tracked", "canonical"]
-"""Where the head is drawn: where it was tracked, or always in the middle, as the released demonstrations do."""
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif", ".apng"})
-MOTION_SUFFIXES = frozenset({".npz"})
-AVATAR_SUFFIXES = frozenset({".safetensors"})
-MESH_SUFFIXES = frozenset({".glb", ".ply", ".obj"})
+from portrait4d.engines.modes import Gaze, Placement, RetargetMode
+from portrait4d.runtime.checks import check_choice, check_range
 
 
 @dataclass(frozen=True)
@@ -69,16 +59,16 @@ class ReenactOptions:
         check_choice("mode", self.mode, get_args(RetargetMode))
         check_choice("gaze", self.gaze, get_args(Gaze))
         check_choice("placement", self.placement, get_args(Placement))
-        _check_range("fps", self.fps, 1.0, 240.0)
-        _check_range("start", self.start, 0.0, None)
-        _check_range("duration", self.duration, 1e-3, None)
-        _check_range("yaw limit", self.yaw_limit, 0.0, 180.0)
-        _check_range("expression scale", self.expression_scale, 0.0, 5.0)
-        _check_range("pose scale", self.pose_scale, 0.0, 5.0)
-        _check_range("smooth", self.smooth, 0.0, 10.0)
-        _check_range("jitter", self.jitter, 0, None)
-        _check_range("face", self.face, 0, 1000)
-        _check_range("driver face", self.driver_face, 0, 1000)
+        check_range("fps", self.fps, 1.0, 240.0)
+        check_range("start", self.start, 0.0, None)
+        check_range("duration", self.duration, 1e-3, None)
+        check_range("yaw limit", self.yaw_limit, 0.0, 180.0)
+        check_range("expression scale", self.expression_scale, 0.0, 5.0)
+        check_range("pose scale", self.pose_scale, 0.0, 5.0)
+        check_range("smooth", self.smooth, 0.0, 10.0)
+        check_range("jitter", self.jitter, 0, None)
+        check_range("face", self.face, 0, 1000)
+        check_range("driver face", self.driver_face, 0, 1000)
 
 
 @dataclass(frozen=True)
@@ -112,37 +102,14 @@ class RenderOptions:
     mesh_resolution: int | None = None
 
     def __post_init__(self) -> None:
-        _check_range("jitter", self.jitter, 0, None)
-        _check_range("duration", self.duration, 1e-3, None)
-        _check_range("fps", self.fps, 1.0, 240.0)
+        check_range("jitter", self.jitter, 0, None)
+        check_range("duration", self.duration, 1e-3, None)
+        check_range("fps", self.fps, 1.0, 240.0)
         for angle in (*self.yaw_degrees, *self.pitch_degrees):
-            _check_range("angle", angle, -180.0, 180.0)
+            check_range("angle", angle, -180.0, 180.0)
         counts = {len(self.yaw_degrees), len(self.pitch_degrees)} - {0, 1}
         if len(counts) > 1:
             raise InputError(
                 f"expected as many yaw as pitch angles (or one), got {len(self.yaw_degrees)} and "
                 f"{len(self.pitch_degrees)}: give lists of one length"
             )
-
-
-def is_motion_file(path: Path) -> bool:
-    """Whether the name says that a driver was tracked before."""
-    return path.suffix.lower() in MOTION_SUFFIXES
-
-
-def is_avatar_file(path: Path) -> bool:
-    """Whether the name says that a source was built before."""
-    return path.suffix.lower() in AVATAR_SUFFIXES
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Refuses a value that is none of the choices."""
-    if value not in choices:
-        raise InputError(f"expected {name} to be one of {', '.join(choices)}, got {value!r}")
-
-
-def _check_range(name: str, value: float | None, low: float, high: float | None) -> None:
-    if value is None or (value >= low and (high is None or value <= high)):
-        return
-    bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
-    raise InputError(f"expected {name} to be {bounds}, got {value:g}")

@@ -17,24 +17,25 @@ import numpy as np
 
 from flame.errors import InputError
 from portrait4d.engines.base import Avatar
-from portrait4d.options import IMAGE_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
+from portrait4d.options import ReenactOptions
 from portrait4d.reenact.compose import DriverView, PasteBack
 from portrait4d.reenact.driver import (
     carries_audio,
-    check_request,
     cut_motion,
     driver_frame_rate,
     expected_frames,
     read_driver,
     read_driver_motion,
-    require_file,
 )
 from portrait4d.reenact.head_crops import render_frames
 from portrait4d.reenact.kept_frames import frames_key, kept_frames
 from portrait4d.reenact.models import Models, check_models, load_models
-from portrait4d.reenact.output import Progress, WrittenSound, ignore_progress, panels, write_video
+from portrait4d.reenact.output import WrittenSound, panels, write_video
 from portrait4d.reenact.report import ReenactReport, Stopwatch, find_gaps
+from portrait4d.reenact.request import check_request
 from portrait4d.runtime.memory import peak_memory_mb, return_freed_memory
+from portrait4d.runtime.paths import IMAGE_SUFFIXES, is_avatar_file, is_motion_file, require_file
+from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.streams import one_torch_thread, prefetch
 from preprocess.media.image import read_image, write_png
 from preprocess.tracking.motion import Motion

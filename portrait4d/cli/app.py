@@ -1,15 +1,13 @@
 """The application: its commands, and those about the program itself. Each imports what it needs when it runs."""
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from portrait4d.cli.avatar_commands import avatar, render, track
 from portrait4d.cli.choices import DeviceOption, DurationOption, EngineOption, FlameOption, JsonOption, QuietOption
-from portrait4d.cli.console import progress_bars, say, say_json, say_speed, tell_stop
+from portrait4d.cli.console import interruptible, progress_bars, say, say_json, say_speed
 from portrait4d.cli.data_commands import build_data_app
 from portrait4d.cli.eg3d_commands import build_eg3d_app
 from portrait4d.cli.option_groups import with_groups
@@ -35,20 +33,6 @@ def build_app() -> typer.Typer:
     app.add_typer(build_eg3d_app(), name="eg3d")
     app.add_typer(build_weights_app(), name="weights")
     return app
-
-
-def interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Hands Ctrl-C through typer, which would end with code 1."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except KeyboardInterrupt as stop:
-            tell_stop(stop)
-            raise typer.Exit(130) from None
-
-    return run
 
 
 def _show_version(is_wanted: bool) -> None:

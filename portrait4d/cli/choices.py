@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from flame.errors import InputError
-from portrait4d.options import Gaze, Placement, RetargetMode
+from portrait4d.engines.modes import Gaze, Placement, RetargetMode
 
 MOST_SEEDS = 100_000
 

@@ -1,12 +1,14 @@
 """Where the command line talks: results to stdout, progress, warnings and errors to stderr."""
 
+import functools
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import typer
 from rich.console import Console
 
 from flame.errors import printable
@@ -39,7 +41,7 @@ def tell_engine(asked: str, *, is_quiet: bool) -> None:
     """One line on stderr: which engine "auto" takes, and why."""
     if asked != "auto" or is_quiet:
         return
-    from portrait4d.engines.base import available_engines, choose_engine
+    from portrait4d.engines.choose import available_engines, choose_engine
 
     chosen = choose_engine()
     absent = [status.name for status in available_engines() if not status.available]
@@ -157,3 +159,17 @@ def byte_progress(*, is_quiet: bool = False) -> Iterator[Any]:
             bars.update(tasks[stage], completed=done, total=total)
 
         yield show
+
+
+def interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Hands Ctrl-C through typer, which would end with code 1."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt as stop:
+            tell_stop(stop)
+            raise typer.Exit(130) from None
+
+    return run

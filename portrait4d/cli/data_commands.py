@@ -128,7 +128,7 @@ class FormatChoices:
 
 def build_data_app() -> typer.Typer:
     """The commands below `portrait4d data`."""
-    from portrait4d.cli.app import interruptible  # it imports this module
+    from portrait4d.cli.console import interruptible
 
     app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
     for command in (ffhq, video, convert, check):

@@ -26,7 +26,7 @@ FovOption = Annotated[
 
 def build_eg3d_app() -> typer.Typer:
     """The commands below `portrait4d eg3d`."""
-    from portrait4d.cli.app import interruptible  # it imports this module
+    from portrait4d.cli.console import interruptible
 
     app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
     for command in (sample, video, shape):

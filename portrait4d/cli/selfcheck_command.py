@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from portrait4d.cli.console import fail, say, say_json
-from portrait4d.reenact.driver import check_output
+from portrait4d.runtime.paths import check_output
 
 
 def run_selfcheck_command(

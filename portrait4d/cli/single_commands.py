@@ -4,8 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from portrait4d.cli.console import progress_bars, say, say_json, tell_engine, warn
-from portrait4d.options import AVATAR_SUFFIXES, MOTION_SUFFIXES, ReenactOptions, RenderOptions
-from portrait4d.reenact.driver import check_output
+from portrait4d.options import ReenactOptions, RenderOptions
+from portrait4d.runtime.paths import AVATAR_SUFFIXES, MOTION_SUFFIXES, check_output
 
 
 def run_track(driver: Path, output: Path, *, options: ReenactOptions, as_json: bool, is_quiet: bool) -> None:

@@ -21,7 +21,7 @@ _STATES = {"page": "by hand", "hub": "fetch"}
 
 def build_weights_app() -> typer.Typer:
     """The commands below `portrait4d weights`."""
-    from portrait4d.cli.app import interruptible
+    from portrait4d.cli.console import interruptible
 
     app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
     app.command("list")(interruptible(list_weights))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flame.geometry.camera import Camera
 from flame.geometry.look_at import focal_to_fov_degrees, look_at
-from portrait4d.eg3d.config import EG3DConfig
+from portrait4d.weights.eg3d_config import EG3DConfig
 
 ORBIT_YAW_DEGREES = 25.0
 ORBIT_PITCH_DEGREES = 10.0

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from flame.errors import InputError
 from flame.geometry.camera import Camera
-from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.planes import TriPlanes
@@ -16,6 +16,9 @@ from portrait4d.runtime.memory import return_freed_memory
 from portrait4d.stylegan.mapping import MappingNetwork
 from portrait4d.stylegan.superresolution import SuperResolution
 from portrait4d.stylegan.synthesis import Noise, SynthesisNetwork
+from portrait4d.weights.eg3d_config import EG3DConfig
+from portrait4d.weights.store import resolve_weights
+from portrait4d.weights.strict import load_strict
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class EG3DGenerator(nn.Module):
     def from_pretrained(
         cls, name_or_path: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> "EG3DGenerator":
-        """A generator with weights, in evaluation mode and without gradients; see `load_generator`.
+        """A generator with weights, in evaluation mode and without gradients.
 
         Args:
             name_or_path: name of released weights, a checkpoint folder of ours, or an official `.pkl`.
@@ -91,9 +94,14 @@ class EG3DGenerator(nn.Module):
         Raises:
             InputError: there are no such weights, or they are of another kind of network.
         """
-        from portrait4d.eg3d.loading import load_generator  # it imports this module
-
-        return load_generator(name_or_path, device=device, dtype=dtype)
+        config, tensors = resolve_weights(name_or_path)
+        if (config.family, config.network) != ("eg3d", "generator"):
+            raise InputError(
+                f"expected the weights of an EG3D generator, got {config.family} {config.network}: {name_or_path}"
+            )
+        generator = cls(EG3DConfig.from_dict(config.architecture))
+        load_strict(generator, tensors)
+        return generator.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
     def map(self, latent: Tensor, condition: Camera | Tensor, *, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
         """Latent codes to styles.

@@ -26,7 +26,8 @@ from flame.heads.head_model import HeadModel
 from portrait4d.engines.base import Avatar, Drive
 from portrait4d.engines.jitter import frame_seeds
 from portrait4d.engines.landmark_residual import face_centre, landmark_residual, match_gaps
-from portrait4d.options import Gaze, RetargetMode, check_choice
+from portrait4d.engines.modes import Gaze, RetargetMode
+from portrait4d.runtime.checks import check_choice
 from preprocess.tracking.motion import Motion
 
 ABSOLUTE_EXPRESSIONS = (

@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from flame.errors import InputError
-from portrait4d.engines.base import (
-    Engine,
-    check_choices,
-    choose_engine,
-    ensure_engine,
-    loaded_weights,
-    recorded_weights,
-)
+from portrait4d.engines.abilities import check_choices
+from portrait4d.engines.base import Engine
+from portrait4d.engines.choose import choose_engine, ensure_engine
+from portrait4d.engines.identity import loaded_weights, recorded_weights
 from portrait4d.jobs.batch_items import BatchItem
-from portrait4d.options import ReenactOptions, is_motion_file
+from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import (
     Source,
     build_source,
@@ -29,9 +25,11 @@ from portrait4d.pipeline import (
     reenact_tracked,
     track_driver,
 )
-from portrait4d.reenact.driver import check_device, check_request
 from portrait4d.reenact.models import Models, check_models, load_models
-from portrait4d.reenact.output import Progress, ignore_progress
+from portrait4d.reenact.request import check_request
+from portrait4d.runtime.device import check_device
+from portrait4d.runtime.paths import is_motion_file
+from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.records import digest, file_facts, read_record, write_record
 from preprocess.files.digest import head_digest
 from preprocess.tracking.motion import Motion

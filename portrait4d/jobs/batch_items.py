@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flame.errors import InputError
-from portrait4d.options import IMAGE_SUFFIXES, MOTION_SUFFIXES, VIDEO_SUFFIXES
-from portrait4d.reenact.driver import require_file
+from portrait4d.runtime.paths import IMAGE_SUFFIXES, MOTION_SUFFIXES, VIDEO_SUFFIXES, require_file
 from preprocess.tracking.released_motion import is_driver_folder
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import flame
-import portrait4d
-import preprocess
+from portrait4d.runtime.version import version
+
+_HOUSE = Path(__file__).resolve().parents[2]
+"""Where the four packages lie."""
 
 REINSTALL = "in the checkout of portrait4d: pip install --force-reinstall --no-deps ."
 
@@ -48,7 +49,7 @@ def _python() -> Check:
 
 
 def _package() -> Check:
-    return Check("portrait4d", "ok", f"{portrait4d.__version__} in {Path(portrait4d.__file__).parent}")
+    return Check("portrait4d", "ok", f"{version()} in {_HOUSE / 'portrait4d'}")
 
 
 def _torch() -> Iterator[Check]:
@@ -111,14 +112,14 @@ def _is_installed(name: str) -> bool:
 
 def _assets() -> Iterator[Check]:
     wanted = {
-        "open head": (flame, "open_head.safetensors"),
-        "face detector": (preprocess, "face_detector.safetensors"),
-        "face mesh": (preprocess, "face_mesh.safetensors"),
-        "portrait matte": (preprocess, "portrait_matte.safetensors"),
-        "demo motion": (portrait4d, "demo_motion.npz"),
+        "open head": ("flame", "open_head.safetensors"),
+        "face detector": ("preprocess", "face_detector.safetensors"),
+        "face mesh": ("preprocess", "face_mesh.safetensors"),
+        "portrait matte": ("preprocess", "portrait_matte.safetensors"),
+        "demo motion": ("portrait4d", "demo_motion.npz"),
     }
     for name, (package, file) in wanted.items():
-        path = Path(str(package.__file__)).parent / "assets" / file
+        path = _HOUSE / package / "assets" / file
         if path.is_file() and path.stat().st_size > 0:
             yield Check(name, "ok", f"{path.name}, {path.stat().st_size / 1e6:.1f} MB")
         else:
@@ -126,7 +127,7 @@ def _assets() -> Iterator[Check]:
 
 
 def _engines() -> Iterator[Check]:
-    from portrait4d.engines.base import available_engines
+    from portrait4d.engines.choose import available_engines
 
     for status in available_engines():
         yield Check(f"engine {status.name}", "ok" if status.available else "optional", status.reason)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from flame.errors import InputError
-from portrait4d.reenact.driver import check_device
+from portrait4d.runtime.device import check_device
 from portrait4d.runtime.streams import one_torch_thread
 from portrait4d.scene.box import SceneBox
 from portrait4d.scene.checkpoint import FitRecord, restore_checkpoint, save_checkpoint

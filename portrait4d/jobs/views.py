@@ -10,13 +10,14 @@ import numpy as np
 from flame.errors import InputError
 from portrait4d.engines.base import Avatar
 from portrait4d.engines.retarget import orbit_drive
-from portrait4d.options import MESH_SUFFIXES, RenderOptions
+from portrait4d.options import RenderOptions
 from portrait4d.pipeline import build_source
-from portrait4d.reenact.driver import WRITABLE_VIDEO_SUFFIXES, check_output, require_file
 from portrait4d.reenact.head_crops import render_drives
 from portrait4d.reenact.models import Models, check_models, load_models
-from portrait4d.reenact.output import Progress, ignore_progress, write_video
+from portrait4d.reenact.output import write_video
 from portrait4d.render.shape import ShapeConfig
+from portrait4d.runtime.paths import MESH_SUFFIXES, WRITABLE_VIDEO_SUFFIXES, check_output, require_file
+from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.media.image import write_png
 from preprocess.media.mesh_files import write_mesh

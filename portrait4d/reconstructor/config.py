@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from portrait4d.eg3d.config import official_render, official_superresolution
 from portrait4d.reconstructor.canonicaliser import CanonicaliserConfig
+from portrait4d.render.official import official_render, official_superresolution
 from portrait4d.render.renderer import RenderConfig
 from portrait4d.runtime.settings import read_settings
 from portrait4d.stylegan.superresolution import SuperResolutionConfig

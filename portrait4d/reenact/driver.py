@@ -1,89 +1,21 @@
 """The driver as a file: what kind it is, its frame rate and length, its frames, a cut of its motion."""
 
 import dataclasses
-import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from flame.errors import InputError
 from portrait4d.engines.base import Engine
-from portrait4d.options import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ReenactOptions, is_avatar_file, is_motion_file
-from portrait4d.reenact.output import Progress
+from portrait4d.options import ReenactOptions
+from portrait4d.runtime.paths import is_motion_file
+from portrait4d.runtime.progress import Progress
 from preprocess.media.video import Frame, Warn, probe, read_frames
-from preprocess.media.video_writer import SUFFIXES
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.released_files import PICTURES
 from preprocess.tracking.released_motion import is_driver_folder, motion_of_folder
-
-WRITABLE_VIDEO_SUFFIXES = frozenset(SUFFIXES)
-
-_MAX_NAME_BYTES = 250
-"""File systems allow 255; a batch adds `.json` for its record."""
-
-
-def require_file(path: Path, role: str, *, folder_allowed: bool = False) -> Path:
-    """The path itself if it exists.
-
-    Raises:
-        InputError: It does not, or is a folder where a file is wanted.
-    """
-    if path.is_file() or (folder_allowed and path.is_dir()):
-        return path
-    if path.is_dir():
-        raise InputError(f"expected a file as {role}, got the folder {path}: name one file")
-    raise InputError(f"{role} not found: {path}: check the name and the folder")
-
-
-def check_device(device: str) -> str:
-    """The name itself if the program can use such a device here."""
-    if device.split(":")[0] == "mps":
-        raise InputError("device 'mps' cannot be used: the rasteriser needs float64, which it lacks; use --device cpu")
-    try:
-        torch.empty(0, device=device)
-    except Exception as error:  # torch raises RuntimeError, AssertionError or NotImplementedError by backend
-        raise InputError(
-            f"device {device!r} cannot be used here: try --device cpu (portrait4d doctor lists devices)"
-        ) from error
-    return device
-
-
-def check_output(path: Path, suffixes: frozenset[str]) -> None:
-    """Refuses an output that cannot be written by its suffix or its name, before any work is done."""
-    if (length := len(os.fsencode(path.name))) > _MAX_NAME_BYTES:
-        raise InputError(
-            f"expected an output name of at most {_MAX_NAME_BYTES} bytes, got {length}: shorten {path.name[:40]}..."
-        )
-    if path.suffix.lower() not in suffixes:
-        got = path.suffix or "no suffix"
-        raise InputError(
-            f"expected an output name ending in {', '.join(sorted(suffixes))}, got {got}: rename {path.name}"
-        )
-    if path.is_dir():
-        raise InputError(f"expected a file name as output, got the folder {path}: add a name like result.mp4")
-
-
-def check_request(source: Path, driver: Path, output: Path, options: ReenactOptions) -> None:
-    """Everything about a reenactment that can be refused before a model is loaded."""
-    require_file(source, "source")
-    require_file(driver, "driver", folder_allowed=True)
-    check_output(output, WRITABLE_VIDEO_SUFFIXES | {".png"})
-    if is_motion_file(source):
-        raise InputError(f"expected a photo or an avatar file as source, got the motion file {source.name}")
-    if source.suffix.lower() in VIDEO_SUFFIXES - IMAGE_SUFFIXES - {".gif", ".apng"}:
-        raise InputError(f"expected a photo as source, got the video {source.name}: save one frame of it as a picture")
-    if output.resolve() in (source.resolve(), driver.resolve()):
-        raise InputError(f"output {output} is one of the inputs: choose another name")
-    if options.placement == "canonical" and not options.crop:
-        raise InputError("--paste-back needs the head where it was tracked, got --placement canonical: drop one")
-    if is_avatar_file(source) and (options.side_by_side or not options.crop):
-        asked = "--side-by-side" if options.side_by_side else "--paste-back"
-        raise InputError(f"{asked} needs the picture, got the avatar file {source.name}: give the photo instead")
-    if options.side_by_side and is_motion_file(driver):
-        raise InputError(f"--side-by-side shows the driver, got the motion file {driver.name}: give the video instead")
 
 
 def driver_frame_rate(path: Path, options: ReenactOptions) -> Fraction:

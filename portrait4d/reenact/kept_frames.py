@@ -18,11 +18,11 @@ from threading import Lock
 import numpy as np
 from PIL import Image
 
-import portrait4d
 from flame.errors import InputError
 from portrait4d.engines.base import Avatar, Engine
 from portrait4d.options import ReenactOptions
 from portrait4d.runtime.records import digest, file_facts
+from portrait4d.runtime.version import version
 from preprocess.files.atomic import hidden_prefix
 from preprocess.media.image import read_image, write_png
 from preprocess.tracking.motion import Motion
@@ -44,7 +44,7 @@ def frames_key(source: Path, avatar: Avatar, motion: Motion, *, options: Reenact
         "tracked": [_motion_facts(avatar.motion), _motion_facts(motion)],
         "options": asdict(replace(options, engine=engine.name)),
         "weights": engine.weights,
-        "program": [portrait4d.__version__, _FORMAT],
+        "program": [version(), _FORMAT],
     }
     return digest(facts)
 

@@ -6,10 +6,13 @@ import torch
 
 from flame.errors import InputError
 from flame.heads.head_model import HeadModel
-from portrait4d.engines.base import Engine, check_choices, choose_engine, load_engine, with_flame
+from portrait4d.engines.abilities import check_choices
+from portrait4d.engines.base import Engine
+from portrait4d.engines.choose import choose_engine, load_engine
+from portrait4d.engines.identity import with_flame
 from portrait4d.options import ReenactOptions, RenderOptions
-from portrait4d.reenact.driver import check_device
 from portrait4d.reenact.report import Stopwatch
+from portrait4d.runtime.device import check_device
 from preprocess.tracking.tracker import Tracker
 
 

@@ -10,11 +10,9 @@ import numpy as np
 
 from flame.errors import InputError
 from portrait4d.reenact.compose import beside, fit_height
+from portrait4d.runtime.progress import Progress, ignore_progress
 from preprocess.media.video import Frame
 from preprocess.media.video_writer import VideoWriter
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with a stage name, the number of finished steps and the number of all steps if known."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +21,6 @@ class WrittenSound:
 
     has_audio: bool
     warnings: tuple[str, ...] = ()
-
-
-def ignore_progress(stage: str, done: int, total: int | None) -> None:
-    """The default progress callback."""
 
 
 def panels(

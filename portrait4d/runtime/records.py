@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from portrait4d.reenact.driver import require_file
+from portrait4d.runtime.paths import require_file
 from preprocess.files.atomic import atomic_path
 
 

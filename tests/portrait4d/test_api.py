@@ -10,7 +10,7 @@ from flame.errors import InputError
 from flame.geometry.camera import Camera
 from generated_weights import install_generated
 from portrait4d import Portrait4D
-from portrait4d.engines.base import load_engine
+from portrait4d.engines.choose import load_engine
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.options import ReenactOptions

@@ -21,8 +21,8 @@ from official_pickles import (
     save_official,
     small_module,
 )
-from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator
+from portrait4d.weights.eg3d_config import EG3DConfig
 from portrait4d.weights.official.convert import convert_file
 from portrait4d.weights.official.file import read_official
 from portrait4d.weights.official.inspection import inspect_file

@@ -11,9 +11,9 @@ from flame.geometry.camera import Camera, fov_to_intrinsics
 from flame.geometry.look_at import Azimuth, Elevation, draw_angles, focal_to_fov_degrees, legacy_fov_to_degrees, look_at
 from golden import Fixture
 from portrait4d.eg3d.cameras import condition_camera, native_fov_degrees, orbit_path, original_path, view_cameras
-from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.render.rays import cast_rays
 from portrait4d.render.sampling import box_range, even_depths
+from portrait4d.weights.eg3d_config import EG3DConfig
 
 POSES = [(0.0, 0.0), (0.4, -0.2), (-0.7, 0.3)]
 """Angles in the names of the fixtures: the samplers were given pi / 2 + these, and the second one points down."""

@@ -13,11 +13,10 @@ import torch
 import trimesh
 
 import portrait4d.jobs.eg3d.samples
-import portrait4d.jobs.eg3d.shape
-import portrait4d.jobs.eg3d.video
 from fakes_eg3d import CENTRE, COLOUR_SLOPE, CONFIG, BallGenerator, fake_loader, radius_of
 from places import ROOT
 from portrait4d.cli.main import run
+from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.jobs.eg3d.options import SampleOptions, StyleOptions, StyleVideoOptions
 from portrait4d.jobs.eg3d.samples import map_seeds, render_seed
 from portrait4d.jobs.eg3d.video import render_frames
@@ -42,8 +41,7 @@ def generator() -> BallGenerator:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generator: BallGenerator) -> Path:
     """A working directory, and the fake in place of weights."""
     monkeypatch.chdir(tmp_path)
-    for module in (portrait4d.jobs.eg3d.samples, portrait4d.jobs.eg3d.video, portrait4d.jobs.eg3d.shape):
-        monkeypatch.setattr(module, "load_generator", fake_loader(generator))
+    monkeypatch.setattr(EG3DGenerator, "from_pretrained", fake_loader(generator))
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # the command line's SIGTERM handler is not for pytest
     return tmp_path
 
@@ -140,7 +138,7 @@ def test_other_weights_under_the_same_path_are_sampled_again(
 ) -> None:
     weights = tmp_path / "network.pkl"
     weights.write_bytes(b"first")
-    monkeypatch.setattr(portrait4d.jobs.eg3d.samples, "load_generator", lambda *_, **__: generator)
+    monkeypatch.setattr(EG3DGenerator, "from_pretrained", lambda *_, **__: generator)
     options = SampleOptions(seeds=(0,), yaw_degrees=(0.0,))
     states = []
     for content in (b"first", b"first", b"second"):

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from flame.geometry.camera import Camera
 from golden import Fixture
-from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.ops.activation import bias_act, default_gain
 from portrait4d.ops.convolution import modulated_conv, resampling_conv
@@ -45,6 +44,7 @@ from portrait4d.render.sampling import (
 from portrait4d.stylegan.layers import normalise_second_moment
 from portrait4d.stylegan.mapping import MappingNetwork
 from portrait4d.stylegan.superresolution import SuperResolution, SuperResolutionConfig
+from portrait4d.weights.eg3d_config import EG3DConfig
 
 OPERATION, NETWORK = 1e-5, 1e-4
 

@@ -13,11 +13,11 @@ from fakes_eg3d import CONFIG
 from flame.errors import InputError
 from official_pickles import build_module, official_names, save_official
 from portrait4d.cli.main import run
-from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.jobs.eg3d.options import SampleOptions
 from portrait4d.jobs.eg3d.samples import render_seed
 from portrait4d.weights.config import CheckpointConfig
+from portrait4d.weights.eg3d_config import EG3DConfig
 from portrait4d.weights.own_format import write_checkpoint
 from portrait4d.weights.strict import CheckpointMismatch
 from preprocess.media.image import read_image, to_uint8

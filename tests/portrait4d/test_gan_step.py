@@ -6,7 +6,6 @@ from torch import Tensor
 from torch.optim import Adam
 
 from flame.geometry.camera import Camera
-from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator, GeneratedImages
 from portrait4d.gan.adversarial import discriminator_loss, generator_loss, r1_penalty
 from portrait4d.gan.blur import blur, blur_sigma
@@ -19,6 +18,7 @@ from portrait4d.render.renderer import RenderConfig
 from portrait4d.stylegan.superresolution import SuperResolutionConfig
 from portrait4d.train.average import AverageConfig, WeightAverage
 from portrait4d.train.lazy import AdamSettings, LazyRegularisation
+from portrait4d.weights.eg3d_config import EG3DConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,7 +15,8 @@ from flame.errors import InputError
 from flame.heads.pose_field import HeadPoseField
 from generated_weights import install_generated
 from portrait4d.cli.main import run
-from portrait4d.engines.base import Drive, load_engine
+from portrait4d.engines.base import Drive
+from portrait4d.engines.choose import load_engine
 from portrait4d.engines.jitter import frame_seed, frame_seeds
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine

@@ -10,8 +10,8 @@ from fakes_engine import SIZE, fake_models
 from flame.errors import InputError
 from portrait4d.jobs.batch import run_batch
 from portrait4d.jobs.batch_items import BatchItem
-from portrait4d.reenact.driver import check_output
 from portrait4d.reenact.kept_frames import KeptFrames
+from portrait4d.runtime.paths import check_output
 from preprocess.files.atomic import atomic_path
 from preprocess.media.image import write_png
 from preprocess.media.video_writer import VideoWriter

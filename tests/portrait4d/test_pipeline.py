@@ -13,7 +13,7 @@ import preprocess.media.audio
 import preprocess.media.video_writer
 from fakes_engine import SIZE, fake_models, fake_motion
 from flame.errors import InputError
-from portrait4d.engines.base import available_engines, choose_engine, load_engine
+from portrait4d.engines.choose import available_engines, choose_engine, load_engine
 from portrait4d.jobs.batch import run_batch
 from portrait4d.jobs.batch_items import BatchItem
 from portrait4d.jobs.views import video_angles

@@ -19,7 +19,8 @@ from flame.heads.pose_field import HeadPoseField
 from flame_tensors import network_tensors
 from generated_weights import SMALL, generated, install_generated
 from portrait4d.cli.main import run
-from portrait4d.engines.base import Drive, choose_engine, load_engine
+from portrait4d.engines.base import Drive
+from portrait4d.engines.choose import choose_engine, load_engine
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.options import ReenactOptions

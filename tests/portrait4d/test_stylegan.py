@@ -11,7 +11,6 @@ from torch import Tensor
 
 from flame.errors import InputError
 from flame.geometry.camera import Camera
-from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.render.renderer import RenderConfig
 from portrait4d.stylegan.channels import block_resolutions, is_half_block, num_channels
@@ -19,6 +18,7 @@ from portrait4d.stylegan.layers import FullyConnected
 from portrait4d.stylegan.mapping import MappingNetwork
 from portrait4d.stylegan.superresolution import SuperResolution, SuperResolutionConfig
 from portrait4d.stylegan.synthesis import SynthesisLayer, SynthesisNetwork
+from portrait4d.weights.eg3d_config import EG3DConfig
 
 SMALL = EG3DConfig(
     latent_dim=16,

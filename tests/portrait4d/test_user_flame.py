@@ -15,7 +15,8 @@ from flame.heads.head_model import HeadParams
 from flame.pickles.numbers import read_numbers
 from generated_weights import install_generated
 from portrait4d.cli.main import run
-from portrait4d.engines.base import load_engine, loaded_weights, recorded_weights
+from portrait4d.engines.choose import load_engine
+from portrait4d.engines.identity import loaded_weights, recorded_weights
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.options import ReenactOptions

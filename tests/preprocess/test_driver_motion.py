@@ -14,7 +14,7 @@ from flame.landmarks.sets import IBUG_OF_478
 from flame_tensors import network_tensors
 from generated_weights import install_generated
 from portrait4d.cli.main import run
-from portrait4d.engines.base import load_engine
+from portrait4d.engines.choose import load_engine
 from portrait4d.jobs.batch_items import find_drivers
 from portrait4d.pipeline import track_driver
 from preprocess.media.image import read_image, to_tensor, write_png

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from flame.errors import InputError
-from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator, Volume
 from portrait4d.render.decoder import TriPlaneDecoder
 from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import RenderConfig
 from portrait4d.stylegan.superresolution import SuperResolutionConfig
+from portrait4d.weights.eg3d_config import EG3DConfig
 
 CONFIG = EG3DConfig(
     latent_dim=8,
@@ -90,7 +90,7 @@ def _make_linear(decoder: TriPlaneDecoder) -> None:
 
 
 def fake_loader(generator: EG3DGenerator):
-    """In place of `load_generator`: the same generator for the name "ball"."""
+    """In place of `EG3DGenerator.from_pretrained`: the same generator for the name "ball"."""
 
     def load(name_or_path: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> EG3DGenerator:
         if str(name_or_path) != "ball":

@@ -14,7 +14,8 @@ from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degree
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
 from flame.landmarks.groups import INNER_LIPS, OUTER_LIPS
-from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering, check_choices
+from portrait4d.engines.abilities import check_choices
+from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering
 from portrait4d.engines.landmark_residual import landmark_residual
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.bind import build_rig, patch_faces, residual_weights
@@ -33,8 +34,8 @@ from portrait4d.engines.lift.mouth import (
 from portrait4d.engines.lift.render import draw_frames
 from portrait4d.engines.lift.rig import Rig, vertex_normals
 from portrait4d.engines.lift.view import SourceView
+from portrait4d.engines.modes import Placement
 from portrait4d.engines.retarget import SHUT_EYES
-from portrait4d.options import Placement
 from preprocess.faces.crop import Crop
 from preprocess.faces.matte import PortraitMatte
 from preprocess.tracking.motion import Motion

@@ -21,10 +21,10 @@ from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.pose_field import CoarseMesh, HeadPoseField
 from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering
 from portrait4d.engines.jitter import frame_generator
+from portrait4d.engines.modes import Placement
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.ops.memory import keep_freed_memory
 from portrait4d.ops.resample import resize
-from portrait4d.options import Placement
 from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.planes import TriPlanes

@@ -11,9 +11,9 @@ from torch import Tensor
 from flame.errors import InputError
 from flame.heads.flame import Flame, flame_from_tensors, load_flame
 from flame.heads.pose_field import CoarseMesh
-from portrait4d.engines.base import with_flame
+from portrait4d.engines.identity import with_flame
+from portrait4d.engines.modes import Placement
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
-from portrait4d.options import Placement
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.weights.config import CheckpointConfig

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from flame.errors import InputError
-from portrait4d.options import check_choice
+from portrait4d.runtime.checks import check_choice
 
 CameraPath = Literal["original", "orbit"]
 Shown = Literal["image", "depth", "raw"]

@@ -16,12 +16,11 @@ from flame.errors import InputError
 from portrait4d.eg3d.cameras import condition_camera, view_cameras
 from portrait4d.eg3d.generator import EG3DGenerator, GeneratedImages
 from portrait4d.eg3d.interpolation import seed_latents
-from portrait4d.eg3d.loading import load_generator
 from portrait4d.jobs.eg3d.depth_pictures import depth_limits, depth_to_grey
 from portrait4d.jobs.eg3d.options import SampleOptions, StyleOptions
 from portrait4d.reenact.compose import beside
-from portrait4d.reenact.driver import check_device
-from portrait4d.reenact.output import Progress, ignore_progress
+from portrait4d.runtime.device import check_device
+from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.records import digest, file_facts, read_record, write_record
 from portrait4d.weights.folder import present_weights
 from preprocess.files.atomic import atomic_path
@@ -86,7 +85,7 @@ def write_samples(
         if read_record(record).get("key") != key or not all(file.is_file() for file in files):
             state = "done"
             if generator is None:
-                generator = load_generator(network, device=device)
+                generator = EG3DGenerator.from_pretrained(network, device=device)
             _write_seed(generator, seed, files[0], options)
             write_record(record, key, {"seed": seed, "files": [file.name for file in files]})
         results.append(SeedResult(seed, state, tuple(str(file) for file in files)))

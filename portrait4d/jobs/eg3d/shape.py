@@ -6,14 +6,13 @@ from pathlib import Path
 import torch
 
 from portrait4d.eg3d.generator import EG3DGenerator
-from portrait4d.eg3d.loading import load_generator
 from portrait4d.jobs.eg3d.options import StyleOptions, check_seeds
 from portrait4d.jobs.eg3d.samples import map_seeds
-from portrait4d.options import MESH_SUFFIXES
-from portrait4d.reenact.driver import check_device, check_output
-from portrait4d.reenact.output import Progress, ignore_progress
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.shape import Shape, ShapeConfig, extract_shape
+from portrait4d.runtime.device import check_device
+from portrait4d.runtime.paths import MESH_SUFFIXES, check_output
+from portrait4d.runtime.progress import Progress, ignore_progress
 from preprocess.media.mesh_files import write_mesh
 
 ORIGINAL_MARGIN = 30 / 256
@@ -64,7 +63,7 @@ def write_seed_shape(
     options, output = options or SeedShapeOptions(), Path(output)
     check_output(output, MESH_SUFFIXES)
     check_device(device)
-    shape = seed_shape(load_generator(network, device=device), options, progress=progress)
+    shape = seed_shape(EG3DGenerator.from_pretrained(network, device=device), options, progress=progress)
     write_mesh(
         output,
         shape.vertices,

@@ -11,12 +11,13 @@ import torch
 from portrait4d.eg3d.cameras import orbit_path, original_path
 from portrait4d.eg3d.generator import EG3DGenerator, GeneratedImages
 from portrait4d.eg3d.interpolation import StyleLoop
-from portrait4d.eg3d.loading import load_generator
 from portrait4d.jobs.eg3d.depth_pictures import depth_limits, depth_to_grey
 from portrait4d.jobs.eg3d.options import CameraPath, Shown, StyleVideoOptions
 from portrait4d.jobs.eg3d.samples import map_seeds
-from portrait4d.reenact.driver import WRITABLE_VIDEO_SUFFIXES, check_device, check_output
-from portrait4d.reenact.output import Progress, ignore_progress, write_video
+from portrait4d.reenact.output import write_video
+from portrait4d.runtime.device import check_device
+from portrait4d.runtime.paths import WRITABLE_VIDEO_SUFFIXES, check_output
+from portrait4d.runtime.progress import Progress, ignore_progress
 from preprocess.media.image import to_uint8
 
 _PATHS = {"original": original_path, "orbit": orbit_path}
@@ -53,7 +54,7 @@ def write_style_video(
     output = Path(output)
     check_output(output, WRITABLE_VIDEO_SUFFIXES)
     check_device(device)
-    generator = load_generator(network, device=device)
+    generator = EG3DGenerator.from_pretrained(network, device=device)
     rate = Fraction(options.fps).limit_denominator(1001)
     frames = render_frames(generator, options)
     write_video(output, frames, num_frames=options.num_frames, frame_rate=rate, progress=progress)

@@ -17,6 +17,7 @@ from portrait4d.weights.config import (
     Network,
     PlaneLayoutName,
 )
+from portrait4d.weights.eg3d_config import EG3DConfig
 from portrait4d.weights.official.file import OfficialFile, OfficialModule, map_file, read_official
 from portrait4d.weights.official.state import split_official
 from portrait4d.weights.official.stored_tensor import StoredTensor
@@ -118,8 +119,6 @@ def _convert_official(file: OfficialFile, network: Network) -> Conversion:
 
 
 def _eg3d_architecture(module: OfficialModule) -> dict[str, Any]:
-    from portrait4d.eg3d.config import EG3DConfig
-
     if module.init_args:
         raise InputError(f"the file's {module.class_name} was made from unnamed arguments: expected names for all")
     options = _official_options(module)

@@ -1,0 +1,35 @@
+"""What can be refused of a reenactment before a model is loaded."""
+
+from pathlib import Path
+
+from flame.errors import InputError
+from portrait4d.options import ReenactOptions
+from portrait4d.runtime.paths import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    WRITABLE_VIDEO_SUFFIXES,
+    check_output,
+    is_avatar_file,
+    is_motion_file,
+    require_file,
+)
+
+
+def check_request(source: Path, driver: Path, output: Path, options: ReenactOptions) -> None:
+    """Everything about a reenactment that can be refused before a model is loaded."""
+    require_file(source, "source")
+    require_file(driver, "driver", folder_allowed=True)
+    check_output(output, WRITABLE_VIDEO_SUFFIXES | {".png"})
+    if is_motion_file(source):
+        raise InputError(f"expected a photo or an avatar file as source, got the motion file {source.name}")
+    if source.suffix.lower() in VIDEO_SUFFIXES - IMAGE_SUFFIXES - {".gif", ".apng"}:
+        raise InputError(f"expected a photo as source, got the video {source.name}: save one frame of it as a picture")
+    if output.resolve() in (source.resolve(), driver.resolve()):
+        raise InputError(f"output {output} is one of the inputs: choose another name")
+    if options.placement == "canonical" and not options.crop:
+        raise InputError("--paste-back needs the head where it was tracked, got --placement canonical: drop one")
+    if is_avatar_file(source) and (options.side_by_side or not options.crop):
+        asked = "--side-by-side" if options.side_by_side else "--paste-back"
+        raise InputError(f"{asked} needs the picture, got the avatar file {source.name}: give the photo instead")
+    if options.side_by_side and is_motion_file(driver):
+        raise InputError(f"--side-by-side shows the driver, got the motion file {driver.name}: give the video instead")

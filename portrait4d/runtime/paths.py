@@ -1,0 +1,61 @@
+"""Names of files: what a suffix says, and what can be read or written, before any work is done."""
+
+import os
+from pathlib import Path
+
+from flame.errors import InputError
+from preprocess.media.video_writer import SUFFIXES
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif", ".apng"})
+
+MOTION_SUFFIXES = frozenset({".npz"})
+
+AVATAR_SUFFIXES = frozenset({".safetensors"})
+
+MESH_SUFFIXES = frozenset({".glb", ".ply", ".obj"})
+
+
+def is_motion_file(path: Path) -> bool:
+    """Whether the name says that a driver was tracked before."""
+    return path.suffix.lower() in MOTION_SUFFIXES
+
+
+def is_avatar_file(path: Path) -> bool:
+    """Whether the name says that a source was built before."""
+    return path.suffix.lower() in AVATAR_SUFFIXES
+
+
+WRITABLE_VIDEO_SUFFIXES = frozenset(SUFFIXES)
+
+_MAX_NAME_BYTES = 250
+"""File systems allow 255; a batch adds `.json` for its record."""
+
+
+def require_file(path: Path, role: str, *, folder_allowed: bool = False) -> Path:
+    """The path itself if it exists.
+
+    Raises:
+        InputError: It does not, or is a folder where a file is wanted.
+    """
+    if path.is_file() or (folder_allowed and path.is_dir()):
+        return path
+    if path.is_dir():
+        raise InputError(f"expected a file as {role}, got the folder {path}: name one file")
+    raise InputError(f"{role} not found: {path}: check the name and the folder")
+
+
+def check_output(path: Path, suffixes: frozenset[str]) -> None:
+    """Refuses an output that cannot be written by its suffix or its name, before any work is done."""
+    if (length := len(os.fsencode(path.name))) > _MAX_NAME_BYTES:
+        raise InputError(
+            f"expected an output name of at most {_MAX_NAME_BYTES} bytes, got {length}: shorten {path.name[:40]}..."
+        )
+    if path.suffix.lower() not in suffixes:
+        got = path.suffix or "no suffix"
+        raise InputError(
+            f"expected an output name ending in {', '.join(sorted(suffixes))}, got {got}: rename {path.name}"
+        )
+    if path.is_dir():
+        raise InputError(f"expected a file name as output, got the folder {path}: add a name like result.mp4")

@@ -28,11 +28,11 @@ def child(*, threads: int, repeats: int, is_whole: bool, device: str, precision:
     from flame.heads.head_model import HeadParams
     from flame.heads.open_head import load_open_head
     from flame.heads.pose_field import CoarseMesh, HeadPoseField
-    from portrait4d.ops.memory import keep_freed_memory
     from portrait4d.reconstructor.canonicaliser import TokenGrid
     from portrait4d.reconstructor.config import ReconstructorConfig
     from portrait4d.reconstructor.network import Reconstructor
     from portrait4d.render.planes import TriPlanes
+    from portrait4d.runtime.memory import keep_freed_memory
     from preprocess.tracking.motion_code.network import MotionEncoderNetwork
 
     torch.set_num_threads(threads)

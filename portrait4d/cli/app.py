@@ -37,9 +37,9 @@ def build_app() -> typer.Typer:
 
 def _show_version(is_wanted: bool) -> None:
     if is_wanted:
-        import portrait4d
+        from portrait4d.runtime.version import version
 
-        say(f"portrait4d {portrait4d.__version__}")
+        say(f"portrait4d {version()}")
         raise typer.Exit
 
 

@@ -1,4 +1,4 @@
-"""A package imports its own floor or a lower one, nothing else (standard library only, reads the sources)."""
+"""Imports run downhill: floor by floor, room by room, and no files in a ring (standard library only, reads sources)."""
 
 import ast
 import subprocess
@@ -12,37 +12,148 @@ from places import ROOT
 FLOORS = ["flame", "preprocess", "portrait4d", "genhead"]
 HEAVY = ["torch", "numba", "cv2", "av", "scipy", "skimage", "PIL", "genhead"]
 
+ROOMS = {
+    "flame": ["errors", "compiled", "pickles", "geometry", "landmarks", "mesh", "heads"],
+    "preprocess": ["files", "media", "faces", "fitting", "tracking", "dataset"],
+    "preprocess.dataset": ["records", "reading", "build", "formats"],
+    "portrait4d": [
+        *("runtime", "train", "ops", "stylegan", "render", "weights", "gan", "losses", "metrics", "scene", "eg3d"),
+        *("reconstructor", "priors", "engines", "options", "reenact", "pipeline", "api", "jobs", "cli", "studio"),
+    ],
+}
+"""The rooms of each package, from the ground up; a file on top of a package is a room of its own."""
 
-def _imported(path: Path) -> set[str]:
-    """Top-level packages that a file imports anywhere, also inside functions and by name in `import_module`."""
-    found: set[str] = set()
+Imports = dict[str, set[str]]
+"""The modules that each module imports, by full name."""
+
+
+def _imports(root: Path) -> Imports:
+    """What every module of the floors imports of the floors, anywhere in it, also inside functions."""
+    modules = {}
+    for floor in FLOORS:
+        for path in sorted((root / floor).rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return {name: _imported(path, set(modules)) - {name} for name, path in modules.items()}
+
+
+def _imported(path: Path, modules: set[str]) -> set[str]:
+    """Modules among `modules` that a file imports; a name of a package counts as the package."""
+    named: set[tuple[str, str]] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            named |= {(alias.name, "") for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add((node.module or "").split(".")[0] if node.level == 0 else path.relative_to(ROOT).parts[0])
+            assert node.level == 0, f"{path} imports by dots: write the whole name"
+            named |= {(node.module or "", alias.name) for alias in node.names}
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and node.args:
             if isinstance(node.args[0], ast.Constant):
-                found.add(str(node.args[0].value).split(".")[0])
+                named.add((str(node.args[0].value), ""))
+    found = set()
+    for module, name in named:
+        candidates = (f"{module}.{name}", module)
+        found |= set(next(([item] for item in candidates if item in modules), []))
     return found
 
 
+def _room(module: str, package: str) -> str:
+    """The part of the module's name below the package; empty for the package itself."""
+    return module.removeprefix(package).lstrip(".").partition(".")[0]
+
+
+def _climbing(imports: Imports, package: str, rooms: list[str]) -> list[str]:
+    """Imports from a room of the package to a higher one, or to one that has no place in the order."""
+    found = []
+    for module, others in imports.items():
+        for other in others:
+            if not all(f"{name}.".startswith(f"{package}.") for name in (module, other)):
+                continue
+            above, below = _room(module, package), _room(other, package)
+            if not above or above == below:  # the package itself hands names on
+                continue
+            if not {above, below} <= set(rooms) or rooms.index(above) < rooms.index(below):
+                found.append(f"{module} imports {other}")
+    return sorted(found)
+
+
+def _rings(imports: Imports) -> list[list[str]]:
+    """Sets of modules that import each other, straight or through others."""
+    reached = {module: _reach(module, imports) for module in imports}
+    rings = {frozenset(other for other in reached[module] if module in reached[other]) for module in imports}
+    return sorted(sorted(ring) for ring in rings if ring)
+
+
+def _reach(start: str, imports: Imports) -> set[str]:
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        for other in imports[waiting.pop()] - found:
+            found.add(other)
+            waiting.append(other)
+    return found
+
+
+@pytest.fixture(scope="module")
+def house() -> Imports:
+    imports = _imports(ROOT)
+    assert len(imports) > 100
+    return imports
+
+
+def test_floors_import_downhill(house: Imports) -> None:
+    order = {floor: index for index, floor in enumerate(FLOORS)}
+    floor = lambda module: order[module.partition(".")[0]]  # noqa: E731
+    assert [(a, b) for a, others in house.items() for b in others if floor(a) < floor(b)] == []
+
+
 @pytest.mark.parametrize("floor", FLOORS)
-def test_imports_run_downhill(floor: str) -> None:
-    files = sorted((ROOT / floor).rglob("*.py"))
-    assert files
-    above = set(FLOORS[FLOORS.index(floor) + 1 :]) | {"tests", "scripts", "benchmarks"}
-    climbing = {str(path.relative_to(ROOT)): sorted(_imported(path) & above) for path in files}
-    assert not {name: packages for name, packages in climbing.items() if packages}
+def test_no_floor_imports_what_is_not_installed_with_it(floor: str) -> None:
+    outside = ("tests", "scripts", "benchmarks")
+    for path in (ROOT / floor).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [name for name in names if name.partition(".")[0] in outside], path
 
 
-def test_the_reader_of_imports_sees_all_kinds(tmp_path: Path) -> None:
-    """The check above must not pass because it is blind."""
-    source = (
-        "import os.path\nfrom genhead.parts import x\ndef f():\n  import portrait4d as p\n  import_module('flame.a')\n"
-    )
-    (tmp_path / "file.py").write_text(source)
-    assert _imported(tmp_path / "file.py") == {"os", "genhead", "portrait4d", "flame"}
+@pytest.mark.parametrize("package", ROOMS)
+def test_rooms_import_downhill(house: Imports, package: str) -> None:
+    assert _climbing(house, package, ROOMS[package]) == []
+
+
+def test_every_room_has_its_place_in_the_order(house: Imports) -> None:
+    for package, rooms in ROOMS.items():
+        inside = [module for module in house if module.startswith(f"{package}.")]
+        assert {_room(module, package) for module in inside} <= set(rooms)
+
+
+def test_no_files_import_each_other_in_a_ring(house: Imports) -> None:
+    assert _rings(house) == []
+
+
+def test_the_checks_see_what_they_look_for(tmp_path: Path) -> None:
+    """They must not pass because they are blind."""
+    sources = {
+        "flame/__init__.py": "",
+        "flame/low.py": "def f():\n    from flame.high import g\n",
+        "flame/high.py": "import os\nfrom flame import middle\n",
+        "flame/middle.py": "import_module('flame.low')\nfrom genhead.parts import x\n",
+        "genhead/__init__.py": "",
+        "genhead/parts.py": "import flame.low as low\n",
+        "preprocess/__init__.py": "",
+        "portrait4d/__init__.py": "",
+    }
+    for name, text in sources.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    imports = _imports(tmp_path)
+    assert imports["flame.middle"] == {"flame.low", "genhead.parts"}
+    assert _rings(imports) == [["flame.high", "flame.low", "flame.middle", "genhead.parts"]]
+    climbing = _climbing(imports, "flame", ["low", "middle", "high"])
+    assert climbing == ["flame.low imports flame.high"]
+    assert _climbing(imports, "flame", ["low", "middle"]) == [
+        "flame.high imports flame.middle", "flame.low imports flame.high"
+    ]  # fmt: skip
 
 
 def test_importing_portrait4d_loads_neither_genhead_nor_heavy_packages() -> None:

@@ -9,7 +9,7 @@ COUNT_FAULTS = """
 import resource, sys
 from threading import Thread
 import numpy as np
-from portrait4d.ops.memory import keep_freed_memory
+from portrait4d.runtime.memory import keep_freed_memory
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory() and keep_freed_memory()

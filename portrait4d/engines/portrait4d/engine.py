@@ -23,12 +23,12 @@ from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering
 from portrait4d.engines.jitter import frame_generator
 from portrait4d.engines.modes import Placement
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
-from portrait4d.ops.memory import keep_freed_memory
 from portrait4d.ops.resample import resize
 from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.planes import TriPlanes
 from portrait4d.render.shape import ShapeConfig, extract_shape
+from portrait4d.runtime.memory import keep_freed_memory
 from preprocess.faces.aligned_crop import portrait_crop
 from preprocess.media.image import to_tensor
 from preprocess.tracking.motion_code.encoder import MotionEncoder

@@ -27,6 +27,7 @@ from portrait4d.pipeline import (
 )
 from portrait4d.records import digest, file_facts, read_record, write_record
 from preprocess.dataset.digest import head_digest
+from preprocess.file_check import check_no_input_among
 from preprocess.motion import Motion
 
 logger = logging.getLogger(__name__)
@@ -190,6 +191,7 @@ def run_batch(
         InputError: The device, the engine, its weights or an option of it cannot be used: every item would fail.
     """
     folder, options = Path(folder), options or default_options(models)
+    _check_outputs(items, options)
     check_device(options.device)
     ensure_engine(options.engine)
     if models is None:
@@ -204,6 +206,13 @@ def run_batch(
         if on_result is not None:
             on_result(results[index])
     return BatchReport(tuple(results[index] for index in range(len(items))))
+
+
+def _check_outputs(items: Sequence[BatchItem], options: ReenactOptions) -> None:
+    """Refuses to write over an input of any item, not only of its own."""
+    inputs = {path for item in items for path in (item.source, item.driver)}
+    flame = [] if options.flame is None else [Path(options.flame)]
+    check_no_input_among([item.output for item in items], [*inputs, *flame])
 
 
 def record_path(item: BatchItem, folder: Path) -> Path:

@@ -25,6 +25,7 @@ from portrait4d.output import Progress, ignore_progress
 from portrait4d.records import digest, file_facts, read_record, write_record
 from portrait4d.weights_folder import present_weights
 from preprocess.atomic import atomic_path
+from preprocess.file_check import check_not_input
 from preprocess.image import read_image, to_uint8, write_png
 
 _FORMAT = 1
@@ -73,6 +74,7 @@ def write_samples(
         InputError: the network, the device or the folder cannot be used.
     """
     folder = Path(folder)
+    check_not_input(folder, network)
     check_device(device)
     facts = _network_facts(network)
     generator: EG3DGenerator | None = None

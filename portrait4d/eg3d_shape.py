@@ -14,6 +14,7 @@ from portrait4d.options import MESH_SUFFIXES
 from portrait4d.output import Progress, ignore_progress
 from portrait4d.render.field import TriPlaneField
 from portrait4d.render.shape import Shape, ShapeConfig, extract_shape
+from preprocess.file_check import check_not_input
 from preprocess.mesh_files import write_mesh
 
 ORIGINAL_MARGIN = 30 / 256
@@ -63,6 +64,7 @@ def write_seed_shape(
     """
     options, output = options or SeedShapeOptions(), Path(output)
     check_output(output, MESH_SUFFIXES)
+    check_not_input(output, network)
     check_device(device)
     shape = seed_shape(load_generator(network, device=device), options, progress=progress)
     write_mesh(

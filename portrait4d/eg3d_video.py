@@ -17,6 +17,7 @@ from portrait4d.eg3d.loading import load_generator
 from portrait4d.eg3d_options import CameraPath, Shown, StyleVideoOptions
 from portrait4d.eg3d_samples import map_seeds
 from portrait4d.output import Progress, ignore_progress, write_video
+from preprocess.file_check import check_not_input
 from preprocess.image import to_uint8
 
 _PATHS = {"original": original_path, "orbit": orbit_path}
@@ -52,6 +53,7 @@ def write_style_video(
     """
     output = Path(output)
     check_output(output, WRITABLE_VIDEO_SUFFIXES)
+    check_not_input(output, network)
     check_device(device)
     generator = load_generator(network, device=device)
     rate = Fraction(options.fps).limit_denominator(1001)

@@ -37,6 +37,7 @@ from portrait4d.output import Progress, WrittenSound, ignore_progress, panels, w
 from portrait4d.report import ReenactReport, Stopwatch, find_gaps
 from portrait4d.streams import one_torch_thread, prefetch
 from preprocess.driver_motion import is_driver_folder
+from preprocess.file_check import check_not_input
 from preprocess.image import read_image, write_png
 from preprocess.motion import Motion
 
@@ -85,6 +86,9 @@ def build_avatar(
     models: Models | None = None,
 ) -> Avatar:
     """Builds the avatar of a photo, or of several photos of one person, and saves it if `output` is given."""
+    sources = [source] if isinstance(source, str | Path) else source
+    if output is not None:
+        check_not_input(output, *sources, None if options is None else options.flame)
     options, models = _settle(options, models)
     avatar = build_source(source, models=models, face=options.face).avatar
     if output is not None:
@@ -108,6 +112,8 @@ def track_driver(
     """
     options = options or default_options(models)
     path = require_file(Path(driver), "driver", folder_allowed=True)
+    if output is not None:
+        check_not_input(output, path, options.flame)
     if is_motion_file(path):
         motion = cut_motion(Motion.load(path), options)
     elif is_driver_folder(path):

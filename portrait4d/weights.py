@@ -16,6 +16,7 @@ from portrait4d.checkpoint.own_format import Progress, hash_file, read_checkpoin
 from portrait4d.checkpoint.stored_tensor import read_all
 from portrait4d.weights_folder import weights_folder
 from portrait4d.weights_table import ReleasedFile, find_released, released_files
+from preprocess.file_check import check_not_input
 from preprocess.offline import offline_variable
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ def convert(
         InputError: the file is refused, or the output cannot be written.
     """
     path, output = Path(path), Path(output)
+    check_not_input(output, path)
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file: give the name of a folder to write")
     conversion = convert_file(path, network=network, source_sha256=hash_file(path, progress=progress))

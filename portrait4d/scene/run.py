@@ -24,6 +24,7 @@ from portrait4d.scene.orbit import orbit_cameras
 from portrait4d.scene.views import Background, PosedViews, Scene, read_scene
 from portrait4d.streams import one_torch_thread
 from preprocess.atomic import atomic_path
+from preprocess.file_check import check_not_input
 from preprocess.image import to_uint8
 from preprocess.video_writer import VideoWriter
 
@@ -126,6 +127,7 @@ def fit_scene(
     progress = progress or (lambda stage, done, total: None)
     if output.is_file():
         raise InputError(f"expected a folder as output, got the file {output}: choose another name")
+    check_not_input(output, data)
     scene = read_scene(
         data,
         scene_format=options.format,

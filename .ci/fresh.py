@@ -24,6 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
+FLOORS = ("flame", "preprocess", "portrait4d", "genhead")
 LIGHT_TESTS = ("test_video.py", "test_mesh_files.py", "test_lmdb_format.py", "test_shards.py", "test_crop.py")
 """Test files that need no torch."""
 NUM_AT_ONCE = 2
@@ -86,8 +87,10 @@ def find_pythons() -> dict[str, Path]:
 def build_wheel(folder: Path) -> Path:
     """Built once, from a copy, so that nothing lands in the checkout."""
     source = folder / "source"
-    kept_out = shutil.ignore_patterns(".git", "__pycache__", "build", "*.egg-info", ".venv", ".pytest_cache")
-    shutil.copytree(ROOT, source, ignore=kept_out)
+    for name in FLOORS:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, source / name)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(source)]
     subprocess.run(command, check=True)
     (wheel,) = folder.glob("*.whl")

@@ -14,7 +14,7 @@ import portrait4d
 import preprocess
 
 REINSTALL = "in the checkout of portrait4d: pip install --force-reinstall --no-deps ."
-_REINSTALL_AV = "pip install --force-reinstall --only-binary :all: 'av>=15,<20'"
+REINSTALL_AV = "pip install --force-reinstall --only-binary :all: 'av>=15,<20'"
 _MOST_CLIP_ERROR = 4.0  # levels of 255; the codec itself costs less than one on plain grey
 
 
@@ -73,18 +73,18 @@ def _ffmpeg() -> Iterator[Check]:
     if "libx264" in av.codecs_available:
         yield Check("libx264", "ok", "writes H.264 videos")
     else:
-        yield Check("libx264", "missing", "this PyAV cannot write H.264", _REINSTALL_AV)
+        yield Check("libx264", "missing", "this PyAV cannot write H.264", REINSTALL_AV)
         return
     try:
         worst = _clip_error()
     except Exception as error:  # a PyAV that does not fit fails in any way it likes; that is the finding
         reason = (str(error).splitlines() or ["no message"])[0]
         detail = f"a test clip cannot be written and read: {type(error).__name__}: {reason}"
-        yield Check("video", "missing", detail, _REINSTALL_AV)
+        yield Check("video", "missing", detail, REINSTALL_AV)
         return
     if worst > _MOST_CLIP_ERROR:
         detail = f"a test clip came back wrong, off by {worst:.0f} of 255 levels"
-        yield Check("video", "missing", detail, _REINSTALL_AV)
+        yield Check("video", "missing", detail, REINSTALL_AV)
     else:
         yield Check("video", "ok", "a test clip was written and read")
 

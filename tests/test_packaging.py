@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from portrait4d.doctor import REINSTALL_AV
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"flame", "preprocess", "portrait4d", "genhead"}
 ASSETS = {
@@ -84,6 +86,11 @@ def test_tools_have_one_version():
     hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     assert set(re.findall(r"repo: (\S+)", hooks)) == {"local"}
     assert "rev:" not in hooks and "additional_dependencies" not in hooks
+
+
+def test_doctor_offers_the_pyav_that_is_asked_for():
+    (asked,) = re.findall(r'"(av[>=<,\d]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert f"'{asked}'" in REINSTALL_AV
 
 
 def test_assets_come_with_their_licences(wheel: zipfile.ZipFile):

@@ -11,6 +11,7 @@ import threading
 import weakref
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -644,7 +645,8 @@ def test_what_a_file_does_not_say_is_none():
         def __bool__(self):
             return False
 
-    assert decode.exact(Unsaid()) is None and decode.exact(None) is None
+    unsaid: Any = Unsaid()
+    assert decode.exact(unsaid) is None and decode.exact(None) is None
     assert decode.exact(Fraction(30000, 1001)) == Fraction(30000, 1001)
 
 
@@ -654,9 +656,10 @@ def test_a_cover_picture_is_told_from_the_video():
     class Stream:
         disposition = Disposition.attached_pic | Disposition.default
 
-    assert decode.is_cover(Stream())
-    Stream.disposition = Disposition.default
-    assert not decode.is_cover(Stream())
+    stream: Any = Stream()
+    assert decode.is_cover(stream)
+    stream.disposition = Disposition.default
+    assert not decode.is_cover(stream)
 
 
 # --- the reference set

@@ -9,5 +9,5 @@ FLOORS = ["flame", "preprocess", "portrait4d", "genhead"]
 
 setup(
     packages=find_packages(include=[pattern for floor in FLOORS for pattern in (floor, f"{floor}.*")]),
-    package_data={floor: ["assets/*"] for floor in FLOORS},
+    package_data={floor: ["assets/*", "py.typed"] for floor in FLOORS},
 )

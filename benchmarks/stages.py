@@ -42,14 +42,14 @@ def main() -> None:
 
     def load_modules() -> Any:
         from portrait4d import pipeline
-        from portrait4d.reenact import output
+        from portrait4d.reenactment import output
 
         return pipeline, output
 
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command line does
     (pipeline, output), times["import"] = timed(load_modules)
     from portrait4d.options import ReenactOptions
-    from portrait4d.reenact.head_crops import render_frames
+    from portrait4d.reenactment.head_crops import render_frames
     from preprocess.media.video import probe, read_frames
 
     options = ReenactOptions(device=arguments.device, duration=arguments.seconds)

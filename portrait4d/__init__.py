@@ -4,6 +4,7 @@ The public names below load on first use, so that `import portrait4d` stays ligh
 """
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 PORTRAIT4D_FLOOR = "portrait4d"
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from portrait4d.pipeline import build_avatar as build_avatar
     from portrait4d.pipeline import reenact as reenact
     from portrait4d.pipeline import track_driver as track_driver
-    from portrait4d.reenact.models import load_models as load_models
-    from portrait4d.reenact.report import ReenactReport as ReenactReport
+    from portrait4d.reenactment.models import load_models as load_models
+    from portrait4d.reenactment.report import ReenactReport as ReenactReport
     from preprocess.tracking.motion import Motion as Motion
 
 _HOMES = {
@@ -37,12 +38,12 @@ _HOMES = {
     "Motion": "preprocess.tracking.motion",
     "Portrait4D": "portrait4d.api",
     "ReenactOptions": "portrait4d.options",
-    "ReenactReport": "portrait4d.reenact.report",
+    "ReenactReport": "portrait4d.reenactment.report",
     "RenderOptions": "portrait4d.options",
     "available_engines": "portrait4d.engines.choose",
     "build_avatar": "portrait4d.pipeline",
     "load_engine": "portrait4d.engines.choose",
-    "load_models": "portrait4d.reenact.models",
+    "load_models": "portrait4d.reenactment.models",
     "reenact": "portrait4d.pipeline",
     "render_avatar": "portrait4d.jobs.views",
     "run_batch": "portrait4d.jobs.batch",
@@ -53,7 +54,7 @@ __all__ = ["PORTRAIT4D_FLOOR", "__version__", *_HOMES]  # pyright: ignore[report
 
 
 def _check_floor(name: str) -> None:
-    """`flame` and `preprocess` also exist as strangers' distributions, and pip overwrites silently."""
+    """`flame` and `preprocess` are names that users' own files and strangers' distributions have, too."""
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -62,10 +63,20 @@ def _check_floor(name: str) -> None:
         raise ImportError(f"package {name} of portrait4d is missing: reinstall portrait4d") from error
     if getattr(module, "PORTRAIT4D_FLOOR", None) != name:
         found = getattr(module, "__file__", None) or list(getattr(module, "__path__", ["?"]))[0]
-        raise ImportError(
-            f"portrait4d needs its own package {name}, found a foreign one at {found}: "
+        raise ImportError(f"portrait4d needs its own package {name}, found {_cure(name, str(found))}")
+
+
+def _cure(name: str, found: str) -> str:
+    """What a foreign package is and what to do: it lies where distributions are installed, or it is the user's own."""
+    path = Path(found)
+    if {"site-packages", "dist-packages"} & set(path.parts):
+        return (
+            f"a foreign one at {found}: "
             f"pip uninstall {name}, then in the checkout of portrait4d: pip install --force-reinstall --no-deps ."
         )
+    own = path.parent if path.name == "__init__.py" else path
+    kind = "file" if own.suffix else "folder"
+    return f"your own {kind} {own}, which hides it: rename that {kind}, or run from another folder"
 
 
 def __getattr__(name: str) -> Any:

@@ -20,8 +20,8 @@ from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.engines.portrait4d.loading import load_portrait4d
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import track_driver
-from portrait4d.reenact.head_crops import render_frames
-from portrait4d.reenact.models import Models, check_models
+from portrait4d.reenactment.head_crops import render_frames
+from portrait4d.reenactment.models import Models, check_models
 from portrait4d.runtime.device import check_device
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.media.image import read_image, to_uint8

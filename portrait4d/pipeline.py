@@ -18,8 +18,8 @@ import numpy as np
 from flame.errors import InputError
 from portrait4d.engines.base import Avatar
 from portrait4d.options import ReenactOptions
-from portrait4d.reenact.compose import DriverView, PasteBack
-from portrait4d.reenact.driver import (
+from portrait4d.reenactment.compose import DriverView, PasteBack
+from portrait4d.reenactment.driver import (
     carries_audio,
     cut_motion,
     driver_frame_rate,
@@ -27,16 +27,17 @@ from portrait4d.reenact.driver import (
     read_driver,
     read_driver_motion,
 )
-from portrait4d.reenact.head_crops import render_frames
-from portrait4d.reenact.kept_frames import frames_key, kept_frames
-from portrait4d.reenact.models import Models, check_models, load_models
-from portrait4d.reenact.output import WrittenSound, panels, write_video
-from portrait4d.reenact.report import ReenactReport, Stopwatch, find_gaps
-from portrait4d.reenact.request import check_request
+from portrait4d.reenactment.head_crops import render_frames
+from portrait4d.reenactment.kept_frames import frames_key, kept_frames
+from portrait4d.reenactment.models import Models, check_models, load_models
+from portrait4d.reenactment.output import WrittenSound, panels, write_video
+from portrait4d.reenactment.report import ReenactReport, Stopwatch, find_gaps
+from portrait4d.reenactment.request import check_request
 from portrait4d.runtime.memory import peak_memory_mb, return_freed_memory
 from portrait4d.runtime.paths import IMAGE_SUFFIXES, is_avatar_file, is_motion_file, require_file
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.streams import one_torch_thread, prefetch
+from preprocess.files.file_check import check_not_input
 from preprocess.media.image import read_image, write_png
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.released_motion import is_driver_folder
@@ -86,6 +87,9 @@ def build_avatar(
     models: Models | None = None,
 ) -> Avatar:
     """Builds the avatar of a photo, or of several photos of one person, and saves it if `output` is given."""
+    sources = [source] if isinstance(source, str | Path) else source
+    if output is not None:
+        check_not_input(output, *sources, None if options is None else options.flame)
     options, models = _settle(options, models)
     avatar = build_source(source, models=models, face=options.face).avatar
     if output is not None:
@@ -109,6 +113,8 @@ def track_driver(
     """
     options = options or default_options(models)
     path = require_file(Path(driver), "driver", folder_allowed=True)
+    if output is not None:
+        check_not_input(output, path, options.flame)
     if is_motion_file(path):
         motion = cut_motion(Motion.load(path), options)
     elif is_driver_folder(path):

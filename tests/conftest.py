@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from places import shared_folder
 
@@ -52,6 +51,8 @@ def synthetic_flame(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """One thread of torch while a module's tests run: the small networks are faster so."""
+    import torch  # here, so that tests of clips and pickles run where torch is not installed
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

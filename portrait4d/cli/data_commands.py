@@ -14,8 +14,8 @@ from portrait4d.cli.option_groups import with_groups
 from preprocess.faces.backend_names import DetectorName, MaskName
 
 if TYPE_CHECKING:
-    from preprocess.dataset.build.limits import Limits
-    from preprocess.dataset.build.stage_options import StageOptions
+    from preprocess.dataset.building.limits import Limits
+    from preprocess.dataset.building.stage_options import StageOptions
 
 HELP = """Training data out of folders of photos or videos.
 
@@ -39,7 +39,7 @@ class StageChoices:
     mask: Annotated[MaskName, typer.Option(help="Finds the person.")] = "matte"
 
     def to_options(self, kind: Literal["photo", "clip"], limits: "Limits", **of_clips: int) -> "StageOptions":
-        from preprocess.dataset.build.stage_options import StageOptions
+        from preprocess.dataset.building.stage_options import StageOptions
 
         head_model = None if self.head_model is None else str(self.head_model)
         codes = None if self.motion_codes is None else str(self.motion_codes)
@@ -81,7 +81,7 @@ class LimitChoices:
     ] = 1.0
 
     def to_limits(self) -> "Limits":
-        from preprocess.dataset.build.limits import Limits
+        from preprocess.dataset.building.limits import Limits
 
         return Limits(
             self.min_face, self.min_sharpness, self.max_yaw, self.max_pitch, self.max_occlusion, self.max_fit_error,
@@ -204,7 +204,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Reads all shards and compares them with their indices; names what is damaged and ends with 1."""
-    from preprocess.dataset.build.build import check_dataset
+    from preprocess.dataset.building.build import check_dataset
 
     num_whole, faults = check_dataset(dataset)
     if as_json:
@@ -223,9 +223,9 @@ def _count(number: int, noun: str) -> str:
 
 def _build(folder: Path, output: Path, options: "StageOptions", *, run: RunChoices, items_per_shard: int) -> None:
     """What both commands do."""
-    from preprocess.dataset.build.build import BuildOptions, build_dataset
-    from preprocess.dataset.build.plan import Part
-    from preprocess.dataset.build.report import write_report
+    from preprocess.dataset.building.build import BuildOptions, build_dataset
+    from preprocess.dataset.building.plan import Part
+    from preprocess.dataset.building.report import write_report
 
     build_options = BuildOptions(
         run.workers, items_per_shard, Part.parse(run.shard), run.image_format, item_seconds=run.item_timeout

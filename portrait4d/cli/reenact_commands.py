@@ -77,7 +77,7 @@ def reenact(
 ) -> None:
     """Make the face in SOURCE move like DRIVER, with the driver's frame rate and sound."""
     from portrait4d.pipeline import reenact as run
-    from portrait4d.reenact.report import describe_gaps
+    from portrait4d.reenactment.report import describe_gaps
 
     options = choices.to_options()
     tell_engine(options.engine, is_quiet=quiet)

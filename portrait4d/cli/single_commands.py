@@ -6,14 +6,16 @@ from pathlib import Path
 from portrait4d.cli.console import progress_bars, say, say_json, tell_engine, warn
 from portrait4d.options import ReenactOptions, RenderOptions
 from portrait4d.runtime.paths import AVATAR_SUFFIXES, MOTION_SUFFIXES, check_output
+from preprocess.files.file_check import check_not_input
 
 
 def run_track(driver: Path, output: Path, *, options: ReenactOptions, as_json: bool, is_quiet: bool) -> None:
     """Tracks a driver and writes its motion file."""
     from portrait4d.pipeline import track_driver
-    from portrait4d.reenact.report import describe_gaps, find_gaps
+    from portrait4d.reenactment.report import describe_gaps, find_gaps
 
     check_output(output, MOTION_SUFFIXES)
+    check_not_input(output, driver, options.flame)
     tell_engine(options.engine, is_quiet=is_quiet)
     with progress_bars(is_quiet=is_quiet) as progress:
         motion = track_driver(driver, output, options=options, progress=progress)
@@ -45,6 +47,7 @@ def run_avatar(sources: list[Path], output: Path, *, options: ReenactOptions, as
     from portrait4d.pipeline import build_source, load_models
 
     check_output(output, AVATAR_SUFFIXES)
+    check_not_input(output, *sources, options.flame)
     tell_engine(options.engine, is_quiet=as_json)
     source = build_source(sources, models=load_models(options), face=options.face)
     avatar = source.avatar

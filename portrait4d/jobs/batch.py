@@ -18,20 +18,15 @@ from portrait4d.engines.choose import choose_engine, ensure_engine
 from portrait4d.engines.identity import loaded_weights, recorded_weights
 from portrait4d.jobs.batch_items import BatchItem
 from portrait4d.options import ReenactOptions
-from portrait4d.pipeline import (
-    Source,
-    build_source,
-    default_options,
-    reenact_tracked,
-    track_driver,
-)
-from portrait4d.reenact.models import Models, check_models, load_models
-from portrait4d.reenact.request import check_request
+from portrait4d.pipeline import Source, build_source, default_options, reenact_tracked, track_driver
+from portrait4d.reenactment.models import Models, check_models, load_models
+from portrait4d.reenactment.request import check_request
 from portrait4d.runtime.device import check_device
 from portrait4d.runtime.paths import is_motion_file
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.records import digest, file_facts, read_record, write_record
 from preprocess.files.digest import head_digest
+from preprocess.files.file_check import check_no_input_among
 from preprocess.tracking.motion import Motion
 
 logger = logging.getLogger(__name__)
@@ -195,6 +190,7 @@ def run_batch(
         InputError: The device, the engine, its weights or an option of it cannot be used: every item would fail.
     """
     folder, options = Path(folder), options or default_options(models)
+    _check_outputs(items, options)
     check_device(options.device)
     ensure_engine(options.engine)
     if models is None:
@@ -209,6 +205,13 @@ def run_batch(
         if on_result is not None:
             on_result(results[index])
     return BatchReport(tuple(results[index] for index in range(len(items))))
+
+
+def _check_outputs(items: Sequence[BatchItem], options: ReenactOptions) -> None:
+    """Refuses to write over an input of any item, not only of its own."""
+    inputs = {path for item in items for path in (item.source, item.driver)}
+    flame = [] if options.flame is None else [Path(options.flame)]
+    check_no_input_among([item.output for item in items], [*inputs, *flame])
 
 
 def record_path(item: BatchItem, folder: Path) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 from flame.errors import InputError
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import load_models, reenact
-from portrait4d.reenact.report import ReenactReport
+from portrait4d.reenactment.report import ReenactReport
 from portrait4d.runtime.progress import Progress, ignore_progress
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import write_png

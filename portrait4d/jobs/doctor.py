@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ _HOUSE = Path(__file__).resolve().parents[2]
 """Where the four packages lie."""
 
 REINSTALL = "in the checkout of portrait4d: pip install --force-reinstall --no-deps ."
+REINSTALL_AV = "pip install --force-reinstall --only-binary :all: 'av>=15,<20'"
+_MOST_CLIP_ERROR = 4.0  # levels of 255; the codec itself costs less than one on plain grey
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,39 @@ def _ffmpeg() -> Iterator[Check]:
     if "libx264" in av.codecs_available:
         yield Check("libx264", "ok", "writes H.264 videos")
     else:
-        yield Check(
-            "libx264", "missing", "this PyAV cannot write H.264", "pip install --force-reinstall --only-binary :all: av"
-        )
+        yield Check("libx264", "missing", "this PyAV cannot write H.264", REINSTALL_AV)
+        return
+    try:
+        worst = _clip_error()
+    except Exception as error:  # a PyAV that does not fit fails in any way it likes; that is the finding
+        reason = (str(error).splitlines() or ["no message"])[0]
+        detail = f"a test clip cannot be written and read: {type(error).__name__}: {reason}"
+        yield Check("video", "missing", detail, REINSTALL_AV)
+        return
+    if worst > _MOST_CLIP_ERROR:
+        detail = f"a test clip came back wrong, off by {worst:.0f} of 255 levels"
+        yield Check("video", "missing", detail, REINSTALL_AV)
+    else:
+        yield Check("video", "ok", "a test clip was written and read")
+
+
+def _clip_error() -> float:
+    """Writes and reads a clip of three grey frames as the program does; the worst mean difference, in levels."""
+    import numpy as np
+
+    from preprocess.media.video import read_frames
+    from preprocess.media.video_writer import VideoWriter
+
+    pictures = [np.full((64, 64, 3), level, np.uint8) for level in (40, 120, 200)]
+    with tempfile.TemporaryDirectory(prefix="portrait4d-doctor-") as folder:
+        path = Path(folder) / "clip.mp4"
+        with VideoWriter(path, height=64, width=64, frame_rate=25) as writer:
+            for picture in pictures:
+                writer.write(picture)
+        found = [frame.image for frame in read_frames(path)]
+    if len(found) != len(pictures):
+        raise ValueError(f"expected {len(pictures)} frames, got {len(found)}")
+    return max(float(np.abs(a.astype(int) - b).mean()) for a, b in zip(found, pictures, strict=True))
 
 
 def _numba() -> Iterator[Check]:

@@ -24,6 +24,7 @@ from portrait4d.scene.model import FittedScene, FittedSceneConfig
 from portrait4d.scene.orbit import orbit_cameras
 from portrait4d.scene.views import Background, PosedViews, Scene, read_scene
 from preprocess.files.atomic import atomic_path
+from preprocess.files.file_check import check_not_input
 from preprocess.media.image import to_uint8
 from preprocess.media.video_writer import VideoWriter
 
@@ -126,6 +127,7 @@ def fit_scene(
     progress = progress or (lambda stage, done, total: None)
     if output.is_file():
         raise InputError(f"expected a folder as output, got the file {output}: choose another name")
+    check_not_input(output, data)
     scene = read_scene(
         data,
         scene_format=options.format,

@@ -24,7 +24,7 @@ from portrait4d.engines.base import Avatar, Rendering
 from portrait4d.engines.retarget import RetargetOptions, orbit_drive, retarget
 from portrait4d.jobs.demo import demo_photo
 from portrait4d.options import ReenactOptions
-from portrait4d.reenact.models import Models, load_models
+from portrait4d.reenactment.models import Models, load_models
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.files.offline import offline_variable
 from preprocess.media.image import read_image, to_uint8

@@ -12,13 +12,14 @@ from portrait4d.engines.base import Avatar
 from portrait4d.engines.retarget import orbit_drive
 from portrait4d.options import RenderOptions
 from portrait4d.pipeline import build_source
-from portrait4d.reenact.head_crops import render_drives
-from portrait4d.reenact.models import Models, check_models, load_models
-from portrait4d.reenact.output import write_video
+from portrait4d.reenactment.head_crops import render_drives
+from portrait4d.reenactment.models import Models, check_models, load_models
+from portrait4d.reenactment.output import write_video
 from portrait4d.render.shape import ShapeConfig
 from portrait4d.runtime.paths import MESH_SUFFIXES, WRITABLE_VIDEO_SUFFIXES, check_output, require_file
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.streams import one_torch_thread
+from preprocess.files.file_check import check_not_input
 from preprocess.media.image import write_png
 from preprocess.media.mesh_files import write_mesh
 
@@ -54,6 +55,9 @@ def render_avatar(
     require_file(source, "photo or avatar file")
     check_output(output, WRITABLE_VIDEO_SUFFIXES | MESH_SUFFIXES | {".png"})
     _check_use(options, output)
+    names = picture_names(output, options) if output.suffix.lower() == ".png" else [output]
+    for name in names:
+        check_not_input(name, source, options.flame)
     models = load_models(options) if models is None else check_models(models, options)
     avatar = build_source(source, models=models, face=options.face).avatar
     suffix = output.suffix.lower()
@@ -113,14 +117,21 @@ def key_angles(options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
     return yaw, pitch
 
 
+def picture_names(output: Path, options: RenderOptions) -> list[Path]:
+    """Where the picture of each key angle goes: `output` itself if there is one, else names with the degrees."""
+    yaw, pitch = key_angles(options)
+    if len(yaw) == 1:
+        return [output]
+    angles = zip(yaw, pitch, strict=True)
+    names = [output.with_name(f"{output.stem}_yaw{left:+.0f}_pitch{up:+.0f}.png") for left, up in angles]
+    if len(set(names)) < len(names):
+        raise InputError("expected different angles for each picture, got the same degrees twice")
+    return names
+
+
 def _write_pictures(avatar: Avatar, output: Path, options: RenderOptions, models: Models) -> list[Path]:
     yaw, pitch = key_angles(options)
-    names = [output]
-    if len(yaw) > 1:
-        angles = zip(yaw, pitch, strict=True)
-        names = [output.with_name(f"{output.stem}_yaw{left:+.0f}_pitch{up:+.0f}.png") for left, up in angles]
-        if len(set(names)) < len(names):
-            raise InputError("expected different angles for each picture, got the same degrees twice")
+    names = picture_names(output, options)
     for name, image in zip(names, _render_angles(avatar, yaw, pitch, options, models), strict=True):
         write_png(name, image)
     return names

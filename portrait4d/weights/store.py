@@ -16,6 +16,7 @@ from portrait4d.weights.official.convert import Conversion, convert_file
 from portrait4d.weights.official.stored_tensor import read_all
 from portrait4d.weights.own_format import Progress, hash_file, read_checkpoint, write_checkpoint
 from portrait4d.weights.table import ReleasedFile, find_released, released_files
+from preprocess.files.file_check import check_not_input
 from preprocess.files.offline import offline_variable
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ def convert(
         InputError: the file is refused, or the output cannot be written.
     """
     path, output = Path(path), Path(output)
+    check_not_input(output, path)
     if output.exists() and not output.is_dir():
         raise InputError(f"{output} is a file: give the name of a folder to write")
     conversion = convert_file(path, network=network, source_sha256=hash_file(path, progress=progress))

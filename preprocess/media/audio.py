@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from preprocess.media.decode import clip_origin, is_cover
+from preprocess.media.decode import clip_origin, exact, is_cover, open_container
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class AudioFeed:
         videos = [stream for stream in self._input.streams.video if not is_cover(stream)]
         if videos:
             return clip_origin(videos[0])
-        return (self._stream.start_time or 0) * (self._stream.time_base or Fraction(1))
+        return (self._stream.start_time or 0) * (exact(self._stream.time_base) or Fraction(1))
 
     def _seek(self, start: float) -> None:
         if start > 1:
@@ -108,7 +108,7 @@ class AudioFeed:
             self.warnings.append(line)
 
     def _copy(self, stream: av.AudioStream) -> Iterator[av.Packet]:
-        tick = self._stream.time_base or Fraction(1, 1000)
+        tick = exact(self._stream.time_base) or Fraction(1, 1000)
         shift = round(self._zero / tick)
         for packet in self._demux():
             if packet.dts is None or packet.pts is None:  # the flush packet of the reader holds no sound
@@ -170,7 +170,7 @@ class AudioFeed:
 
 def _open_with_sound(path: Path) -> av.container.InputContainer:
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = open_container(path)
     except (av.FFmpegError, ValueError, OSError) as error:
         raise LookupError(f"{path}: no sound in this file") from error
     if not container.streams.audio or container.streams.audio[0].codec_context is None:

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from numbers import Rational
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace
 
 from flame.errors import InputError
@@ -23,6 +25,7 @@ from preprocess.media.timing import Shown, nominal_rate
 
 logger = logging.getLogger(__name__)
 
+_HAS_METADATA_ERRORS = int(av.__version__.split(".")[0]) < 19
 _WILD_SECONDS = 10.0
 _THREADS = min(4, os.cpu_count() or 1)
 _SCANNED_PACKETS = 1000  # enough to tell the frame rate; longer clips are not read twice
@@ -65,13 +68,23 @@ def open_media(path: Path) -> Iterator[av.container.InputContainer]:
     check_file(path, "a video")
     message = f"{path}: not a video, or its index is missing (recording or download cut off); use a whole file"
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = open_container(path)
     except (av.FFmpegError, ValueError) as error:
         raise InputError(message) from error
     with container:
         if not (container.streams.video or container.streams.audio):
             raise InputError(message)
         yield container
+
+
+def open_container(path: Path) -> av.container.InputContainer:
+    """Open with PyAV; titles that are not UTF-8 do not stop it, whatever its version.
+
+    Up to PyAV 18 that has to be asked for; 19 keeps such bytes as surrogates by itself and has no option for it.
+    """
+    if _HAS_METADATA_ERRORS:
+        return av.open(str(path), metadata_errors="replace")
+    return av.open(str(path))
 
 
 def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
@@ -91,11 +104,20 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
     return stream
 
 
+def exact(ratio: Rational | None) -> Fraction | None:
+    """A rate, tick or aspect of PyAV as a fraction, None where the file does not say it.
+
+    PyAV 19 has its own type, which lacks `abs` and `limit_denominator` and is 0 where older ones say None.
+    """
+    return Fraction(ratio) if ratio else None
+
+
 def clip_origin(stream: av.VideoStream) -> Fraction:
     """Time of the container, in seconds, at which the pictures begin; sound is placed against it."""
-    if stream.start_time is None or stream.time_base is None:
+    tick = exact(stream.time_base)
+    if stream.start_time is None or tick is None:
         return Fraction(0)
-    return stream.start_time * stream.time_base
+    return stream.start_time * tick
 
 
 def read_track(path: Path) -> VideoTrack:
@@ -115,7 +137,7 @@ def read_track(path: Path) -> VideoTrack:
     seconds, duration, num_frames = _scan(path)
     with open_media(path) as container:
         stream = video_stream(container, path)
-        rate, is_variable = nominal_rate(seconds, average=stream.average_rate, base=stream.base_rate)
+        rate, is_variable = nominal_rate(seconds, average=exact(stream.average_rate), base=exact(stream.base_rate))
     if duration is None:  # the last frame does not say how long it stays
         duration = (float(seconds[-1] - seconds[0]) if len(seconds) else 0.0) + float(1 / rate)
     num_frames = num_frames if num_frames < _SCANNED_PACKETS else round(duration * rate)
@@ -131,8 +153,9 @@ def show_video(path: Path, start: float, frame_rate: Fraction, *, warn: Warn = l
     with open_media(path) as container:
         stream = video_stream(container, path)
         origin = clip_origin(stream)
-        if start > 0 and stream.time_base is not None:
-            container.seek(math.floor((origin + Fraction(start)) / stream.time_base), stream=stream)
+        tick_of_stream = exact(stream.time_base)
+        if start > 0 and tick_of_stream is not None:
+            container.seek(math.floor((origin + Fraction(start)) / tick_of_stream), stream=stream)
         told = _told_duration(container, stream)
         geometry: _Geometry | None = None
         previous: float | None = None
@@ -141,7 +164,7 @@ def show_video(path: Path, start: float, frame_rate: Fraction, *, warn: Warn = l
         try:
             for frame in _decode(container, stream, damage):
                 geometry = geometry or _find_geometry(frame, stream)
-                tick = frame.time_base or stream.time_base or Fraction(1, 1000)
+                tick = exact(frame.time_base) or tick_of_stream or Fraction(1, 1000)
                 seconds = None if frame.pts is None else float(frame.pts * tick - origin)
                 if seconds is None or (
                     previous is not None and (seconds <= previous or _is_wild(seconds, previous, told))
@@ -159,8 +182,7 @@ def show_video(path: Path, start: float, frame_rate: Fraction, *, warn: Warn = l
 
 def is_cover(stream: av.VideoStream) -> bool:
     """Whether the stream is a cover picture, as sound files carry them."""
-    disposition = getattr(stream, "disposition", None)
-    return disposition is not None and "attached_pic" in str(getattr(disposition, "name", disposition))
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def _decode(container: av.container.InputContainer, stream: av.VideoStream, damage: Damage) -> Iterator[av.VideoFrame]:
@@ -189,7 +211,7 @@ def _scan(path: Path) -> tuple[np.ndarray, float | None, int]:
     """Sorted time stamps of the first frames, the duration of the clip if it can be told, frames found."""
     with open_media(path) as container:
         stream = video_stream(container, path)
-        tick = float(stream.time_base or Fraction(1, 1000))
+        tick = float(exact(stream.time_base) or Fraction(1, 1000))
         told = _told_duration(container, stream)
         stamps, last, length, count = [], -math.inf, 0, 0
         packets = container.demux(stream)
@@ -224,8 +246,9 @@ def _is_wild(seconds: float, previous: float, told: float | None) -> bool:
 
 
 def _told_duration(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
+    tick = exact(stream.time_base)
+    if stream.duration and tick:
+        return float(stream.duration * tick)
     if container.duration:
         return (
             container.duration / av.time_base - float(clip_origin(stream)) + (container.start_time or 0) / av.time_base
@@ -262,7 +285,7 @@ def _find_geometry(frame: av.VideoFrame, stream: av.VideoStream) -> _Geometry:
     therefore once a clip, and not for frames without rotation (a matrix that only mirrors top to bottom is lost).
     """
     height, width, matrix = frame.height, frame.width, (1, 0, 0, 1)
-    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
+    aspect = exact(stream.sample_aspect_ratio) or exact(stream.codec_context.sample_aspect_ratio) or Fraction(1)
     if abs(aspect - 1) >= _SQUARE_ENOUGH and Fraction(1, 8) < aspect < 8:  # one side is stretched, none is shrunk
         height, width = (height, round(width * aspect)) if aspect > 1 else (round(height / aspect), width)
     data = frame.side_data.get("DISPLAYMATRIX") if frame.rotation else None

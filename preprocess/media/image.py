@@ -7,14 +7,17 @@ import io
 import logging
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from flame.errors import InputError
 from preprocess.files.atomic import atomic_path
 from preprocess.files.file_check import check_file
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -102,19 +105,23 @@ def picture_to_rgb(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]
     return np.array(_to_srgb(picture, profile)), None
 
 
-def to_tensor(image: np.ndarray) -> torch.Tensor:
+def to_tensor(image: np.ndarray) -> "torch.Tensor":
     """`uint8 [H, W, 3]` or `[B, H, W, 3]` to `float32 [B, 3, H, W]` in [-1, 1]; 0 maps to -1, 255 to 1."""
     if image.dtype != np.uint8 or image.ndim not in (3, 4) or image.shape[-1] != 3:
         raise ValueError(f"expected uint8 [H, W, 3] or [B, H, W, 3], got {image.dtype} {list(image.shape)}")
+    import torch  # here, so that pictures and clips are read and written without it
+
     batch = torch.from_numpy(np.ascontiguousarray(image)).reshape(-1, *image.shape[-3:])
     planes = batch.permute(0, 3, 1, 2).contiguous()  # moving bytes first is 5 times as fast as moving floats
     return planes.to(torch.float32).mul_(2 / 255).sub_(1)
 
 
-def to_uint8(tensor: torch.Tensor) -> np.ndarray:
+def to_uint8(tensor: "torch.Tensor") -> np.ndarray:
     """`[B, 3, H, W]` in [-1, 1], on any device, to `uint8 [B, H, W, 3]`: clamped, rounded to nearest."""
     if tensor.ndim != 4 or tensor.shape[1] != 3:
         raise ValueError(f"expected [B, 3, H, W], got {list(tensor.shape)}")
+    import torch
+
     pixels = torch.empty(tensor.shape[0], *tensor.shape[2:], 3, dtype=torch.uint8, device=tensor.device)
     for image, picture in zip(tensor.detach(), pixels, strict=True):  # one at a time: less memory in between
         picture.copy_(image.permute(1, 2, 0).float().add(1).mul_(127.5).round_().clamp_(0, 255))

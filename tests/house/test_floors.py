@@ -15,10 +15,10 @@ HEAVY = ["torch", "numba", "cv2", "av", "scipy", "skimage", "PIL", "genhead"]
 ROOMS = {
     "flame": ["errors", "compiled", "pickles", "geometry", "landmarks", "mesh", "heads"],
     "preprocess": ["files", "media", "faces", "fitting", "tracking", "dataset"],
-    "preprocess.dataset": ["records", "reading", "build", "formats"],
+    "preprocess.dataset": ["records", "reading", "building", "formats"],
     "portrait4d": [
         *("runtime", "train", "ops", "stylegan", "render", "weights", "gan", "losses", "metrics", "scene", "eg3d"),
-        *("reconstructor", "priors", "engines", "options", "reenact", "pipeline", "api", "jobs", "cli", "studio"),
+        *("reconstructor", "priors", "engines", "options", "reenactment", "pipeline", "api", "jobs", "cli", "studio"),
     ],
 }
 """The rooms of each package, from the ground up; a file on top of a package is a room of its own."""

@@ -1,5 +1,6 @@
 """The wheel: the four packages with their assets, nothing else, and no file of a licensed model."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from places import ROOT
+from portrait4d.jobs.doctor import REINSTALL_AV
 
 PACKAGES = {"flame", "preprocess", "portrait4d", "genhead"}
 ASSETS = {
@@ -69,6 +71,26 @@ def test_assets_are_in_the_wheel_and_small(wheel: zipfile.ZipFile):
     assert ASSETS <= set(sizes)
     for name in ASSETS:
         assert 0 < sizes[name] <= MAX_ASSET_MB * 1e6, name
+
+
+def test_the_packages_say_that_they_are_typed(wheel: zipfile.ZipFile):
+    names = set(wheel.namelist())
+    assert {f"{package}/py.typed" for package in PACKAGES} <= names
+
+
+def test_tools_have_one_version():
+    """`.ci/run` installs them from the extra `dev`, and pre-commit runs what is installed."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r'"ruff==[\d.]+"', text) and re.search(r'"pyright==[\d.]+"', text)
+    assert '-e ".[dev]"' in (ROOT / ".ci/run").read_text(encoding="utf-8")
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert set(re.findall(r"repo: (\S+)", hooks)) == {"local"}
+    assert "rev:" not in hooks and "additional_dependencies" not in hooks
+
+
+def test_doctor_offers_the_pyav_that_is_asked_for():
+    (asked,) = re.findall(r'"(av[>=<,\d]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert f"'{asked}'" in REINSTALL_AV
 
 
 def test_assets_come_with_their_licences(wheel: zipfile.ZipFile):

@@ -45,6 +45,20 @@ def test_first_two_commands_install_and_test():
     assert ".[test]" in second and "pytest" in second
 
 
+def test_cpu_builds_of_torch_come_from_pytorch_s_own_index():
+    """The command needs the network; what is checked is that it asks for torch alone, from the index of CPU builds."""
+    (command,) = [block for block in blocks("bash") if "--index-url" in block]
+    assert shlex.split(command) == "pip install torch --index-url https://download.pytorch.org/whl/cpu".split()
+
+
+def test_the_pythons_named_are_those_that_are_tried():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tried = re.search(r"SUPPORTED = \((.*)\)", (ROOT / ".ci/fresh.py").read_text(encoding="utf-8"))
+    classified = re.findall(r"Python :: (3\.\d+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert tried is not None and re.findall(r"3\.\d+", tried[1]) == classified
+    assert f"Python {classified[0]} to {classified[-1]}" in text
+
+
 def test_demo_writes_video_and_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert run(["demo", "-o", str(tmp_path / "demo"), "--duration", "0.48", "--quiet"]) == 0
     printed = capsys.readouterr().out

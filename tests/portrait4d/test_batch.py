@@ -22,7 +22,7 @@ from flame.errors import InputError
 from portrait4d.jobs.batch import driver_key, item_key, run_batch
 from portrait4d.jobs.batch_items import cross_items, read_manifest
 from portrait4d.options import ReenactOptions
-from portrait4d.reenact.models import Models
+from portrait4d.reenactment.models import Models
 from portrait4d.weights.config import CheckpointConfig
 from portrait4d.weights.own_format import write_checkpoint
 from preprocess.media.image import write_png

@@ -1,6 +1,7 @@
 """The command line: quick help, exit codes, one-line errors, JSON, what each command writes."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -302,13 +303,58 @@ def test_doctor_misses_numba_and_offers_no_mps(monkeypatch: pytest.MonkeyPatch):
     assert not any("mps" in check.detail for check in checks.values())
 
 
-def test_foreign_package_is_named_with_the_cure(tmp_path: Path):
-    (tmp_path / "flame").mkdir()
-    (tmp_path / "flame" / "__init__.py").write_text("")
-    result = _run_python("import portrait4d", first=tmp_path)
+def test_doctor_tells_a_pyav_that_cannot_write_or_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    import av
+
+    import portrait4d.jobs.doctor as doctor
+
+    assert {check.name: check.state for check in doctor.examine()}["video"] == "ok"
+
+    def open_of_another_interface(*_: object, **options: object):
+        raise TypeError("open() got an unexpected keyword argument")
+
+    monkeypatch.setattr(av, "open", open_of_another_interface)
+    assert run(["doctor"]) == 1
+    printed = capsys.readouterr().out
+    assert "MISSING video" in printed and "TypeError: open() got an unexpected" in printed and "'av>=" in printed
+    assert "missing: video" in printed
+
+
+def test_doctor_tells_pictures_that_come_back_wrong(monkeypatch: pytest.MonkeyPatch):
+    import portrait4d.jobs.doctor as doctor
+    import preprocess.media.decode as decode
+
+    convert = decode._to_rgb
+    monkeypatch.setattr(decode, "_to_rgb", lambda *arguments: 255 - convert(*arguments))
+    checks = {check.name: check for check in doctor.examine()}
+    assert checks["video"].state == "missing" and "came back wrong" in checks["video"].detail
+
+
+def test_foreign_distribution_is_named_with_the_cure(tmp_path: Path):
+    folder = tmp_path / "lib" / "site-packages"
+    (folder / "flame").mkdir(parents=True)
+    (folder / "flame" / "__init__.py").write_text("")
+    result = _run_python("import portrait4d", first=folder)
     assert result.returncode != 0
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("ImportError: ") and str(tmp_path / "flame") in last and "pip uninstall flame" in last
+    assert last.startswith("ImportError: ") and str(folder / "flame") in last and "pip uninstall flame" in last
+
+
+@pytest.mark.parametrize(("name", "shown"), [("preprocess.py", "file"), ("flame/__init__.py", "folder")])
+def test_a_user_s_own_file_beside_the_script_is_to_be_renamed(name: str, shown: str, tmp_path: Path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("")
+    (tmp_path / "script.py").write_text("import portrait4d\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(tmp_path / "script.py")]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert result.returncode != 0
+    last = result.stderr.strip().splitlines()[-1]
+    own = tmp_path / name.split("/")[0]
+    assert last.startswith("ImportError: ") and f"your own {shown} {own}, which hides it: rename" in last
+    assert "pip uninstall" not in last
 
 
 @pytest.mark.parametrize(("change", "expected"), [("pop(name, 0)", "passive"), ("update({name: 'active'})", "active")])

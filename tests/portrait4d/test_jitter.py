@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-import portrait4d.reenact.head_crops
+import portrait4d.reenactment.head_crops
 from fakes_engine import FakeAvatar, FakeHead, fake_motion
 from flame.errors import InputError
 from flame.heads.pose_field import HeadPoseField
@@ -22,8 +22,8 @@ from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.engines.retarget import RetargetOptions, orbit_drive, retarget, retarget_parts
 from portrait4d.options import ReenactOptions, RenderOptions
-from portrait4d.reenact.head_crops import render_frames
-from portrait4d.reenact.models import Models, check_models
+from portrait4d.reenactment.head_crops import render_frames
+from portrait4d.reenactment.models import Models, check_models
 from preprocess.faces.crop import Crop
 from preprocess.media.image import read_image
 from preprocess.tracking.motion import Motion
@@ -112,8 +112,8 @@ def test_the_noise_is_the_renderers_own(engine: Portrait4DEngine, avatar: Portra
 def test_the_pipeline_s_chunks_and_threads_do_not_matter(
     models: Models, avatar: Portrait4DAvatar, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(portrait4d.reenact.head_crops, "FRAMES_PER_CHUNK", size)
-    monkeypatch.setattr(portrait4d.reenact.head_crops, "num_render_workers", lambda _: 4 - size)
+    monkeypatch.setattr(portrait4d.reenactment.head_crops, "FRAMES_PER_CHUNK", size)
+    monkeypatch.setattr(portrait4d.reenactment.head_crops, "num_render_workers", lambda _: 4 - size)
     motion, options = _still_motion(avatar, 3), ReenactOptions(engine=ENGINE, jitter=3)
     drive = retarget(motion, avatar, JITTERED, models.head_model)
     frames = np.stack(list(render_frames(avatar, motion, options=options, models=models)))

@@ -13,7 +13,7 @@ import pytest
 
 import portrait4d
 import portrait4d.pipeline
-import portrait4d.reenact.kept_frames
+import portrait4d.reenactment.kept_frames
 from fakes_engine import SIZE, FakeAvatar, FakeEngine, WatchedEngine, fake_models
 from flame.errors import InputError
 from portrait4d.cli.main import run
@@ -21,10 +21,10 @@ from portrait4d.jobs.batch import run_batch
 from portrait4d.jobs.batch_items import BatchItem
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import build_source, reenact, track_driver
-from portrait4d.reenact.head_crops import FRAMES_PER_CHUNK
-from portrait4d.reenact.kept_frames import WORTH_KEEPING_SECONDS, frames_key
-from portrait4d.reenact.models import Models
-from portrait4d.reenact.report import ReenactReport
+from portrait4d.reenactment.head_crops import FRAMES_PER_CHUNK
+from portrait4d.reenactment.kept_frames import WORTH_KEEPING_SECONDS, frames_key
+from portrait4d.reenactment.models import Models
+from portrait4d.reenactment.report import ReenactReport
 from preprocess.media.image import write_png
 from preprocess.media.video import read_frames
 from preprocess.media.video_writer import VideoWriter
@@ -35,7 +35,7 @@ NUM_FRAMES = 31  # the last chunk is not full
 @pytest.fixture(autouse=True)
 def all_are_dear(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames count as worth keeping however fast they were drawn."""
-    monkeypatch.setattr(portrait4d.reenact.kept_frames, "WORTH_KEEPING_SECONDS", 0.0)
+    monkeypatch.setattr(portrait4d.reenactment.kept_frames, "WORTH_KEEPING_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ def test_what_comes_after_the_head_crop_is_done_again(files: Path, changed: dict
 
 def test_frames_drawn_fast_are_not_kept(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every frame of `lift` would cost it more than the drawing."""
-    monkeypatch.setattr(portrait4d.reenact.kept_frames, "WORTH_KEEPING_SECONDS", WORTH_KEEPING_SECONDS)
+    monkeypatch.setattr(portrait4d.reenactment.kept_frames, "WORTH_KEEPING_SECONDS", WORTH_KEEPING_SECONDS)
     written = []
-    monkeypatch.setattr(portrait4d.reenact.kept_frames, "write_png", lambda *_: written.append(1))
+    monkeypatch.setattr(portrait4d.reenactment.kept_frames, "write_png", lambda *_: written.append(1))
     assert not stopped(files) and not list(files.glob(".*"))
     moved(files, FakeEngine())
     assert not written
@@ -164,7 +164,7 @@ def test_the_key_knows_all_that_a_frame_depends_on(files: Path, monkeypatch: pyt
     others.append(key())
     monkeypatch.setattr(models.engine, "name", "other")
     others.append(key())
-    monkeypatch.setattr("portrait4d.reenact.kept_frames.version", lambda: "0.0")
+    monkeypatch.setattr("portrait4d.reenactment.kept_frames.version", lambda: "0.0")
     others.append(key())
     monkeypatch.undo()
     assert len({key(), *others}) == 1 + len(others)
@@ -200,7 +200,7 @@ def test_a_full_disk_costs_the_kept_frames_and_not_the_result(files: Path, monke
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(portrait4d.reenact.kept_frames, "write_png", full)
+    monkeypatch.setattr(portrait4d.reenactment.kept_frames, "write_png", full)
     report = moved(files, FakeEngine())
     assert sum("No space left" in line for line in report.warnings) == 1 and len(decoded(files / "x.mp4")) == NUM_FRAMES
 

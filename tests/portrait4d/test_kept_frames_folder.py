@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import portrait4d.reenact.kept_frames
-from portrait4d.reenact.kept_frames import KeptFrames
+import portrait4d.reenactment.kept_frames
+from portrait4d.reenactment.kept_frames import KeptFrames
 
 SIZE = 64
 
@@ -16,12 +16,12 @@ SIZE = 64
 @pytest.fixture(autouse=True)
 def all_are_dear(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames count as worth keeping however fast they were drawn."""
-    monkeypatch.setattr(portrait4d.reenact.kept_frames, "WORTH_KEEPING_SECONDS", 0.0)
+    monkeypatch.setattr(portrait4d.reenactment.kept_frames, "WORTH_KEEPING_SECONDS", 0.0)
 
 
 def test_how_long_a_frame_took_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each frame, not of all that are drawn together."""
-    monkeypatch.setattr(portrait4d.reenact.kept_frames, "WORTH_KEEPING_SECONDS", 0.1)
+    monkeypatch.setattr(portrait4d.reenactment.kept_frames, "WORTH_KEEPING_SECONDS", 0.1)
     kept = KeptFrames(tmp_path / "x.mp4", "a" * 64)
 
     def draw(count: int, seconds: float) -> np.ndarray:

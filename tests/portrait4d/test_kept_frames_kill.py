@@ -13,8 +13,8 @@ import pytest
 
 from fakes_engine import SIZE
 from generated_weights import install_generated
-from portrait4d.reenact.head_crops import FRAMES_PER_CHUNK
-from portrait4d.reenact.kept_frames import WORTH_KEEPING_SECONDS
+from portrait4d.reenactment.head_crops import FRAMES_PER_CHUNK
+from portrait4d.reenactment.kept_frames import WORTH_KEEPING_SECONDS
 from preprocess.media.image import write_png
 from preprocess.media.video import read_frames
 from preprocess.media.video_writer import VideoWriter

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import portrait4d.reenact.kept_frames
+import portrait4d.reenactment.kept_frames
 from fakes_engine import SIZE, fake_models
 from flame.errors import InputError
 from portrait4d.jobs.batch import run_batch
 from portrait4d.jobs.batch_items import BatchItem
-from portrait4d.reenact.kept_frames import KeptFrames
+from portrait4d.reenactment.kept_frames import KeptFrames
 from portrait4d.runtime.paths import check_output
 from preprocess.files.atomic import atomic_path
 from preprocess.media.image import write_png
@@ -22,7 +22,7 @@ def test_frames_are_kept_whatever_the_length(tmp_path: Path, name: str, monkeypa
     """Seen as OSError `File name too long` before a frame was drawn, of any engine."""
     with atomic_path(tmp_path / name) as temporary:  # an output of this name can be written
         temporary.touch()
-    monkeypatch.setattr(portrait4d.reenact.kept_frames, "WORTH_KEEPING_SECONDS", 0.0)
+    monkeypatch.setattr(portrait4d.reenactment.kept_frames, "WORTH_KEEPING_SECONDS", 0.0)
     image = np.zeros((1, SIZE, SIZE, 3), np.uint8)
     kept = KeptFrames(tmp_path / name, "0" * 64)
     kept.frames(range(1), lambda: image)

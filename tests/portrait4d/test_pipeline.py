@@ -19,9 +19,9 @@ from portrait4d.jobs.batch_items import BatchItem
 from portrait4d.jobs.views import video_angles
 from portrait4d.options import ReenactOptions, RenderOptions
 from portrait4d.pipeline import SILENT, build_avatar, build_source, reenact, track_driver
-from portrait4d.reenact.compose import DriverView, PasteBack, feather_mask, fit_height
-from portrait4d.reenact.driver import cut_motion
-from portrait4d.reenact.report import find_gaps
+from portrait4d.reenactment.compose import DriverView, PasteBack, feather_mask, fit_height
+from portrait4d.reenactment.driver import cut_motion
+from portrait4d.reenactment.report import find_gaps
 from portrait4d.runtime.streams import ordered_map, prefetch
 from preprocess.faces.crop import Crop
 from preprocess.media.image import write_png

@@ -25,7 +25,7 @@ from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.options import ReenactOptions
 from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
-from portrait4d.reenact.models import Models, check_models
+from portrait4d.reenactment.models import Models, check_models
 from portrait4d.render.planes import TriPlanes
 from portrait4d.weights.config import CheckpointConfig
 from portrait4d.weights.own_format import write_checkpoint

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import portrait4d.reenact.models
+import portrait4d.reenactment.models
 from flame.errors import InputError
 from flame.heads.flame import load_flame
 from flame.heads.head_model import HeadParams
@@ -21,7 +21,7 @@ from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.options import ReenactOptions
 from portrait4d.reconstructor.network import SourceFeatures
-from portrait4d.reenact.models import Models, check_models, load_models
+from portrait4d.reenactment.models import Models, check_models, load_models
 from preprocess.tracking.tracker import Tracker
 
 ENGINE = "portrait4d-v2"
@@ -111,7 +111,7 @@ def test_each_command_hands_the_file_on(
         seen.append((name, flame))
         raise InputError("seen enough")
 
-    monkeypatch.setattr(portrait4d.reenact.models, "load_engine", load)
+    monkeypatch.setattr(portrait4d.reenactment.models, "load_engine", load)
     photo = str(shared / "data" / "sources" / "s01_astronaut.png")
     clip = str(shared / "data" / "drivers" / "d02_speech_woman.mp4")
     arguments, suffix = {

@@ -16,10 +16,10 @@ from fakes_build import FailingStages, FakeStages, SlowlyLoadedStages
 from flame.errors import InputError
 from places import ROOT
 from portrait4d.cli.main import run
-from preprocess.dataset.build.build import BuildOptions, build_dataset, check_dataset
-from preprocess.dataset.build.plan import Part, make_plan
-from preprocess.dataset.build.report import write_report
-from preprocess.dataset.build.stage_options import StageOptions
+from preprocess.dataset.building.build import BuildOptions, build_dataset, check_dataset
+from preprocess.dataset.building.plan import Part, make_plan
+from preprocess.dataset.building.report import write_report
+from preprocess.dataset.building.stage_options import StageOptions
 from preprocess.dataset.reading.dataset import find_shards
 from preprocess.dataset.records.shards import index_path, read_shard
 
@@ -110,7 +110,7 @@ def test_killed_five_times_the_shards_are_the_same(tmp_path: Path) -> None:
     folder = _inputs(tmp_path / "in", count=40, kind="slow")
     options = "BuildOptions(num_workers=2, items_per_shard=7)"
     code = (
-        "from pathlib import Path; from preprocess.dataset.build.build import *\n"
+        "from pathlib import Path; from preprocess.dataset.building.build import *\n"
         "from fakes_build import FakeStages\n"
         "if __name__ == '__main__':\n"
         f"  build_dataset(Path({str(folder)!r}), Path({str(tmp_path / 'killed')!r}), StageOptions(), "

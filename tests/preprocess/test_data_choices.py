@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-import preprocess.dataset.build.build
+import preprocess.dataset.building.build
 from fakes_build import FakeStages
 from flame.errors import InputError
 from flame.landmarks.ibug import to_68
 from portrait4d.cli.main import run
-from preprocess.dataset.build.build import BuildOptions, BuildResult, build_dataset
-from preprocess.dataset.build.limits import Limits
-from preprocess.dataset.build.plan import Item, Part
-from preprocess.dataset.build.stage_options import StageOptions
-from preprocess.dataset.build.stages import Stages
+from preprocess.dataset.building.build import BuildOptions, BuildResult, build_dataset
+from preprocess.dataset.building.limits import Limits
+from preprocess.dataset.building.plan import Item, Part
+from preprocess.dataset.building.stage_options import StageOptions
+from preprocess.dataset.building.stages import Stages
 from preprocess.dataset.records.record_codec import check_record
 from preprocess.faces.aligned_crop import portrait_crop
 from preprocess.faces.backends import DetectedFace, load_detector
@@ -49,7 +49,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[StageOptions, BuildOpti
         calls.append((stage_options, options))
         return BuildResult((), (), (), 0)
 
-    monkeypatch.setattr(preprocess.dataset.build.build, "build_dataset", record)
+    monkeypatch.setattr(preprocess.dataset.building.build, "build_dataset", record)
     return calls
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from places import ROOT
-from preprocess.dataset.build.build import check_dataset
+from preprocess.dataset.building.build import check_dataset
 from preprocess.dataset.reading.dataset import Dataset
 
 PHOTOS = (

@@ -17,11 +17,11 @@ from flame.landmarks.ibug import to_68, to_70
 from flame_tensors import put_landmarks_on_the_face
 from generated_weights import generated
 from places import shared_folder
-from preprocess.dataset.build.limits import Limits
-from preprocess.dataset.build.plan import Item
-from preprocess.dataset.build.quality import measure
-from preprocess.dataset.build.stage_options import StageOptions
-from preprocess.dataset.build.stages import Stages
+from preprocess.dataset.building.limits import Limits
+from preprocess.dataset.building.plan import Item
+from preprocess.dataset.building.quality import measure
+from preprocess.dataset.building.stage_options import StageOptions
+from preprocess.dataset.building.stages import Stages
 from preprocess.dataset.formats.lmdb_format import record_to_vector437
 from preprocess.dataset.records.record_codec import check_record
 from preprocess.faces.aligned_crop import crop_from_five

@@ -82,7 +82,7 @@ def test_codes_are_those_of_the_pictures_with_the_landmarks_given(home: Path, fo
 
 
 def _models(engine):
-    from portrait4d.reenact.models import Models
+    from portrait4d.reenactment.models import Models
     from preprocess.tracking.tracker import Tracker
 
     return Models(engine, Tracker(head_model=engine.head_model, motion_encoder=engine.motion_encoder))

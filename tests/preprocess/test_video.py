@@ -1,5 +1,6 @@
 """Clips are read at the right time and in the right shape, and written whole or not at all."""
 
+import dataclasses
 import gc
 import json
 import logging
@@ -9,10 +10,12 @@ import sys
 import threading
 import weakref
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image
 
 from flame.errors import InputError
@@ -604,6 +607,57 @@ def test_reading_is_lazy(tmp_path, monkeypatch):
     converted.clear()
     assert len(list(read_frames(path, frame_rate=5))) == 20
     assert len(converted) == 20  # frames that are passed over are not converted
+
+
+def test_titles_that_are_not_utf8_stop_nothing(tmp_path):
+    sound = write_sound(tmp_path / "a.m4a", 1.0, codec="aac")
+    clip = write_clip(tmp_path / "a.mp4", range(25), audio_from=sound)
+    titled = tmp_path / "titled.mp4"
+    with av.open(str(clip)) as source, av.open(str(titled), "w") as container:
+        container.metadata["title"] = "QQQQ"
+        streams = [container.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                container.mux(packet)
+    content = titled.read_bytes()
+    assert content.count(b"QQQQ") == 1
+    titled.write_bytes(content.replace(b"QQQQ", b"\xff\xfeQ\xe4"))
+    assert probe(titled) == dataclasses.replace(probe(clip), path=titled)
+    assert [decoded(frame.image) for frame in read_frames(titled)] == list(range(25))
+    assert click_seconds(write_clip(tmp_path / "b.mp4", range(25), audio_from=titled)) == click_seconds(clip)
+
+
+def test_rates_and_times_are_fractions(tmp_path):
+    """PyAV 19 has a type of its own, which lacks what fractions can do."""
+    for numbers in ([7], range(30)):
+        assert type(probe(write_clip(tmp_path / "a.mp4", numbers)).frame_rate) is Fraction
+
+
+def test_what_a_file_does_not_say_is_none():
+    class Unsaid:
+        """Like the 0/1 that PyAV 19 gives where older ones give None."""
+
+        numerator, denominator = 0, 1
+
+        def __bool__(self):
+            return False
+
+    unsaid: Any = Unsaid()
+    assert decode.exact(unsaid) is None and decode.exact(None) is None
+    assert decode.exact(Fraction(30000, 1001)) == Fraction(30000, 1001)
+
+
+def test_a_cover_picture_is_told_from_the_video():
+    """Also where the flag is one of several, which has no name on Python 3.10."""
+
+    class Stream:
+        disposition = Disposition.attached_pic | Disposition.default
+
+    stream: Any = Stream()
+    assert decode.is_cover(stream)
+    stream.disposition = Disposition.default
+    assert not decode.is_cover(stream)
 
 
 # --- the reference set

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from flame.errors import InputError
-from preprocess.dataset.build.plan import Item
-from preprocess.dataset.build.stage_options import Outcome, StageOptions
+from preprocess.dataset.building.plan import Item
+from preprocess.dataset.building.stage_options import Outcome, StageOptions
 from preprocess.dataset.records.record import Record
 
 NUM_SHAPE, NUM_EXPRESSION = 4, 3

@@ -20,7 +20,7 @@ from torch import Tensor
 from flame.errors import InputError
 from flame.heads.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
 from portrait4d.engines.base import Drive, Mesh, Rendering
-from portrait4d.reenact.models import Models
+from portrait4d.reenactment.models import Models
 from preprocess.faces.crop import Crop
 from preprocess.files.atomic import atomic_path
 from preprocess.media.video import Frame

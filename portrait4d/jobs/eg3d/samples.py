@@ -18,12 +18,13 @@ from portrait4d.eg3d.generator import EG3DGenerator, GeneratedImages
 from portrait4d.eg3d.interpolation import seed_latents
 from portrait4d.jobs.eg3d.depth_pictures import depth_limits, depth_to_grey
 from portrait4d.jobs.eg3d.options import SampleOptions, StyleOptions
-from portrait4d.reenact.compose import beside
+from portrait4d.reenactment.compose import beside
 from portrait4d.runtime.device import check_device
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.records import digest, file_facts, read_record, write_record
 from portrait4d.weights.folder import present_weights
 from preprocess.files.atomic import atomic_path
+from preprocess.files.file_check import check_not_input
 from preprocess.media.image import read_image, to_uint8, write_png
 
 _FORMAT = 1
@@ -72,6 +73,7 @@ def write_samples(
         InputError: the network, the device or the folder cannot be used.
     """
     folder = Path(folder)
+    check_not_input(folder, network)
     check_device(device)
     facts = _network_facts(network)
     generator: EG3DGenerator | None = None

@@ -13,6 +13,7 @@ from portrait4d.render.shape import Shape, ShapeConfig, extract_shape
 from portrait4d.runtime.device import check_device
 from portrait4d.runtime.paths import MESH_SUFFIXES, check_output
 from portrait4d.runtime.progress import Progress, ignore_progress
+from preprocess.files.file_check import check_not_input
 from preprocess.media.mesh_files import write_mesh
 
 ORIGINAL_MARGIN = 30 / 256
@@ -62,6 +63,7 @@ def write_seed_shape(
     """
     options, output = options or SeedShapeOptions(), Path(output)
     check_output(output, MESH_SUFFIXES)
+    check_not_input(output, network)
     check_device(device)
     shape = seed_shape(EG3DGenerator.from_pretrained(network, device=device), options, progress=progress)
     write_mesh(

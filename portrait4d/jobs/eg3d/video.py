@@ -14,10 +14,11 @@ from portrait4d.eg3d.interpolation import StyleLoop
 from portrait4d.jobs.eg3d.depth_pictures import depth_limits, depth_to_grey
 from portrait4d.jobs.eg3d.options import CameraPath, Shown, StyleVideoOptions
 from portrait4d.jobs.eg3d.samples import map_seeds
-from portrait4d.reenact.output import write_video
+from portrait4d.reenactment.output import write_video
 from portrait4d.runtime.device import check_device
 from portrait4d.runtime.paths import WRITABLE_VIDEO_SUFFIXES, check_output
 from portrait4d.runtime.progress import Progress, ignore_progress
+from preprocess.files.file_check import check_not_input
 from preprocess.media.image import to_uint8
 
 _PATHS = {"original": original_path, "orbit": orbit_path}
@@ -53,6 +54,7 @@ def write_style_video(
     """
     output = Path(output)
     check_output(output, WRITABLE_VIDEO_SUFFIXES)
+    check_not_input(output, network)
     check_device(device)
     generator = EG3DGenerator.from_pretrained(network, device=device)
     rate = Fraction(options.fps).limit_denominator(1001)

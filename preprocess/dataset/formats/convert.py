@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from flame.errors import InputError
-from preprocess.dataset.build.plan import KEY_LENGTH
+from preprocess.dataset.building.plan import KEY_LENGTH
 from preprocess.dataset.formats.eg3d_format import (
     HEADS_IN_EG3D,
     Eg3dDataset,
@@ -31,6 +31,7 @@ from preprocess.dataset.reading.dataset import find_shards
 from preprocess.dataset.records.record import DatasetInfo, Record
 from preprocess.dataset.records.record_codec import ImageFormat
 from preprocess.dataset.records.shards import read_shard, write_shard
+from preprocess.files.file_check import check_not_input
 
 Origin = Literal["open", "flame"]
 Progress = Callable[[int, int | None], None]
@@ -69,6 +70,7 @@ def eg3d_to_shards(
     Raises:
         InputError: no such dataset, a damaged picture or one of another size, or an output that holds something.
     """
+    check_not_input(output, source)
     dataset = read_eg3d(source)
     labels = ours_from_eg3d(dataset.labels, HEADS_IN_EG3D[origin], units_per_metre=DatasetInfo.units_per_metre)
     records = _eg3d_records(dataset, labels.astype(np.float32))
@@ -95,6 +97,7 @@ def lmdb_to_shards(
         InputError: no such LMDB, a message that does not fit, pictures of several sizes, or an output that holds
             something.
     """
+    check_not_input(output, source)
     dataset = OfficialDataset(source, message)
     first, records = _first(_lmdb_records(dataset, progress), source)
     info = DatasetInfo(
@@ -117,6 +120,7 @@ def shards_to_eg3d(
     Raises:
         InputError: no shards, damaged ones, pictures whose side is no power of two, or an output that is there.
     """
+    check_not_input(output, source)
     shards = [read_shard(path) for path in find_shards(source)]
     total = sum(map(len, shards))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from flame.errors import InputError
-from portrait4d.reenact.compose import beside, fit_height
+from portrait4d.reenactment.compose import beside, fit_height
 from portrait4d.runtime.progress import Progress, ignore_progress
 from preprocess.media.video import Frame
 from preprocess.media.video_writer import VideoWriter

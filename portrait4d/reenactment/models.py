@@ -11,7 +11,7 @@ from portrait4d.engines.base import Engine
 from portrait4d.engines.choose import choose_engine, load_engine
 from portrait4d.engines.identity import with_flame
 from portrait4d.options import ReenactOptions, RenderOptions
-from portrait4d.reenact.report import Stopwatch
+from portrait4d.reenactment.report import Stopwatch
 from portrait4d.runtime.device import check_device
 from preprocess.tracking.tracker import Tracker
 

@@ -13,6 +13,7 @@ from portrait4d.runtime.paths import (
     is_motion_file,
     require_file,
 )
+from preprocess.files.file_check import check_not_input
 
 
 def check_request(source: Path, driver: Path, output: Path, options: ReenactOptions) -> None:
@@ -24,8 +25,9 @@ def check_request(source: Path, driver: Path, output: Path, options: ReenactOpti
         raise InputError(f"expected a photo or an avatar file as source, got the motion file {source.name}")
     if source.suffix.lower() in VIDEO_SUFFIXES - IMAGE_SUFFIXES - {".gif", ".apng"}:
         raise InputError(f"expected a photo as source, got the video {source.name}: save one frame of it as a picture")
-    if output.resolve() in (source.resolve(), driver.resolve()):
-        raise InputError(f"output {output} is one of the inputs: choose another name")
+    check_not_input(output, source, driver, options.flame)
+    if driver.is_dir() and output.suffix.lower() in IMAGE_SUFFIXES:
+        check_not_input(output, *(path for path in driver.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES))
     if options.placement == "canonical" and not options.crop:
         raise InputError("--paste-back needs the head where it was tracked, got --placement canonical: drop one")
     if is_avatar_file(source) and (options.side_by_side or not options.crop):

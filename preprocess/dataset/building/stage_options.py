@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from flame.errors import InputError
-from preprocess.dataset.build.limits import Limits
+from preprocess.dataset.building.limits import Limits
 from preprocess.dataset.records.record import CODE_SIZE, DatasetInfo, Record
 from preprocess.faces.aligned_crop import Alignment
 from preprocess.faces.backend_names import DetectorName, MaskName

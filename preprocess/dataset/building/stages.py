@@ -15,11 +15,11 @@ from flame.heads.frame_parameters import FrameParameters
 from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.open_head import load_open_head
 from flame.landmarks.ibug import to_68
-from preprocess.dataset.build.find import FaceFinder, FoundFace
-from preprocess.dataset.build.plan import Item
-from preprocess.dataset.build.quality import measure
+from preprocess.dataset.building.find import FaceFinder, FoundFace
+from preprocess.dataset.building.plan import Item
+from preprocess.dataset.building.quality import measure
+from preprocess.dataset.building.stage_options import Outcome, StageOptions
 from preprocess.dataset.records.record import Record
-from preprocess.dataset.build.stage_options import Outcome, StageOptions
 from preprocess.faces.aligned_crop import portrait_crop
 from preprocess.faces.backends import Detector, Mask, load_detector, load_mask
 from preprocess.faces.crop import DEFAULT_CROP_SIZE, Crop

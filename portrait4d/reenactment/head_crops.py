@@ -9,8 +9,8 @@ import torch
 from portrait4d.engines.base import Avatar, Drive
 from portrait4d.engines.retarget import RetargetOptions, batches, retarget_parts
 from portrait4d.options import ReenactOptions
-from portrait4d.reenact.kept_frames import KeptFrames
-from portrait4d.reenact.models import Models
+from portrait4d.reenactment.kept_frames import KeptFrames
+from portrait4d.reenactment.models import Models
 from portrait4d.runtime.streams import num_render_workers, ordered_map
 from preprocess.media.image import to_uint8
 from preprocess.tracking.motion import Motion

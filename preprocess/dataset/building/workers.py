@@ -12,7 +12,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from flame.errors import InputError
-from preprocess.dataset.build.plan import Item
+from preprocess.dataset.building.plan import Item
 
 _TRIES = 2
 _READY, _DONE, _DIED = "ready", "done", "died"

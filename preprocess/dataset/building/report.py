@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from preprocess.dataset.build.build import BuildResult
+from preprocess.dataset.building.build import BuildResult
 from preprocess.dataset.records.record import Record
 from preprocess.dataset.records.shards import read_shard
 from preprocess.files.atomic import atomic_path

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from flame.errors import InputError
-from preprocess.dataset.build.plan import ITEMS, OUTCOMES, Item, Part, Plan, make_plan
+from preprocess.dataset.building.plan import ITEMS, OUTCOMES, Item, Part, Plan, make_plan
+from preprocess.dataset.building.stage_options import Outcome, StageOptions
+from preprocess.dataset.building.workers import Work, run_workers
 from preprocess.dataset.records.record import DatasetInfo
 from preprocess.dataset.records.shards import (
     INDEX_SUFFIX,
@@ -26,8 +28,6 @@ from preprocess.dataset.records.shards import (
     write_encoded,
     write_shard,
 )
-from preprocess.dataset.build.stage_options import Outcome, StageOptions
-from preprocess.dataset.build.workers import Work, run_workers
 from preprocess.files.atomic import atomic_path
 
 RunStages = Callable[[Path, Item], Outcome]
@@ -84,7 +84,7 @@ def build_dataset(
 
     Args:
         progress: told (stage "hash" or "data", done, all).
-        make_stages: called in each process; `preprocess.dataset.build.stages.Stages` by default.
+        make_stages: called in each process; `preprocess.dataset.building.stages.Stages` by default.
 
     Raises:
         InputError: inputs or output cannot be used; never for one bad item.
@@ -125,7 +125,9 @@ def check_dataset(path: Path) -> tuple[int, list[str]]:
 
 
 def _named_shards(path: Path) -> list[Path]:
-    from preprocess.dataset.reading.dataset import find_shards  # loads torch, which the main process of a build need not
+    from preprocess.dataset.reading.dataset import (
+        find_shards,  # loads torch, which the main process of a build need not
+    )
 
     return find_shards(path)
 
@@ -249,7 +251,7 @@ def _work(
 
 
 def _load_stages(options: StageOptions) -> RunStages:
-    from preprocess.dataset.build.stages import Stages  # loads torch: only workers need it
+    from preprocess.dataset.building.stages import Stages  # loads torch: only workers need it
 
     return Stages(options)
 

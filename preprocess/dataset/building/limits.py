@@ -11,7 +11,7 @@ class Limits:
 
     Attributes:
         min_face_px: width of the face in the source.
-        min_sharpness: see `preprocess.dataset.build.quality.measure`.
+        min_sharpness: see `preprocess.dataset.building.quality.measure`.
         max_yaw_degrees, max_pitch_degrees: either way.
         max_occlusion: share of the face, 0 to 1.
         max_fit_error: of the outer-eye distance.

@@ -1,0 +1,1 @@
+"""Photos and clips become shards: plan, workers, stages, report."""

@@ -36,6 +36,7 @@ from portrait4d.pipeline import load_models  # noqa: E402
 from portrait4d.reconstructor.avatar import Portrait4DAvatar  # noqa: E402
 from portrait4d.reconstructor.config import ReconstructorConfig  # noqa: E402
 from portrait4d.reconstructor.network import SourceFeatures  # noqa: E402
+from preprocess.dataset.record_codec import ImageFormat  # noqa: E402
 from preprocess.dataset.shards import read_shard, write_shard  # noqa: E402
 from preprocess.motion import Motion  # noqa: E402
 from preprocess.track import TrackedFrame  # noqa: E402
@@ -166,7 +167,11 @@ def thin(avatar: LiftAvatar) -> LiftAvatar:
 def write_shards(folder: Path) -> dict[str, Any]:
     """Three records with exact pictures, two with JPEG pictures, both with their index."""
     expected = {}
-    for name, keys, image_format in (("exact.tar", ["a-000001", "a-000002", "b"], "png"), ("small.tar", "cd", "jpg")):
+    kinds: tuple[tuple[str, list[str], ImageFormat], ...] = (
+        ("exact.tar", ["a-000001", "a-000002", "b"], "png"),
+        ("small.tar", ["c", "d"], "jpg"),
+    )
+    for name, keys, image_format in kinds:
         write_shard(folder / name, INFO, [make_record(key) for key in keys], image_format=image_format)
         shard = read_shard(folder / name)
         records = {record.key: dict(leaves(record)) for record in shard}

@@ -8,6 +8,7 @@ never imports.
 
 import pickletools
 import struct
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -100,7 +101,16 @@ class PickleMachine:
             (length,) = struct.unpack(form, self._source.read(struct.calcsize(form)))
             return self._source.view(length)
         kind = _OPCODES[instruction].arg  # reads by `read` and `readline` alone, which BoundedBytes has
-        return None if kind is None else kind.reader(self._source)  # pyright: ignore[reportArgumentType]
+        if kind is None:
+            return None
+        if instruction != "STRING":
+            return kind.reader(self._source)  # pyright: ignore[reportArgumentType]
+        with warnings.catch_warnings():  # Python warns of escapes that it does not know, and pickles never have
+            warnings.simplefilter("error")
+            try:
+                return kind.reader(self._source)  # pyright: ignore[reportArgumentType]
+            except Warning as warning:
+                raise ValueError(str(warning)) from warning
 
     def _run(self, instruction: str, argument: Any) -> None:
         if instruction in _NUMBERS_AND_TEXT:

@@ -165,7 +165,7 @@ def _check_header(header: Mapping[str, Any], path: Path, file_format: str, versi
         name = found.removesuffix("-avatar").removeprefix("portrait4d-")
         raise InputError(f"{path.name} was built by engine {name!r}: use --engine {printable(name)}, or build it again")
     found_version = header.get("version")
-    if not is_count(found_version):
+    if not isinstance(found_version, int) or not is_count(found_version):
         raise InputError(f"{path.name} is an avatar file of version {brief(found_version)}: build it again")
     if found_version > version:
         raise InputError(f"{path.name} was written by a newer portrait4d (version {found_version}): upgrade")

@@ -24,9 +24,16 @@ def read_settings(kind: type[Config], values: Mapping[str, Any], *, nested: Mapp
     for name, inner in (nested or {}).items():
         if name in read:
             _check_keys(inner, read[name], f"{name}.")
-            read[name] = inner(**read[name])
+            read[name] = _make(inner, read[name], f"{name}.")
     _check_keys(kind, read, "")
-    return kind(**read)
+    return _make(kind, read, "")
+
+
+def _make(kind: type[Config], values: Mapping[str, Any], prefix: str) -> Config:
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise InputError(f"settings {prefix.rstrip('.') or 'of the architecture'} do not work: {error}") from error
 
 
 def _check_keys(kind: type, values: Any, prefix: str) -> None:
@@ -55,8 +62,10 @@ def _fits(value: Any, kind: Any) -> bool:
     if get_origin(kind) is tuple:
         parts = get_args(kind)
         return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, value, parts))
-    if isinstance(value, bool) or kind is bool:
-        return isinstance(value, bool) and kind is bool
+    if kind is bool:
+        return isinstance(value, int) and value in (0, 1)  # some authors' files have 0 and 1
+    if isinstance(value, bool):
+        return False
     return isinstance(value, (int, float) if kind is float else kind)
 
 

@@ -25,14 +25,12 @@ from portrait4d.checkpoint.convert import convert_file
 from portrait4d.checkpoint.official_file import read_official
 from portrait4d.checkpoint.own_format import read_checkpoint
 from portrait4d.checkpoint.stored_tensor import read_all
-from portrait4d.checkpoint.strict import load_strict
-from portrait4d.eg3d.config import EG3DConfig
-from portrait4d.eg3d.generator import EG3DGenerator
+from portrait4d.checkpoint.strict import check_fits, load_strict
+from portrait4d.eg3d.loading import load_generator
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig
 from portrait4d.lift.avatar import LiftAvatar
 from portrait4d.reconstructor.avatar import Portrait4DAvatar
-from portrait4d.reconstructor.config import ReconstructorConfig
-from portrait4d.reconstructor.network import Reconstructor
+from portrait4d.reconstructor.loading import build_network
 from preprocess.dataset.shards import index_path, read_shard
 from preprocess.motion import Motion
 
@@ -105,9 +103,9 @@ def members(path: Path) -> dict[str, bytes]:
 def use_motion(motion: Motion) -> None:
     """What every reader of a motion does first."""
     assert len(motion) and np.isfinite(motion.rotation).all()
-    torch.from_numpy(motion.landmarks)
+    assert torch.from_numpy(motion.landmarks).isfinite().all()
     motion.camera(0)
-    str(motion.frame_rate), float(motion.frame_rate)
+    assert float(motion.frame_rate) > 0
 
 
 @pytest.mark.parametrize("name", ["clip.npz", "photo.npz"])
@@ -134,21 +132,24 @@ def test_motion_file_whose_checksums_are_right(tmp_path: Path) -> None:
 
 def use_lift(avatar: LiftAvatar) -> None:
     """Geometry and pictures fit each other: an index beyond its table would stop, or crash, the drawing."""
+    rig, inside, own = avatar.rig, avatar.interior, avatar.own_mouth
+    eyes, lids = (avatar.left_eye, avatar.right_eye), (avatar.left_lid, avatar.right_lid)
+    expression = rig.source_expression[None]
     use_motion(avatar.motion)
-    avatar.crop.to_image(np.zeros((1, 2)))
-    avatar.rig.deform(avatar.rig.source_expression[None], avatar.rig.source_residual[None])
-    avatar.rig.rest[avatar.rig.faces], avatar.rig.rest[avatar.lids], avatar.rig.rest[avatar.lips]
-    avatar.rig.pose(avatar.rig.rest[None], torch.zeros(1, 3), torch.zeros(1, 3))
-    avatar.rig.project(avatar.rig.rest[None], avatar.background.shape[0])
-    assert avatar.rig.source_normals.isfinite().all()
-    for eye in (avatar.left_eye, avatar.right_eye):
-        eye.rest[eye.faces], eye.uv[eye.faces], eye.turned(torch.zeros(1, 3))
-    for lid in (avatar.left_lid, avatar.right_lid):
-        avatar.rig.rest[lid.faces] * lid.gain[lid.faces, None], lid.strength(torch.zeros(1))
-    inside = avatar.interior
-    inside.deform(avatar.rig.source_expression[None])[:, inside.faces] * inside.occlusion[inside.faces, None]
-    own = avatar.own_mouth
-    own.rest[own.faces] * own.with_jaw[own.faces, None], own.uv[own.faces]
+    used = [
+        torch.from_numpy(avatar.crop.to_image(np.zeros((1, 2)))),
+        rig.source_normals,
+        rig.deform(expression, rig.source_residual[None]),
+        rig.project(rig.pose(rig.rest[None], torch.zeros(1, 3), torch.zeros(1, 3)), avatar.background.shape[0]),
+        *(rig.rest[chosen] for chosen in (rig.faces, avatar.lids, avatar.lips)),
+        *(eye.turned(torch.zeros(1, 3))[:, eye.faces] for eye in eyes),
+        *(eye.uv[eye.faces] for eye in eyes),
+        *(rig.rest[lid.faces] * lid.gain[lid.faces, None] for lid in lids),
+        inside.deform(expression)[:, inside.faces] * inside.occlusion[inside.faces, None],
+        own.rest[own.faces] * own.with_jaw[own.faces, None],
+        own.uv[own.faces],
+    ]
+    assert [value.shape[-1] for value in used].count(0) == 0
     for picture in (avatar.person, avatar.under, avatar.changed):
         assert picture.isfinite().all() and picture.shape == avatar.person.shape and picture.shape[2] == 4
 
@@ -247,8 +248,9 @@ def test_converted_checkpoint(tmp_path: Path, file: str, check_hash: bool) -> No
 
     def read() -> None:
         config, tensors = read_checkpoint(tmp_path, check_hash=check_hash)
-        network = DualDiscriminator(DualDiscriminatorConfig.from_official(config.official.get("init_kwargs", {})))
-        load_strict(network, tensors)
+        about = DualDiscriminatorConfig.from_official(config.official.get("init_kwargs", {}))
+        check_fits(lambda: DualDiscriminator(about), tensors)
+        load_strict(DualDiscriminator(about), tensors)
 
     data = (tmp_path / file).read_bytes()
     read_all_copies(damaged(data, 8), (tmp_path / file).write_bytes, read)
@@ -260,12 +262,9 @@ def test_config_of_a_large_network(tmp_path: Path, name: str) -> None:
         (tmp_path / file).write_bytes((FILES / name / file).read_bytes())
 
     def read() -> None:
-        config, tensors = read_checkpoint(tmp_path)
-        with torch.device("meta"):
-            if name == "generator":
-                EG3DGenerator(EG3DConfig.from_dict(config.architecture))
-            else:
-                Reconstructor(ReconstructorConfig.from_dict(config.architecture))
+        if name == "generator":
+            load_generator(tmp_path)
+        build_network(*read_checkpoint(tmp_path))
 
     data = (tmp_path / "config.json").read_bytes()
     read_all_copies(damaged(data, 9), (tmp_path / "config.json").write_bytes, read)

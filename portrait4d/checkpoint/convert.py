@@ -21,7 +21,7 @@ from portrait4d.checkpoint.official_file import OfficialFile, OfficialModule, ma
 from portrait4d.checkpoint.official_state import split_official
 from portrait4d.checkpoint.stored_tensor import StoredTensor
 from portrait4d.checkpoint.strict import CheckpointMismatch
-from portrait4d.checkpoint.structure import check_structure, recognise, released_structure
+from portrait4d.checkpoint.structure import check_class, check_structure, recognise, released_structure
 from portrait4d.checkpoint.torch_blob import is_torch_file, read_torch_file
 from preprocess.networks.motion_encoder import TRAINING_NAME_PARTS
 
@@ -92,6 +92,7 @@ def _convert_official(file: OfficialFile, network: Network) -> Conversion:
         raise InputError(f"{file.name} holds no {network} ({key}): it has {', '.join(file.networks)}")
     module = file.networks[key]
     beside = None
+    check_class(module.class_name)
     if network == "discriminator" and "G_ema" in file.networks:
         beside, _ = recognise(file.networks["G_ema"].tensors)
     family, found = recognise(module.tensors, beside=beside)

@@ -16,7 +16,7 @@ from portrait4d.checkpoint.official_file import OfficialFile, OfficialModule, ma
 from portrait4d.checkpoint.own_format import hash_file
 from portrait4d.checkpoint.stored_tensor import StoredTensor
 from portrait4d.checkpoint.strict import CheckpointMismatch
-from portrait4d.checkpoint.structure import HasShape, check_structure, recognise, released_structure
+from portrait4d.checkpoint.structure import HasShape, check_class, check_structure, recognise, released_structure
 from portrait4d.checkpoint.torch_blob import is_torch_file
 
 
@@ -102,6 +102,7 @@ def _generator_family(file: OfficialFile) -> Family | None:
 
 
 def _report_module(key: str, module: OfficialModule, beside: Family | None) -> NetworkReport:
+    check_class(module.class_name)
     family, network = recognise(module.tensors, beside=beside)
     options = module.rendering_kwargs
     is_generator = network == "generator"

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from flame.errors import InputError
-from portrait4d.checkpoint.strict import load_strict
+from portrait4d.checkpoint.strict import check_fits, load_strict
 from portrait4d.eg3d.config import EG3DConfig
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.weights import resolve_weights
@@ -24,6 +24,8 @@ def load_generator(
         raise InputError(
             f"expected the weights of an EG3D generator, got {config.family} {config.network}: {name_or_path}"
         )
-    generator = EG3DGenerator(EG3DConfig.from_dict(config.architecture))
+    architecture = EG3DConfig.from_dict(config.architecture)
+    check_fits(lambda: EG3DGenerator(architecture), tensors)
+    generator = EG3DGenerator(architecture)
     load_strict(generator, tensors)
     return generator.to(device=device, dtype=dtype).eval().requires_grad_(False)

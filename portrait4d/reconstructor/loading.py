@@ -13,7 +13,7 @@ from flame.errors import InputError
 from flame.flame_model import Flame, flame_from_tensors, load_flame
 from portrait4d.checkpoint.config import CheckpointConfig
 from portrait4d.checkpoint.own_format import hash_file
-from portrait4d.checkpoint.strict import load_strict
+from portrait4d.checkpoint.strict import check_fits, load_strict
 from portrait4d.engine import with_flame
 from portrait4d.options import Placement
 from portrait4d.reconstructor.config import ReconstructorConfig
@@ -108,6 +108,8 @@ def build_network(config: CheckpointConfig, tensors: Mapping[str, Tensor]) -> Re
             rendering_kwargs=config.official.get("rendering_kwargs"),
             neural_rendering_resolution=config.official.get("neural_rendering_resolution"),
         )
+    own = {name: value for name, value in tensors.items() if not name.startswith(_HEAD_PREFIX)}
+    check_fits(lambda: Reconstructor(architecture), own)
     network = Reconstructor(architecture)
-    load_strict(network, {name: value for name, value in tensors.items() if not name.startswith(_HEAD_PREFIX)})
+    load_strict(network, own)
     return network

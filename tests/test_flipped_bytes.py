@@ -8,6 +8,7 @@ import resource
 import struct
 import sys
 import traceback
+import tracemalloc
 import warnings
 import zipfile
 from collections import Counter
@@ -128,6 +129,34 @@ def test_motion_file_whose_checksums_are_right(tmp_path: Path) -> None:
             yield packed({**parts, name: bytes(changed)})
 
     read_all_copies(copies(), path.write_bytes, lambda: use_motion(Motion.load(path)))
+
+
+@pytest.mark.parametrize("shape", ["(2000000000, 3)", "(-3, -3)", "(99999999999999999999, 3)", "(3, 30)"])
+def test_claimed_lengths_take_no_memory(tmp_path: Path, shape: str) -> None:
+    """The array's header says more than there is; every checksum is right."""
+    path, parts = tmp_path / "motion.npz", members(FILES / "clip.npz")
+    content = parts["rotation.npy"]
+    assert b"'shape': (3, 3)" in content
+    text = content[10:128].replace(b"(3, 3)", shape.encode()).rstrip()
+    parts["rotation.npy"] = content[:10] + text.ljust(117) + b"\n" + content[128:]
+    path.write_bytes(packed(parts))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="damaged"):
+            Motion.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 50 * path.stat().st_size
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_motion_file_that_unpacks_to_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "motion.npz"
+    data = bytearray(packed(members(FILES / "photo.npz")))
+    place = data.rindex(b"PK\x01\x02")  # the last entry of the central directory
+    data[place + 24 : place + 28] = struct.pack("<I", 2**32 - 2)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="damaged"):
+        Motion.load(path)
 
 
 def use_lift(avatar: LiftAvatar) -> None:

@@ -21,7 +21,9 @@ import pytest
 import torch
 from official_pickles import official_names, save_official, small_module
 
+from flame.bounded_bytes import BoundedBytes
 from flame.errors import InputError
+from flame.pickle_machine import PickleMachine
 from portrait4d.checkpoint.convert import convert_file
 from portrait4d.checkpoint.official_file import read_official
 from portrait4d.checkpoint.own_format import read_checkpoint
@@ -321,3 +323,12 @@ def test_official_pickle_with_every_kind_of_content(tmp_path: Path, protocol: in
             read_all(network.tensors)
 
     read_all_copies(damaged(path.read_bytes(), 11), path.write_bytes, read)
+
+
+@pytest.mark.parametrize("data", [b"cnumpy\nnd\\qarray\n.", b"S'a\\q'\n."])
+def test_unknown_escapes_are_refused_without_a_warning(data: bytes) -> None:
+    """Found by a flip: Python warns of them, on the user's screen."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError, match="damaged"):
+            PickleMachine(BoundedBytes(data, "a.pkl"), find=lambda module, name: None).load()

@@ -47,6 +47,11 @@ MOST_MEGABYTES = 300
 """More memory than reading any of the files here takes, many times over."""
 
 
+@pytest.fixture(autouse=True)
+def quick(one_thread: None) -> None:
+    """The tensors are small."""
+
+
 def damaged(data: bytes, seed: int) -> Iterator[bytes]:
     """Copies of a file with one to three bytes changed, then copies that end too early."""
     chance = random.Random(seed)

@@ -8,6 +8,7 @@ never imports.
 
 import pickletools
 import struct
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,7 @@ _NUMBERS_AND_TEXT = frozenset(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
     "SHORT_BINUNICODE BINUNICODE8 BYTEARRAY8 SHORT_BINBYTES BINBYTES BINBYTES8".split()
 )
+_WITH_ESCAPES = frozenset(("STRING", "GLOBAL", "INST", "PERSID"))
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _CONTAINERS: dict[str, type] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
@@ -100,7 +102,16 @@ class PickleMachine:
             (length,) = struct.unpack(form, self._source.read(struct.calcsize(form)))
             return self._source.view(length)
         kind = _OPCODES[instruction].arg  # reads by `read` and `readline` alone, which BoundedBytes has
-        return None if kind is None else kind.reader(self._source)  # pyright: ignore[reportArgumentType]
+        if kind is None:
+            return None
+        if instruction not in _WITH_ESCAPES:
+            return kind.reader(self._source)  # pyright: ignore[reportArgumentType]
+        with warnings.catch_warnings():  # Python warns of escapes that it does not know, and pickles never have
+            warnings.simplefilter("error")
+            try:
+                return kind.reader(self._source)  # pyright: ignore[reportArgumentType]
+            except Warning as warning:
+                raise ValueError(str(warning)) from warning
 
     def _run(self, instruction: str, argument: Any) -> None:
         if instruction in _NUMBERS_AND_TEXT:

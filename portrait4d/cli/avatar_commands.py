@@ -61,13 +61,14 @@ def avatar(
     flame: FlameOption = None,
     device: DeviceOption = "cpu",
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Build an avatar and save it; `reenact` and `render` take the file in place of the photo."""
     from portrait4d.cli.single_commands import run_avatar
     from portrait4d.options import ReenactOptions
 
     options = ReenactOptions(engine=engine, face=face, flame=flame, device=device)
-    run_avatar(source, output, options=options, as_json=as_json)
+    run_avatar(source, output, options=options, as_json=as_json, is_quiet=quiet)
 
 
 def render(

@@ -42,13 +42,13 @@ def run_track(driver: Path, output: Path, *, options: ReenactOptions, as_json: b
         say(line)
 
 
-def run_avatar(sources: list[Path], output: Path, *, options: ReenactOptions, as_json: bool) -> None:
+def run_avatar(sources: list[Path], output: Path, *, options: ReenactOptions, as_json: bool, is_quiet: bool) -> None:
     """Builds and saves an avatar; of several photos it says which one the avatar shows."""
     from portrait4d.pipeline import build_source, load_models
 
     check_output(output, AVATAR_SUFFIXES)
     check_not_input(output, *sources, options.flame)
-    tell_engine(options.engine, is_quiet=as_json)
+    tell_engine(options.engine, is_quiet=is_quiet or as_json)
     source = build_source(sources, models=load_models(options), face=options.face)
     avatar = source.avatar
     avatar.save(output)

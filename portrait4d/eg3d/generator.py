@@ -18,7 +18,7 @@ from portrait4d.stylegan.superresolution import SuperResolution
 from portrait4d.stylegan.synthesis import Noise, SynthesisNetwork
 from portrait4d.weights.eg3d_config import EG3DConfig
 from portrait4d.weights.store import resolve_weights
-from portrait4d.weights.strict import load_strict
+from portrait4d.weights.strict import check_fits, load_strict
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,9 @@ class EG3DGenerator(nn.Module):
             raise InputError(
                 f"expected the weights of an EG3D generator, got {config.family} {config.network}: {name_or_path}"
             )
-        generator = cls(EG3DConfig.from_dict(config.architecture))
+        architecture = EG3DConfig.from_dict(config.architecture)
+        check_fits(lambda: cls(architecture), tensors)
+        generator = cls(architecture)
         load_strict(generator, tensors)
         return generator.to(device=device, dtype=dtype).eval().requires_grad_(False)
 

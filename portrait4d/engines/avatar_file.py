@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from flame.errors import InputError
+from flame.errors import InputError, brief, printable
 from preprocess.faces.crop import Crop
 from preprocess.files.atomic import atomic_path
-from preprocess.tracking.motion import Motion
+from preprocess.tracking.motion import Motion, motion_from_arrays
 
 _KEY = "portrait4d"
 _MOTION = "motion."
@@ -68,20 +68,93 @@ def read_avatar(path: Path | str, *, file_format: str, version: int) -> tuple[di
         raise InputError(f"no avatar file at {path}: make one with `portrait4d avatar PHOTO -o {path.name}`")
     try:
         with safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            header = _parse_header((file.metadata() or {}).get(_KEY, "{}"), path)
             _check_header(header, path, file_format, version)
             return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise InputError(f"{path.name} is not a readable avatar file ({error}): build it again") from error
+    except (SafetensorError, OSError) as error:
+        reason = printable(str(error)[:200])
+        raise InputError(f"{path.name} is not a readable avatar file ({reason}): build it again") from error
+
+
+def incomplete(path: Path | str, error: Exception) -> InputError:
+    """What to raise where a file's parts are missing or do not fit each other."""
+    reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return InputError(f"{Path(path).name} is an incomplete avatar file ({printable(reason[:200])}): build it again")
+
+
+def check_tensor(
+    tensors: Mapping[str, Tensor], name: str, shape: tuple[int | None, ...], dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """A tensor of a file.
+
+    Args:
+        shape: None for a side of any length.
+
+    Raises:
+        KeyError: it is missing.
+        ValueError: it is of another kind or shape, or not finite.
+    """
+    tensor = tensors[name]
+    fits = len(tensor.shape) == len(shape) and all(
+        wanted in (None, found) for wanted, found in zip(shape, tensor.shape, strict=True)
+    )
+    if not fits or tensor.dtype != dtype:
+        wanted = ", ".join("any" if side is None else str(side) for side in shape)
+        raise ValueError(f"{name} is {tensor.dtype} {list(tensor.shape)}, expected {dtype} [{wanted}]")
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        raise ValueError(f"{name} holds numbers that are not finite")
+    return tensor
 
 
 def motion_and_crop(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[Motion, Crop]:
-    """The tracked source and the crop of what `read_avatar` gave."""
+    """The tracked source and the crop of what `read_avatar` gave.
+
+    Raises:
+        KeyError, TypeError, ValueError: a part is missing or damaged.
+    """
     arrays = {name.removeprefix(_MOTION): t.numpy() for name, t in tensors.items() if name.startswith(_MOTION)}
-    values, square = header["motion"], header["crop"]
-    plain = dict(values, frame_rate=Fraction(*values["frame_rate"]), warnings=tuple(values["warnings"]))
-    crop = Crop(np.array(square["matrix"]), square["size"], tuple(square["image_size"]))
-    return Motion(**arrays, **plain), crop
+    arrays |= {name: np.asarray(value) for name, value in dict(header["motion"]).items()}
+    return motion_from_arrays(arrays), _read_crop(header["crop"])
+
+
+def read_warnings(header: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sentences about the source.
+
+    Raises:
+        KeyError, ValueError: they are missing, or no text.
+    """
+    lines = header["warnings"]
+    if not (isinstance(lines, list) and all(isinstance(line, str) for line in lines)):
+        raise ValueError("its warnings are no text")
+    return tuple(lines)
+
+
+def is_count(value: object) -> bool:
+    """Whether a value of a header is a whole number above 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MAX_COUNT
+
+
+_MAX_COUNT = 2**31
+
+
+def _read_crop(square: Mapping[str, Any]) -> Crop:
+    matrix, size, image_size = np.asarray(square["matrix"], np.float64), square["size"], square["image_size"]
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or not np.linalg.det(matrix):
+        raise ValueError("its crop is no map of the picture")
+    if not (isinstance(image_size, list) and len(image_size) == 2 and all(map(is_count, [size, *image_size]))):
+        raise ValueError("its crop has no size")
+    return Crop(matrix, size, (image_size[0], image_size[1]))
+
+
+def _parse_header(text: str, path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = printable(str(error)[:100])
+        raise InputError(f"{path.name} is not a readable avatar file ({reason}): build it again") from error
+    if not isinstance(header, dict):
+        raise InputError(f"{path.name} is not a readable avatar file (its header is no table): build it again")
+    return header
 
 
 def _check_header(header: Mapping[str, Any], path: Path, file_format: str, version: int) -> None:
@@ -90,9 +163,12 @@ def _check_header(header: Mapping[str, Any], path: Path, file_format: str, versi
         raise InputError(f"{path.name} is a safetensors file but no avatar: make one with `portrait4d avatar`")
     if found != file_format:
         name = found.removesuffix("-avatar").removeprefix("portrait4d-")
-        raise InputError(f"{path.name} was built by engine {name!r}: use --engine {name}, or build it again")
-    if header["version"] > version:
-        raise InputError(f"{path.name} was written by a newer portrait4d (version {header['version']}): upgrade")
+        raise InputError(f"{path.name} was built by engine {name!r}: use --engine {printable(name)}, or build it again")
+    found_version = header.get("version")
+    if not isinstance(found_version, int) or not is_count(found_version):
+        raise InputError(f"{path.name} is an avatar file of version {brief(found_version)}: build it again")
+    if found_version > version:
+        raise InputError(f"{path.name} was written by a newer portrait4d (version {found_version}): upgrade")
 
 
 def _split_motion(motion: Motion) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flame.errors import InputError
+from flame.errors import InputError, brief, printable
 from flame.geometry.camera import Axes, Camera
 from portrait4d.ops.resample import resize
 from portrait4d.stylegan.channels import block_resolutions, is_half_block, num_channels
 from portrait4d.stylegan.discriminator import DiscriminatorBlock, DiscriminatorEpilogue
 from portrait4d.stylegan.mapping import MappingNetwork
+from portrait4d.weights.official.structure import check_class
 
 _OFFICIAL_KEYS = (
     "c_dim img_resolution img_channels architecture channel_base channel_max num_fp16_res conv_clamp cmap_dim "
@@ -93,16 +94,20 @@ class DualDiscriminatorConfig:
         return asdict(self)
 
     @classmethod
-    def from_official(cls, init_kwargs: Mapping[str, Any]) -> "DualDiscriminatorConfig":
+    def from_official(
+        cls, init_kwargs: Mapping[str, Any], *, class_name: str = "DualDiscriminator"
+    ) -> "DualDiscriminatorConfig":
         """Config of a released checkpoint.
 
         Args:
             init_kwargs: constructor arguments of `DualDiscriminator` (EG3D) or `DualDiscriminatorDeform` (GenHead,
                 Portrait4D), as the file holds them.
+            class_name: whose arguments they are, by the file; EG3D's other discriminators have the same.
 
         Raises:
-            InputError: an option that this engine does not know.
+            InputError: another class, or an option that this engine does not know.
         """
+        check_class(class_name)
         _check_official(init_kwargs)
         defaults = cls()
         mapping, epilogue = init_kwargs.get("mapping_kwargs", {}), init_kwargs.get("epilogue_kwargs", {})
@@ -206,7 +211,8 @@ def _fit(value: Tensor, side: int) -> Tensor:
 def _check_official(init_kwargs: Mapping[str, Any]) -> None:
     unknown = [key for key in init_kwargs if key not in _OFFICIAL_KEYS]
     if unknown:
-        raise InputError(f"expected the arguments of a dual discriminator, got {', '.join(unknown)}: not one of ours")
+        named = printable(", ".join(map(str, unknown))[:200])
+        raise InputError(f"expected the arguments of a dual discriminator, got {named}: not one of ours")
     missing = [key for key in ("c_dim", "img_resolution") if key not in init_kwargs]
     if missing:
         raise InputError(f"expected the arguments of a dual discriminator, {', '.join(missing)} missing")
@@ -220,7 +226,8 @@ def _check_official(init_kwargs: Mapping[str, Any]) -> None:
     }
     for key, allowed in only.items():
         if key in init_kwargs and init_kwargs[key] not in allowed:
-            raise InputError(f"expected {key} = {allowed[0]}, got {init_kwargs[key]!r}: not a released discriminator")
+            found = brief(init_kwargs[key])
+            raise InputError(f"expected {key} = {allowed[0]}, got {found}: not a released discriminator")
     # freeze_layers says which layers train, fp16_channels_last how memory lies: the values do not depend on them.
     nested = {
         "block_kwargs": ("freeze_layers", "fp16_channels_last"),
@@ -228,6 +235,39 @@ def _check_official(init_kwargs: Mapping[str, Any]) -> None:
         "epilogue_kwargs": ("mbstd_group_size", "mbstd_num_channels"),
     }
     for group, known in nested.items():
-        for key in init_kwargs.get(group, {}):
+        options = init_kwargs.get(group, {})
+        if not isinstance(options, Mapping):
+            raise InputError(f"expected {group} with {', '.join(known)} at most, got {brief(options)}")
+        for key in options:
             if key not in known:
-                raise InputError(f"expected {group} with {', '.join(known)} at most, got {key}")
+                raise InputError(f"expected {group} with {', '.join(known)} at most, got {printable(str(key)[:60])}")
+    for group, names in _COUNTS.items():
+        options = init_kwargs.get(group, {}) if group else init_kwargs
+        for name, (least, may_be_none) in names.items():
+            value = options.get(name, least)
+            is_whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+            if not (is_whole or (may_be_none and value is None)):
+                raise InputError(
+                    f"expected {name} as a whole number from {least}, got {brief(value)}: not a released one"
+                )
+    clamp = init_kwargs.get("conv_clamp")
+    if clamp is not None and (isinstance(clamp, bool) or not isinstance(clamp, (int, float)) or not clamp > 0):
+        raise InputError(f"expected conv_clamp as a number above 0 or none, got {brief(clamp)}: not a released one")
+    try:
+        block_resolutions(init_kwargs["img_resolution"])
+    except ValueError as error:
+        raise InputError(f"expected img_resolution as a power of two: {error}") from error
+
+
+_COUNTS: dict[str, dict[str, tuple[int, bool]]] = {
+    "": {
+        "c_dim": (0, False),
+        "img_resolution": (4, False),
+        "channel_base": (1, False),
+        "channel_max": (1, False),
+        "num_fp16_res": (0, False),
+    },
+    "mapping_kwargs": {"num_layers": (1, False)},
+    "epilogue_kwargs": {"mbstd_group_size": (1, True), "mbstd_num_channels": (0, False)},
+}
+"""Whole numbers among the arguments, by group: the least, and whether they may be None."""

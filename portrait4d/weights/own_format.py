@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from flame.errors import InputError
+from flame.errors import InputError, printable
 from portrait4d.weights.config import CONFIG_FILE, TENSORS_FILE, CheckpointConfig, read_config
 from portrait4d.weights.official.stored_tensor import StoredTensor
 from preprocess.files.atomic import atomic_path
@@ -90,7 +90,7 @@ def read_checkpoint(
     try:
         return config, load_file(path)
     except SafetensorError as error:
-        raise InputError(f"{path} is damaged ({str(error)[:100]}): convert the checkpoint again") from error
+        raise InputError(f"{path} is damaged ({printable(str(error)[:100])}): convert the checkpoint again") from error
 
 
 def hash_file(path: str | Path, *, progress: Progress | None = None) -> str:

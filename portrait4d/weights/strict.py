@@ -1,6 +1,6 @@
 """Loads tensors into a module, all or none: what is missing, extra or misshapen is listed in one error."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -36,6 +36,29 @@ def load_strict(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) ->
     own = module.state_dict()
     check_names(own, tensors)
     module.load_state_dict(dict(tensors), strict=True)
+
+
+def check_fits(build: Callable[[], torch.nn.Module], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Compare tensors with a network before memory is taken for it, whatever sizes its config claims.
+
+    Args:
+        build: makes the network.
+
+    Raises:
+        CheckpointMismatch: names, shapes or kinds of numbers differ.
+        InputError: no network can be made of the config.
+    """
+    try:
+        with torch.device("meta"):
+            expected = build().state_dict()
+    except InputError:
+        raise
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        reason = printable(str(error).partition("\n")[0][:100])
+        raise InputError(
+            f"no network can be built from the checkpoint's config ({reason}): convert it again"
+        ) from error
+    check_names(expected, tensors)
 
 
 def check_names(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:

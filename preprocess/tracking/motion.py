@@ -1,10 +1,16 @@
 """The motion of the head in a tracked clip (or photo), and the file it is kept in (docs/motion_file.md)."""
 
 import dataclasses
+import math
+import struct
+import tokenize
+import warnings
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flame.errors import InputError
+from flame.errors import InputError, printable
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadModel, HeadParams
 from preprocess.files.atomic import atomic_path
@@ -176,9 +182,11 @@ class Motion:
         if missing:
             raise InputError(f"motion file '{path}' lacks {', '.join(missing)}: track the clip again")
         try:
-            return _from_arrays(arrays)
-        except (ValueError, TypeError, ZeroDivisionError) as error:
-            raise InputError(f"motion file '{path}' is broken ({error}): track the clip again") from error
+            return motion_from_arrays(arrays)
+        except ValueError as error:
+            raise InputError(
+                f"motion file '{path}' is broken ({printable(str(error))}): track the clip again"
+            ) from error
 
 
 _PER_FRAME: dict[str, tuple[int | None, ...]] = {
@@ -200,42 +208,100 @@ _PER_FRAME: dict[str, tuple[int | None, ...]] = {
 _PER_CLIP = ("head_model", "shape", "crop_matrix", "crop_size", "frame_height", "frame_width", "source")
 
 
+_MOST_INFLATION = 1032
+"""A byte of deflated data makes at most so many."""
+
+_DAMAGE = (
+    OSError, EOFError, ValueError, TypeError, KeyError, NotImplementedError, SyntaxError, RecursionError, Warning,
+    struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What the readers of zip and `.npy` raise for damaged bytes."""
+
+
 def _read_arrays(path: Path) -> dict[str, NDArray]:
-    damaged = f"'{path}' is damaged or not a motion file: make one with `portrait4d track`"
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(damaged)
-        with archive:
-            return {name: archive[name] for name in archive.files}
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as error:
-        raise InputError(damaged) from error
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if sum(entry.file_size for entry in entries) > _MOST_INFLATION * path.stat().st_size:
+                raise zipfile.BadZipFile("it claims to unpack to more than it can hold")
+            if any(entry.compress_type not in _METHODS or entry.flag_bits & 1 for entry in entries):
+                raise zipfile.BadZipFile("it is packed in a way that numpy never does")
+            named = [entry for entry in entries if entry.filename.endswith(".npy")]
+            return {entry.filename.removesuffix(".npy"): _read_array(archive.read(entry)) for entry in named}
+    except _DAMAGE as error:
+        raise InputError(f"'{path}' is damaged or not a motion file: make one with `portrait4d track`") from error
 
 
-def _from_arrays(arrays: dict[str, NDArray]) -> Motion:
-    numerator, denominator = (int(value) for value in arrays["frame_rate"])
-    values: dict = {name: arrays[name].astype(np.float32) for name in _PER_FRAME}
-    values["seconds"] = arrays["seconds"].astype(np.float64)
-    values["valid"] = arrays["valid"].astype(np.bool_)
-    finite = (*values.values(), arrays["shape"], arrays["crop_matrix"])
-    if not all(np.isfinite(value).all() for value in finite):
-        raise ValueError("it holds numbers that are not finite")
-    if not (numerator > 0 and denominator > 0 and len(values["seconds"]) > 0):
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+def _read_array(content: bytes) -> NDArray:
+    """An array of the `.npy` format; numpy's reader takes the memory that a header claims before it looks for it."""
+    stream = BytesIO(content)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # numpy mends damaged headers as if Python 2 had written them
+        shape, is_fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
+    if dtype.kind not in "biufU" or min(shape, default=0) < 0:
+        raise ValueError(f"expected an array of numbers or text, got {dtype} {shape}")
+    place = stream.tell()
+    if math.prod(shape) * dtype.itemsize != len(content) - place:
+        raise ValueError(f"expected {dtype} {shape}, got {len(content) - place} bytes")
+    return np.ndarray(shape, dtype, content, place, order="F" if is_fortran else "C")
+
+
+def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
+    """The motion that a file holds.
+
+    Args:
+        arrays: the fields of a motion by name, `frame_rate` as numerator and denominator.
+
+    Raises:
+        ValueError: a field is of another kind or shape, not finite, or no size.
+        KeyError: a field is missing.
+    """
+    numbers = {name: _numbers(arrays, name) for name in (*_PER_FRAME, "shape", "crop_matrix")}
+    numerator, denominator = (_whole(value, "frame_rate") for value in np.atleast_1d(arrays["frame_rate"]))
+    if not (numerator > 0 and denominator > 0 and len(np.atleast_1d(numbers["seconds"])) > 0):
         raise ValueError("it holds no frames or no frame rate")
+    sizes = {name: _whole(arrays[name], name) for name in ("crop_size", "frame_height", "frame_width")}
+    kinds = {"seconds": np.float64, "valid": np.bool_, "crop_matrix": np.float64}
+    with np.errstate(over="ignore"):
+        values: dict = {name: value.astype(kinds.get(name, np.float32)) for name, value in numbers.items()}
+    if not all(np.isfinite(value).all() for value in values.values()):
+        raise ValueError("it holds numbers that are not finite")
+    if min(sizes.values()) <= 0:
+        raise ValueError("it holds a size that is not above 0")
+    texts = np.atleast_1d(arrays["warnings"])
+    if texts.size and texts.dtype.kind != "U":
+        raise ValueError("its warnings are no text")
     return Motion(
-        head_model=str(arrays["head_model"]),
+        head_model=_text(arrays, "head_model"),
         frame_rate=Fraction(numerator, denominator),
-        shape=arrays["shape"].astype(np.float32),
-        crop_matrix=arrays["crop_matrix"].astype(np.float64),
-        crop_size=int(arrays["crop_size"]),
-        frame_height=int(arrays["frame_height"]),
-        frame_width=int(arrays["frame_width"]),
-        source=str(arrays["source"]),
-        warnings=tuple(str(line) for line in np.atleast_1d(arrays["warnings"])),
+        source=_text(arrays, "source"),
+        warnings=tuple(str(line) for line in texts.reshape(-1)),
+        **sizes,
         **values,
     )
+
+
+def _numbers(arrays: Mapping[str, NDArray], name: str) -> NDArray:
+    if arrays[name].dtype.kind not in "biuf":
+        raise ValueError(f"{name} holds {arrays[name].dtype} instead of numbers")
+    return arrays[name]
+
+
+def _whole(value: NDArray, name: str) -> int:
+    value = np.asarray(value)
+    if value.shape != () or value.dtype.kind not in "iuf" or not np.isfinite(value):
+        raise ValueError(f"{name} holds {value.dtype} {list(value.shape)} instead of a whole number")
+    return int(value)
+
+
+def _text(arrays: Mapping[str, NDArray], name: str) -> str:
+    if arrays[name].dtype.kind != "U" or arrays[name].shape != ():
+        raise ValueError(f"{name} is no text")
+    return str(arrays[name])
 
 
 def _rows(index: int | slice | None) -> slice:

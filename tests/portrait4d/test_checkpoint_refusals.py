@@ -19,10 +19,12 @@ import pytest
 import torch
 
 from flame.errors import InputError
-from official_pickles import official_names, save_official, small_module
+from official_pickles import build_module, official_names, save_official, small_module
 from places import ROOT
+from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig
 from portrait4d.weights.official.convert import convert_file, to_plain
 from portrait4d.weights.official.file import read_official
+from portrait4d.weights.official.inspection import inspect_file
 
 MARK = "ran"
 
@@ -359,3 +361,44 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
     *refusals, last = result.stdout.splitlines()
     assert len(refusals) == len(paths) and "too many pickle instructions" in refusals[-1]
     assert int(last.split()[1]) < 600_000  # kB; four million empty lists take 250 MB before they are too many
+
+
+@pytest.mark.parametrize(
+    ("class_name", "channels", "named"),
+    [
+        ("SingleDiscriminator", 3, "SingleDiscriminator"),
+        ("DummyDualDiscriminator", 6, "DummyDualDiscriminator"),
+        ("MyDiscriminator", 3, "SingleDiscriminator"),
+    ],
+)
+def test_the_other_discriminators_of_eg3d_are_named(tmp_path: Path, class_name: str, channels: int, named: str) -> None:
+    """Their arguments are those of the dual one; they were taken for it."""
+    keywords = {"c_dim": 25, "img_resolution": 16, "img_channels": 3, "channel_base": 64, "channel_max": 8}
+    tensors = dict(DualDiscriminator(DualDiscriminatorConfig.from_official(keywords)).state_dict())
+    tensors["b16.fromrgb.weight"] = tensors["b16.fromrgb.weight"][:, :channels].clone()
+    with official_names() as plain:
+        made = build_module(tensors, set(tensors), class_names={"": class_name}, plain=plain, init_kwargs=keywords)
+        path = save_official(tmp_path / "network.pkl", {"D": made})
+    with pytest.raises(InputError, match=f"EG3D's {named}.*not supported"):
+        convert_file(path, network="discriminator")
+    report = inspect_file(path)
+    assert report.networks[0].family == "unknown" and named in " ".join(report.suspicious)
+    with pytest.raises(InputError, match=f"EG3D's {named}.*not supported"):
+        DualDiscriminatorConfig.from_official(keywords, class_name=named)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"img_resolution": 17}, "power of two"),
+        ({"img_resolution": "512"}, "img_resolution"),
+        ({"c_dim": -1}, "c_dim"),
+        ({"conv_clamp": "256"}, "conv_clamp"),
+        ({"mapping_kwargs": [1]}, "mapping_kwargs"),
+        ({"epilogue_kwargs": {"mbstd_group_size": 0}}, "mbstd_group_size"),
+        ({"line\nbreak": 1}, r"line\\nbreak"),
+    ],
+)
+def test_damaged_arguments_of_a_discriminator(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        DualDiscriminatorConfig.from_official({"c_dim": 25, "img_resolution": 64, **change})

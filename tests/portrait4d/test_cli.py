@@ -105,6 +105,19 @@ def test_avatar_of_several_photos_says_which_it_shows(folder: Path, capsys: pyte
     assert json.loads(capsys.readouterr().out)["shown"] == "bright.png"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["avatar", "photo.png", "-o", "photo.safetensors"], ["render", "photo.png", "-o", "view.png", "--yaw=0"]],
+)
+def test_quiet_leaves_the_warnings_only(folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]):
+    assert run(arguments) == 0
+    loud = capsys.readouterr()
+    assert "(auto)" in loud.err
+    assert run([*arguments, "--quiet"]) == 0
+    quiet = capsys.readouterr()
+    assert quiet.err == "warning: this is a fake\n" and quiet.out == loud.out
+
+
 def test_source_and_driver_have_a_face_each(folder: Path, monkeypatch: pytest.MonkeyPatch):
     models = fake_models()
     for module in (portrait4d.pipeline, portrait4d.jobs.batch):

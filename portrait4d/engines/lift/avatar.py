@@ -10,8 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flame.errors import InputError
-from portrait4d.engines.avatar_file import motion_and_crop, read_avatar, write_avatar
+from portrait4d.engines.avatar_file import (
+    check_tensor,
+    incomplete,
+    motion_and_crop,
+    read_avatar,
+    read_warnings,
+    write_avatar,
+)
 from portrait4d.engines.lift.eyes import Eye
 from portrait4d.engines.lift.lids import Lid
 from portrait4d.engines.lift.mouth import Interior, OwnMouth
@@ -92,18 +98,19 @@ class LiftAvatar:
         header, tensors = read_avatar(path, file_format=FORMAT, version=VERSION)
         try:
             return cls._from_tensors(header, tensors)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{Path(path).name} is an incomplete avatar file ({error}): build it again") from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise incomplete(path, error) from error
 
     @classmethod
     def _from_tensors(cls, header: dict[str, Any], tensors: dict[str, Tensor]) -> LiftAvatar:
+        _check_tensors(tensors)
         parts: dict[str, Any] = {}
         for name, kind in _PARTS.items():
             parts[name] = kind(**{field.name: tensors[f"{name}.{field.name}"] for field in fields(kind)})
         for name in (*_PICTURES, "light", "lids", "lips"):
             parts[name] = tensors[name].float() if name in _PICTURES else tensors[name]
         motion, crop = motion_and_crop(header, tensors)
-        return cls(**parts, motion=motion, crop=crop, warnings=tuple(header["warnings"]))
+        return cls(**parts, motion=motion, crop=crop, warnings=read_warnings(header))
 
 
 _PARTS: dict[str, type[Any]] = {
@@ -116,3 +123,92 @@ _PARTS: dict[str, type[Any]] = {
     "own_mouth": OwnMouth,
 }
 _PICTURES = ("person", "under", "changed", "background")
+
+_LAYOUT: dict[str, tuple[str | int | None, ...]] = {
+    "rig.rest": ("V", 3),
+    "rig.uv": ("V", 2),
+    "rig.faces": (None, 3),
+    "rig.expression_basis": ("3V", "E"),
+    "rig.residual_basis": ("P", 478),
+    "rig.head_weight": ("V",),
+    "rig.light_weight": ("P",),
+    "rig.patch_vertices": ("P",),
+    "rig.source_expression": ("E",),
+    "rig.source_rotation": (3,),
+    "rig.source_translation": (3,),
+    "rig.source_residual": (478, 3),
+    "rig.focal_px": (),
+    **{
+        f"{eye}.{name}": tuple(eye if side == "N" else side for side in shape)
+        for eye in ("left_eye", "right_eye")
+        for name, shape in (
+            ("rest", ("N", 3)), ("from_centre", ("N", 3)), ("follow", ("N",)), ("uv", ("N", 2)), ("faces", (None, 3)),
+            ("source_gaze", (3,)),
+        )
+    },
+    **{
+        f"{lid}.{name}": shape
+        for lid in ("left_lid", "right_lid")
+        for name, shape in (("faces", (None, 3)), ("gain", ("P",)), ("gap", ()))
+    },
+    "interior.rest": ("I", 3),
+    "interior.expression_basis": ("3I", "E"),
+    "interior.uv": ("I", 2),
+    "interior.occlusion": ("I",),
+    "interior.faces": (None, 3),
+    "interior.atlas": (None, None, 4),
+    "own_mouth.rest": ("O", 3),
+    "own_mouth.uv": ("O", 2),
+    "own_mouth.faces": (None, 3),
+    "own_mouth.with_jaw": ("O",),
+    "own_mouth.opening": (),
+    "own_mouth.shows_teeth": (),
+    "person": ("C", "C", 4),
+    "under": ("C", "C", 4),
+    "changed": ("C", "C", 4),
+    "background": ("S", "S", 3),
+    "light": (4,),
+    "lids": (2, 2),
+    "lips": (2,),
+}  # fmt: skip
+"""Shapes in a file: the same letter is the same length, None any; three rows for each point where it says 3."""
+
+_INDICES = {
+    "rig.faces": "V",
+    "rig.patch_vertices": None,
+    "left_eye.faces": "left_eye",
+    "right_eye.faces": "right_eye",
+    "left_lid.faces": "P",
+    "right_lid.faces": "P",
+    "interior.faces": "I",
+    "own_mouth.faces": "O",
+    "lids": "P",
+    "lips": "P",
+}
+"""What holds numbers of points, and the letter of how many points there are; None for the head model's."""
+
+
+def _check_tensors(tensors: dict[str, Tensor]) -> None:
+    """What a file holds fits together: a number of a point that is not there would stop the drawing, or crash it.
+
+    Raises:
+        KeyError, ValueError: it does not.
+    """
+    sizes: dict[str, int] = {}
+    for name, layout in _LAYOUT.items():
+        found = tensors[name].shape
+        for letter, length in zip(layout, found, strict=False):
+            if isinstance(letter, str) and not letter.startswith("3"):
+                sizes.setdefault(letter, length)
+        shape = tuple(
+            side if not isinstance(side, str) else 3 * sizes[side[1:]] if side.startswith("3") else sizes.get(side)
+            for side in layout
+        )
+        kinds = {"own_mouth.shows_teeth": torch.bool, **dict.fromkeys(_PICTURES, torch.half)}
+        check_tensor(tensors, name, shape, torch.int64 if name in _INDICES else kinds.get(name, torch.float32))
+    if sizes["P"] > sizes["V"]:
+        raise ValueError(f"{sizes['P']} points of the face among {sizes['V']} points")
+    for name, letter in _INDICES.items():
+        least, most = (tensors[name].aminmax()) if tensors[name].numel() else (0, 0)
+        if least < 0 or (letter is not None and tensors[name].numel() and most >= sizes[letter]):
+            raise ValueError(f"{name} names points that are not there")

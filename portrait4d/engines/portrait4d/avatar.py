@@ -8,7 +8,15 @@ from pathlib import Path
 import torch
 
 from flame.errors import InputError
-from portrait4d.engines.avatar_file import motion_and_crop, read_avatar, write_avatar
+from portrait4d.engines.avatar_file import (
+    check_tensor,
+    incomplete,
+    is_count,
+    motion_and_crop,
+    read_avatar,
+    read_warnings,
+    write_avatar,
+)
 from portrait4d.reconstructor.network import SourceFeatures
 from preprocess.faces.crop import Crop
 from preprocess.tracking.motion import Motion
@@ -69,10 +77,16 @@ class Portrait4DAvatar:
                 raise InputError(f"{name} was built with other weights of {engine}, or another FLAME: build it again")
             motion, crop = motion_and_crop(header, tensors)
             height, width = header["grid"]
-            features = SourceFeatures(tensors["tokens"], height, width, tensors["detail"], tensors["background"])
-            return cls(features, weights, motion, crop, engine, tuple(header["warnings"]))
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{Path(path).name} is an incomplete avatar file ({error}): build it again") from error
+            if not (is_count(height) and is_count(width)):
+                raise ValueError("its grid has no size")
+            tokens = check_tensor(tensors, "tokens", (1, height * width, None))
+            detail, background = (check_tensor(tensors, name, (1, None, None, None)) for name in _TENSORS[1:])
+            features = SourceFeatures(tokens, height, width, detail, background)
+            return cls(features, weights, motion, crop, engine, read_warnings(header))
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise incomplete(path, error) from error
 
 
 def _format(engine: str) -> str:

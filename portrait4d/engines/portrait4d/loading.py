@@ -20,7 +20,7 @@ from portrait4d.weights.config import CheckpointConfig
 from portrait4d.weights.folder import weights_folder
 from portrait4d.weights.own_format import hash_file
 from portrait4d.weights.store import fetch, resolve_weights
-from portrait4d.weights.strict import load_strict
+from portrait4d.weights.strict import check_fits, load_strict
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 
 MOTION_MODEL = "motion-model"
@@ -108,6 +108,8 @@ def build_network(config: CheckpointConfig, tensors: Mapping[str, Tensor]) -> Re
             rendering_kwargs=config.official.get("rendering_kwargs"),
             neural_rendering_resolution=config.official.get("neural_rendering_resolution"),
         )
+    own = {name: value for name, value in tensors.items() if not name.startswith(_HEAD_PREFIX)}
+    check_fits(lambda: Reconstructor(architecture), own)
     network = Reconstructor(architecture)
-    load_strict(network, {name: value for name, value in tensors.items() if not name.startswith(_HEAD_PREFIX)})
+    load_strict(network, own)
     return network

@@ -9,19 +9,12 @@ from typing import Any
 import numpy as np
 
 from flame.errors import InputError, brief
-from portrait4d.weights.config import (
-    LICENCES,
-    CameraAxes,
-    CheckpointConfig,
-    Family,
-    Network,
-    PlaneLayoutName,
-)
+from portrait4d.weights.config import LICENCES, CameraAxes, CheckpointConfig, Family, Network, PlaneLayoutName
 from portrait4d.weights.eg3d_config import EG3DConfig
 from portrait4d.weights.official.file import OfficialFile, OfficialModule, map_file, read_official
 from portrait4d.weights.official.state import split_official
 from portrait4d.weights.official.stored_tensor import StoredTensor
-from portrait4d.weights.official.structure import check_structure, recognise, released_structure
+from portrait4d.weights.official.structure import check_class, check_structure, recognise, released_structure
 from portrait4d.weights.official.torch_blob import is_torch_file, read_torch_file
 from portrait4d.weights.strict import CheckpointMismatch
 from preprocess.tracking.motion_code.network import TRAINING_NAME_PARTS
@@ -93,6 +86,7 @@ def _convert_official(file: OfficialFile, network: Network) -> Conversion:
         raise InputError(f"{file.name} holds no {network} ({key}): it has {', '.join(file.networks)}")
     module = file.networks[key]
     beside = None
+    check_class(module.class_name)
     if network == "discriminator" and "G_ema" in file.networks:
         beside, _ = recognise(file.networks["G_ema"].tensors)
     family, found = recognise(module.tensors, beside=beside)

@@ -14,7 +14,7 @@ from portrait4d.weights.config import LICENCES, TENSORS_FILE, CheckpointConfig, 
 from portrait4d.weights.official.convert import CAMERA_AXES, convert_file, plane_layout, to_plain
 from portrait4d.weights.official.file import OfficialFile, OfficialModule, map_file, read_official
 from portrait4d.weights.official.stored_tensor import StoredTensor
-from portrait4d.weights.official.structure import HasShape, check_structure, recognise, released_structure
+from portrait4d.weights.official.structure import HasShape, check_class, check_structure, recognise, released_structure
 from portrait4d.weights.official.torch_blob import is_torch_file
 from portrait4d.weights.own_format import hash_file
 from portrait4d.weights.strict import CheckpointMismatch
@@ -102,6 +102,7 @@ def _generator_family(file: OfficialFile) -> Family | None:
 
 
 def _report_module(key: str, module: OfficialModule, beside: Family | None) -> NetworkReport:
+    check_class(module.class_name)
     family, network = recognise(module.tensors, beside=beside)
     options = module.rendering_kwargs
     is_generator = network == "generator"

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from flame.errors import InputError, brief
+from flame.errors import InputError, brief, printable
 
 DTYPES = {
     "DoubleStorage": torch.float64,
@@ -89,7 +89,7 @@ def make_storage(kind: Any, num_items: Any) -> Storage:
     """
     name = kind.name.rpartition(".")[2] if hasattr(kind, "name") else brief(kind)
     if name not in DTYPES:
-        raise InputError(f"the file holds a tensor of kind {name}: known are {', '.join(DTYPES)}")
+        raise InputError(f"the file holds a tensor of kind {printable(name[:60])}: known are {', '.join(DTYPES)}")
     if not (_is_count(num_items) and num_items <= _MAX_LENGTH):
         raise InputError(f"a tensor in the file announces {brief(num_items)} numbers: the file is false")
     return Storage(DTYPES[name], num_items)

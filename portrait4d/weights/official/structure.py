@@ -17,6 +17,15 @@ STRUCTURES_FILE = Path(__file__).parents[2] / "assets" / "checkpoint_structures.
 _EG3D_CHANNELS, _DEFORM_CHANNELS = 6, 10
 """Input channels of the discriminators: two pictures, or two pictures, uv map and mask."""
 
+_SINGLE_CHANNELS = 3
+"""Of EG3D's discriminator without super-resolution, which sees one picture."""
+
+_OTHER_DISCRIMINATORS = {
+    "SingleDiscriminator": "which sees one picture",
+    "DummyDualDiscriminator": "whose second picture fades out",
+}
+"""Classes of EG3D that take the arguments of its dual discriminator and answer otherwise."""
+
 _EG3D_512 = {
     "generator": ("superresolution.block1.conv1.weight", (128, 128)),
     "discriminator": ("b512.fromrgb.weight", (64, _EG3D_CHANNELS)),
@@ -61,8 +70,24 @@ def recognise(tensors: Mapping[str, HasShape], *, beside: Family | None = None) 
             return "eg3d", "discriminator"
         if channels == _DEFORM_CHANNELS:
             return ("portrait4d" if beside == "portrait4d" else "genhead"), "discriminator"
+        if channels == _SINGLE_CHANNELS:
+            check_class("SingleDiscriminator")
     some = printable(", ".join(list(names)[:3])[:200]) or "none"
     raise InputError(f"not a network of EG3D, GenHead, Portrait4D or the motion encoder (tensors: {some} ...)")
+
+
+def check_class(class_name: str) -> None:
+    """Refuse the classes that would be taken for another one by their arguments or tensors.
+
+    Raises:
+        InputError: it names the class.
+    """
+    name = class_name.rpartition(".")[2]
+    if name in _OTHER_DISCRIMINATORS:
+        raise InputError(
+            f"EG3D's {name}, {_OTHER_DISCRIMINATORS[name]}, is not supported: expected a DualDiscriminator or "
+            "DualDiscriminatorDeform, take a file that holds one"
+        )
 
 
 def released_structure(family: Family, network: Network, tensors: Mapping[str, HasShape]) -> str | None:

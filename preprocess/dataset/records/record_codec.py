@@ -118,20 +118,25 @@ def decode_record(key: str, parts: dict[str, bytes], where: str) -> Record:
         raise InputError(f"{where}: expected member {lacking}, it is missing: build the shard again")
     described = _from_json(parts["json"], f"{where}: {key}.json")
     arrays = decode_arrays(parts["safetensors"], f"{where}: {key}.safetensors")
+    image = _decode_picture(parts[images[0]], "RGB", f"{where}: {key}.{images[0]}")
+    mask = _decode_picture(parts["mask.png"], "L", f"{where}: {key}.mask.png")
+    if image.shape[:2] != mask.shape:
+        sizes = f"{list(mask.shape)}, its picture {list(image.shape[:2])}"
+        raise InputError(f"{where}: {key}.mask.png is {sizes}: expected the same size, build the shard again")
     try:
         height, width = described["source_size"]
+        if not (isinstance(described["source"], str) and isinstance(described["quality"], dict)):
+            raise ValueError("no name, or no scores")
         return Record(
             key=key,
             source=described["source"],
-            image=_decode_picture(parts[images[0]], "RGB", f"{where}: {key}.{images[0]}"),
-            mask=_decode_picture(parts["mask.png"], "L", f"{where}: {key}.mask.png"),
+            image=image,
+            mask=mask,
             source_size=(int(height), int(width)),
             quality=described["quality"],
             **{name: arrays[name] for name in _ARRAYS},
         )
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: {key}.json is damaged: build the shard again") from error
 
 
@@ -148,6 +153,8 @@ def decode_arrays(content: bytes, where: str) -> dict[str, np.ndarray]:
             or arrays[name].shape != _SHAPES.get(name, arrays[name].shape)
         ):
             raise InputError(f"{where}: expected {name} of kind {np.dtype(kind)}: build the shard again")
+        if not np.isfinite(arrays[name]).all():
+            raise InputError(f"{where}: {name} holds numbers that are not finite: build the shard again")
     return arrays
 
 

@@ -159,6 +159,9 @@ def read_shard(path: Path | str) -> Shard:
     with path.open("rb") as file:
         info = decode_info(_content(file, members[INFO_NAME], f"{path}: {INFO_NAME}"), f"{path}: {INFO_NAME}")
     keys = tuple(dict.fromkeys(name.partition(".")[0] for name in list(members)[1:]))
+    if strange := next((key for key in keys if not _KEY.fullmatch(key)), None):
+        name = printable(strange[:100])
+        raise InputError(f"{path}: expected keys of letters, digits, - and _, got {name}: build or copy it again")
     return Shard(path, info, keys, members, digest)
 
 

@@ -27,7 +27,7 @@ from material import ROOT, conclude, find, output_folder, shared_folder, table
 MOST_RATIO = 1.03
 GOALS = f"""Goal: the same bytes from both, and no command slower than a ratio of {MOST_RATIO} (median of pairs)."""
 
-TIMES = re.compile(rb'("core_seconds_per_record": |Seconds of one core per record: )[\d.]+')
+TIMES = re.compile(rb'("(?:core_)?seconds(?:_per_record)?": ?|Seconds of one core per record: )[\d.]+')
 """What differs between two runs of one program in the reports that it writes."""
 
 
@@ -66,7 +66,7 @@ def jobs(work: Path, *, is_quick: bool) -> dict[str, list[str]]:
         "shard": ["data", "ffhq", str(photos), "-o", "shards", "--workers", "1"],
     }
     if not is_quick:
-        weights = str(write_eg3d(work / "eg3d"))
+        weights = str(write_eg3d(work / "weights"))
         listed["eg3d"] = ["eg3d", "sample", weights, "-o", "samples", "--seeds", "0", "--yaw", "0"]
     return listed
 

@@ -8,20 +8,9 @@ from pathlib import Path
 import pytest
 
 from places import ROOT
+from rooms import FLOORS, ROOMS
 
-FLOORS = ["flame", "preprocess", "portrait4d", "genhead"]
 HEAVY = ["torch", "numba", "cv2", "av", "scipy", "skimage", "PIL", "genhead"]
-
-ROOMS = {
-    "flame": ["errors", "compiled", "pickles", "geometry", "landmarks", "mesh", "heads"],
-    "preprocess": ["files", "media", "faces", "fitting", "tracking", "dataset"],
-    "preprocess.dataset": ["records", "reading", "building", "formats"],
-    "portrait4d": [
-        *("runtime", "train", "ops", "stylegan", "render", "weights", "gan", "losses", "metrics", "scene", "eg3d"),
-        *("reconstructor", "priors", "engines", "options", "reenactment", "pipeline", "api", "jobs", "cli", "studio"),
-    ],
-}
-"""The rooms of each package, from the ground up; a file on top of a package is a room of its own."""
 
 Imports = dict[str, set[str]]
 """The modules that each module imports, by full name."""

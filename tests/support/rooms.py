@@ -1,0 +1,14 @@
+"""The order of the house: its floors, and the rooms of each package."""
+
+FLOORS = ["flame", "preprocess", "portrait4d", "genhead"]
+
+ROOMS = {
+    "flame": ["errors", "compiled", "pickles", "geometry", "landmarks", "mesh", "heads"],
+    "preprocess": ["files", "media", "faces", "fitting", "tracking", "dataset"],
+    "preprocess.dataset": ["records", "reading", "building", "formats"],
+    "portrait4d": [
+        *("runtime", "train", "ops", "stylegan", "render", "weights", "gan", "losses", "metrics", "scene", "eg3d"),
+        *("reconstructor", "priors", "engines", "options", "reenactment", "pipeline", "api", "jobs", "cli", "studio"),
+    ],
+}
+"""The rooms of each package, from the ground up; a file on top of a package is a room of its own."""

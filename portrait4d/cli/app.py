@@ -1,19 +1,18 @@
 """The application: its commands, and those about the program itself. Each imports what it needs when it runs."""
 
+import importlib
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from portrait4d.cli.avatar_commands import avatar, render, track
 from portrait4d.cli.console import Telling, fail, interruptible, progress_bars, say, say_json, say_speed
-from portrait4d.cli.data_commands import build_data_app
-from portrait4d.cli.eg3d_commands import build_eg3d_app
 from portrait4d.cli.option_groups import Shown, with_groups
 from portrait4d.cli.reenact_commands import batch, reenact
 from portrait4d.cli.scene_command import fit_scene
-from portrait4d.cli.weights_command import build_weights_app
 from portrait4d.options import EngineOptions, ReenactOptions
 
 HELP = """One photo of a face becomes a 4D head that any video can drive. Works offline on a CPU.
@@ -22,18 +21,60 @@ Start with:  portrait4d demo
 """
 
 
-def build_app() -> typer.Typer:
-    """The typer application."""
+GROUPS = {
+    "data": (
+        "data_commands",
+        """Training data out of folders of photos or videos.
+
+A bad file is rejected with its reason and stops nothing. Run the same command again to go on after whatever stopped it.
+""",
+    ),
+    "eg3d": (
+        "eg3d_commands",
+        """Heads that an EG3D network invents, by seed: pictures, videos, shapes.
+
+NETWORK is a name from `portrait4d weights list`, a checkpoint folder, or an official .pkl.
+""",
+    ),
+    "weights": (
+        "weights_command",
+        """Released networks: which exist, how to get them, what is in a file.
+
+Files are read without running anything in them. Weights are kept in $PORTRAIT4D_HOME/weights, or in the user's cache
+folder; PORTRAIT4D_OFFLINE=1 forbids the network.
+""",
+    ),
+}
+"""Commands of commands: the file in this folder that holds them, and their help."""
+
+
+def build_app(words: Collection[str] | None = None) -> typer.Typer:
+    """The typer application.
+
+    Args:
+        words: what the user wrote; commands that are not among them get no options, and their files are not loaded:
+            making all takes as long as the rest of `--help`. None makes all.
+    """
     app = typer.Typer(
         help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
     app.callback()(top)
-    for command in (demo, reenact, batch, track, avatar, render, fit_scene, doctor, selfcheck):
-        app.command()(interruptible(with_groups(command)))
-    app.add_typer(build_data_app(), name="data")
-    app.add_typer(build_eg3d_app(), name="eg3d")
-    app.add_typer(build_weights_app(), name="weights")
+    _add_commands(app, COMMANDS, words)
+    for name, (file, text) in GROUPS.items():
+        group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
+        group.callback()(lambda: None)
+        if words is None or name in words:
+            _add_commands(group, importlib.import_module(f"portrait4d.cli.{file}").COMMANDS, words)
+        app.add_typer(group, name=name)
     return app
+
+
+def _add_commands(app: typer.Typer, commands: dict[str, Callable[..., Any]], words: Collection[str] | None) -> None:
+    for name, command in commands.items():
+        if words is None or name in words:
+            app.command(name)(interruptible(with_groups(command)))
+        else:
+            app.command(name, help=command.__doc__)(lambda: None)
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -127,3 +168,16 @@ def selfcheck(
         fail(f"the weights of {check.engine} do not do what they should: {', '.join(failed)}")
         raise typer.Exit(1)
     say(f"the weights of {check.engine} work")
+
+
+COMMANDS = {
+    "demo": demo,
+    "reenact": reenact,
+    "batch": batch,
+    "track": track,
+    "avatar": avatar,
+    "render": render,
+    "fit-scene": fit_scene,
+    "doctor": doctor,
+    "selfcheck": selfcheck,
+}

@@ -8,17 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from flame.errors import InputError
-from portrait4d.cli.console import Telling, interruptible, progress_bars, say, say_json
-from portrait4d.cli.option_groups import Shown, with_groups
+from portrait4d.cli.console import Telling, progress_bars, say, say_json
+from portrait4d.cli.option_groups import Shown
 from preprocess.dataset.building.build_options import BuildOptions, ClipBuildOptions
 from preprocess.dataset.building.limits import Limits
 from preprocess.dataset.building.stage_options import ClipOptions, PictureOptions, StageOptions
 from preprocess.dataset.formats.options import ConvertOptions
-
-HELP = """Training data out of folders of photos or videos.
-
-A bad file is rejected with its reason and stops nothing. Run the same command again to go on after whatever stopped it.
-"""
 
 FolderArgument = Annotated[Path, typer.Argument(help="Folder of inputs, searched through all levels.")]
 OutputOption = Annotated[Path, typer.Option("-o", "--output", help="Folder for shards and report.")]
@@ -28,14 +23,6 @@ PICTURES = Shown(("crop", "head_model", "motion_codes", "detector", "mask"))
 RUN = Shown(("num_workers", "part", "image_format", "item_seconds"))
 SHARDS = Shown(("items_per_shard",))
 CONVERT = Shown(("message", "origin", "has_eg3d_lens", "items_per_shard", "image_format"))
-
-
-def build_data_app() -> typer.Typer:
-    """The commands below `portrait4d data`."""
-    app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
-    for command in (ffhq, video, convert, check):
-        app.command()(interruptible(with_groups(command)))
-    return app
 
 
 def ffhq(
@@ -139,3 +126,6 @@ def _build(folder: Path, output: Path, options: StageOptions, *, run: BuildOptio
         f"{output}: {_count(report['num_records'], 'record')} of {_count(report['num_kept'], 'file')} in "
         f"{_count(len(result.shards), 'shard')}, {_count(report['num_rejected'], 'file')} rejected; {report['html']}"
     )
+
+
+COMMANDS = {"ffhq": ffhq, "video": video, "convert": convert, "check": check}

@@ -6,15 +6,10 @@ from typing import Annotated
 
 import typer
 
-from portrait4d.cli.console import Telling, interruptible, progress_bars, say, say_json
-from portrait4d.cli.option_groups import Shown, with_groups
+from portrait4d.cli.console import Telling, progress_bars, say, say_json
+from portrait4d.cli.option_groups import Shown
 from portrait4d.jobs.eg3d.options import SampleOptions, SeedShapeOptions, StyleVideoOptions
 from portrait4d.runtime.device_options import DeviceOptions
-
-HELP = """Heads that an EG3D network invents, by seed: pictures, videos, shapes.
-
-NETWORK is a name from `portrait4d weights list`, a checkpoint folder, or an official .pkl.
-"""
 
 NetworkArgument = Annotated[str, typer.Argument(help="Name of released weights, checkpoint folder, or official .pkl.")]
 SAMPLE = Shown(
@@ -24,14 +19,6 @@ SAMPLE = Shown(
     )
 )
 VIDEO = Shown(("seeds", "psi", "cutoff", "frames_per_seed", "path", "shown", "fps", "fov_degrees"))
-
-
-def build_eg3d_app() -> typer.Typer:
-    """The commands below `portrait4d eg3d`."""
-    app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
-    for command in (sample, video, shape):
-        app.command()(interruptible(with_groups(command)))
-    return app
 
 
 def sample(
@@ -93,3 +80,6 @@ def shape(
     say(f"{report.output}: {report.num_vertices} vertices, {report.num_faces} triangles, {size} world units")
     low, high = report.density_range
     say(f"iso {report.iso:.4g}, densities {low:.4g} to {high:.4g}")
+
+
+COMMANDS = {"sample": sample, "video": video, "shape": shape}

@@ -41,7 +41,8 @@ def run(arguments: list[str], *, is_debug: bool = False) -> int:
             from typer.completion import completion_init
 
             completion_init()
-        build_app()(args=arguments, prog_name="portrait4d")
+        words = None if COMPLETION in os.environ else arguments
+        build_app(words)(args=arguments, prog_name="portrait4d")
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else int(bool(ending.code))
     except InputError as error:

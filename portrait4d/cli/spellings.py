@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flame.errors import InputError
-from preprocess.dataset.building.plan import Part
+from preprocess.dataset.building.build_options import Part
 
 MOST_SEEDS = 100_000
 

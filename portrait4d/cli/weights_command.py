@@ -6,26 +6,10 @@ from typing import Annotated
 import typer
 
 from flame.errors import printable
-from portrait4d.cli.console import Telling, byte_progress, interruptible, say, say_json, warn
-from portrait4d.cli.option_groups import Shown, with_groups
-
-HELP = """Released networks: which exist, how to get them, what is in a file.
-
-Files are read without running anything in them. Weights are kept in $PORTRAIT4D_HOME/weights, or in the user's cache
-folder; PORTRAIT4D_OFFLINE=1 forbids the network.
-"""
-
+from portrait4d.cli.console import Telling, byte_progress, say, say_json, warn
+from portrait4d.cli.option_groups import Shown
 
 _STATES = {"page": "by hand", "hub": "fetch"}
-
-
-def build_weights_app() -> typer.Typer:
-    """The commands below `portrait4d weights`."""
-    app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
-    app.command("list")(interruptible(with_groups(list_weights)))
-    for command in (fetch, convert, inspect):
-        app.command()(interruptible(with_groups(command)))
-    return app
 
 
 def list_weights(tell: Annotated[Telling, Shown(("as_json",))]) -> None:
@@ -148,3 +132,6 @@ def _size(num_bytes: int | None) -> str:
     if num_bytes is None:
         return "unknown"
     return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
+
+
+COMMANDS = {"list": list_weights, "fetch": fetch, "convert": convert, "inspect": inspect}

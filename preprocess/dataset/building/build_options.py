@@ -1,10 +1,34 @@
-"""How a dataset is built; loads no networks, so that the command line can be made from it."""
+"""How a dataset is built; loads nothing large, so that the command line can be made from it."""
 
+import re
 from dataclasses import dataclass
 
 from flame.errors import InputError
-from preprocess.dataset.building.plan import Part
 from preprocess.dataset.records.shard_options import ShardOptions
+
+
+@dataclass(frozen=True)
+class Part:
+    """The items whose key is `index` modulo `count`; one machine's work."""
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Part":
+        """Of `i/n`, i from 0."""
+        match = re.fullmatch(r"(\d+)/(\d+)", text)
+        if match is None or not int(match[1]) < int(match[2]):
+            raise InputError(f"expected --shard as i/n with i from 0 to n - 1, got {text!r}")
+        return cls(int(match[1]), int(match[2]))
+
+    def holds(self, key: str) -> bool:
+        return int(key, 16) % self.count == self.index
+
+    @property
+    def name(self) -> str:
+        """Used in file names; differs between the parts of a dataset."""
+        return f"{self.index:04d}-of-{self.count:04d}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from flame.errors import InputError
 from preprocess.dataset.building.limits import Limits
 from preprocess.faces.backend_names import Alignment, DetectorName, MaskName
-from preprocess.files.digest import flame_digest, weights_digest
 
 if TYPE_CHECKING:
     from preprocess.dataset.records.record import DatasetInfo, Record
@@ -81,6 +80,7 @@ class StageOptions(ClipOptions, PictureOptions):
             InputError: the head model cannot be loaded.
         """
         from preprocess.dataset.records.record import CODE_SIZE, DatasetInfo  # loads numpy
+        from preprocess.files.digest import flame_digest
 
         model, licence, digest = "open", "CC0-1.0", ""
         if self.head_model is not None:
@@ -98,6 +98,8 @@ class StageOptions(ClipOptions, PictureOptions):
         Raises:
             InputError: a file cannot be read.
         """
+        from preprocess.files.digest import weights_digest
+
         codes = None if self.motion_codes is None else weights_digest(Path(self.motion_codes))
         head = None if self.head_model is None else self.info.head_digest
         return {**asdict(self), "head_model": head, "motion_codes": codes}

@@ -36,11 +36,16 @@ class Leaf:
     spelling: Spelling
 
     @property
+    def flags(self) -> tuple[str, ...]:
+        """Its names on the command line."""
+        name = re.sub(r"^(as|has|is|num)_|_(degrees|px)$", "", self.name)
+        return self.spelling.flags or (f"--{name.replace('_', '-')}",)
+
+    @property
     def parameter(self) -> inspect.Parameter:
         """As typer takes it."""
-        flags = self.spelling.flags or ("--" + re.sub(r"^(as|has|is|num)_|_(degrees|px)$", "", self.name),)
         option = typer.Option(
-            *(flag.replace("_", "-") for flag in flags),
+            *self.flags,
             help=self.help, metavar=self.spelling.metavar, show_default=self.spelling.has_shown_default,
         )  # fmt: skip
         write, kind = self.spelling.write, self.spelling.type or self.type

@@ -53,12 +53,12 @@ class Table:
         return self.position + offset if offset else None
 
     def number(self, number: int, kind: str) -> int:
-        """A scalar field, 0 if absent; `kind` is the `struct` letter."""
+        """Returns a scalar field, 0 if absent; `kind` is the `struct` letter."""
         where = self.field(number)
         return 0 if where is None else struct.unpack_from("<" + kind, self.buffer, where)[0]
 
     def array(self, number: int, dtype: str) -> np.ndarray:
-        """A vector of scalars."""
+        """Returns a vector of scalars."""
         where = self.field(number)
         if where is None:
             return np.zeros(0, dtype)
@@ -66,7 +66,7 @@ class Table:
         return np.frombuffer(self.buffer, dtype, struct.unpack_from("<I", self.buffer, start)[0], start + 4)
 
     def tables(self, number: int) -> list["Table"]:
-        """A vector of tables."""
+        """Returns a vector of tables."""
         where = self.field(number)
         if where is None:
             return []
@@ -105,7 +105,7 @@ class Graph:
         self._stored_as = {op.outputs[0]: op.inputs[0] for op in self.operators if op.code == DEQUANTIZE}
 
     def constant(self, tensor: int) -> Tensor:
-        """A constant tensor; the float16 original where the graph widens it first."""
+        """Returns a constant tensor; the float16 original where the graph widens it first."""
         table = self._tensors[self._stored_as.get(tensor, tensor)]
         dtype = DTYPES[table.number(1, "b")]
         values = self._buffers[table.number(2, "I")].array(0, "u1").tobytes()
@@ -137,7 +137,7 @@ def slopes(graph: Graph) -> list[Tensor]:
 
 
 def fill(network: nn.Module, graph: Graph) -> dict[str, Tensor]:
-    """The state dict of `network` with the weights of `graph`.
+    """Returns the state dict of `network` with the weights of `graph`.
 
     Modules are defined in the order in which the graph runs them; the branches of a grouped layer are
     separate operators there, taken until the channels are full.
@@ -169,7 +169,7 @@ def _take(queue: list, channels: int) -> list:
 
 
 def check_point_tables(graph: Graph) -> None:
-    """Refuse a mesh whose refined points differ from `mesh_indices` (vectors of int16 in the custom options)."""
+    """Refuses a mesh whose refined points differ from `mesh_indices` (vectors of int16 in the custom options)."""
     options = [op.options for op in graph.operators if op.code == CUSTOM and b"subset_idxs" in op.options]
     for table, found in zip((LIPS, EYE_RIGHT, EYE_LEFT), options, strict=True):
         if np.array([len(table), *table], "<i2").tobytes() not in found:
@@ -177,7 +177,7 @@ def check_point_tables(graph: Graph) -> None:
 
 
 def convert(wheel: Path, folder: Path) -> list[Path]:
-    """Write the three networks and the licence of `wheel` to `folder`; returns the files."""
+    """Writes the three networks and the licence of `wheel` to `folder`; returns the files."""
     written = []
     with zipfile.ZipFile(wheel) as archive:
         for name, (member, network) in SOURCES.items():

@@ -58,7 +58,7 @@ def eye_angles(table: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def make_motion(table: dict[str, np.ndarray], model: HeadModel) -> Motion:
-    """The whole clip, the head at the distance at which a crop shows it."""
+    """Returns the whole clip, the head at the distance at which a crop shows it."""
     count = len(table["blend"])
     degrees = steady(table["ypr"], frames=9)
     degrees = (degrees - np.median(degrees, axis=0)) * CALM

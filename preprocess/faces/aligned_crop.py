@@ -46,7 +46,7 @@ def portrait_crop(
     size: int = DEFAULT_CROP_SIZE,
     alignment: Alignment = "portrait4d",
 ) -> Crop:
-    """The aligned crop of a face.
+    """Returns the aligned crop of a face.
 
     Args:
         landmarks: `[478, 98, 70 or 68, 2 or 3]` image px.
@@ -76,7 +76,7 @@ def crop_from_five(
     size: int = DEFAULT_CROP_SIZE,
     alignment: Alignment = "portrait4d",
 ) -> Crop:
-    """The aligned crop of pupils, nose tip and mouth corners `[5, 2]`, the subject's right first, image px."""
+    """Returns the aligned crop of pupils, nose tip and mouth corners `[5, 2]`, the subject's right first, image px."""
     if points.shape != (5, 2):
         raise ValueError(f"expected five points [5, 2], got {points.shape}")
     template = np.concatenate([DEEP3D_FIVE_POINTS + _SHIFT[alignment], np.ones((5, 1))], 1)

@@ -54,7 +54,7 @@ class Crop:
 
     @classmethod
     def whole(cls, image_size: tuple[int, int], *, size: int = DEFAULT_CROP_SIZE) -> "Crop":
-        """The smallest centred square that holds the whole image (height, width)."""
+        """Returns the smallest centred square that holds the whole image (height, width)."""
         height, width = image_size
         return cls.from_square((width / 2, height / 2), max(height, width), size=size, image_size=image_size)
 
@@ -77,7 +77,7 @@ class Crop:
         return _map_points(self.inverse, points)
 
     def apply(self, image: NDArray) -> NDArray:
-        """The cut-out of an image or mask `[H, W]` or `[H, W, C]`: `[size, size(, C)]`, same dtype.
+        """Returns the cut-out of an image or mask `[H, W]` or `[H, W, C]`: `[size, size(, C)]`, same dtype.
 
         Outside the image its border is repeated. When shrinking, the image is low-passed first.
         """
@@ -94,7 +94,7 @@ class Crop:
         )
 
     def _window(self, image: NDArray) -> tuple[NDArray, NDArray[np.float64]]:
-        """The part of the image that the crop can see (large photographs are not filtered whole), and its corner."""
+        """Returns the part of the image that the crop can see (large photographs are not filtered whole), and its corner."""
         height, width = image.shape[:2]
         corners = self.to_image(np.array([[0, 0], [self.size, 0], [0, self.size], [self.size, self.size]], np.float64))
         margin = 4 + 4 / self.scale
@@ -113,7 +113,7 @@ def face_crop(
     scale: float = DEFAULT_CROP_SCALE,
     is_inside: bool = False,
 ) -> Crop:
-    """The crop of a head, from one or several frames' landmarks (their median: one fixed crop for a clip).
+    """Returns the crop of a head, from one or several frames' landmarks (their median: one fixed crop for a clip).
 
     Args:
         landmarks: `[478, 3]` or `[T, 478, 3]` image px, z smaller nearer.

@@ -69,7 +69,7 @@ class FaceLandmarker:
 def find_faces(
     frame: np.ndarray, detector: FaceDetector, landmarker: FaceLandmarker, *, num_steps: int = 3
 ) -> list[FaceLandmarks]:
-    """The human faces of a frame, largest first.
+    """Returns the human faces of a frame, largest first.
 
     Args:
         frame: uint8 `[H, W, 3]` RGB.

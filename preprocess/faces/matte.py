@@ -22,7 +22,7 @@ class PortraitMatte:
         return self.batch([frame])[0]
 
     def batch(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """One matte per frame, each of its frame's size."""
+        """Returns one matte per frame, each of its frame's size."""
         # on a CPU one frame at a time stays in the cache and takes half as long as eight together
         at_once = 1 if self.device.type == "cpu" else max(len(frames), 1)
         mattes: list[np.ndarray] = []
@@ -41,6 +41,6 @@ class PortraitMatte:
 
 
 def _stretch(frame: np.ndarray) -> np.ndarray:
-    """The frame as `[256, 256, 3]`; the aspect is not kept, as in training."""
+    """Returns the frame as `[256, 256, 3]`; the aspect is not kept, as in training."""
     interpolation = cv2.INTER_AREA if min(frame.shape[:2]) > INPUT_SIZE else cv2.INTER_LINEAR
     return cv2.resize(frame, (INPUT_SIZE, INPUT_SIZE), interpolation=interpolation)

@@ -33,7 +33,7 @@ def face_score(flag_logit: float, points: np.ndarray) -> float:
 
 
 def animal_evidence(points: np.ndarray) -> float:
-    """How far irises are too large and the nose too narrow for a human, in spreads of each, summed."""
+    """Returns how far irises are too large and the nose too narrow for a human, in spreads of each, summed."""
 
     def span(first: int, second: int) -> float:
         return float(np.linalg.norm(points[first] - points[second]))

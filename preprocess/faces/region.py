@@ -42,12 +42,12 @@ class Square:
 def square_from_keypoints(
     box: tuple[float, float, float, float], right_eye: np.ndarray, left_eye: np.ndarray
 ) -> Square:
-    """The square of a detection: x0, y0, x1, y1 and the eyes `[2]`, frame pixels."""
+    """Returns the square of a detection: x0, y0, x1, y1 and the eyes `[2]`, frame pixels."""
     return _square(box, left_eye - right_eye)
 
 
 def square_from_points(points: np.ndarray) -> Square:
-    """The square of known landmarks `[478, 2 or 3]`, frame pixels."""
+    """Returns the square of known landmarks `[478, 2 or 3]`, frame pixels."""
     low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
     right, left = points[_EYE_CORNERS[0], :2], points[_EYE_CORNERS[1], :2]
     return _square((*low.tolist(), *high.tolist()), left - right)
@@ -62,7 +62,7 @@ def _square(box: tuple[float, float, float, float], along_eyes: np.ndarray) -> S
 def sample_square(
     frame: np.ndarray, square: Square, resolution: int, *, outside: Literal["edge", "black"] = "edge"
 ) -> np.ndarray:
-    """Cut the square out of `frame` uint8 `[H, W, 3]`: uint8 `[resolution, resolution, 3]`.
+    """Cuts the square out of `frame` uint8 `[H, W, 3]`: uint8 `[resolution, resolution, 3]`.
 
     Bilinear, with the frame's edge repeated or black outside; a square larger than twice the resolution is
     first reduced by averaging, so that large photos do not alias.
@@ -82,7 +82,7 @@ def sample_square(
 
 
 def _reduce(frame: np.ndarray, square: Square, reduction: int) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the frame around the square, `reduction` times smaller; and its corner `[2]` (x, y)."""
+    """Returns the part of the frame around the square, `reduction` times smaller; and its corner `[2]` (x, y)."""
     height, width = frame.shape[:2]
     reach = square.side * (abs(math.cos(square.roll_radians)) + abs(math.sin(square.roll_radians))) / 2
     x0 = min(max(0, int(square.centre_x - reach) - reduction), width - 1)

@@ -36,7 +36,7 @@ class AudioFeed:
     def __init__(
         self, output: av.container.OutputContainer, path: Path, *, start: float, duration: float | None
     ) -> None:
-        """Open the sound of `path`; raises `LookupError` when it has none that can be used."""
+        """Opens the sound of `path`; raises `LookupError` when it has none that can be used."""
         self._path = path
         self.warnings: list[str] = []
         self._output = output
@@ -59,7 +59,7 @@ class AudioFeed:
         self.num_packets = 0
 
     def feed(self, until: float) -> None:
-        """Write the sound that begins before `until` seconds of the output."""
+        """Writes the sound that begins before `until` seconds of the output."""
         while True:
             packet = self._waiting or next(self._packets, None)
             self._waiting = None
@@ -72,11 +72,11 @@ class AudioFeed:
             self.num_packets += 1
 
     def finish(self) -> None:
-        """Write all that is left."""
+        """Writes all that is left."""
         self.feed(float("inf"))
 
     def close(self) -> None:
-        """Close the file the sound comes from."""
+        """Closes the file the sound comes from."""
         self._packets = iter(())  # the generator refers to this object; the cycle would keep its memory for long
         self._input.close()
 

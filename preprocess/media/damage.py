@@ -18,7 +18,7 @@ class Damage:
     num_places: int = 0
 
     def describe(self, path: Path, end: float | None, told: float | None) -> str:
-        """One sentence for the user.
+        """Returns one sentence for the user.
 
         Args:
             path: the clip.

@@ -60,7 +60,7 @@ class VideoTrack:
 
 @contextmanager
 def open_media(path: Path) -> Iterator[av.container.InputContainer]:
-    """Open a video or sound file for reading.
+    """Opens a video or sound file for reading.
 
     Raises:
         InputError: it is missing, empty, or not a media file.
@@ -78,7 +78,7 @@ def open_media(path: Path) -> Iterator[av.container.InputContainer]:
 
 
 def open_container(path: Path) -> av.container.InputContainer:
-    """Open with PyAV; titles that are not UTF-8 do not stop it, whatever its version.
+    """Opens with PyAV; titles that are not UTF-8 do not stop it, whatever its version.
 
     Up to PyAV 18 that has to be asked for; 19 keeps such bytes as surrogates by itself and has no option for it.
     """
@@ -88,7 +88,7 @@ def open_container(path: Path) -> av.container.InputContainer:
 
 
 def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The first video stream that is not a cover picture, set up for decoding.
+    """Returns the first video stream that is not a cover picture, set up for decoding.
 
     Raises:
         InputError: there is none, or this FFmpeg cannot decode it.
@@ -105,7 +105,7 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
 
 
 def exact(ratio: Rational | None) -> Fraction | None:
-    """A rate, tick or aspect of PyAV as a fraction, None where the file does not say it.
+    """Returns a rate, tick or aspect of PyAV as a fraction, None where the file does not say it.
 
     PyAV 19 has its own type, which lacks `abs` and `limit_denominator` and is 0 where older ones say None.
     """
@@ -121,7 +121,7 @@ def clip_origin(stream: av.VideoStream) -> Fraction:
 
 
 def read_track(path: Path) -> VideoTrack:
-    """Look at a video file: decode its first frame, and read time stamps without decoding."""
+    """Looks at a video file: decode its first frame, and read time stamps without decoding."""
     with open_media(path) as container:
         stream = video_stream(container, path)
         first = next(_decode(container, stream, Damage()), None)
@@ -181,12 +181,12 @@ def show_video(path: Path, start: float, frame_rate: Fraction, *, warn: Warn = l
 
 
 def is_cover(stream: av.VideoStream) -> bool:
-    """Whether the stream is a cover picture, as sound files carry them."""
+    """Returns whether the stream is a cover picture, as sound files carry them."""
     return bool(stream.disposition & Disposition.attached_pic)
 
 
 def _decode(container: av.container.InputContainer, stream: av.VideoStream, damage: Damage) -> Iterator[av.VideoFrame]:
-    """Decode packet by packet, so that a damaged one does not end the clip; `damage` counts those."""
+    """Decodes packet by packet, so that a damaged one does not end the clip; `damage` counts those."""
     packets = container.demux(stream)
     while True:
         try:
@@ -241,7 +241,7 @@ def _scan(path: Path) -> tuple[np.ndarray, float | None, int]:
 
 
 def _is_wild(seconds: float, previous: float, told: float | None) -> bool:
-    """Whether a time stamp jumps far beyond the end of the clip: damage, which must not be held for hours."""
+    """Returns whether a time stamp jumps far beyond the end of the clip: damage, which must not be held for hours."""
     return told is not None and seconds > told + _WILD_SECONDS and seconds > previous + _WILD_SECONDS
 
 
@@ -279,7 +279,7 @@ class _Geometry:
 
 
 def _find_geometry(frame: av.VideoFrame, stream: av.VideoStream) -> _Geometry:
-    """Read the geometry off one frame.
+    """Reads the geometry off one frame.
 
     PyAV ties a frame whose side data was looked at into a reference cycle, which keeps its memory for long;
     therefore once a clip, and not for frames without rotation (a matrix that only mirrors top to bottom is lost).
@@ -296,7 +296,7 @@ def _find_geometry(frame: av.VideoFrame, stream: av.VideoStream) -> _Geometry:
 
 
 def _to_rgb(frame: av.VideoFrame, geometry: _Geometry) -> np.ndarray:
-    """Convert a decoded frame to upright `uint8 [H, W, 3]`."""
+    """Converts a decoded frame to upright `uint8 [H, W, 3]`."""
     matrix = frame.colorspace
     if matrix == _BT2020:
         colorspace = _SWS_BT2020

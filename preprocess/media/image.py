@@ -30,7 +30,7 @@ NEUTRAL_GREY = 128
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a picture as it is meant to be seen: `uint8 [H, W, 3]` sRGB, upright.
+    """Reads a picture as it is meant to be seen: `uint8 [H, W, 3]` sRGB, upright.
 
     The format is recognised by content, not by name. Orientation tags and colour profiles are
     applied, 16-bit and palette pictures converted, transparent pixels replaced by neutral grey;
@@ -43,7 +43,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def read_image_alpha(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read a picture and its transparency.
+    """Reads a picture and its transparency.
 
     Returns:
         The picture `uint8 [H, W, 3]`, blended over neutral grey, and alpha `float32 [H, W]` in [0, 1],
@@ -63,7 +63,7 @@ def read_image_alpha(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def open_picture(path: Path) -> Image.Image:
-    """Open a picture file and check its header; pixels are not decoded yet."""
+    """Opens a picture file and check its header; pixels are not decoded yet."""
     check_file(path, "a picture")
     try:
         with warnings.catch_warnings():
@@ -88,7 +88,7 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def picture_to_rgb(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """Turn a decoded picture of any mode upright and into sRGB; see `read_image_alpha`."""
+    """Turns a decoded picture of any mode upright and into sRGB; see `read_image_alpha`."""
     picture = _upright(picture)
     if picture.mode.startswith("I") or picture.mode == "F":
         grey = _deep_grey_to_uint8(np.asarray(picture))
@@ -129,7 +129,7 @@ def to_uint8(tensor: "torch.Tensor") -> np.ndarray:
 
 
 def write_png(path: str | Path, image: np.ndarray) -> None:
-    """Write `uint8 [H, W]`, `[H, W, 3]` or `[H, W, 4]` as PNG; the file appears only when it is whole."""
+    """Writes `uint8 [H, W]`, `[H, W, 3]` or `[H, W, 4]` as PNG; the file appears only when it is whole."""
     if image.dtype != np.uint8:
         raise ValueError(f"expected uint8, got {image.dtype}")
     with atomic_path(path) as temporary:
@@ -155,7 +155,7 @@ def _deep_grey_to_uint8(values: np.ndarray) -> np.ndarray:
 
 
 def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """Apply the colour profile (wide-gamut phone photos, printed CMYK); without one, plain conversion."""
+    """Applies the colour profile (wide-gamut phone photos, printed CMYK); without one, plain conversion."""
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

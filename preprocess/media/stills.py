@@ -22,7 +22,7 @@ _SHORTEST_SECONDS = 0.0101
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the content of the file, whatever its name, is a picture, possibly a damaged one."""
+    """Returns whether the content of the file, whatever its name, is a picture, possibly a damaged one."""
     try:
         with Image.open(path) as picture:
             return picture.format != "MPEG"  # Pillow knows the header of MPEG-1 video, and nothing more
@@ -33,13 +33,13 @@ def is_picture(path: Path) -> bool:
 
 
 def is_animation(path: Path) -> bool:
-    """Whether a picture file holds several frames in time."""
+    """Returns whether a picture file holds several frames in time."""
     with open_picture(path) as picture:
         return picture.format in _ANIMATED_FORMATS and getattr(picture, "n_frames", 1) > 1
 
 
 def show_animation(path: Path) -> Iterator[Shown]:
-    """The frames of an animated file, decoded one after the other."""
+    """Yields the frames of an animated file, decoded one after the other."""
     seconds = 0.0
     with open_picture(path) as picture:
         for index in range(getattr(picture, "n_frames", 1)):
@@ -59,7 +59,7 @@ def show_animation(path: Path) -> Iterator[Shown]:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """The pictures in a folder, in natural order (`2.png` before `10.png`).
+    """Returns the pictures in a folder, in natural order (`2.png` before `10.png`).
 
     Raises:
         InputError: the folder holds no picture.
@@ -71,7 +71,7 @@ def list_pictures(folder: Path) -> list[Path]:
 
 
 def show_folder(folder: Path, frame_rate: Fraction) -> Iterator[Shown]:
-    """The pictures of a folder as frames of a clip; all must have the size of the first."""
+    """Yields the pictures of a folder as frames of a clip; all must have the size of the first."""
     shape: tuple[int, ...] | None = None
 
     def load(path: Path) -> np.ndarray:
@@ -90,7 +90,7 @@ def show_folder(folder: Path, frame_rate: Fraction) -> Iterator[Shown]:
 
 
 def show_picture(path: Path, frame_rate: Fraction) -> Iterator[Shown]:
-    """A single picture as a clip of one frame."""
+    """Yields a single picture as a clip of one frame."""
     yield Shown(0.0, float(1 / frame_rate), partial(read_image, path))
 
 

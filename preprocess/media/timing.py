@@ -75,7 +75,7 @@ def nominal_rate(
 
 
 def snap_rate(rate: float) -> Fraction:
-    """The common frame rate within 0.15 % of `rate` that is nearest to it, or a simple fraction."""
+    """Returns the common frame rate within 0.15 % of `rate` that is nearest to it, or a simple fraction."""
     nearest = min(_COMMON_RATES, key=lambda common: abs(float(common) - rate))
     if abs(float(nearest) / rate - 1) < 0.0015:
         return nearest
@@ -83,7 +83,7 @@ def snap_rate(rate: float) -> Fraction:
 
 
 def cut(clip: Iterator[Shown], *, start: float, duration: float | None) -> Iterator[Frame]:
-    """The frames whose time stamps lie in [start, start + duration), with their own time stamps."""
+    """Yields the frames whose time stamps lie in [start, start + duration), with their own time stamps."""
     index = 0
     for shown in clip:
         seconds = shown.seconds - start
@@ -126,7 +126,7 @@ def resample(clip: Iterator[Shown], rate: Fraction, *, start: float, duration: f
 
 
 def _remember_last() -> Callable[[Shown], np.ndarray]:
-    """A loader that converts a held frame once."""
+    """Returns a loader that converts a held frame once."""
     last: list[tuple[Shown, np.ndarray]] = []
 
     def load(shown: Shown) -> np.ndarray:

@@ -48,7 +48,7 @@ class VideoInfo:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Look at a clip without decoding all of it (animated pictures are decoded, frame by frame).
+    """Looks at a clip without decoding all of it (animated pictures are decoded, frame by frame).
 
     Raises:
         InputError: the clip is missing, damaged from the start, or holds no pictures.
@@ -77,7 +77,7 @@ def read_frames(
     frame_rate: Fraction | float | int | None = None,
     warn: Warn = logger.warning,
 ) -> Iterator[Frame]:
-    """Read the frames of a clip one by one.
+    """Reads the frames of a clip one by one.
 
     Args:
         path: video file, animated picture, folder of pictures (in natural order) or single picture.

@@ -105,7 +105,7 @@ class VideoWriter:
         return self
 
     def write(self, image: np.ndarray) -> None:
-        """Append one frame, `uint8 [H, W, 3]` RGB; it may be changed by the caller afterwards."""
+        """Appends one frame, `uint8 [H, W, 3]` RGB; it may be changed by the caller afterwards."""
         if image.shape != (self.height, self.width, 3) or image.dtype != np.uint8:
             raise ValueError(
                 f"expected uint8 [{self.height}, {self.width}, 3], got {image.dtype} {list(image.shape)} "
@@ -195,7 +195,7 @@ class VideoWriter:
             self._container.close()
 
     def _close(self) -> None:
-        """Close without raising: the file is either complete already or about to be removed."""
+        """Closes without raising: the file is either complete already or about to be removed."""
         self._encoder = None  # it refers to this object; the cycle would keep the encoder's memory for long
         with contextlib.suppress(av.FFmpegError, ValueError):
             self._container.close()
@@ -223,7 +223,7 @@ class _EncoderThread:
         self._thread: threading.Thread | None = None
 
     def put(self, frame: av.VideoFrame) -> None:
-        """Hand over a frame; raises here what the encoder raised on an earlier one."""
+        """Hands over a frame; raises here what the encoder raised on an earlier one."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="video-encoder", daemon=True)
             self._thread.start()
@@ -232,7 +232,7 @@ class _EncoderThread:
         self._frames.put(frame)
 
     def stop(self, *, discard: bool) -> None:
-        """Wait until all frames are encoded, or drop those that wait."""
+        """Waits until all frames are encoded, or drop those that wait."""
         if discard:
             self._discard.set()
         if self._thread is not None:

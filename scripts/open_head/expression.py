@@ -111,7 +111,7 @@ def joint_vertices(data: MakeHuman) -> list[np.ndarray]:
 
 
 def skinning_weights(data: MakeHuman, mesh: HeadMesh) -> np.ndarray:
-    """The weights of all bones, gathered to the nearest of our joints up the tree: `[V, J]`, rows sum to one."""
+    """Returns the weights of all bones, gathered to the nearest of our joints up the tree: `[V, J]`, rows sum to one."""
     weights, parents = data.bone_weights()
     result = np.zeros((len(mesh.source), len(JOINTS)))
     for bone, weight in weights.items():

@@ -73,7 +73,7 @@ def _ages(count: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def _phenotypes(data: MakeHuman, used: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """The whole-body targets: products of sliders times their morphs, `[N, used, 3]`."""
+    """Returns the whole-body targets: products of sliders times their morphs, `[N, used, 3]`."""
     values = {
         "gender": generator.beta(0.6, 0.6, count),
         "age": _ages(count, generator),

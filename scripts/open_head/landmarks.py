@@ -207,7 +207,7 @@ def _add_irises(surface: Surface, offsets: np.ndarray, model: OpenHead, template
 
 
 def _hit_from_front(place: np.ndarray, corners: np.ndarray) -> tuple[int, np.ndarray]:
-    """The front triangle of `[F, 3, 3]` over the point `[2]` of the xy plane, and the weights there."""
+    """Returns the front triangle of `[F, 3, 3]` over the point `[2]` of the xy plane, and the weights there."""
     matrix = np.concatenate([corners[..., :2].transpose(0, 2, 1), np.ones((len(corners), 1, 3))], 1)
     weights = np.full((len(corners), 3), -1.0)
     regular = np.abs(np.linalg.det(matrix)) > 1e-12

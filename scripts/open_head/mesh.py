@@ -68,7 +68,7 @@ class HeadMesh:
 
 
 def cut_head(data: MakeHuman) -> HeadMesh:
-    """The head mesh with all its tables."""
+    """Returns the head mesh with all its tables."""
     quads, texture_quads, parts = _quads(data)
     for cavity, rings in _HIDDEN_RINGS.items():
         for _ in range(rings):

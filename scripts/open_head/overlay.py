@@ -15,7 +15,7 @@ _EXPRESSIONS = ({}, {"eyeBlinkLeft": 1.0, "jawOpen": 0.5}, {"mouthSmileLeft": 1.
 
 @torch.no_grad()
 def write_overlays(model: OpenHead, faces: np.ndarray, weights: np.ndarray, folder: Path) -> None:
-    """One row per expression, three views each."""
+    """Returns one row per expression, three views each."""
     rows = []
     for values in _EXPRESSIONS:
         params = HeadParams.zeros(model)

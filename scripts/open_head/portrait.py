@@ -38,7 +38,7 @@ class Portrait:
 
 
 def render_portrait(model: OpenHead, params: HeadParams, *, yaw_degrees: float, pitch_degrees: float) -> Portrait:
-    """One picture."""
+    """Returns one picture."""
     vertices = model(params)[0]
     target = vertices[model.regions["face"]].mean(0) - torch.tensor([0.0, 0.0, 0.06])
     yaw, pitch = torch.tensor([yaw_degrees]), torch.tensor([pitch_degrees])

@@ -63,7 +63,7 @@ class Head:
 
 
 def random_head(model: OpenHead, generator: torch.Generator) -> Head:
-    """A head with a random shape, expression and complexion."""
+    """Returns a head with a random shape, expression and complexion."""
     params = HeadParams.zeros(model)
     shape = 0.7 * torch.randn(params.shape.shape, generator=generator)
     expression = torch.zeros_like(params.expression)
@@ -97,7 +97,7 @@ def spread_cameras(count: int, *, share: float, offset: float, target: Tensor) -
 
 
 def draw(head: Head, camera: Camera, *, size: int, background: float) -> np.ndarray:
-    """One picture uint8 `[size, size, 3]` of a camera `[1]`; `background` is a grey in [0, 1]."""
+    """Returns one picture uint8 `[size, size, 3]` of a camera `[1]`; `background` is a grey in [0, 1]."""
     side = size * OVERSAMPLING
     pixels, depth = camera.to(torch.float32).project(head.vertices[None], height=side, width=side)
     fragments = rasterize(torch.cat([pixels[0], depth[0, :, None]], 1), head.faces, height=side, width=side)

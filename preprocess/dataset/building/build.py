@@ -104,7 +104,7 @@ def build_dataset(
 
 
 def check_dataset(path: Path) -> tuple[int, list[str]]:
-    """How many shards of a folder are whole, and a line for each that is damaged or missing.
+    """Returns how many shards of a folder are whole, and a line for each that is damaged or missing.
 
     Args:
         path: the folder of a dataset; or a shard, or a `.txt` that lists shards and folders of them.
@@ -144,7 +144,7 @@ def _shards_of_folder(output: Path) -> list[Path]:
 
 
 def _has_kept(outcomes: Path) -> bool:
-    """Whether a shard's outcomes speak of records."""
+    """Returns whether a shard's outcomes speak of records."""
     return any(outcome["state"] == "kept" for outcome in json.loads(outcomes.read_text()))
 
 
@@ -159,7 +159,7 @@ class _Store:
         return self.output / f"{name}.tar"
 
     def is_shard_done(self, name: str) -> bool:
-        """Whether its outcomes are there, and its files if it has records: who deletes a shard gets it anew."""
+        """Returns whether its outcomes are there, and its files if it has records: who deletes a shard gets it anew."""
         outcomes, path = self.output / OUTCOMES / f"{name}.json", self.shard_path(name)
         return outcomes.exists() and ((path.exists() and index_path(path).exists()) or not _has_kept(outcomes))
 

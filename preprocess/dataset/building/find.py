@@ -51,7 +51,7 @@ class FaceFinder:
         self.landmarker = FaceLandmarker()
 
     def largest(self, image: NDArray[np.uint8]) -> tuple[FoundFace, int]:
-        """The largest face of a photo, and how many there are.
+        """Returns the largest face of a photo, and how many there are.
 
         Raises:
             InputError: none, or the embedded landmarker sees none where the detector does.
@@ -88,7 +88,7 @@ class ClipFinder:
         return self._follower.is_cut
 
     def __call__(self, frame: NDArray[np.uint8]) -> FoundFace | None:
-        """The face in the next frame; None where it is not seen, by either."""
+        """Returns the face in the next frame; None where it is not seen, by either."""
         found = self._follower(frame)
         if found is None:
             return None

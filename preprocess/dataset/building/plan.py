@@ -75,7 +75,7 @@ def make_plan(
     folder: Path, output: Path, *, part: Part, items_per_shard: int, settings: dict[str, Any],
     progress: Callable[[int, int], None] | None = None,
 ) -> Plan:  # fmt: skip
-    """The stored plan, with shards appended for files that are new.
+    """Returns the stored plan, with shards appended for files that are new.
 
     Args:
         folder: with the inputs, searched through all levels.
@@ -121,7 +121,7 @@ def make_plan(
 
 
 def list_files(folder: Path, output: Path) -> list[Path]:
-    """All files below a folder in sorted order, without hidden ones and without the output."""
+    """Returns all files below a folder in sorted order, without hidden ones and without the output."""
     if not folder.is_dir():
         raise InputError(f"expected a folder of inputs, {folder} is none: check the name")
     excluded = output.resolve()
@@ -156,7 +156,7 @@ def _refuse_other_parts(output: Path, part: Part, settings: dict[str, Any]) -> N
 
 
 def _is_begun(output: Path, part: Part) -> bool:
-    """Whether any item of a part has come to an end."""
+    """Returns whether any item of a part has come to an end."""
     keys = (path.name.partition(".")[0] for path in (output / ITEMS).glob("*.json"))
     is_any_item = any(part.holds(key) for key in keys if re.fullmatch(rf"[0-9a-f]{{{KEY_LENGTH}}}", key))
     return is_any_item or any(True for _ in (output / OUTCOMES).glob(f"{_shard_prefix(part)}*.json"))
@@ -202,7 +202,7 @@ def _hash_files(
 
 
 def _hash(path: Path) -> str:
-    """The key of a file. One that cannot be read gets a key of its name, and is rejected when its turn comes."""
+    """Returns the key of a file. One that cannot be read gets a key of its name, and is rejected when its turn comes."""
     try:
         return file_digest(path)[:KEY_LENGTH]
     except OSError:

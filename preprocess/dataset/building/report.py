@@ -93,7 +93,7 @@ def _write_sheet(result: BuildResult, path: Path) -> None:
 
 
 def draw_overlay(record: Record) -> NDArray[np.uint8]:
-    """The picture with landmarks (green) and the mask's outline (red)."""
+    """Returns the picture with landmarks (green) and the mask's outline (red)."""
     picture = record.image.copy()
     outlines, _ = cv2.findContours((record.mask >= 128).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outlines, -1, (255, 40, 40), 3)
@@ -122,7 +122,7 @@ def _page(report: dict[str, Any], name: str) -> str:
 
 
 def _histogram(title: str, values: dict[str, list[float]]) -> str:
-    """An inline SVG, 300 x 130."""
+    """Returns an inline SVG, 300 x 130."""
     counts, edges = values["counts"], values["edges"]
     width, top = 280 / len(counts), max(*counts, 1)
     bars = "".join(

@@ -57,7 +57,7 @@ class Stages:
         self._encoder = MotionEncoder.load(options.motion_codes) if options.motion_codes else None
 
     def __call__(self, path: Path, item: Item) -> Outcome:
-        """The records of a file.
+        """Returns the records of a file.
 
         Raises:
             InputError: it is rejected.
@@ -140,7 +140,7 @@ class Stages:
         return indices, faces, seconds, size, remarks
 
     def _crops(self, marks: list[NDArray], seconds: list[float], size: tuple[int, int]) -> list[Crop]:
-        """One square a frame, as for photos, steadied over time."""
+        """Returns one square a frame, as for photos, steadied over time."""
         crops = [portrait_crop(face, image_size=size, alignment=self._options.crop) for face in marks]
         half = np.full((1, 2), DEFAULT_CROP_SIZE / 2)
         squares = np.array([[*crop.to_image(half)[0], crop.size / crop.scale] for crop in crops])
@@ -151,7 +151,7 @@ class Stages:
         return [Crop.from_square((float(x), float(y)), float(side), image_size=size) for x, y, side in steady]
 
     def _fit(self, landmarks: NDArray[np.float32], cuts: NDArray[np.bool_]) -> ClipFit:
-        """The head in `[N, 478, 3]` crop px of one person; `cuts` `[N]`: where time jumps.
+        """Returns the head in `[N, 478, 3]` crop px of one person; `cuts` `[N]`: where time jumps.
 
         Not by `BatchFitter`: workers have a core each and one file at a time, and for these it takes 1.5 times (a
         photo) to 2 times (a clip) as long, its landmarks 1 to 3 % farther off.

@@ -171,7 +171,7 @@ def _lmdb_records(dataset: OfficialDataset, progress: Progress | None) -> Iterat
 
 
 def _first(records: Iterator[Record], source: Path) -> tuple[Record, Iterator[Record]]:
-    """The first record, and all of them."""
+    """Returns the first record, and all of them."""
     first = next(records, None)
     if first is None:
         raise InputError(f"{source}: expected pictures, it holds none")

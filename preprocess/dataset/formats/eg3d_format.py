@@ -80,7 +80,7 @@ def eg3d_from_ours(labels: NDArray, head: HeadInEG3D, *, units_per_metre: float)
 
 
 def ours_from_eg3d(labels: NDArray, head: HeadInEG3D, *, units_per_metre: float) -> NDArray:
-    """The way back from `eg3d_from_ours`: our labels `[N, 25]` of EG3D's, float64."""
+    """Returns the way back from `eg3d_from_ours`: our labels `[N, 25]` of EG3D's, float64."""
     converted = np.array(labels, np.float64)
     cam2world = converted[:, :16].reshape(-1, 4, 4)
     cam2world[:, :3, :3] = head.turn.T @ cam2world[:, :3, :3] * _CAMERA_AXES
@@ -130,7 +130,7 @@ class Eg3dDataset:
 
 
 def read_eg3d(path: Path | str) -> Eg3dDataset:
-    """A folder or zip of EG3D's dataset tool.
+    """Returns a folder or zip of EG3D's dataset tool.
 
     Raises:
         InputError: no `dataset.json` there, labels of another form, or pictures that it names are missing.
@@ -159,7 +159,7 @@ def read_eg3d(path: Path | str) -> Eg3dDataset:
 
 
 def write_eg3d(path: Path | str, items: Iterable[tuple[NDArray[np.uint8], NDArray]]) -> int:
-    """Write pictures and labels as a stored zip (a path that ends in `.zip`) or a folder; how many there were.
+    """Writes pictures and labels as a stored zip (a path that ends in `.zip`) or a folder; how many there were.
 
     Args:
         items: pictures `[S, S, 3]` RGB, all of one size, a power of two, with EG3D's labels `[25]`. Mirror images are

@@ -72,7 +72,7 @@ class OfficialDataset:
 
 
 def records_of_message(content: bytes, message: Message, *, key: str, where: str) -> list[Record]:
-    """The records of one message, keyed `KEY` or, of a clip, `KEY-FRAME` (6 digits).
+    """Returns the records of one message, keyed `KEY` or, of a clip, `KEY-FRAME` (6 digits).
 
     Raises:
         InputError: a field is missing or its size does not fit; `where` and the field are named.
@@ -111,7 +111,7 @@ def records_of_message(content: bytes, message: Message, *, key: str, where: str
 
 
 def record_to_vector437(record: Record) -> NDArray[np.float32]:
-    """The released code's vector `[437]` of a FLAME record, as `HeadParams.from_vector437` lays it out."""
+    """Returns the released code's vector `[437]` of a FLAME record, as `HeadParams.from_vector437` lays it out."""
     vector = np.concatenate(
         [record.camera, record.shape, record.expression, record.neck, record.jaw, record.eyes.ravel()]
     )

@@ -10,7 +10,7 @@ _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 
 
 def read_message(content: bytes, where: str) -> dict[int, int | bytes]:
-    """The values by field number; of a field that comes twice the last holds, as the format wants it.
+    """Returns the values by field number; of a field that comes twice the last holds, as the format wants it.
 
     Args:
         where: what is read, for the message.

@@ -20,7 +20,7 @@ def yaw_degrees(labels: NDArray) -> NDArray[np.float64]:
 
 
 def replica_counts(yaw: NDArray) -> NDArray[np.int64]:
-    """How many times to show each picture: `2 ** |bin - 4|` with `bin = floor((yaw + 90) / 20)` in 0 ... 8.
+    """Returns how many times to show each picture: `2 ** |bin - 4|` with `bin = floor((yaw + 90) / 20)` in 0 ... 8.
 
     Args:
         yaw: `[N]` degrees; beyond a quarter turn the outermost bin holds. Boundaries belong to the outer bin on both

@@ -174,7 +174,7 @@ def collate(records: Sequence[Record]) -> RecordBatch:
 
 
 def find_shards(paths: Paths) -> list[Path]:
-    """The shards that are meant, folders in the order of names.
+    """Returns the shards that are meant, folders in the order of names.
 
     Raises:
         InputError: something is not there, or holds no shard.

@@ -81,7 +81,7 @@ def mirror_partners(model: HeadModel, *, tolerance_mm: float = 5.0) -> torch.Ten
 
 
 def flip_record(record: Record, mirror: HeadMirror) -> Record:
-    """The record of the mirrored picture, under the same key; twice gives the first back.
+    """Returns the record of the mirrored picture, under the same key; twice gives the first back.
 
     `crop_matrix` becomes a reflection: it leads from px of the source as it is to px of the mirrored picture.
 
@@ -118,7 +118,7 @@ def flip_record(record: Record, mirror: HeadMirror) -> Record:
 
 
 def mirror_label(label: NDArray) -> NDArray:
-    """The camera label(s) `[..., 25]` of the mirrored picture; the same in OpenGL and OpenCV axes."""
+    """Returns the camera label(s) `[..., 25]` of the mirrored picture; the same in OpenGL and OpenCV axes."""
     mirrored = np.array(label)
     mirrored[..., [1, 2, 3, 4, 8]] *= -1  # S C S: what mixes x with y, z or the origin
     mirrored[..., 17] *= -1  # skew

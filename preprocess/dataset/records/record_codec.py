@@ -44,12 +44,12 @@ _PNG_EFFORT = 3
 
 
 def encode_info(info: DatasetInfo) -> bytes:
-    """The description as JSON that also states the units."""
+    """Returns the description as JSON that also states the units."""
     return _to_json({"format": _FORMAT, **asdict(info), "units": _UNITS})
 
 
 def decode_info(content: bytes, where: str) -> DatasetInfo:
-    """The description out of `encode_info`.
+    """Returns the description out of `encode_info`.
 
     Args:
         where: name of what it was read from, for the message.
@@ -72,7 +72,7 @@ def decode_info(content: bytes, where: str) -> DatasetInfo:
 
 
 def check_record(record: Record, info: DatasetInfo) -> None:
-    """Raise ValueError where a record does not fit the dataset's description."""
+    """Raises ValueError where a record does not fit the dataset's description."""
     side = info.image_size
     wanted = dict(_SHAPES)
     wanted |= {"image": (side, side, 3), "mask": (side, side), "landmarks": (int(info.landmarks), 3)}
@@ -103,7 +103,7 @@ def encode_record(record: Record, image_format: ImageFormat = "png") -> dict[str
 
 
 def decode_record(key: str, parts: dict[str, bytes], where: str) -> Record:
-    """The record out of `encode_record`.
+    """Returns the record out of `encode_record`.
 
     Args:
         where: name of the shard, for the message.
@@ -141,7 +141,7 @@ def decode_record(key: str, parts: dict[str, bytes], where: str) -> Record:
 
 
 def decode_arrays(content: bytes, where: str) -> dict[str, np.ndarray]:
-    """A record's arrays by name, all of them, each of its kind."""
+    """Returns a record's arrays by name, all of them, each of its kind."""
     try:
         arrays = load_arrays(content)
     except (SafetensorError, ValueError) as error:

@@ -76,16 +76,16 @@ class Shard:
                 yield self.read(key, file)
 
     def read(self, key: str, file: BinaryIO) -> Record:
-        """One record out of the opened tar, checked against the index where there is one."""
+        """Returns one record out of the opened tar, checked against the index where there is one."""
         return decode_record(key, self.parts(key, file), str(self.path))
 
     def parts(self, key: str, file: BinaryIO) -> dict[str, bytes]:
-        """A record's members, still encoded, for `decode_record`."""
+        """Returns a record's members, still encoded, for `decode_record`."""
         found = {name: self.members[f"{key}.{name}"] for name in MEMBER_NAMES if f"{key}.{name}" in self.members}
         return {name: _content(file, member, f"{self.path}: {key}.{name}") for name, member in found.items()}
 
     def cameras(self) -> list[NDArray]:
-        """The camera labels `[25]` of all records; no picture is decoded."""
+        """Returns the camera labels `[25]` of all records; no picture is decoded."""
         labels = []
         with self.path.open("rb") as file:
             for key in self.keys:
@@ -99,7 +99,7 @@ class Shard:
 def write_shard(
     path: Path | str, info: DatasetInfo, records: Iterable[Record], *, image_format: ImageFormat = "png"
 ) -> int:
-    """Write records, one at a time, then the index; how many there were. A shard without an index was not finished.
+    """Writes records, one at a time, then the index; how many there were. A shard without an index was not finished.
 
     Args:
         path: ends in `.tar`.
@@ -141,7 +141,7 @@ def write_encoded(path: Path | str, info: DatasetInfo, records: Iterable[tuple[s
 
 
 def read_shard(path: Path | str) -> Shard:
-    """A shard by its index, or by a scan of the tar where there is none.
+    """Returns a shard by its index, or by a scan of the tar where there is none.
 
     Raises:
         InputError: no shard, cut off, of another version, or its index belongs to another shard.
@@ -166,7 +166,7 @@ def read_shard(path: Path | str) -> Shard:
 
 
 def verify_shard(path: Path | str) -> Shard:
-    """Read everything and compare it with the index.
+    """Reads everything and compare it with the index.
 
     Raises:
         InputError: the first damaged member is named; or there is no index to compare with.
@@ -185,7 +185,7 @@ def verify_shard(path: Path | str) -> Shard:
 
 
 def index_path(path: Path) -> Path:
-    """The index beside a shard."""
+    """Returns the index beside a shard."""
     return path.with_name(path.name + INDEX_SUFFIX)
 
 

@@ -48,7 +48,7 @@ Detector = Callable[[NDArray[np.uint8]], list[DetectedFace]]
 
 
 def load_detector(name: DetectorName = "embedded", device: torch.device | str = "cpu") -> Detector:
-    """A detector ready to use.
+    """Returns a detector ready to use.
 
     Raises:
         InputError: no such detector, its package is not installed, its weights are neither here nor to be had, or it

@@ -13,7 +13,7 @@ from preprocess.files.offline import offline_variable
 
 
 def import_extra(module: str, extra: str) -> Any:
-    """The module of an extra.
+    """Returns the module of an extra.
 
     Raises:
         InputError: it, or a package that it needs, is not installed, or does not load.

@@ -37,7 +37,7 @@ Mask = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 def load_mask(name: MaskName = "matte", device: torch.device | str = "cpu") -> Mask:
-    """A mask ready to use; that of "segformer" is a `FaceParser`, which has labels too.
+    """Returns a mask ready to use; that of "segformer" is a `FaceParser`, which has labels too.
 
     Raises:
         InputError: no such mask, its package is not installed, or its weights are neither here nor to be had.
@@ -73,7 +73,7 @@ class FaceParser:
         return probabilities[list(PERSON_LABELS)].sum(0).clamp(0, 1).cpu().numpy()
 
     def parse(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The likeliest of `PARSING_LABELS`, uint8 `[H, W]`."""
+        """Returns the likeliest of `PARSING_LABELS`, uint8 `[H, W]`."""
         return self._scores(image).argmax(0).byte().cpu().numpy()
 
     def _scores(self, image: NDArray[np.uint8]) -> Tensor:

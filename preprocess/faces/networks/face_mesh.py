@@ -113,7 +113,7 @@ def _region_grid() -> Tensor:
 
 
 def region_matrix(points: Tensor, subset: Tensor, rotation_points: tuple[int, int]) -> Tensor:
-    """The rectangle around some points, turned with them, as an affine map.
+    """Returns the rectangle around some points, turned with them, as an affine map.
 
     Args:
         points: `[B, N, 2]` in input pixels.
@@ -135,7 +135,7 @@ def region_matrix(points: Tensor, subset: Tensor, rotation_points: tuple[int, in
 
 
 def sample_regions(features: Tensor, regions: Tensor, grid: Tensor) -> Tensor:
-    """Cut regions out of a feature map, bilinearly; zero outside.
+    """Cuts regions out of a feature map, bilinearly; zero outside.
 
     Args:
         features: `[B, C, H, H]` at a quarter of the input resolution.
@@ -151,7 +151,7 @@ def sample_regions(features: Tensor, regions: Tensor, grid: Tensor) -> Tensor:
 
 
 def _transform(matrix: Tensor, points: Tensor) -> Tensor:
-    """Apply `[..., 2, 3]` to `[..., N, 2]`."""
+    """Applies `[..., 2, 3]` to `[..., N, 2]`."""
     return points @ matrix[..., :2].transpose(-1, -2) + matrix[..., None, :, 2]
 
 

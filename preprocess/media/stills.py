@@ -1,4 +1,4 @@
-"""Clips that are not videos: animated GIF, WebP, PNG and AVIF files, folders of pictures, single pictures."""
+"""Reads clips that are not videos: animated GIF, WebP, PNG and AVIF files, folders of pictures, single pictures."""
 
 import re
 from collections.abc import Iterator
@@ -14,18 +14,18 @@ from preprocess.media.image import open_picture, picture_to_rgb, read_image
 from preprocess.media.timing import Shown
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
-"""Files in a folder that count as its pictures; others are passed over."""
+"""Suffixes of the files in a folder that count as its pictures; other files are skipped."""
 
-_ANIMATED_FORMATS = frozenset({"GIF", "WEBP", "PNG", "AVIF"})  # MPO and TIFF also hold several, unrelated, pictures
-_UNSAID_SECONDS = 0.1  # browsers show frames that ask for 10 ms or less this long
+_ANIMATED_FORMATS = frozenset({"GIF", "WEBP", "PNG", "AVIF"})  # MPO and TIFF files may hold several unrelated pictures
+_UNSAID_SECONDS = 0.1  # browsers show frames with a duration of 10 ms or less this long
 _SHORTEST_SECONDS = 0.0101
 
 
 def is_picture(path: Path) -> bool:
-    """Returns whether the content of the file, whatever its name, is a picture, possibly a damaged one."""
+    """Returns whether the file's content is a picture, perhaps a damaged one; its name does not matter."""
     try:
         with Image.open(path) as picture:
-            return picture.format != "MPEG"  # Pillow knows the header of MPEG-1 video, and nothing more
+            return picture.format != "MPEG"  # Pillow knows only the header of MPEG-1 video
     except UnidentifiedImageError:
         return False
     except Exception:  # recognised, but damaged or huge: reading it as a picture gives the right message

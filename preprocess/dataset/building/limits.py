@@ -1,4 +1,4 @@
-"""The scores beyond which a picture is left out."""
+"""Limits of the scores beyond which a picture is left out."""
 
 from dataclasses import asdict, dataclass
 
@@ -12,10 +12,11 @@ class Limits:
     Attributes:
         min_face_px: width of the face in the source.
         min_sharpness: see `preprocess.dataset.building.quality.measure`.
-        max_yaw_degrees, max_pitch_degrees: either way.
+        max_yaw_degrees: to either side.
+        max_pitch_degrees: up or down.
         max_occlusion: share of the face, 0 to 1.
-        max_fit_error: of the outer-eye distance.
-        min_eye_open: of the wider eye, of its width; 0 keeps closed eyes.
+        max_fit_error: as a fraction of the outer-eye distance.
+        min_eye_open: opening of the wider open eye as a fraction of its width; 0 keeps closed eyes.
         max_outside: share of the picture beyond the source's border; 1 keeps all.
     """
 
@@ -30,11 +31,11 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not value >= 0:  # nothing is beyond nan: it would keep all
+            if not value >= 0:  # refuses nan too, which no score exceeds
                 raise InputError(f"expected {name.replace('_', ' ')} of 0 or more, got {value:g}")
 
     def fault(self, scores: dict[str, float]) -> str | None:
-        """Why scores do not pass: the number and the limit; None if they do."""
+        """Says why scores do not pass, with the number and the limit; None if they pass."""
         yaw, pitch = abs(scores["yaw_degrees"]), abs(scores["pitch_degrees"])
         for is_fault, text in (
             (

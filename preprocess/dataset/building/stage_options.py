@@ -1,4 +1,4 @@
-"""What shapes the records of a dataset, and what comes out of a file; loads no networks, so it is quick."""
+"""The options that shape the records of a dataset, and the outcome of a file; quick, because it loads no networks."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,19 +14,19 @@ from preprocess.files.digest import flame_digest, weights_digest
 
 @dataclass(frozen=True)
 class StageOptions:
-    """What shapes the records; can be pickled.
+    """The options that shape the records; can be pickled.
 
     Attributes:
         kind: what the files are.
         crop: the alignment.
         head_model: a FLAME file; the open head if None.
         motion_codes: weights of the motion encoder; no codes if None.
-        detector: what finds faces, and the landmarks that place the crop and that records carry. The head is fitted to
-            the embedded tracker's 478 in any case.
-        mask: what finds the person.
-        num_frames: at most, of a clip.
-        every: one of so many frames of a clip.
-        min_frames: that must pass, or the clip is rejected.
+        detector: finds faces, and the landmarks that place the crop and are stored. The head is always fitted to the
+            embedded tracker's 478 points.
+        mask: finds the person.
+        num_frames: largest number of frames taken of a clip.
+        every: takes every n-th frame of a clip.
+        min_frames: number of frames that must pass, or the clip is rejected.
         limits: of the quality.
     """
 
@@ -70,7 +70,7 @@ class StageOptions:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a dataset that was begun must be gone on with: files by content, so that they may lie elsewhere.
+        """The settings with which a dataset that was begun must be resumed; files by content, so that they may move.
 
         Raises:
             InputError: a file cannot be read.
@@ -82,7 +82,7 @@ class StageOptions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file: its records, and remarks on what of it was left out."""
+    """The outcome of a file: its records, and remarks on the parts that were left out."""
 
     records: tuple[Record, ...]
     remarks: tuple[str, ...] = ()

@@ -45,7 +45,7 @@ class Table:
     position: int
 
     def field(self, number: int) -> int | None:
-        """Position of a field, None if it is absent."""
+        """Returns the position of a field, or None if it is absent."""
         vtable = self.position - struct.unpack_from("<i", self.buffer, self.position)[0]
         if 4 + 2 * number >= struct.unpack_from("<H", self.buffer, vtable)[0]:
             return None
@@ -117,7 +117,7 @@ def _follow(buffer: bytes, where: int) -> int:
 
 
 def convolutions(graph: Graph) -> list[tuple[Tensor, Tensor]]:
-    """Weights `[out, in, k, k]` and biases `[out]` in order of execution."""
+    """Returns weights `[out, in, k, k]` and biases `[out]` in order of execution."""
     found = []
     for operator in graph.operators:
         is_transposed = operator.code == CUSTOM and len(operator.inputs) == 3  # Convolution2DTransposeBias
@@ -132,15 +132,15 @@ def convolutions(graph: Graph) -> list[tuple[Tensor, Tensor]]:
 
 
 def slopes(graph: Graph) -> list[Tensor]:
-    """PReLU slopes `[channels]` in order of execution."""
+    """Returns PReLU slopes `[channels]` in order of execution."""
     return [graph.constant(op.inputs[1]).reshape(-1) for op in graph.operators if op.code == PRELU]
 
 
 def fill(network: nn.Module, graph: Graph) -> dict[str, Tensor]:
     """Returns the state dict of `network` with the weights of `graph`.
 
-    Modules are defined in the order in which the graph runs them; the branches of a grouped layer are
-    separate operators there, taken until the channels are full.
+    Modules are defined in the order in which the graph runs them. The branches of a grouped layer are separate
+    operators there, which are taken until the channels are full.
     """
     convs, prelus = convolutions(graph), slopes(graph)
     state: dict[str, Tensor] = {}
@@ -198,6 +198,7 @@ def convert(wheel: Path, folder: Path) -> list[Path]:
 
 
 def main() -> None:
+    """Converts the networks of the wheel that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=ASSETS)

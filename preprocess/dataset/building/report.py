@@ -60,7 +60,7 @@ def _summary(result: BuildResult) -> dict[str, Any]:
     seconds = [outcome["seconds"] for outcome in kept]
     histograms = {}
     for key, (low, high, count) in _BINS.items():
-        values = np.clip([quality[key] for quality in scores], low, high)  # the outer bins also hold the values beyond them
+        values = np.clip([quality[key] for quality in scores], low, high)  # outer bins hold all values beyond
         counts, edges = np.histogram(values, bins=count, range=(low, high))
         histograms[key] = {"edges": np.round(edges, 4).tolist(), "counts": counts.tolist()}
     duplicates = [{"source": name, "reason": f"same content as {first}"} for name, first in result.duplicates]

@@ -94,7 +94,7 @@ class Stages:
         fit = self._fit(placed, np.diff(indices, prepend=indices[0]) > self._options.every)
         records, faults = [], []
         rows = {frame: row for row, frame in enumerate(indices)}
-        for frame, shown in self._sampled(path, []):  # read again: keeping the frames of large clips would take gigabytes
+        for frame, shown in self._sampled(path, []):  # read again: keeping all frames could take gigabytes
             if frame in rows:
                 row = rows[frame]
                 key = f"{item.key}-{frame:06d}"

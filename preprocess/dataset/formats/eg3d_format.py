@@ -122,7 +122,7 @@ class Eg3dDataset:
         return len(self.names)
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-        """Pictures `[S, S, 3]` RGB with their labels `[25]`."""
+        """Yields pictures `[S, S, 3]` RGB with their labels `[25]`."""
         if self.path.is_dir():
             for name, label in zip(self.names, self.labels, strict=True):
                 yield _decode((self.path / name).read_bytes(), f"{self.path}: {name}"), label

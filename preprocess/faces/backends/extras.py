@@ -35,7 +35,7 @@ def import_extra(module: str, extra: str) -> Any:
 def explained_weights(
     what: str, explain: Callable[[], str], *, are_here: Callable[[], bool] = lambda: True
 ) -> Iterator[None]:
-    """Turns any failure of a library to fetch or read weights into an error of one line.
+    """Reports any failure of a library to fetch or read weights as an error of one line.
 
     Nothing is fetched where the user forbids the network.
 

@@ -13,7 +13,7 @@ CUT_OFF_SECONDS = 0.2
 
 @dataclass
 class Damage:
-    """Counts places that could not be decoded, or only with faults."""
+    """Counts the places that could not be decoded, or only with faults."""
 
     num_places: int = 0
 

@@ -66,7 +66,7 @@ def find_embeddings(model: OpenHead, *, pictures: Path | None = None) -> dict[st
 
 @torch.no_grad()
 def _observe(model: OpenHead, template: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean template positions `[468, 3]` and mean offsets `[10, 2]` (y up) of iris points from their centres."""
+    """Returns mean template positions `[468, 3]` and mean offsets `[10, 2]` (y up) of iris points from their centre."""
     detector, landmarker = FaceDetector(), FaceLandmarker()
     generator = torch.Generator().manual_seed(4)
     total, weight, irises = np.zeros((NUM_SKIN_POINTS, 3)), np.zeros(NUM_SKIN_POINTS), []

@@ -160,7 +160,7 @@ def _refuse_other_parts(output: Path, part: Part, settings: dict[str, Any]) -> N
 
 
 def _is_begun(output: Path, part: Part) -> bool:
-    """Returns whether any item of a part has come to an end."""
+    """Returns whether any item of a part is finished."""
     keys = (path.name.partition(".")[0] for path in (output / ITEMS).glob("*.json"))
     is_any_item = any(part.holds(key) for key in keys if re.fullmatch(rf"[0-9a-f]{{{KEY_LENGTH}}}", key))
     return is_any_item or any(True for _ in (output / OUTCOMES).glob(f"{_shard_prefix(part)}*.json"))

@@ -1,4 +1,4 @@
-"""The scores beyond which a picture is left out."""
+"""Limits of the scores beyond which a picture is left out."""
 
 from dataclasses import asdict, dataclass
 
@@ -41,11 +41,11 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not value >= 0:  # nothing is beyond nan: it would keep all
+            if not value >= 0:  # refuses nan too, which no score exceeds
                 raise InputError(f"expected {name.replace('_', ' ')} of 0 or more, got {value:g}")
 
     def fault(self, scores: dict[str, float]) -> str | None:
-        """Why scores do not pass: the number and the limit; None if they do."""
+        """Says why scores do not pass, with the number and the limit; None if they pass."""
         yaw, pitch = abs(scores["yaw_degrees"]), abs(scores["pitch_degrees"])
         for is_fault, text in (
             (

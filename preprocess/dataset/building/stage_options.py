@@ -93,7 +93,7 @@ class StageOptions(ClipOptions, PictureOptions):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a dataset that was begun must be gone on with: files by content, so that they may lie elsewhere.
+        """The settings with which a dataset that was begun must be resumed; files by content, so that they may move.
 
         Raises:
             InputError: a file cannot be read.
@@ -107,7 +107,7 @@ class StageOptions(ClipOptions, PictureOptions):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file: its records, and remarks on what of it was left out."""
+    """The outcome of a file: its records, and remarks on the parts that were left out."""
 
     records: "tuple[Record, ...]"
     remarks: tuple[str, ...] = ()

@@ -129,10 +129,9 @@ class EG3DGenerator(nn.Module):
         *,
         noise: Noise = "const",
         generator: torch.Generator | None = None,
-        is_fused: bool | None = None,
     ) -> Volume:
         """Styles `[B, num_styles, style_dim]` to volumes."""
-        picture = self.backbone.synthesis(styles, noise=noise, generator=generator, is_fused=is_fused)
+        picture = self.backbone.synthesis(styles, noise=noise, generator=generator)
         planes = TriPlanes.from_picture(picture, layout=self.config.plane_layout, box_warp=self.config.render.box_warp)
         return Volume(planes, styles[:, -1])
 

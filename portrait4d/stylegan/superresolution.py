@@ -109,7 +109,6 @@ class SuperResolution(nn.Module):
         *,
         noise: Noise | None = None,
         generator: torch.Generator | None = None,
-        is_fused: bool | None = None,
     ) -> Tensor:
         """Rendered picture to full resolution.
 
@@ -131,5 +130,5 @@ class SuperResolution(nn.Module):
             w = torch.ones_like(w)
         styles = w.expand(len(features), -1)[:, None].expand(-1, 3, -1)
         noise = noise or self.config.noise
-        x, rgb = self.block0(features, rgb, styles, noise=noise, generator=generator, is_fused=is_fused)
-        return self.block1(x, rgb, styles, noise=noise, generator=generator, is_fused=is_fused)[1]
+        x, rgb = self.block0(features, rgb, styles, noise=noise, generator=generator)
+        return self.block1(x, rgb, styles, noise=noise, generator=generator)[1]

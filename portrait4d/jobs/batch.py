@@ -75,10 +75,14 @@ class BatchRun:
     def __init__(self, folder: Path, options: ReenactOptions, models: Models | None, progress: Progress) -> None:
         self._folder = folder
         self._options = options
-        # "auto" is another engine once better weights are here
-        engine = choose_engine(options.engine).name if models is None else models.engine.name
+        # "auto" is another engine once better weights are here; those at a path are known by their content
+        if models is None:
+            chosen = choose_engine(options.engine)
+            engine = chosen.name
+            self._weights = recorded_weights(engine, weights=chosen.weights, flame=options.flame)
+        else:
+            engine, self._weights = models.engine.name, loaded_weights(models.engine)
         self._keyed = replace(options, engine=engine)
-        self._weights = loaded_weights(models.engine) if models else recorded_weights(engine, flame=options.flame)
         self._models = models
         self._progress = progress
         self._source: tuple[Path, Source | InputError] | None = None
@@ -194,7 +198,7 @@ def run_batch(
     check_device(options.device)
     ensure_engine(options.engine)
     if models is None:
-        check_choices(choose_engine(options.engine).name, vars(options))
+        check_choices(choose_engine(options.engine), vars(options))
     else:
         check_models(models, options)
     run = BatchRun(folder, options, models, progress)

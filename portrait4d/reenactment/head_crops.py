@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 import torch
 
-from portrait4d.engines.base import Avatar, Drive
+from portrait4d.engines.base import Avatar, Drive, check_avatar
 from portrait4d.engines.retarget import RetargetOptions, batches, retarget_parts
 from portrait4d.options import ReenactOptions
 from portrait4d.reenactment.kept_frames import KeptFrames
@@ -24,7 +24,12 @@ HeadCrops = Generator[np.ndarray, None, None]
 def render_frames(
     avatar: Avatar, motion: Motion, *, options: ReenactOptions, models: Models, kept: KeptFrames | None = None
 ) -> HeadCrops:
-    """The head crops, one per frame of the motion."""
+    """The head crops, one per frame of the motion.
+
+    Raises:
+        InputError: At once, if the avatar is of another engine.
+    """
+    check_avatar(avatar, engine=models.engine.name)
     retargeting = RetargetOptions(
         mode=options.mode,
         yaw_limit_degrees=options.yaw_limit,

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from flame.errors import InputError
 from flame.heads.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
+from portrait4d.engines.abilities import Abilities
 from portrait4d.engines.base import Drive, Mesh, Rendering
 from portrait4d.reenactment.models import Models
 from preprocess.faces.crop import Crop
@@ -162,6 +163,7 @@ class FakeEngine:
     """
 
     name = "fake"
+    abilities = Abilities()
 
     def __init__(self) -> None:
         self.num_built = 0

@@ -13,7 +13,8 @@ class ReenactOptions:
     """How a driver moves a source.
 
     Attributes:
-        engine: Engine name, or "auto" for the best one whose weights are present.
+        engine: Engine name, or "auto" for the best one whose weights are present; or the path of a checkpoint folder or
+            an official file, as `engines.choose.choose_engine` takes it.
         mode: "relative" adds the driver's change since its neutral frame to the source's own pose and face;
             "absolute" copies the driver's pose and face.
         crop: True writes the 512 x 512 head crop; False pastes the head back into the whole source picture.

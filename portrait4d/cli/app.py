@@ -84,7 +84,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 def selfcheck(
-    engine: Annotated[str, typer.Argument(help="portrait4d, portrait4d-static, portrait4d-v2 or lift.")],
+    engine: Annotated[str, typer.Argument(help="portrait4d, portrait4d-static, portrait4d-v2, lift, or weights.")],
     photo: Annotated[Path | None, typer.Argument(help="Photo of a face. Default: a bundled portrait.")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Picture to write (.png): photo and result.")

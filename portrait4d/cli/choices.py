@@ -10,7 +10,11 @@ from portrait4d.engines.modes import Gaze, Placement, RetargetMode
 MOST_SEEDS = 100_000
 
 EngineOption = Annotated[
-    str, typer.Option(help="lift, portrait4d, portrait4d-static, portrait4d-v2, or auto: the best one present.")
+    str,
+    typer.Option(
+        help="lift, portrait4d, portrait4d-static, portrait4d-v2, or auto: the best one present. Or the weights "
+        "themselves: a checkpoint folder or an official file."
+    ),
 ]
 ModeOption = Annotated[
     RetargetMode,

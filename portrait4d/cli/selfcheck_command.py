@@ -11,13 +11,14 @@ def run_selfcheck_command(
     engine: str, photo: Path | None, output: Path | None, *, flame: str | None, device: str, as_json: bool
 ) -> int:
     """Prints the findings; returns 0 if all that were judged passed, else 1."""
+    from portrait4d.engines.choose import named_files
     from portrait4d.jobs.selfcheck import run_selfcheck
     from preprocess.files.file_check import check_not_input
     from preprocess.media.image import write_png
 
     if output is not None:
         check_output(output, frozenset({".png"}))
-        check_not_input(output, photo, flame)
+        check_not_input(output, photo, flame, *named_files(engine))
     check = run_selfcheck(engine, photo, flame=flame, device=device)
     if output is not None:
         write_png(output, check.picture)

@@ -11,11 +11,12 @@ from preprocess.files.file_check import check_not_input
 
 def run_track(driver: Path, output: Path, *, options: ReenactOptions, as_json: bool, is_quiet: bool) -> None:
     """Tracks a driver and writes its motion file."""
+    from portrait4d.engines.choose import named_files
     from portrait4d.pipeline import track_driver
     from portrait4d.reenactment.report import describe_gaps, find_gaps
 
     check_output(output, MOTION_SUFFIXES)
-    check_not_input(output, driver, options.flame)
+    check_not_input(output, driver, options.flame, *named_files(options.engine))
     tell_engine(options.engine, is_quiet=is_quiet)
     with progress_bars(is_quiet=is_quiet) as progress:
         motion = track_driver(driver, output, options=options, progress=progress)
@@ -44,10 +45,11 @@ def run_track(driver: Path, output: Path, *, options: ReenactOptions, as_json: b
 
 def run_avatar(sources: list[Path], output: Path, *, options: ReenactOptions, as_json: bool, is_quiet: bool) -> None:
     """Builds and saves an avatar; of several photos it says which one the avatar shows."""
+    from portrait4d.engines.choose import named_files
     from portrait4d.pipeline import build_source, load_models
 
     check_output(output, AVATAR_SUFFIXES)
-    check_not_input(output, *sources, options.flame)
+    check_not_input(output, *sources, options.flame, *named_files(options.engine))
     tell_engine(options.engine, is_quiet=is_quiet or as_json)
     source = build_source(sources, models=load_models(options), face=options.face)
     avatar = source.avatar

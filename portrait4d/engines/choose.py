@@ -83,8 +83,8 @@ def choose_engine(engine: str | Path = "auto") -> EngineStatus:
         return known[engine]
     if isinstance(engine, str) and not _is_path(engine):
         raise InputError(
-            f"engine must be one of auto, {', '.join(ENGINE_NAMES)}, or a checkpoint folder or file; got {engine!r}, "
-            f"there is no {engine}: did you mean {_nearest(engine)!r}?"
+            f"engine must be one of auto, {', '.join(ENGINE_NAMES)}, or a checkpoint folder or official file; got "
+            f"{engine!r}: did you mean {_nearest(engine)!r}?"
         )
     path = Path(engine)
     return _trained_status(trained_engine_at(path), present_weights(), weights=path)

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from flame.errors import InputError
 from portrait4d.engines.abilities import check_choices
 from portrait4d.engines.base import Engine
-from portrait4d.engines.choose import choose_engine, ensure_engine
+from portrait4d.engines.choose import choose_engine, ensure_engine, named_files
 from portrait4d.engines.identity import loaded_weights, recorded_weights
 from portrait4d.jobs.batch_items import BatchItem
 from portrait4d.options import ReenactOptions
@@ -215,7 +215,7 @@ def _check_outputs(items: Sequence[BatchItem], options: ReenactOptions) -> None:
     """Refuses to write over an input of any item, not only of its own."""
     inputs = {path for item in items for path in (item.source, item.driver)}
     flame = [] if options.flame is None else [Path(options.flame)]
-    check_no_input_among([item.output for item in items], [*inputs, *flame])
+    check_no_input_among([item.output for item in items], [*inputs, *flame, *named_files(options.engine)])
 
 
 def record_path(item: BatchItem, folder: Path) -> Path:

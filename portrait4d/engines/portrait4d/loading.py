@@ -28,7 +28,7 @@ _HEAD_PREFIX = "deformer."
 def load_portrait4d(
     name: str,
     *,
-    weights: str | Path | None = None,
+    weights: Path | None = None,
     device: torch.device | str = "cpu",
     placement: Placement = "tracked",
     flame: str | None = None,
@@ -52,7 +52,7 @@ def load_portrait4d(
     fetch_again = f"delete {weights_folder() / name} and run `portrait4d weights fetch {name}`"
     cure = fetch_again if weights is None else f"give others than {weights}"
     check_kind(config, engine=name, cure=cure)
-    identity = config.identity if weights is None or Path(weights).is_dir() else weights_mark(Path(weights))
+    identity = config.identity if weights is None or weights.is_dir() else weights_mark(weights)
     # copies: views would keep the whole file, which is mapped, in this process's memory
     head = {key: value.clone() for key, value in tensors.items() if key.startswith(_HEAD_PREFIX)}
     try:

@@ -10,7 +10,8 @@ import torch
 
 from fakes_engine import FakeEngine, FakeTracker, fake_motion
 from flame.errors import InputError
-from generated_weights import install_generated
+from generated_weights import SMALL, install_generated
+from official_pickles import build_module, official_names, save_official
 from portrait4d import Portrait4D
 from portrait4d.cli.console import tell_engine
 from portrait4d.cli.main import run
@@ -22,6 +23,7 @@ from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import build_source, reenact_tracked
+from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reenactment.head_crops import render_frames
 from portrait4d.reenactment.models import Models, check_models
 from portrait4d.weights.config import CheckpointConfig, read_config
@@ -80,6 +82,33 @@ def _copy(mine: Path, folder: Path, **changes: object) -> Path:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
     return folder
+
+
+def _official(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
+    """The tensors as an official file has them."""
+    with official_names() as plain:
+        names = {"": "TriPlaneReconstructorNeutralize"}
+        module = build_module(tensors, set(), class_names=names, plain=plain, init_kwargs={})
+        module.__dict__.update(rendering_kwargs={"box_warp": 1.3}, neural_rendering_resolution=32)
+        return save_official(path, {"G_ema": module})
+
+
+def test_an_official_file_is_an_engine(
+    mine: Path, engine: Portrait4DEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the network of the folder of the same tensors, and known by its sha256."""
+    path = _official(tmp_path / "portrait4d-v2-vfhq512.pkl", read_checkpoint(mine)[1])
+    monkeypatch.setattr(ReconstructorConfig, "from_official", lambda *_, **__: SMALL)  # released ones are not as small
+    found = load_engine(str(path))
+    assert isinstance(found, Portrait4DEngine) and found.name == "portrait4d-v2"
+    assert loaded_weights(found) == recorded_weights("portrait4d-v2", weights=path)
+    assert found.weights == hash_file(path)
+    ours = engine.network.state_dict()
+    assert all(torch.equal(value, ours[name]) for name, value in found.network.state_dict().items())
+    assert Portrait4D.from_pretrained(path).engine.weights == found.weights
+    path.rename(tmp_path / "network.pkl")
+    with pytest.raises(InputError, match=r"network.pkl does not say which network it holds"):
+        load_engine(tmp_path / "network.pkl")
 
 
 def test_every_command_takes_a_folder(

@@ -24,6 +24,7 @@ from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import build_source, reenact_tracked
 from portrait4d.reconstructor.config import ReconstructorConfig
+from portrait4d.reenactment.driver import Driver
 from portrait4d.reenactment.head_crops import render_frames
 from portrait4d.reenactment.models import Models, check_models
 from portrait4d.weights.config import CheckpointConfig, read_config
@@ -312,15 +313,15 @@ def test_an_avatar_of_another_engine_is_refused_by_both_names(
 def test_a_reenactment_of_a_foreign_avatar_writes_nothing(photo: Path, tmp_path: Path) -> None:
     models = Models(FakeEngine(), FakeTracker())  # pyright: ignore[reportArgumentType]
     source = build_source(photo, models=models)
+    options = ReenactOptions()
     foreign = replace(source, avatar=replace(source.avatar, engine="other"))  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="expected an avatar of engine fake, got one of engine other"):
         reenact_tracked(
             foreign,
             fake_motion([0.2, 0.4]),
             tmp_path / "r.mp4",
-            options=ReenactOptions(),
-            source=photo,
-            driver=photo,
+            driver=Driver.open(photo, options),
+            options=options,
             models=models,
         )
     assert not list(tmp_path.iterdir())

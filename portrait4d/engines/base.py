@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from flame.errors import InputError
+from portrait4d.engines.abilities import Abilities
 from portrait4d.engines.modes import Placement
 
 if TYPE_CHECKING:
@@ -111,6 +113,9 @@ class Engine(Protocol):
 
     name: str
 
+    abilities: Abilities
+    """Which of the options that not every engine knows it has."""
+
     motion_encoder: MotionEncoder | None
     """Reads motion codes where the engine is driven by them."""
 
@@ -135,10 +140,51 @@ class Engine(Protocol):
         ...
 
     def render(self, avatar: Avatar, drive: Drive) -> Rendering:
-        """A batch of frames, [B, 3, 512, 512]."""
+        """A batch of frames, [B, 3, 512, 512].
+
+        Raises:
+            InputError: The avatar is of another engine, or the drive asks for what the engine does not know.
+        """
         ...
 
     def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
         """The avatar's surface in its source expression; `resolution` samples along each side, None for the engine's
-        own choice, the only one of an engine that takes no samples."""
+        own choice, the only one of an engine that takes no samples.
+
+        Raises:
+            InputError: The avatar is of another engine, or a resolution is asked of an engine that takes no samples.
+        """
         ...
+
+
+AvatarKind = TypeVar("AvatarKind", bound=Avatar)
+
+
+def own_avatar(avatar: Avatar, kind: type[AvatarKind], *, engine: str) -> AvatarKind:
+    """The avatar as an engine's own kind.
+
+    Args:
+        avatar: Of whatever engine.
+        kind: The class of the engine's avatars.
+        engine: Its name.
+
+    Raises:
+        InputError: Another engine built it; both are named.
+    """
+    check_avatar(avatar, engine=engine)
+    if not isinstance(avatar, kind):
+        raise InputError(f"expected an avatar of engine {engine} ({kind.__name__}), got a {type(avatar).__name__}")
+    return avatar
+
+
+def check_avatar(avatar: Avatar, *, engine: str) -> None:
+    """Refuses an avatar that an engine cannot draw.
+
+    Raises:
+        InputError: Another engine built it; both are named.
+    """
+    if avatar.engine != engine:
+        raise InputError(
+            f"expected an avatar of engine {engine}, got one of engine {avatar.engine}: build it again with engine "
+            f"{engine}, or use engine {avatar.engine}"
+        )

@@ -75,7 +75,7 @@ def run_selfcheck(
     """Checks the weights of an engine, which are fetched if they are not here.
 
     Args:
-        name: of the engine; `lift` can be checked as well.
+        name: of the engine, or the path of its weights; `lift` can be checked as well.
         photo: of one face; None takes the public-domain portrait of the demo.
         flame: as in `ReenactOptions`.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from flame.errors import InputError
 from portrait4d.engines.base import Avatar
+from portrait4d.engines.choose import named_files
 from portrait4d.engines.retarget import orbit_drive
 from portrait4d.options import RenderOptions
 from portrait4d.pipeline import build_source
@@ -57,7 +58,7 @@ def render_avatar(
     _check_use(options, output)
     names = picture_names(output, options) if output.suffix.lower() == ".png" else [output]
     for name in names:
-        check_not_input(name, source, options.flame)
+        check_not_input(name, source, options.flame, *named_files(options.engine))
     models = load_models(options) if models is None else check_models(models, options)
     avatar = build_source(source, models=models, face=options.face).avatar
     suffix = output.suffix.lower()

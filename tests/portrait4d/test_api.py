@@ -94,7 +94,7 @@ def test_weights_by_path(home: Path, avatar: Portrait4DAvatar, tmp_path: Path) -
     other.symlink_to(home / "weights" / "portrait4d-v2")
     with pytest.raises(InputError, match="mine does not say which network it holds"):
         Portrait4D.from_pretrained(other)
-    with pytest.raises(InputError, match="there is no portrait4d-v3"):
+    with pytest.raises(InputError, match="got 'portrait4d-v3': did you mean 'portrait4d-v2'"):
         Portrait4D.from_pretrained("portrait4d-v3")
     with pytest.raises(InputError, match="float32, the only one"):
         Portrait4D.from_pretrained("portrait4d-v2", dtype=torch.bfloat16)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from flame.errors import InputError
 from flame.heads.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
+from portrait4d.engines.abilities import Abilities
 from portrait4d.engines.base import Drive, Mesh, Rendering
 from portrait4d.reenactment.models import Models
 from preprocess.faces.crop import Crop
@@ -162,6 +163,7 @@ class FakeEngine:
     """
 
     name = "fake"
+    abilities = Abilities()
 
     def __init__(self) -> None:
         self.num_built = 0
@@ -173,11 +175,11 @@ class FakeEngine:
     def build(self, sources: Sequence[TrackedFrame]) -> FakeAvatar:
         self.num_built += 1
         shown = max(sources, key=lambda item: item.image.mean())
-        return FakeAvatar(shown.motion, shown.crop, float(shown.image.mean()) / 255)
+        return FakeAvatar(shown.motion, shown.crop, float(shown.image.mean()) / 255, engine=self.name)
 
     def load(self, path: Path | str) -> FakeAvatar:
         level = float(load_file(path)["level"][0])
-        return FakeAvatar(fake_motion([0.0]), Crop.whole((SIZE, SIZE), size=SIZE), level)
+        return FakeAvatar(fake_motion([0.0]), Crop.whole((SIZE, SIZE), size=SIZE), level, engine=self.name)
 
     def render(self, avatar: FakeAvatar, drive: Drive) -> Rendering:
         time.sleep(float(os.environ.get("PORTRAIT4D_FAKE_SECONDS", "0")) * len(drive))

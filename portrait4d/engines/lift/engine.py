@@ -15,8 +15,9 @@ from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
 from flame.landmarks.groups import INNER_LIP_MIDDLES, INNER_LIPS, LID_MIDDLES, OUTER_LIPS
 from portrait4d.engines.abilities import check_choices
-from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering
+from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering, own_avatar
 from portrait4d.engines.landmark_residual import landmark_residual
+from portrait4d.engines.lift.abilities import ABILITIES
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.bind import build_rig, patch_faces, residual_weights
 from portrait4d.engines.lift.canvas import MARGIN, Canvas, cut_canvas, keep_component, refine_matte, split_canvas
@@ -51,6 +52,7 @@ class LiftEngine:
     """One photo becomes a drivable head, with no trained avatar network."""
 
     name = "lift"
+    abilities = ABILITIES
     motion_encoder: MotionEncoder | None = None
     placement: Placement = "tracked"
     weights = ""
@@ -177,22 +179,28 @@ class LiftEngine:
         return LiftAvatar.load(path).to(self.device)
 
     def render(self, avatar: Avatar, drive: Drive) -> Rendering:
-        """A batch of frames; see `render.draw_frames`."""
-        assert isinstance(avatar, LiftAvatar)
+        """A batch of frames; see `render.draw_frames`.
+
+        Raises:
+            InputError: the avatar is of another engine, or the drive has seeds of sampling noise.
+        """
+        own = own_avatar(avatar, LiftAvatar, engine=self.name)
+        if drive.noise_seeds.numel():
+            check_choices(self, {"jitter": "seeds of sampling noise"})
         with torch.inference_mode():
-            return draw_frames(avatar, drive.to(self.device), self.head_model.expression_names)
+            return draw_frames(own, drive.to(self.device), self.head_model.expression_names)
 
     def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
         """The drawn surface in the source expression, textured with the photo: the front of the head, hair, neck and
         shoulders as far as the photo shows them.
 
         Raises:
-            InputError: a resolution, which the drawn surface has not.
+            InputError: the avatar is of another engine, or a resolution, which the drawn surface has not.
         """
-        check_choices(self.name, {"mesh_resolution": resolution})
-        assert isinstance(avatar, LiftAvatar)
-        rig = avatar.rig.to("cpu")
-        texture = avatar.person.cpu().clone()
+        check_choices(self, {"mesh_resolution": resolution})
+        own = own_avatar(avatar, LiftAvatar, engine=self.name)
+        rig = own.rig.to("cpu")
+        texture = own.person.cpu().clone()
         colour = texture[..., :3] / texture[..., 3:].clamp(min=0.05)
         pixels = torch.cat([colour.clamp(0, 1), texture[..., 3:]], -1)
         column = rig.uv[:, 0].long().clamp(0, texture.shape[1] - 1)

@@ -38,12 +38,12 @@ def still(engine, source, avatar):
 
 
 def _set(engine, drive, **values):
-    expression = drive.expression.clone()
+    expression = drive.head.expression.clone()
     for name, value in values.items():
         for index, full in enumerate(engine.head_model.expression_names):
             if full.startswith(name):
                 expression[:, index] = value
-    return dataclasses.replace(drive, expression=expression)
+    return drive.replace(head=drive.head.replace(expression=expression))
 
 
 def _psnr(first, second):
@@ -110,7 +110,7 @@ def test_the_mouth_opens_and_the_lids_shut(engine, avatar, still):
 
 
 def test_gaze_moves_the_irises_to_where_the_eyes_turn(engine, avatar, still):
-    turned = dataclasses.replace(still, eyes=still.eyes + torch.tensor([0.0, 0.3, 0.0]))
+    turned = still.replace(head=still.head.replace(eyes=still.head.eyes + torch.tensor([0.0, 0.3, 0.0])))
     before = _tracked(engine, engine.render(avatar, still)).landmarks.points
     after = _tracked(engine, engine.render(avatar, turned)).landmarks.points
     for iris, corners in ((468, (33, 133)), (473, (362, 263))):

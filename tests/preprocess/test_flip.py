@@ -149,7 +149,8 @@ def test_least_squares_is_its_own_inverse_even_where_the_components_are_not_clos
 def test_a_record_without_a_head_needs_no_mirror_of_its_own(head: OpenHead, mirror: HeadMirror):
     """EG3D's datasets, which are mirrored more than others, know no head."""
     empty = np.zeros(0, np.float32)
-    record, once = _record(head), flip_record(replace(_record(head), shape=empty, expression=empty), mirror)
+    record = _record(head)
+    once = flip_record(replace(record, head=record.head.replace(shape=empty, expression=empty)), mirror)
     assert once.shape.shape == once.expression.shape == (0,) and once.shape.dtype == np.float32
     assert (once.camera == flip_record(record, mirror).camera).all() and (once.image == record.image[:, ::-1]).all()
 
@@ -176,11 +177,13 @@ def test_flame_in_the_mirror(synthetic_flame: Path):
     random = np.random.default_rng(3)
     record = replace(
         make_record("a", code_size=0, landmarks=70),
-        shape=random.normal(size=300).astype(np.float32),
-        expression=random.normal(size=100).astype(np.float32),
-        neck=np.array([0.1, 0.3, -0.2], np.float32),
-        jaw=np.array([0.15, 0.0, 0.0], np.float32),
-        eyes=np.array([[0.1, 0.2, 0.0], [0.1, -0.1, 0.0]], np.float32),
+        head=HeadParams(
+            shape=random.normal(size=300).astype(np.float32),
+            expression=random.normal(size=100).astype(np.float32),
+            neck=np.array([0.1, 0.3, -0.2], np.float32),
+            jaw=np.array([0.15, 0.0, 0.0], np.float32),
+            eyes=np.array([[0.1, 0.2, 0.0], [0.1, -0.1, 0.0]], np.float32),
+        ),
     )
     flipped = flip_record(record, mirror)
     twice = flip_record(flipped, mirror)

@@ -8,6 +8,7 @@ import skimage.data
 import torch
 
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from portrait4d.engines.base import Drive
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.bind import patch_faces, residual_weights
 from portrait4d.engines.lift.engine import LiftEngine, source_warnings
@@ -62,13 +63,7 @@ def test_no_motion_draws_the_photo(engine, source, avatar, still):
 
 def test_a_batch_is_its_frames(engine, avatar, still):
     opened = _set(engine, still, jawOpen=0.6)
-    both = dataclasses.replace(
-        still,
-        **{
-            field.name: torch.cat([getattr(still, field.name), getattr(opened, field.name)])
-            for field in dataclasses.fields(still)
-        },
-    )
+    both = Drive.concatenate([still, opened])
     batch = engine.render(avatar, both).image
     assert (batch[:1] - engine.render(avatar, still).image).abs().max() < 1e-4
     assert (batch[1:] - engine.render(avatar, opened).image).abs().max() < 1e-4

@@ -83,10 +83,10 @@ def test_agrees_with_the_fit_of_single_frames(head: FakeHead, fitter: BatchFitte
     other = HeadFitter(head, config=dataclasses.replace(FitConfig.for_model(head), iterations=30))
     for index, frame in enumerate(landmarks.numpy()):
         single = other.fit([frame])[0]
-        assert np.allclose(batch.expression[index], single.expression, atol=2e-2)
-        assert np.allclose(batch.shape[index], single.shape, atol=0.1)
-        assert np.allclose(batch.rotation[index], single.rotation, atol=2e-3)
-        assert np.allclose(batch.translation[index], single.translation, atol=2e-2)
+        assert np.allclose(batch.head.expression[index], single.head.expression, atol=2e-2)
+        assert np.allclose(batch.head.shape[index], single.head.shape, atol=0.1)
+        assert np.allclose(batch.pose.rotation[index], single.pose.rotation, atol=2e-3)
+        assert np.allclose(batch.pose.translation[index], single.pose.translation, atol=2e-2)
         assert abs(float(batch.error[index]) - single.error) < 1e-4
 
 
@@ -96,8 +96,10 @@ def test_a_batch_is_its_images_one_by_one(fitter: BatchFitter, faces: SyntheticF
     together = fitter.fit(landmarks)
     for index in (0, 1, 3, 5):
         alone = fitter.fit(landmarks[index : index + 1])
-        for field in ("shape", "expression", "rotation", "translation", "eyes", "error"):
-            assert torch.allclose(getattr(together, field)[index], getattr(alone, field)[0], atol=1e-5), field
+        assert torch.allclose(together.error[index], alone.error[0], atol=1e-5)
+        for mine, other in ((together.pose, alone.pose), (together.head, alone.head)):
+            for field, row in mine.row(index).named().items():
+                assert torch.allclose(row, other.row(0).named()[field], atol=1e-5), field
 
 
 def test_recovers_the_pose_and_converges(fitter: BatchFitter, faces: SyntheticFaces) -> None:
@@ -119,7 +121,7 @@ def test_copies_count_once_unless_their_errors_are_independent(head: FakeHead, f
 
     def shapes(config: FitConfig) -> tuple[torch.Tensor, torch.Tensor]:
         fitter = BatchFitter(head, config=config, dtype=torch.float64)
-        return fitter.fit(copies[:1]).shape[0], fitter.fit(copies, people=people).shape[0]
+        return fitter.fit(copies[:1]).head.shape[0], fitter.fit(copies, people=people).head.shape[0]
 
     alone, together = shapes(FitConfig.for_model(head))
     assert torch.allclose(alone, together, atol=1e-3)

@@ -248,7 +248,7 @@ def test_missing_landmarks_are_skipped(head: FakeHead) -> None:
     broken[468:, :2] += 500
     fitter = HeadFitter(blind)
     first, second = (fitter.fit([landmarks])[0] for landmarks in (sample.landmarks, broken))
-    np.testing.assert_allclose(first.expression, second.expression, atol=1e-5)
+    np.testing.assert_allclose(first.head.expression, second.head.expression, atol=1e-5)
     assert first.error == pytest.approx(second.error) and first.error < 0.005
 
 

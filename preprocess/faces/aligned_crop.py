@@ -5,11 +5,10 @@ A weak-perspective fit of five template points to pupils, nose tip and mouth cor
 moved, never turned.
 """
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocess.faces.backend_names import Alignment
 from preprocess.faces.crop import DEFAULT_CROP_SIZE, Crop
 
 _FIVE_POINTS: dict[int, tuple[tuple[int, ...], ...]] = {
@@ -32,7 +31,6 @@ DEEP3D_FIVE_POINTS = np.array(
         [0.2484662, -0.5812824, 0.22235769],
     ]
 )
-Alignment = Literal["portrait4d", "eg3d"]
 
 _SHIFT = {"portrait4d": np.array([0.0, 0.1, 0.4]), "eg3d": np.zeros(3)}
 _PX_PER_UNIT = {"portrait4d": 180.0, "eg3d": 300.0 * DEFAULT_CROP_SIZE / 700}

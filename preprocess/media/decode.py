@@ -134,10 +134,9 @@ def read_track(path: Path) -> VideoTrack:
                 f"and at most {MAX_PIXELS // 10**6} megapixels"
             )
         has_audio = bool(container.streams.audio)
+        average, base = exact(stream.average_rate), exact(stream.base_rate)
     seconds, duration, num_frames = _scan(path)
-    with open_media(path) as container:
-        stream = video_stream(container, path)
-        rate, is_variable = nominal_rate(seconds, average=exact(stream.average_rate), base=exact(stream.base_rate))
+    rate, is_variable = nominal_rate(seconds, average=average, base=base)
     if duration is None:  # the last frame does not say how long it stays
         duration = (float(seconds[-1] - seconds[0]) if len(seconds) else 0.0) + float(1 / rate)
     num_frames = num_frames if num_frames < _SCANNED_PACKETS else round(duration * rate)

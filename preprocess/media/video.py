@@ -70,7 +70,7 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def read_frames(
-    path: str | Path,
+    clip: str | Path | VideoInfo,
     *,
     start: float = 0.0,
     duration: float | None = None,
@@ -80,7 +80,8 @@ def read_frames(
     """Read the frames of a clip one by one.
 
     Args:
-        path: video file, animated picture, folder of pictures (in natural order) or single picture.
+        clip: video file, animated picture, folder of pictures (in natural order) or single picture; or what `probe`
+            found of it, which saves looking again.
         start: where the cut begins, in seconds from the first frame; the frames' seconds count from here.
         duration: length of the cut in seconds; None reads to the end.
         frame_rate: None gives the stored frames with their own time stamps. A rate gives frame `i` at
@@ -92,13 +93,13 @@ def read_frames(
         InputError: at once for what `probe` finds and for a cut outside the clip; while reading, for a
             damaged picture of a folder or animation.
     """
-    path = Path(path)
     rate = None if frame_rate is None else Fraction(frame_rate).limit_denominator(100_000)
     if rate is not None and rate <= 0:
         raise InputError(f"frame rate {frame_rate}: expected more than 0 frames per second")
     if start < 0 or (duration is not None and duration <= 0):
         raise InputError(f"start {start}, duration {duration}: expected a start of 0 or more and a duration above 0")
-    info = probe(path)
+    info = clip if isinstance(clip, VideoInfo) else probe(clip)
+    path = info.path
     length = info.num_frames_estimate / float(rate) if rate and path.is_dir() else info.duration_seconds
     if start >= length:
         raise InputError(f"{path}: the start, {start:g} s, is after the end of the clip ({length:.2f} s)")

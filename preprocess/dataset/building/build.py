@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from flame.errors import InputError
-from preprocess.dataset.building.plan import ITEMS, OUTCOMES, Item, Part, Plan, make_plan
+from preprocess.dataset.building.build_options import BuildOptions
+from preprocess.dataset.building.plan import ITEMS, OUTCOMES, Item, Plan, make_plan
 from preprocess.dataset.building.stage_options import Outcome, StageOptions
 from preprocess.dataset.building.workers import Work, run_workers
 from preprocess.dataset.records.record import DatasetInfo
+from preprocess.dataset.records.shard_options import ImageFormat
 from preprocess.dataset.records.shards import (
     INDEX_SUFFIX,
-    ImageFormat,
     index_path,
     read_shard,
     verify_shard,
@@ -33,32 +34,6 @@ from preprocess.files.atomic import atomic_path
 RunStages = Callable[[Path, Item], Outcome]
 MakeStages = Callable[[StageOptions], RunStages]
 Progress = Callable[[str, int, int | None], None]
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """How a dataset is built; nothing here changes a record.
-
-    Attributes:
-        num_workers: processes.
-        items_per_shard: files.
-        part: of the inputs that this call works on.
-        image_format: of the pictures in the shards.
-        item_seconds: after which a file is rejected, so that none stalls all others; 0 never. The time in which models
-            are loaded does not count.
-    """
-
-    num_workers: int = 1
-    items_per_shard: int = 1000
-    part: Part = Part()
-    image_format: ImageFormat = "png"
-    item_seconds: float = 1800.0
-
-    def __post_init__(self) -> None:
-        if not self.item_seconds >= 0:
-            raise InputError(f"expected a timeout of 0 seconds or more, got {self.item_seconds:g}")
-        if self.num_workers < 1:
-            raise InputError(f"expected at least 1 worker, got {self.num_workers}")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flame.errors import InputError
+from preprocess.dataset.building.build_options import Part
 from preprocess.files.atomic import atomic_path
 from preprocess.files.digest import file_digest
 
@@ -28,30 +29,6 @@ class Item:
 
     key: str
     name: str
-
-
-@dataclass(frozen=True)
-class Part:
-    """The items whose key is `index` modulo `count`; one machine's work."""
-
-    index: int = 0
-    count: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> "Part":
-        """Of `i/n`, i from 0."""
-        match = re.fullmatch(r"(\d+)/(\d+)", text)
-        if match is None or not int(match[1]) < int(match[2]):
-            raise InputError(f"expected --shard as i/n with i from 0 to n - 1, got {text!r}")
-        return cls(int(match[1]), int(match[2]))
-
-    def holds(self, key: str) -> bool:
-        return int(key, 16) % self.count == self.index
-
-    @property
-    def name(self) -> str:
-        """Used in file names; differs between the parts of a dataset."""
-        return f"{self.index:04d}-of-{self.count:04d}"
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,14 @@ from preprocess.dataset.formats.eg3d_format import (
     with_eg3d_lens,
     write_eg3d,
 )
-from preprocess.dataset.formats.lmdb_format import Message, OfficialDataset
+from preprocess.dataset.formats.lmdb_format import OfficialDataset
+from preprocess.dataset.formats.options import ConvertOptions, Message, Origin
 from preprocess.dataset.reading.dataset import find_shards
 from preprocess.dataset.records.record import DatasetInfo, Record
-from preprocess.dataset.records.record_codec import ImageFormat
+from preprocess.dataset.records.shard_options import ImageFormat
 from preprocess.dataset.records.shards import read_shard, write_shard
 from preprocess.files.file_check import check_not_input
 
-Origin = Literal["open", "flame"]
 Progress = Callable[[int, int | None], None]
 
 _UNKNOWN_LICENCE = "not stated by the dataset it was converted from"
@@ -58,8 +58,9 @@ def find_format(path: Path) -> Literal["eg3d", "lmdb", "shards"]:
 
 
 def eg3d_to_shards(
-    source: Path, output: Path, *, origin: Origin = "flame", items_per_shard: int = 1000,
-    image_format: ImageFormat = "png", progress: Progress | None = None,
+    source: Path, output: Path, *, origin: Origin = ConvertOptions.origin,
+    items_per_shard: int = ConvertOptions.items_per_shard,
+    image_format: ImageFormat = ConvertOptions.image_format, progress: Progress | None = None,
 ) -> list[Path]:  # fmt: skip
     """Shards of a folder or zip of EG3D's; where they lie.
 
@@ -84,8 +85,8 @@ def eg3d_to_shards(
 
 
 def lmdb_to_shards(
-    source: Path, message: Message, output: Path, *, items_per_shard: int = 1000, image_format: ImageFormat = "png",
-    progress: Progress | None = None,
+    source: Path, message: Message, output: Path, *, items_per_shard: int = ConvertOptions.items_per_shard,
+    image_format: ImageFormat = ConvertOptions.image_format, progress: Progress | None = None,
 ) -> list[Path]:  # fmt: skip
     """Shards of one of Portrait4D's LMDBs; where they lie.
 
@@ -109,7 +110,7 @@ def lmdb_to_shards(
 
 
 def shards_to_eg3d(
-    source: Path, output: Path, *, has_eg3d_lens: bool = False, progress: Progress | None = None
+    source: Path, output: Path, *, has_eg3d_lens: bool = ConvertOptions.has_eg3d_lens, progress: Progress | None = None
 ) -> int:  # fmt: skip
     """EG3D's folder, or its zip if `output` ends so, of shards; how many pictures.
 

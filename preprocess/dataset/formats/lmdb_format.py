@@ -8,7 +8,7 @@ motion codes of 548 (stored ones may be longer), but no landmarks: records of th
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,9 @@ from PIL import Image
 
 from flame.errors import InputError, brief
 from flame.heads.head_model import HeadParams
+from preprocess.dataset.formats.options import Message
 from preprocess.dataset.formats.protobuf_wire import read_message
 from preprocess.dataset.records.record import CODE_SIZE, Record
-
-Message = Literal["genhead", "ffhq", "vfhq"]
 
 _VECTOR_SIZE = 437
 _BLOB_FIELDS: dict[Message, tuple[int, int, int, int]] = {

@@ -3,7 +3,7 @@
 import io
 import json
 from dataclasses import asdict, fields
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,8 +14,7 @@ from safetensors.numpy import save as save_arrays
 from flame.errors import InputError, brief
 from flame.heads.head_model import HeadParams
 from preprocess.dataset.records.record import FORMAT_VERSION, DatasetInfo, Record
-
-ImageFormat = Literal["png", "jpg"]
+from preprocess.dataset.records.shard_options import ImageFormat
 
 _FORMAT = "portrait4d-dataset"
 _UNITS = {

@@ -29,10 +29,7 @@ GOALS = "Goals: all detected, mean fit error at most 1.8 % of the outer-eye dist
 def fitted_points(fitter: HeadFitter, tracked: TrackedFrame) -> np.ndarray:
     """The fitted model's 478 landmarks in pixels of the picture."""
     motion = tracked.motion
-    points = fitter.project(
-        motion.shape, motion.expression[0], motion.rotation[0], motion.translation[0],
-        jaw=motion.jaw[0], eyes=motion.eyes[0],
-    )  # fmt: skip
+    points = fitter.project(motion.pose.row(0), motion.head.row(0))
     return tracked.crop.to_image(points)
 
 

@@ -183,7 +183,7 @@ class FakeEngine:
 
     def render(self, avatar: FakeAvatar, drive: Drive) -> Rendering:
         time.sleep(float(os.environ.get("PORTRAIT4D_FAKE_SECONDS", "0")) * len(drive))
-        level = drive.expression[:, 0].reshape(-1, 1, 1, 1) * 2 - 1
+        level = drive.head.expression[:, 0].reshape(-1, 1, 1, 1) * 2 - 1
         image = level.expand(-1, 3, SIZE, SIZE)
         return Rendering(image, torch.ones_like(image[:, :1]))
 
@@ -205,7 +205,7 @@ class WatchedEngine(FakeEngine):
         with self._lock:
             if self._error is not None and len(self.drawn) >= self._after:
                 raise self._error
-            self.drawn += drive.expression[:, 0].tolist()
+            self.drawn += drive.head.expression[:, 0].tolist()
         return super().render(avatar, drive)
 
 

@@ -36,12 +36,12 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
     size = avatar.background.shape[0]
     expression = _shut_lids(avatar, drive, expression_names)
     points = rig.deform(expression, drive.residual)
-    screen = rig.project(rig.pose(points, drive.rotation, drive.translation), size)
-    gain = _shading(avatar, points, drive.rotation)
-    rotation = axis_angle_to_matrix(drive.rotation)
+    screen = rig.project(rig.pose(points, drive.pose.rotation, drive.pose.translation), size)
+    gain = _shading(avatar, points, drive.pose.rotation)
+    rotation = axis_angle_to_matrix(drive.pose.rotation)
 
     def on_screen(rest: Tensor) -> Tensor:
-        return project_points(rest @ rotation.mT + drive.translation[:, None], rig.focal_px, size)
+        return project_points(rest @ rotation.mT + drive.pose.translation[:, None], rig.focal_px, size)
 
     gap = avatar.own_mouth.opening + (points - rig.rest)[:, avatar.lips, 1] @ points.new_tensor([1.0, -1.0])
     lid_gaps = (points[:, avatar.lids[:, 0]] - points[:, avatar.lids[:, 1]]).norm(dim=-1)
@@ -53,8 +53,8 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
         interior=on_screen(avatar.interior.deform(expression)),
         mouth=on_screen(mouth),
         eyes=[
-            on_screen(avatar.left_eye.turned(drive.eyes[:, 0])),
-            on_screen(avatar.right_eye.turned(drive.eyes[:, 1])),
+            on_screen(avatar.left_eye.turned(drive.head.eyes[:, 0])),
+            on_screen(avatar.right_eye.turned(drive.head.eyes[:, 1])),
         ],
         gap=gap,
         lid_strength=torch.stack(
@@ -88,7 +88,7 @@ def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ..
     The lid gap is linear in the blink coefficient, so the missing amount is the remaining gap over its slope.
     """
     rig = avatar.rig
-    expression = drive.expression.clone()
+    expression = drive.head.expression.clone()
     points = rig.deform_some(avatar.lids.flatten(), expression, drive.residual).unflatten(1, (2, 2))
     basis = rig.expression_basis.reshape(-1, 3, len(expression_names))
     for index, side in enumerate(("Left", "Right")):

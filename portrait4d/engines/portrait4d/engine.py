@@ -17,7 +17,7 @@ from flame.errors import InputError
 from flame.geometry.camera import Camera
 from flame.heads.flame import PORTRAIT4D_UNITS_PER_METRE, Flame
 from flame.heads.frame_parameters import FrameParameters, PosedView
-from flame.heads.head_model import HeadModel, HeadParams
+from flame.heads.head_model import HeadModel
 from flame.heads.pose_field import CoarseMesh, HeadPoseField
 from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering, own_avatar
 from portrait4d.engines.jitter import frame_generator
@@ -181,11 +181,7 @@ class Portrait4DEngine:
 
     def posed_view(self, avatar: Portrait4DAvatar, drive: Drive) -> PosedView:
         """Cameras and heads of B frames: the source's shape, all else the driver's; the neck carries the pose."""
-        shape = torch.from_numpy(avatar.motion.shape).to(drive.expression).expand(len(drive), -1)
-        head = HeadParams(shape, drive.expression, drive.rotation, drive.jaw, drive.eyes)
-        frame = FrameParameters.from_head_pose(
-            drive.rotation, drive.translation, head, units_per_metre=PORTRAIT4D_UNITS_PER_METRE
-        )
+        frame = FrameParameters.from_head_pose(drive.pose, drive.head, units_per_metre=PORTRAIT4D_UNITS_PER_METRE)
         if self.placement == "canonical":
             return frame.turned_head()
         if self.placement == "tracked":

@@ -74,7 +74,7 @@ def overlay(image: np.ndarray, fitted: np.ndarray, tracked: np.ndarray, referenc
 def main() -> None:
     """Tracks the portraits, writes table and overlay sheet."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--publish", action="store_true", help="update docs/results.md")
+    parser.add_argument("--publish", action="store_true", help="rewrite its page in docs/results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     folder = shared_folder() / "data" / "p4d"

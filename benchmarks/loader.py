@@ -82,7 +82,7 @@ def processor_milliseconds(dataset: Any) -> float:
 def main() -> None:
     """Measures all ways of reading and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--publish", action="store_true", help="update docs/results.md")
+    parser.add_argument("--publish", action="store_true", help="rewrite its page in docs/results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []

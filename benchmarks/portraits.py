@@ -252,7 +252,7 @@ def main() -> None:
     """Measures all portraits and writes tables, and the sheet if asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="three portraits only")
-    parser.add_argument("--publish", action="store_true", help="update docs/results.md")
+    parser.add_argument("--publish", action="store_true", help="rewrite its page in docs/results")
     parser.add_argument("--sheet", type=Path, help="PNG of the portraits with points and meshes; not for publication")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -79,6 +79,7 @@ def test_a_fit_is_read_into_the_unknowns_of_adam(problem: tuple) -> None:
             assert (points.loss(unknowns) > lowest).all(), name
 
 
+@pytest.mark.slow
 def test_adam_keeps_the_best_state_within_the_limits(problem: tuple) -> None:
     _, _, points, _ = problem
     run = run_adam(points, rate=0.05, stages=(20, 60))

@@ -55,6 +55,7 @@ def test_paths_and_arrays_give_the_same_avatar(model: Portrait4D, avatar: Portra
         model.avatar(np.zeros((4, 4, 3)))  # pyright: ignore[reportArgumentType]  (the error is tested)
 
 
+@pytest.mark.slow
 def test_a_view_is_a_frame_of_the_sources_own_codes(model: Portrait4D, avatar: Portrait4DAvatar) -> None:
     cameras = _cameras(-20.0, 20.0)
     views = model.render(avatar, cameras)
@@ -65,6 +66,7 @@ def test_a_view_is_a_frame_of_the_sources_own_codes(model: Portrait4D, avatar: P
     assert len(frames) == 2 and np.array_equal(frames[0], views[0]) and not np.array_equal(frames[1], views[1])
 
 
+@pytest.mark.slow
 def test_jitter_comes_from_a_seed_or_not_at_all(model: Portrait4D, avatar: Portrait4DAvatar) -> None:
     camera = _cameras(10.0)
     still = [model.render(avatar, camera) for _ in range(2)]

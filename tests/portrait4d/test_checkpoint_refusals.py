@@ -337,6 +337,7 @@ print("grown", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of address space are set through Linux")
 def test_memory_stays_bounded(tmp_path: Path) -> None:
     """All bombs one after the other in a process that may take 768 MB more than it has after its imports."""

@@ -205,6 +205,7 @@ def test_a_saved_avatar_is_the_uncached_forward(
     assert loaded.motion.codes.shape == (1, 548) and np.array_equal(loaded.motion.codes, tracked.motion.codes)
 
 
+@pytest.mark.slow
 def test_a_batch_of_frames_is_its_singles(engine: Portrait4DEngine, avatar: Portrait4DAvatar) -> None:
     drive = _drive(avatar, 2)
     view = engine.posed_view(avatar, drive)
@@ -234,6 +235,7 @@ def test_a_new_view_reuses_the_planes(engine: Portrait4DEngine, avatar: Portrait
     assert torch.equal(seen[1].image, again.image)
 
 
+@pytest.mark.slow
 def test_planes_of_a_still_face_are_made_once(
     engine: Portrait4DEngine, avatar: Portrait4DAvatar, tracked: TrackedFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,6 +426,7 @@ def test_codes_are_kept_in_motion_files_and_scaled(shared: Path, engine: Portrai
     )
 
 
+@pytest.mark.slow
 def test_the_whole_command(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A real photo and a real clip: a playable file of the right length; a batch run again does nothing."""
     photo = shared / "data" / "sources" / "s01_astronaut.png"

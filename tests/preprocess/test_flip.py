@@ -129,6 +129,7 @@ def test_the_table_of_98_fits_reference_landmarks(shared):
     assert np.linalg.norm(difference - other, axis=1).max() < 16  # px of 512; neighbours in the eye are 10 apart
 
 
+@pytest.mark.slow
 def test_a_head_that_mixes_both_sides_is_solved_by_least_squares(head: OpenHead, mirror: HeadMirror):
     fitted = fit_head_mirror(head, mirror_partners(head))
     assert fitted.residual_mm < 1e-3
@@ -136,6 +137,7 @@ def test_a_head_that_mixes_both_sides_is_solved_by_least_squares(head: OpenHead,
     assert fitted.expression == pytest.approx(mirror.expression, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_least_squares_is_its_own_inverse_even_where_the_components_are_not_closed(head: OpenHead):
     names = [head.expression_names.index(name) for name in ("mouthSmileLeft", "browDownRight", "jawOpen")]
     with torch.no_grad():

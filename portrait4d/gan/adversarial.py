@@ -1,5 +1,7 @@
-"""What generator and discriminator minimise: the non-saturating loss (Goodfellow et al. 2014, section 3) and the R1
-gradient penalty (Mescheder et al. 2018, equation 9)."""
+"""What generator and discriminator minimise: the non-saturating loss and the R1 gradient penalty.
+
+Goodfellow et al. 2014, section 3; Mescheder et al. 2018, equation 9.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from flame.geometry.camera import Camera
 from portrait4d.gan.discriminator import JudgedImages
 
 Judge = Callable[[JudgedImages, Camera | Tensor], Tensor]
-"""A discriminator: images and their cameras to logits `[B, 1]`."""
+"""A discriminator, which maps images and their cameras to logits `[B, 1]`."""
 
 
 def generator_loss(fake_logits: Tensor) -> Tensor:
@@ -46,7 +48,10 @@ def r1_penalty(
     """`sum over parts of gamma / 2 * |d logit / d part|^2`, differentiable in the discriminator's parameters.
 
     Args:
+        judge: the discriminator.
         images: real ones; no gradient flows back into them.
+        condition: their cameras or labels.
+        weights: gamma of each part.
 
     Returns:
         `[B]`, to be averaged by the caller.
@@ -66,9 +71,12 @@ def r1_penalty(
 def r1_gradients(
     judge: Judge, images: JudgedImages, condition: Camera | Tensor, *, create_graph: bool = False
 ) -> dict[str, Tensor]:
-    """Gradient of the summed logits with respect to each part of real images, by name and of its shape.
+    """Gradient of the summed logits with respect to each part of real images, by the part's name.
 
     Args:
+        judge: the discriminator.
+        images: real ones.
+        condition: their cameras or labels.
         create_graph: let the gradients be differentiated again.
     """
     images = images.requiring_grad()

@@ -1,5 +1,6 @@
 """The avatar of the embedded engine and the file it is kept in: safetensors with arrays named `part.field` and a JSON
-header."""
+header.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ class LiftAvatar:
 
     def save(self, path: Path | str) -> None:
         """Write to a `.safetensors` file, atomically. Pictures are kept in half precision: finer than the 8 bits they
-        came from."""
+        came from.
+        """
         tensors: dict[str, Tensor] = {}
         for field in fields(self):
             value = getattr(self, field.name)

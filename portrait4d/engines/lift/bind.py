@@ -127,7 +127,8 @@ def residual_weights(model: HeadModel, vertices: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class _Surface:
     """The fitted skin drawn at the source pose over the canvas: per grid point, whether it was hit, the triangle's
-    vertices and the barycentrics."""
+    vertices and the barycentrics.
+    """
 
     hit: np.ndarray
     corners: np.ndarray
@@ -146,14 +147,16 @@ def _surface_under(points: np.ndarray, screen: Tensor, faces: Tensor, side: int)
 
 def _rooted_weight(points: np.ndarray, chin_y: float, face_height: float) -> np.ndarray:
     """What a grid point outside the head model would belong to if nothing else were known: 1 level with the face, 0
-    at the chest."""
+    at the chest.
+    """
     below = (points[:, 1] - chin_y) / face_height
     return 1 - np.clip(below / 0.5, 0, 1)
 
 
 def _drop_grazing(vertices: Tensor, faces: Tensor, view: SourceView) -> Tensor:
     """Patch faces without those near the rim that the photo sees edge-on: their few pixels would smear over the cheek
-    when the head turns; the smoother sheet shows that place instead."""
+    when the head turns; the smoother sheet shows that place instead.
+    """
     normal = vertex_normals(vertices[None], faces)[0] @ view.rotation.T
     rim = torch.from_numpy(_distance_inside(vertices, faces, torch.arange(len(vertices))))
     keep = ~((normal[:, 2] < GRAZING) & (rim < 0.03))
@@ -162,7 +165,8 @@ def _drop_grazing(vertices: Tensor, faces: Tensor, view: SourceView) -> Tensor:
 
 def _distance_inside(vertices: Tensor, faces: Tensor, chosen: Tensor) -> np.ndarray:
     """Distance [len(chosen)] in metres of patch vertices from the patch's outer rim (lid and lip openings are no
-    rim)."""
+    rim).
+    """
     edges = torch.sort(torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), -1).values
     unique, counts = torch.unique(edges, dim=0, return_counts=True)
     open_edges = unique[counts == 1].numpy()
@@ -183,7 +187,8 @@ def _connected(edges: np.ndarray) -> list[np.ndarray]:
 
 def _under_patch(points: np.ndarray, screen: Tensor, faces: Tensor, side: int) -> tuple[np.ndarray, np.ndarray]:
     """Grid points deep enough under the face patch to be hidden by it, and all under it; eye and mouth openings count
-    as inside."""
+    as inside.
+    """
     mask = (rasterize(screen, faces, height=side, width=side).face_id.numpy() >= 0).astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = cv2.drawContours(np.zeros_like(mask), contours, -1, 1, cv2.FILLED)

@@ -74,7 +74,7 @@ def _shade_torch(
 
 
 @compiled(fastmath=True)
-def _shade_numba(face_id, barycentric, screen, faces, uv, gain, texture):  # noqa: ANN001, ANN202
+def _shade_numba(face_id, barycentric, screen, faces, uv, gain, texture):
     height, width = face_id.shape
     texture_height, texture_width = texture.shape[0], texture.shape[1]
     result = np.zeros((height, width, 4), np.float32)
@@ -143,7 +143,7 @@ def soften_edges(
 
 
 @compiled()
-def _soften_numba(layer, depth, amount, step):  # noqa: ANN001, ANN202
+def _soften_numba(layer, depth, amount, step):
     height, width = depth.shape
     result = layer.copy()
     for row in range(height):

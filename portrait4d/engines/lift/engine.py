@@ -156,7 +156,8 @@ class LiftEngine:
 
     def _opening_points(self, rig: Rig) -> tuple[Tensor, Tensor]:
         """Patch points nearest to the middles of the lids [2, 2] (left, right eye; upper, lower) and of the inner
-        lips [2]."""
+        lips [2].
+        """
         rest = self.head_model.shaped(
             torch.zeros(1, self.head_model.num_shape), torch.zeros(1, self.head_model.num_expression)
         )

@@ -1,5 +1,6 @@
 """Eyes: what lies behind the lid openings. The photo's own eye, completed under the lids, on a sphere that turns with
-the gaze."""
+the gaze.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ _ROWS, _COLUMNS = 9, 13
 class Eye:
     """`rest` [V, 3] metres in the head frame, `from_centre` [V, 3] the matching points of the eyeball seen from its
     centre, `follow` [V] how much a point turns
-    with the eyeball, `uv` [V, 2] canvas pixels, `faces` [F, 3], `source_gaze` [3] axis-angle."""
+    with the eyeball, `uv` [V, 2] canvas pixels, `faces` [F, 3], `source_gaze` [3] axis-angle.
+    """
 
     rest: Tensor
     from_centre: Tensor
@@ -95,7 +97,8 @@ def _complete_iris(
     photo: np.ndarray, inside: np.ndarray, centre: np.ndarray, radius: float, distance: np.ndarray
 ) -> np.ndarray:
     """Hidden iris pixels from the visible ones: mirrored top to bottom where that is visible, else the mean of their
-    ring."""
+    ring.
+    """
     side = photo.shape[0]
     disc = distance < 1.3 * radius
     visible = inside & disc

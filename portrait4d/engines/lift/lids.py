@@ -36,7 +36,8 @@ photo."""
 @dataclass(frozen=True)
 class Lid:
     """Both lids of one eye. `faces` [F, 3] and `gain` [P] refer to the rig's patch points; `gap` the source's lid gap
-    in metres."""
+    in metres.
+    """
 
     faces: Tensor
     gain: Tensor

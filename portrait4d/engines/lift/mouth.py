@@ -28,7 +28,8 @@ _TOOTH_EDGES = np.array([0, 0.0086, 0.0152, 0.0228, 0.0298, 0.0366, 0.0466])
 class Interior:
     """Generic inside of the mouth. `rest` [V, 3] at zero expression, `expression_basis` [V * 3, E], `uv` [V, 2] atlas
     pixels, `occlusion` [V] brightness factor by
-    depth, `faces` [F, 3], `atlas` [H, W, 4]."""
+    depth, `faces` [F, 3], `atlas` [H, W, 4].
+    """
 
     rest: Tensor
     expression_basis: Tensor
@@ -50,7 +51,8 @@ class Interior:
 class OwnMouth:
     """The part of the mouth's inside that the photo shows. `rest` [V, 3], `uv` [V, 2] canvas pixels, `faces` [F, 3],
     `with_jaw` [V] how much a point follows the lower lip, `opening` the source's lip gap in metres, `shows_teeth`
-    whether the photo shows teeth, which then stay."""
+    whether the photo shows teeth, which then stay.
+    """
 
     rest: Tensor
     uv: Tensor
@@ -212,7 +214,8 @@ def build_own_mouth(inner_lips: np.ndarray, depth: float, view: SourceView, *, s
 
 def own_mouth_texture(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray:
     """The photo inside the lip opening, premultiplied float32 [H, W, 4]; solid two pixels beyond it, then fading
-    under the lips."""
+    under the lips.
+    """
     side = photo.shape[0]
     solid = polygon_mask(inner_lips, side, grow=2)
     alpha = np.maximum(solid, cv2.GaussianBlur(solid, (0, 0), 1.0))[..., None]

@@ -71,7 +71,8 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
 @dataclass(frozen=True)
 class _Layers:
     """Everything to be drawn for a batch: screen positions [B, V, 3] per surface, brightness `gain` [B, V], lip `gap`
-    [B], `lid_strength` [B, 2]."""
+    [B], `lid_strength` [B, 2].
+    """
 
     screen: Tensor
     gain: Tensor
@@ -104,7 +105,8 @@ def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ..
 
 def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
     """Brightness factor [B, V]: light stands still while the face turns and folds; the sheet around it keeps the
-    photo's."""
+    photo's.
+    """
     rig = avatar.rig
     after = smooth_normals(points[:, : rig.num_patch], rig.patch_faces) @ axis_angle_to_matrix(rotation).mT
     gain = points.new_ones(points.shape[:2])
@@ -147,7 +149,8 @@ def _source_screen(avatar: LiftAvatar) -> Tensor:
 
 def _draw_mouth(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> None:
     """Teeth, tongue and cavity, then the photo's own teeth if they show, then its whole mouth until it opens
-    further."""
+    further.
+    """
     interior, own = avatar.interior, avatar.own_mouth
     light = 0.55 + 0.45 * (layers.gap[index] / WIDE_OPENING).clamp(0, 1)
     box = bounding_box(layers.mouth[index], *target.shape[:2], pad=target.shape[0] // 8)

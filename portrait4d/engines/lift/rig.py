@@ -23,7 +23,8 @@ class Rig:
     """`rest` [V, 3] metres; `uv` [V, 2] canvas pixels; `faces` [F, 3]; `expression_basis` [V * 3, E];
     `residual_basis` [P, 478]; `head_weight` [V]; `light_weight` [P] share of relighting of the patch points, fading out
     at its rim; `focal_px` of the crop camera; the source pose and expression. Points 0..P-1 are head-model vertices,
-    their numbers in the head model are `patch_vertices`."""
+    their numbers in the head model are `patch_vertices`.
+    """
 
     rest: Tensor
     uv: Tensor
@@ -96,7 +97,8 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
 
 def smooth_normals(vertices: Tensor, faces: Tensor, *, rounds: int = 2) -> Tensor:
     """Vertex normals [B, V, 3] averaged over their neighbourhood: creases shade softly and single triangles not at
-    all."""
+    all.
+    """
     normals = vertex_normals(vertices, faces)
     for _ in range(rounds):
         mean = normals[:, faces].sum(2)

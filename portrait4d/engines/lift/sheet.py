@@ -30,7 +30,8 @@ class Grid:
 
 def make_grid(height: int, width: int, spacing: int = SPACING) -> Grid:
     """A regular triangulated grid whose outermost points lie on the canvas border; diagonals alternate so that it
-    bends the same in every direction."""
+    bends the same in every direction.
+    """
     rows, columns = height // spacing + 1, width // spacing + 1
     y, x = np.meshgrid(np.linspace(0, height, rows), np.linspace(0, width, columns), indexing="ij")
     points = np.stack([x, y], -1).reshape(-1, 2).astype(np.float32)

@@ -15,7 +15,8 @@ from preprocess.tracking.motion import Motion
 @dataclass(frozen=True)
 class SourceView:
     """`rotation` [3, 3] and `translation` [3] take head-frame points to camera space; `focal_px` and `size` in crop
-    pixels."""
+    pixels.
+    """
 
     rotation: Tensor
     translation: Tensor

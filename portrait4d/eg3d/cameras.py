@@ -61,7 +61,7 @@ def original_path(config: EG3DConfig, num_frames: int, *, fov_degrees: float | N
 
 
 def orbit_path(config: EG3DConfig, num_frames: int, *, fov_degrees: float | None = None) -> Camera:
-    """Cameras once around, in which the nose draws an ellipse: up, to the viewer's right, down, to the left, up again."""
+    """Cameras that make the nose draw one ellipse: up, to the viewer's right, down, to the left, up again."""
     phase = _phase(num_frames)
     yaw, pitch = ORBIT_YAW_DEGREES * torch.sin(phase), ORBIT_PITCH_DEGREES * torch.cos(phase)
     return view_cameras(config, yaw, pitch, fov_degrees=fov_degrees)

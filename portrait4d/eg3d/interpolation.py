@@ -11,7 +11,7 @@ WRAPS = 2
 
 
 def seed_latents(seeds: Sequence[int], dim: int) -> Tensor:
-    """Latent codes float32 `[len(seeds), dim]`, drawn as in the authors' scripts, so that a seed means the same head."""
+    """Latent codes float32 `[len(seeds), dim]`, drawn as in the authors' scripts: a seed means the same head."""
     rows = [np.random.RandomState(seed).randn(1, dim) for seed in seeds]
     return torch.from_numpy(np.concatenate(rows)).float()
 

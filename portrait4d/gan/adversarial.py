@@ -18,12 +18,12 @@ Judge = Callable[[JudgedImages, Camera | Tensor], Tensor]
 
 
 def generator_loss(fake_logits: Tensor) -> Tensor:
-    """`-log sigmoid(logit)` of generated images, mean over the batch."""
+    """Mean of `-log sigmoid(logit)` over generated images."""
     return F.softplus(-fake_logits).mean()
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """`-log sigmoid(real) - log(1 - sigmoid(fake))`, mean over each batch."""
+    """Mean of `-log sigmoid(real) - log(1 - sigmoid(fake))` over each batch."""
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 
@@ -45,7 +45,7 @@ class R1Weights:
 def r1_penalty(
     judge: Judge, images: JudgedImages, condition: Camera | Tensor, *, weights: R1Weights | None = None
 ) -> Tensor:
-    """`sum over parts of gamma / 2 * |d logit / d part|^2`, differentiable in the discriminator's parameters.
+    """Penalty `sum over parts of gamma / 2 * |d logit / d part|^2`, differentiable in the discriminator's parameters.
 
     Args:
         judge: the discriminator.

@@ -14,8 +14,8 @@ from portrait4d.render.field import Field
 PointRange = Literal["cube", "official"]
 """Where points are drawn.
 
-"cube" fills the field's cube; "official" is [-1, 1] on each axis whatever the cube, as the released models were trained,
-so that most points lie where there is nothing to regularise.
+"cube" fills the field's cube; "official" is [-1, 1] on each axis whatever the cube, as in training of the released
+models, so that most points lie where there is nothing to regularise.
 """
 
 

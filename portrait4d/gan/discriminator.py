@@ -18,11 +18,11 @@ from portrait4d.stylegan.discriminator import DiscriminatorBlock, DiscriminatorE
 from portrait4d.stylegan.mapping import MappingNetwork
 from portrait4d.weights.official.structure import check_class
 
-_OFFICIAL_KEYS = (
+_OFFICIAL_KEYS = (  # noqa: SIM905  (a list would take one line a name)
     "c_dim img_resolution img_channels architecture channel_base channel_max num_fp16_res conv_clamp cmap_dim "
     "disc_c_noise sr_upsample_factor block_kwargs mapping_kwargs epilogue_kwargs "
     "has_superresolution has_uv has_seg"
-).split()  # noqa: SIM905 (one line a name would say no more)
+).split()
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class DualDiscriminatorConfig:
 class DualDiscriminator(nn.Module):
     """Maps images and their claimed cameras to one logit each, high for real.
 
-    Memory stays in torch's usual order: channels last takes a quarter less time on a CPU, but it rounds some activations
+    Memory stays in torch's usual order. Channels last takes a quarter less time on a CPU, but rounds some activations
     to the other side of zero than the released code, and the R1 gradients of those pixels differ.
     """
 

@@ -122,7 +122,7 @@ def modulated_conv(
 
 
 def _demodulation(weight: Tensor, styles: Tensor) -> Tensor:
-    """`[B, D]`: one over the norm of each output channel's scaled weight, without building that weight."""
+    """One over the norm of each output channel's scaled weight, `[B, D]`, without building that weight."""
     return (styles.square() @ weight.square().sum([2, 3]).T + _EPSILON).rsqrt()
 
 

@@ -26,7 +26,7 @@ _MIN_CHANNELS, _MIN_PIXELS = 64, 32**2
 
 
 class Convolution3x3(nn.Conv2d):
-    """`nn.Conv2d` with a 3x3 kernel that keeps the picture's size, through `conv3x3`."""
+    """A `nn.Conv2d` with a 3x3 kernel that keeps the picture's size and computes through `conv3x3`."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
@@ -94,7 +94,7 @@ def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _transform(weight: Tensor) -> Tensor:
-    """`G g G^T` of each kernel, `[36, C, D]`; takes a hundredth of the convolution's time, so nothing is kept."""
+    """Computes `G g G^T` of each kernel, `[36, C, D]`, in a hundredth of the convolution's time: nothing is cached."""
     from portrait4d.ops.winograd_numba import kernel_points
 
     line = torch.from_numpy(kernel_points())

@@ -1,4 +1,4 @@
-"""The two appearance encoders: coarse features with a wide receptive field, and fine ones at half the picture's size."""
+"""The two appearance encoders: coarse features of a wide receptive field, fine ones at half the picture's size."""
 
 import torch
 import torch.nn.functional as F

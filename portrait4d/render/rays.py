@@ -11,7 +11,7 @@ from flame.geometry.camera import Camera
 
 @dataclass(frozen=True)
 class Rays:
-    """`origins` and unit `directions`, both `[B, R, 3]` in world units, in the row-major order of the picture."""
+    """Rays: `origins` and unit `directions`, both `[B, R, 3]` in world units, in the row-major order of the picture."""
 
     origins: Tensor
     directions: Tensor

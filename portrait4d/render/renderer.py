@@ -159,7 +159,7 @@ def render_rays(
 def _place_samples(
     rays: Rays, config: RenderConfig, depth_range: DepthRange, noise: SampleNoise
 ) -> tuple[Tensor, Tensor]:
-    """Even distances `[B, R, K]` and quantiles of the second pass `[B, R, M]`; drawn before the rays are split into chunks."""
+    """Even distances `[B, R, K]` and quantiles of the second pass `[B, R, M]`, drawn before any split into chunks."""
     batch, num_rays = len(rays), rays.num_rays
     shape = (batch, 1 if config.is_noise_shared else num_rays, config.num_coarse)
     coarse = even_depths(

@@ -1,4 +1,4 @@
-"""Where along a ray a field is sampled: evenly at first, then where the weight is (NeRF, Mildenhall et al. 2020, 5.2)."""
+"""Where rays sample a field: evenly at first, then where the weight is (NeRF, Mildenhall et al. 2020, 5.2)."""
 
 from dataclasses import dataclass
 from typing import Protocol

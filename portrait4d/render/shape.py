@@ -1,4 +1,4 @@
-"""Extraction of a triangle mesh from a field: densities on a grid, marching cubes (Lorensen and Cline 1987), vertex colours."""
+"""A triangle mesh from a field: densities on a grid, marching cubes (Lorensen and Cline 1987), vertex colours."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

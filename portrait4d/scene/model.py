@@ -75,7 +75,9 @@ class FittedSceneConfig:
         names = {entry.name for entry in fields(cls)}
         odd = sorted(names ^ set(values))
         if odd:
-            raise InputError(f"expected the settings of a fitted scene, got missing or unknown ones: {', '.join(odd)}")
+            raise InputError(
+                f"expected the settings of a fitted scene, but these are missing or unknown: {', '.join(odd)}"
+            )
         return cls(**{**values, "centre": tuple(values["centre"])})
 
 

@@ -21,6 +21,6 @@ def block_resolutions(resolution: int) -> list[int]:
 
 
 def is_half_block(block_resolution: int, *, resolution: int, num_half_resolutions: int) -> bool:
-    """Whether a block is one of the `num_half_resolutions` finest, which compute in fp16 on CUDA; a block below 8 never is."""
+    """Whether a block is among the `num_half_resolutions` finest, which compute in fp16 on CUDA; never below 8."""
     first = max(2 ** (int(math.log2(resolution)) + 1 - num_half_resolutions), 8)
     return block_resolution >= first

@@ -73,5 +73,5 @@ class Conv2d(nn.Module):
 
 
 def normalise_second_moment(x: Tensor) -> Tensor:
-    """Scale each row of `[B, D]` to a mean square of one."""
+    """Scales each row of `[B, D]` to a mean square of one."""
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()

@@ -136,7 +136,7 @@ CALLS = {  # content under G_ema; what the refusal says
     ),
     "tensor with a negative stride": (lambda mark: tensor(FLOATS, 3, (4,), (-1,)), r"stride \(-1\)"),
     "tensor with a huge stride": (lambda mark: tensor(FLOATS, 0, (2,), (2**62,)), "it is damaged"),
-    "tensor without a storage": (lambda mark: tensor("text", 0, (1,), (1,)), "no storage"),
+    "tensor without a storage": (lambda mark: tensor("text", 0, (1,), (1,)), "not a storage"),
     "tensor of forty dimensions": (lambda mark: tensor(FLOATS, 0, (1,) * 40, (1,) * 40), "it is damaged"),
     "tensor whose shape explodes when printed": (
         lambda mark: tensor(FLOATS, 0, functools.reduce(lambda inner, _: (inner, inner), range(60), ()), ()),

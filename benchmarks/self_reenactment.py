@@ -100,7 +100,7 @@ def render(avatar: Avatar, drive: Drive, indices: Sequence[int], models: Models)
 
 def drive_of(motion: Motion, avatar: Avatar, models: Models, *, options: ReenactOptions) -> Drive:
     """What the motion asks of the avatar."""
-    retargeting = RetargetOptions(mode=options.mode, yaw_limit_degrees=options.yaw_limit, gaze=options.gaze)
+    retargeting = RetargetOptions(mode=options.mode, yaw_limit=options.yaw_limit, gaze=options.gaze)
     return retarget(motion, avatar, retargeting, models.head_model)
 
 

@@ -1,4 +1,4 @@
-"""Floor 0: head geometry. Head models, cameras, skinning, rasterisation."""
+"""Floor 0, the geometry of heads: head models, cameras, skinning and rasterisation."""
 
 PORTRAIT4D_FLOOR = "flame"
-"""Mark by which `portrait4d` recognises its own package among same-named distributions."""
+"""Marks this package as ours: `portrait4d` tells it by this name from other distributions called `flame`."""

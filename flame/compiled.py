@@ -1,4 +1,4 @@
-"""A numba decorator that does nothing until the first call: no compiler, no cache folder at import."""
+"""A numba decorator that does nothing until the first call: an import loads no compiler and makes no cache folder."""
 
 from collections.abc import Callable
 from functools import cache, wraps
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def compiled(**options: Any) -> Callable[[Callable], Callable]:
-    """Like `numba.njit(cache=True, nogil=True, **options)`, but numba is loaded and the folder touched at first use.
+    """Returns a decorator like `numba.njit(cache=True, nogil=True, **options)` that loads numba at the first call.
 
-    Where no cache folder can be written, the function is compiled anew in each process. Compiled functions that call
-    each other inside need plain `numba.njit` on the inner one.
+    Where no cache folder can be written, each process compiles the function again. Where one compiled function calls
+    another, the inner one needs plain `numba.njit`.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -19,7 +19,7 @@ def compiled(**options: Any) -> Callable[[Callable], Callable]:
 
             try:
                 return numba.njit(cache=True, nogil=True, **options)(function)
-            except RuntimeError:  # numba's word for "no place for the cache"
+            except RuntimeError:  # how numba says that it found no place for the cache
                 return numba.njit(nogil=True, **options)(function)
 
         @wraps(function)

@@ -1,21 +1,21 @@
-"""The one exception that means "the input is wrong, not the program", and text that is fit for its message."""
+"""The exception that means "the input is wrong, not the program", and helpers for the text of its message."""
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used.
+    """Says that something the user gave cannot be used.
 
-    The message is one line: what was expected, what came, what to do. The command line prints it
-    without a traceback and exits with code 2.
+    The message is one line: what was expected, what came, what to do. The command line prints it without a traceback
+    and exits with code 2.
     """
 
 
 def printable(text: str) -> str:
-    """The text with control characters escaped: what comes out of a file must not steer a terminal or break a line."""
+    """Returns the text with control characters escaped, so that text from a file cannot control a terminal."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def brief(value: object) -> str:
-    """A value out of a file for a message: short, printable, and never more work than its own size."""
+    """Returns a short, printable text for a value that was read from a file; huge values cost no extra work."""
     if isinstance(value, str):
         return repr(value[:60])
     if isinstance(value, float) or value is None or (isinstance(value, int) and value.bit_length() <= 64):

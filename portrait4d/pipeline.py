@@ -19,28 +19,20 @@ from flame.errors import InputError
 from portrait4d.engines.base import Avatar
 from portrait4d.options import ReenactOptions
 from portrait4d.reenactment.compose import DriverView, PasteBack
-from portrait4d.reenactment.driver import (
-    carries_audio,
-    cut_motion,
-    driver_frame_rate,
-    expected_frames,
-    read_driver,
-    read_driver_motion,
-)
+from portrait4d.reenactment.driver import Driver
 from portrait4d.reenactment.head_crops import render_frames
 from portrait4d.reenactment.kept_frames import frames_key, kept_frames
 from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.reenactment.output import WrittenSound, panels, write_video
-from portrait4d.reenactment.report import ReenactReport, Stopwatch, find_gaps
+from portrait4d.reenactment.report import ReenactReport, Stopwatch
 from portrait4d.reenactment.request import check_request
-from portrait4d.runtime.memory import peak_memory_mb, return_freed_memory
-from portrait4d.runtime.paths import IMAGE_SUFFIXES, is_avatar_file, is_motion_file, require_file
+from portrait4d.runtime.memory import return_freed_memory
+from portrait4d.runtime.paths import IMAGE_SUFFIXES, is_avatar_file, require_file
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.streams import one_torch_thread, prefetch
 from preprocess.files.file_check import check_not_input
 from preprocess.media.image import read_image, write_png
 from preprocess.tracking.motion import Motion
-from preprocess.tracking.released_motion import is_driver_folder
 
 SILENT = "the driver's sound could not be used here: the result is silent"
 
@@ -99,7 +91,7 @@ def build_avatar(
 
 @one_torch_thread()
 def track_driver(
-    driver: str | Path,
+    driver: str | Path | Driver,
     output: str | Path | None = None,
     *,
     options: ReenactOptions | None = None,
@@ -112,32 +104,36 @@ def track_driver(
     `fps`, `start` and `duration` of the options apply to both. Saves it if `output` is given.
     """
     options = options or default_options(models)
-    path = require_file(Path(driver), "driver", folder_allowed=True)
+    opened = driver if isinstance(driver, Driver) else Driver.open(driver, options)
     if output is not None:
-        check_not_input(output, path, options.flame)
-    if is_motion_file(path):
-        motion = cut_motion(Motion.load(path), options)
-    elif is_driver_folder(path):
-        motion = read_driver_motion(path, _settle(options, models)[1].engine, options, progress=progress)
+        check_not_input(output, opened.path, options.flame)
+    if opened.kind == "motion":
+        motion = opened.saved_motion()
     else:
-        tracker = _settle(options, models)[1].tracker
-        rate = driver_frame_rate(path, options)
-        total = expected_frames(path, options, rate)
-        damage: list[str] = []
-        frames = read_driver(path, options, rate, warn=damage.append)
-        motion = tracker.track_video(
-            prefetch(frames),
-            rate,
-            source=path.name,
-            progress=lambda done: progress("track", done, total),
-            face=options.driver_face,
-            smooth=options.smooth,
-        )
-        motion = dataclasses.replace(motion, warnings=(*motion.warnings, *damage))
-        return_freed_memory()
+        _, models = _settle(options, models)
+        if opened.kind == "released":
+            motion = opened.released_motion(models.engine, progress=progress)
+        else:
+            motion = _track(opened, models, progress)
     if output is not None:
         motion.save(Path(output))
     return motion
+
+
+def _track(driver: Driver, models: Models, progress: Progress) -> Motion:
+    """Tracks the driver's pictures; damage in them joins the warnings of the motion."""
+    rate, total = driver.frame_rate, driver.num_frames
+    damage: list[str] = []
+    motion = models.tracker.track_video(
+        prefetch(driver.frames(rate, warn=damage.append)),
+        rate,
+        source=driver.path.name,
+        progress=lambda done: progress("track", done, total),
+        face=driver.options.driver_face,
+        smooth=driver.options.smooth,
+    )
+    return_freed_memory()
+    return dataclasses.replace(motion, warnings=(*motion.warnings, *damage))
 
 
 @one_torch_thread()
@@ -164,8 +160,8 @@ def reenact(
         InputError: A file cannot be used, or the models are not what the options name; nothing is written.
     """
     options = options or default_options(models)
-    source, driver, output = Path(source), Path(driver), Path(output)
-    check_request(source, driver, output, options)
+    source, output = Path(source), Path(output)
+    opened = check_request(source, driver, output, options)
     watch = Stopwatch()
     progress("load", 0, None)
     options, models = _settle(options, models)
@@ -184,18 +180,10 @@ def reenact(
             progress(stage, done, total)
 
         with watch.stage("track"):
-            motion = track_driver(driver, options=options, models=models, progress=track_progress)
+            motion = track_driver(opened, options=options, models=models, progress=track_progress)
         ready = building.result()
     return reenact_tracked(
-        ready,
-        motion,
-        output,
-        options=options,
-        source=source,
-        driver=driver,
-        models=models,
-        watch=watch,
-        progress=progress,
+        ready, motion, output, driver=opened, options=options, models=models, watch=watch, progress=progress
     )
 
 
@@ -205,9 +193,8 @@ def reenact_tracked(
     motion: Motion,
     output: Path,
     *,
+    driver: Driver,
     options: ReenactOptions,
-    source: Path,
-    driver: Path,
     models: Models,
     watch: Stopwatch | None = None,
     progress: Progress = ignore_progress,
@@ -217,39 +204,33 @@ def reenact_tracked(
     is_picture = output.suffix.lower() in IMAGE_SUFFIXES
     if is_picture and len(motion) != 1:
         raise InputError(f"expected a one-frame driver for a picture output, got {len(motion)} frames: write an .mp4")
-    wants_audio, sound = carries_audio(driver) and not is_picture, WrittenSound(has_audio=False)
-    key = frames_key(source, ready.avatar, motion, options=options, engine=models.engine)
+    wants_sound = driver.has_sound and not is_picture
+    key = frames_key(ready.path, ready.avatar, motion, options=options, engine=models.engine)
     with watch.stage("render"), kept_frames(output, key, num_frames=len(motion)) as kept:
         num_before = kept.count()
         with closing(render_frames(ready.avatar, motion, options=options, models=models, kept=kept)) as crops:
             frames = result_frames(ready, crops, motion=motion, options=options, driver=driver)
             if is_picture:
                 write_png(output, next(frames))
+                sound = WrittenSound(has_audio=False)
             else:
                 sound = write_video(
                     output,
                     frames,
                     num_frames=len(motion),
                     frame_rate=motion.frame_rate,
-                    audio_from=driver if wants_audio else None,
+                    audio_from=driver.path if wants_sound else None,
                     audio_start=options.start,
                     progress=lambda stage, done, total: progress(stage, max(done, num_before), total),
                 )
-    silent = [SILENT] if wants_audio and not sound.has_audio else []
-    return ReenactReport(
-        source=str(source),
-        driver=str(driver),
-        output=str(output),
+    silent = [SILENT] if wants_sound and not sound.has_audio else []
+    return ReenactReport.of_run(
+        (ready.path, driver.path, output),
+        motion,
         engine=ready.avatar.engine,
-        num_frames=len(motion),
         num_kept_frames=kept.num_reused,
-        frame_rate=str(motion.frame_rate),
-        duration_seconds=round(len(motion) / float(motion.frame_rate), 3),
         has_audio=sound.has_audio,
-        seconds=watch.rounded(),
-        frames_per_second=round(len(motion) / watch.total(), 2),
-        peak_memory_mb=peak_memory_mb(),
-        gaps=find_gaps(motion),
+        watch=watch,
         warnings=(*ready.avatar.warnings, *motion.warnings, *kept.warnings, *sound.warnings, *silent),
     )
 
@@ -266,7 +247,7 @@ def _settle(options: ReenactOptions | None, models: Models | None) -> tuple[Reen
 
 
 def result_frames(
-    ready: Source, rendered: Iterator[np.ndarray], *, motion: Motion, options: ReenactOptions, driver: Path
+    ready: Source, rendered: Iterator[np.ndarray], *, motion: Motion, options: ReenactOptions, driver: Driver
 ) -> Iterator[np.ndarray]:
     """The finished frames uint8 `[H, W, 3]` of the rendered head crops."""
     if options.crop and not options.side_by_side:
@@ -281,5 +262,5 @@ def result_frames(
     shown = ready.avatar.crop.apply(ready.picture) if options.crop else ready.picture
     view = DriverView(motion.crop_matrix if options.crop else None, motion.crop_size, first.shape[0])
     already_told = lambda line: None  # noqa: E731 (the motion carries what tracking was told)
-    frames = prefetch(read_driver(driver, options, motion.frame_rate, warn=already_told))
+    frames = prefetch(driver.frames(motion.frame_rate, warn=already_told))
     return panels(shown, frames, view, chain([first], rendered))

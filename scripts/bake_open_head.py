@@ -18,6 +18,7 @@ NUM_SHAPE = 300
 
 
 def main() -> None:
+    """Bakes the geometry and then the landmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=ASSET)
     parser.add_argument("--samples", type=int, default=1500, help="identities to draw; each is mirrored too")
@@ -32,7 +33,7 @@ def main() -> None:
 
 
 def bake_geometry(num_samples: int) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-    """Everything but the landmarks: tensors and names as in `flame/heads/open_head.py`."""
+    """Returns everything but the landmarks: tensors and names as in `flame/heads/open_head.py`."""
     data = MakeHuman.load()
     mesh = cut_head(data)
     joint_vertices = expression.joint_vertices(data)

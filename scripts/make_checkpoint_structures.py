@@ -2,8 +2,9 @@
 
     python scripts/make_checkpoint_structures.py FOLDER_OF_MANIFESTS
 
-A manifest is `{name: {"shape": [...], "dtype": "...", "kind": "param" | "buffer"}}`, a null dimension depends on a
-licensed asset. FIR constants and the label statistics are left out: our checkpoints do not hold them as tensors.
+A manifest is `{name: {"shape": [...], "dtype": "...", "kind": "param" | "buffer"}}`; a dimension of null depends on a
+licensed asset. FIR constants and the label statistics are left out, because our checkpoints do not hold them as
+tensors.
 """
 
 import json

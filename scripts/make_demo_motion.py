@@ -1,8 +1,8 @@
 """Bakes the motion of `portrait4d demo` from a table of measured numbers: `make_demo_motion.py TRACK.npz [OUT.npz]`.
 
-The table holds per frame 51 ARKit coefficients (`blend`, `blend_names`), head angles in degrees (`ypr`), gaze in eye
-widths and eye openings; no picture goes in. The motion is that of the open head's mean face: its own projected
-landmarks are stored, so nothing of the measured person's shape is left.
+The table holds 51 ARKit coefficients per frame (`blend`, `blend_names`), head angles in degrees (`ypr`), gaze in eye
+widths, and eye openings, but no picture. The motion is given to the open head's mean face, whose own projected
+landmarks are stored, so that nothing of the measured person's shape remains.
 """
 
 import sys
@@ -27,16 +27,16 @@ CALM = (0.85, 0.5, 0.7)
 """Share of yaw, pitch and roll that is kept: the demo shows a calm speaker."""
 SMILE_SHARE = 0.5
 SHUT = 0.25
-"""Lids this far from their usual opening count as shut: trackers seldom see the last quarter of a blink."""
+"""Lids open by less than this share of their usual opening count as shut: trackers seldom see the rest of a blink."""
 
 
 def steady(values: np.ndarray, *, frames: int = 5) -> np.ndarray:
-    """Values over time `[T, ...]` without the measurement's noise."""
+    """Returns values over time `[T, ...]` without the measurement's noise."""
     return np.asarray(savgol_filter(values, frames, 2, axis=0))
 
 
 def expressions(table: dict[str, np.ndarray], model: HeadModel) -> np.ndarray:
-    """Coefficients `[T, E]` of the open head: slightly smoothed, blinks taken from the lids."""
+    """Returns coefficients `[T, E]` of the open head: slightly smoothed, with blinks taken from the lids."""
     result = np.zeros((len(table["blend"]), model.num_expression))
     usual = np.quantile(table["eye_open"], 0.8, axis=0)
     shut = np.clip((1 - table["eye_open"] / usual) / (1 - SHUT), 0, 1).mean(1)
@@ -50,7 +50,7 @@ def expressions(table: dict[str, np.ndarray], model: HeadModel) -> np.ndarray:
 
 
 def eye_angles(table: dict[str, np.ndarray]) -> np.ndarray:
-    """Axis-angle `[T, 2, 3]` of both eyes around their usual direction."""
+    """Returns axis-angle vectors `[T, 2, 3]` of both eyes around their usual direction."""
     gaze = table["gaze"] - np.median(table["gaze"], axis=0)
     angles = np.arcsin(np.clip(steady(gaze) * EYE_WIDTH_OVER_RADIUS, -0.5, 0.5))
     vectors = np.stack([-angles[:, 1], angles[:, 0], np.zeros(len(angles))], 1)
@@ -58,7 +58,7 @@ def eye_angles(table: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def make_motion(table: dict[str, np.ndarray], model: HeadModel) -> Motion:
-    """The whole clip, the head at the distance at which a crop shows it."""
+    """Returns the whole clip, the head at the distance at which a crop shows it."""
     count = len(table["blend"])
     degrees = steady(table["ypr"], frames=9)
     degrees = (degrees - np.median(degrees, axis=0)) * CALM
@@ -93,7 +93,7 @@ def make_motion(table: dict[str, np.ndarray], model: HeadModel) -> Motion:
 
 
 def main() -> None:
-    """Reads the table, writes the motion file."""
+    """Reads the table and writes the motion file."""
     with np.load(sys.argv[1], allow_pickle=False) as archive:
         table = {name: archive[name] for name in archive.files}
     output = Path(sys.argv[2]) if len(sys.argv) > 2 else MOTION_FILE

@@ -11,6 +11,7 @@ from open_head.scene import write_scene
 
 
 def main() -> None:
+    """Makes the scene that the arguments describe."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--train", type=int, default=60, help="views to fit")

@@ -1,4 +1,4 @@
-"""Makes docs/scene.png from the last run of benchmarks/fit_scene.py: truth, fit and error of views held out.
+"""Makes docs/scene.png from the last run of benchmarks/fit_scene.py: truth, fit and error of held-out views.
 
 The head in it is the open head with procedural colours: no photograph, no licensed model.
 """

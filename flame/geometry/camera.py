@@ -1,4 +1,4 @@
-"""Pinhole cameras: OpenGL axes inside, OpenCV axes only at the border, and the 25-float label."""
+"""Pinhole cameras: OpenGL axes inside, OpenCV axes only at the interface, and the label of 25 floats."""
 
 import math
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Camera:
 
     @classmethod
     def from_label25(cls, label: Tensor, *, axes: Axes) -> "Camera":
-        """Camera of a label `[B, 25]` = cam2world row-major 16, intrinsics row-major 9."""
+        """Returns the camera of a label `[B, 25]`: cam2world row-major 16, intrinsics row-major 9."""
         if label.ndim != 2 or label.shape[1] != 25:
             raise ValueError(f"camera label must be [B, 25], got {tuple(label.shape)}")
         cam2world, intrinsics = label[:, :16].reshape(-1, 4, 4), label[:, 16:].reshape(-1, 3, 3)
@@ -47,7 +47,7 @@ class Camera:
         raise ValueError(f"axes must be 'opengl' or 'opencv', got {axes!r}")
 
     def to_label25(self, *, axes: Axes) -> Tensor:
-        """The label `[B, 25]` in the given camera axes."""
+        """Returns the label `[B, 25]` in the given camera axes."""
         if axes == "opengl":
             cam2world = self.cam2world
         elif axes == "opencv":
@@ -58,22 +58,23 @@ class Camera:
 
     @classmethod
     def from_opencv(cls, cam2world: Tensor, intrinsics: Tensor) -> "Camera":
-        """Camera of an OpenCV pose (x right, y down, z forward) `[B, 4, 4]` and normalised intrinsics `[B, 3, 3]`."""
+        """Returns the camera of an OpenCV pose `[B, 4, 4]` (x right, y down, z forward) and normalised intrinsics."""
         return cls(_flip_camera_axes(cam2world), intrinsics)
 
     def to_opencv(self) -> tuple[Tensor, Tensor]:
-        """Pose in OpenCV axes `[B, 4, 4]` and the same normalised intrinsics `[B, 3, 3]`."""
+        """Returns the pose in OpenCV axes `[B, 4, 4]` and the same normalised intrinsics `[B, 3, 3]`."""
         return _flip_camera_axes(self.cam2world), self.intrinsics
 
     @classmethod
     def from_head_pose(
         cls, rotation: Tensor, translation: Tensor, *, fov_degrees: float = DEFAULT_FOV_DEGREES
     ) -> "Camera":
-        """Camera that sees a resting head where a fixed camera saw the posed one.
+        """Returns the camera that sees a resting head where a fixed camera saw the posed one.
 
         Args:
             rotation: `[B, 3]` axis-angle of the head in camera space.
             translation: `[B, 3]` metres, head origin in camera space (OpenGL axes: z < 0 in front of the camera).
+            fov_degrees: field of view.
         """
         cam2world = _rigid_inverse(axis_angle_to_matrix(rotation), translation)
         return cls(cam2world, fov_to_intrinsics(fov_degrees, like=translation))
@@ -88,7 +89,7 @@ class Camera:
         target: Tensor,
         fov_degrees: float = DEFAULT_FOV_DEGREES,
     ) -> "Camera":
-        """Cameras around a target, so that the picture shows the head turned by the public angles.
+        """Returns cameras around a target whose pictures show the head turned by the public angles.
 
         yaw > 0 shows the nose to the viewer's right (the camera moves to -x), pitch > 0 shows the head looking up.
 
@@ -97,6 +98,7 @@ class Camera:
             pitch_degrees: `[B]`.
             radius: distance to the target in metres.
             target: `[3]` or `[B, 3]` world point in the picture's centre.
+            fov_degrees: field of view.
         """
         world2cam = euler_degrees_to_matrix(yaw_degrees, pitch_degrees, torch.zeros_like(yaw_degrees))
         offset = torch.tensor([0.0, 0.0, -radius], dtype=world2cam.dtype, device=world2cam.device)
@@ -110,13 +112,15 @@ class Camera:
         return _rigid_inverse(self.cam2world[:, :3, :3], self.cam2world[:, :3, 3])
 
     def project(self, points: Tensor, *, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """World points to pixels.
+        """Projects world points to pixels.
 
         Args:
             points: `[B, N, 3]` world (a batch of 1 is shared by all cameras).
+            height: of the image in pixels.
+            width: of the image in pixels.
 
         Returns:
-            pixels `[B, N, 2]` (x right, y down, origin at the image's top-left corner) and depth `[B, N]` along -z in
+            Pixels `[B, N, 2]` (x right, y down, origin at the image's top-left corner) and depth `[B, N]` along -z in
             world units. Pixels mean nothing where depth <= 0.
         """
         world2cam = self.world2cam
@@ -129,7 +133,7 @@ class Camera:
         return torch.stack([x * width, y * height], -1), depth
 
     def to(self, *args: torch.device | torch.dtype | str) -> "Camera":
-        """Like `Tensor.to`: a device, a dtype, or both."""
+        """Moves the camera as `Tensor.to` does: to a device, a dtype, or both."""
         return Camera(self.cam2world.to(*args), self.intrinsics.to(*args))  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     def __len__(self) -> int:
@@ -142,14 +146,14 @@ class Camera:
 
 
 def fov_to_intrinsics(fov_degrees: float, *, like: Tensor) -> Tensor:
-    """Normalised intrinsics `[B, 3, 3]` of a square image, with the batch, dtype and device of `like` `[B, ...]`."""
+    """Returns normalised intrinsics `[B, 3, 3]` of a square image; batch, dtype and device as `like` `[B, ...]`."""
     focal = 0.5 / math.tan(math.radians(fov_degrees) / 2)
     matrix = like.new_tensor([[focal, 0.0, 0.5], [0.0, focal, 0.5], [0.0, 0.0, 1.0]])
     return matrix.expand(len(like), 3, 3)
 
 
 def _rigid_inverse(rotation: Tensor, translation: Tensor) -> Tensor:
-    """Inverse of `x -> R x + t` as `[B, 4, 4]`."""
+    """Returns the inverse of `x -> R x + t` as `[B, 4, 4]`."""
     inverse = rotation.transpose(1, 2)
     top = torch.cat([inverse, -(inverse @ translation[..., None])], 2)
     bottom = top.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(top), 1, 4)
@@ -157,5 +161,5 @@ def _rigid_inverse(rotation: Tensor, translation: Tensor) -> Tensor:
 
 
 def _flip_camera_axes(cam2world: Tensor) -> Tensor:
-    """OpenCV <-> OpenGL: the rotation right-multiplied by `diag(1, -1, -1)`."""
+    """Converts OpenCV <-> OpenGL axes: right-multiplies the rotation by `diag(1, -1, -1)`."""
     return cam2world * cam2world.new_tensor([1.0, -1.0, -1.0, 1.0])

@@ -1,7 +1,7 @@
 """Cameras on a sphere around the world's origin that look at a point, as EG3D and Portrait4D place them.
 
-Their samplers differ in the sign of the azimuth and map elevations as if they were drawn evenly on the sphere, even
-those that are given; here angles are true unless asked otherwise.
+The samplers of EG3D and Portrait4D differ in the sign of the azimuth. Both map every elevation as if it had been drawn
+evenly on the sphere, even one that is given. Here angles are true unless `elevation="legacy"`.
 """
 
 import math
@@ -33,7 +33,7 @@ def look_at(
     azimuth: Azimuth = "portrait4d",
     elevation: Elevation = "true",
 ) -> Camera:
-    """Cameras at a distance from the origin, turned towards a target.
+    """Returns cameras at a distance from the origin, turned towards a target.
 
     Args:
         azimuth_radians: `[B]`, 0 in front of the face; see `Azimuth`.
@@ -41,7 +41,9 @@ def look_at(
         radius: distance to the world's origin, wherever the target is.
         target: `[3]` or `[B, 3]` world point in the picture's centre.
         fov_degrees: true field of view; see `legacy_fov_to_degrees`.
-        roll_radians: `[B]`, > 0 leans the camera to its right; Portrait4D's sampler alone has it.
+        roll_radians: `[B]`, > 0 leans the camera to its right; only Portrait4D's sampler has it.
+        azimuth: whose sign the azimuth has; see `Azimuth`.
+        elevation: how elevations are meant; see `Elevation`.
     """
     if azimuth not in ("portrait4d", "eg3d"):
         raise ValueError(f"azimuth must be 'portrait4d' or 'eg3d', got {azimuth!r}")
@@ -75,13 +77,16 @@ def draw_angles(
     distribution: Distribution = "gaussian",
     generator: torch.Generator,
 ) -> Tensor:
-    """Random angles `[count]` for `look_at`, in the unit of `mean` and `deviation`.
+    """Draws random angles `[count]` for `look_at`, in the unit of `mean` and `deviation`.
 
-    The original random samplers are `look_at` with target 0, elevation "legacy" and azimuth "eg3d": Portrait4D's too,
-    although its deterministic one turns the other way.
+    The original random samplers equal `look_at` with target 0, elevation "legacy" and azimuth "eg3d". That includes
+    Portrait4D's, although its deterministic sampler turns the other way.
 
     Args:
+        count: number of angles.
+        mean: centre of the distribution.
         deviation: standard deviation ("gaussian") or largest distance to the mean ("uniform").
+        distribution: "gaussian" or "uniform".
         generator: its device holds the result.
     """
     if distribution == "gaussian":
@@ -94,11 +99,11 @@ def draw_angles(
 
 
 def legacy_fov_to_degrees(value: float) -> float:
-    """True degrees of a field of view as the original scripts count it: their 18.837 is 13.37 degrees."""
-    focal = 1 / (1.414 * math.tan(value * 3.14159 / 360))  # a rounded root of two too many, a rounded pi
+    """Returns the true degrees of a field of view as the original scripts count it: their 18.837 is 13.37 degrees."""
+    focal = 1 / (1.414 * math.tan(value * 3.14159 / 360))  # a superfluous, rounded root of two and a rounded pi
     return focal_to_fov_degrees(focal)
 
 
 def focal_to_fov_degrees(focal: float) -> float:
-    """Field of view of a square picture with a normalised focal length, in image widths."""
+    """Returns the field of view of a square picture from its focal length in image widths."""
     return math.degrees(2 * math.atan(0.5 / focal))

@@ -1,4 +1,4 @@
-"""Rotations: axis-angle vectors in radians, matrices acting on columns, and the yaw / pitch / roll that people say.
+"""Rotations: axis-angle vectors in radians, matrices that act on columns, and public yaw / pitch / roll.
 
 `R = exp([r]x)`, `x' = R x`. Public angles follow `docs/conventions.md`: yaw > 0 turns the nose to the viewer's right
 (+x), pitch > 0 looks up, roll > 0 tilts clockwise as the viewer sees it; the order is roll first, then pitch, then yaw.
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 _SMALL_ANGLE_SQUARED = 1e-8
-"""Below this squared angle the series is exact to float64 rounding; above, sin and cos are."""
+"""Below this squared angle the series is exact to float64 rounding; above it, sin and cos are."""
 
 
 def axis_angle_to_matrix(rotvec: Tensor) -> Tensor:
-    """Rodrigues' formula, differentiable everywhere, also at zero.
+    """Applies Rodrigues' formula; differentiable everywhere, also at zero.
 
     Args:
         rotvec: `[..., 3]` radians.
@@ -35,7 +35,7 @@ def axis_angle_to_matrix(rotvec: Tensor) -> Tensor:
 
 
 def skew(vector: Tensor) -> Tensor:
-    """The matrix `[v]x` with `[v]x w = v x w`: `[..., 3]` -> `[..., 3, 3]`."""
+    """Returns the matrix `[v]x` with `[v]x w = v x w`: `[..., 3]` -> `[..., 3, 3]`."""
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
     rows = [zero, -z, y, z, zero, -x, -y, x, zero]
@@ -43,7 +43,7 @@ def skew(vector: Tensor) -> Tensor:
 
 
 def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
-    """The shortest rotation vector of a rotation matrix, differentiable except at half turns.
+    """Returns the shortest rotation vector of a rotation matrix, differentiable except at half turns.
 
     Args:
         matrix: `[..., 3, 3]`.
@@ -65,10 +65,10 @@ def matrix_to_axis_angle(matrix: Tensor) -> Tensor:
 
 
 def matrix_to_wxyz(matrix: Tensor) -> Tensor:
-    """Unit quaternion `[..., 4]` (real part first, sign free) of a rotation matrix `[..., 3, 3]`.
+    """Returns the unit quaternion `[..., 4]` (real part first, either sign) of a rotation matrix `[..., 3, 3]`.
 
-    All four candidate rows of the symmetric matrix `4 q q^T` are formed and the one with the largest pivot is taken, so
-    there is no cancellation at any angle.
+    It forms all four rows of the symmetric matrix `4 q q^T` and takes the one with the largest pivot, so that there is
+    no cancellation at any angle.
     """
     m = matrix
     xx, yy, zz = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
@@ -89,7 +89,7 @@ def matrix_to_wxyz(matrix: Tensor) -> Tensor:
 
 
 def euler_degrees_to_matrix(yaw_degrees: Tensor, pitch_degrees: Tensor, roll_degrees: Tensor) -> Tensor:
-    """Head rotation of public angles: `Ry(yaw) Rx(-pitch) Rz(-roll)`.
+    """Returns the head rotation of public angles: `Ry(yaw) Rx(-pitch) Rz(-roll)`.
 
     Args:
         yaw_degrees: `[...]`, > 0 nose to the viewer's right.
@@ -108,7 +108,7 @@ def euler_degrees_to_matrix(yaw_degrees: Tensor, pitch_degrees: Tensor, roll_deg
 
 
 def matrix_to_euler_degrees(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Public angles (yaw, pitch, roll) in degrees of a head rotation `[..., 3, 3]`; the inverse for |pitch| < 90."""
+    """Returns (yaw, pitch, roll) in public degrees of a head rotation `[..., 3, 3]`; the inverse for |pitch| < 90."""
     degrees = 180 / math.pi
     yaw = torch.atan2(matrix[..., 0, 2], matrix[..., 2, 2])
     pitch = torch.asin(matrix[..., 1, 2].clamp(-1, 1))

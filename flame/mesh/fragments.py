@@ -1,4 +1,4 @@
-"""What every rasteriser gives: the triangle, place and depth that each pixel sees."""
+"""The result of every rasteriser: the triangle that each pixel sees, the place on it, and its depth."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ NEAR = 1e-6
 
 @dataclass(frozen=True)
 class Fragments:
-    """What each pixel sees. `[B, H, W]` if the points had a batch.
+    """What each pixel sees; shapes begin with `[B, H, W]` if the points had a batch.
 
     Attributes:
         face_id: `[H, W]` int64, -1 where nothing was hit.

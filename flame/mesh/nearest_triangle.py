@@ -1,7 +1,7 @@
-"""The triangle nearest to each of many points. Torch defines the result; on a CPU numba computes the same faster.
+"""Finds the triangle nearest to each of many points. Torch defines the result; numba computes it faster on a CPU.
 
-Distances follow pytorch3d's point-to-face distance, which the released networks were trained with: a triangle that is
-smaller than `min_area` counts as its three edges, and of triangles at the same distance the last one wins.
+Distances follow pytorch3d's point-to-face distance, with which the released networks were trained: a triangle smaller
+than `min_area` counts as its three edges, and among triangles at the same distance the last one wins.
 Not differentiable.
 """
 
@@ -18,7 +18,7 @@ _PAIRS_AT_ONCE = 2**21
 
 
 class NearestTriangle(NamedTuple):
-    """`squared_distance` `[N]` and `face` `[N]` int64."""
+    """The nearest triangle of each point: `squared_distance` `[N]` and `face` `[N]` int64."""
 
     squared_distance: Tensor
     face: Tensor
@@ -28,13 +28,13 @@ class NearestTriangle(NamedTuple):
 def nearest_triangle(
     points: Tensor, triangles: Tensor, *, min_area: float = PYTORCH3D_MIN_AREA, backend: Backend = "auto"
 ) -> NearestTriangle:
-    """Nearest triangle of each point.
+    """Finds the nearest triangle of each point.
 
     Args:
         points: `[N, 3]`.
         triangles: `[T, 3, 3]` corners.
         min_area: triangles below this area are measured at their edges only.
-        backend: "numba" needs float32 tensors on a CPU; "auto" takes it there.
+        backend: "numba" needs float32 tensors on a CPU; "auto" takes it for those, otherwise "torch".
     """
     if points.ndim != 2 or points.shape[1] != 3 or triangles.ndim != 3 or triangles.shape[1:] != (3, 3):
         raise ValueError(
@@ -75,7 +75,7 @@ def _nearest(points: Tensor, triangles: Tensor, min_area: float) -> tuple[Tensor
 
 
 def _to_segment(points: Tensor, start: Tensor, stop: Tensor) -> Tensor:
-    """Squared distances `[N, T]`."""
+    """Returns squared distances `[N, T]`."""
     along = stop - start
     squared = along.square().sum(-1)
     offset = points[:, None] - start
@@ -87,7 +87,7 @@ def _to_segment(points: Tensor, start: Tensor, stop: Tensor) -> Tensor:
 
 
 def _is_inside(points: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Whether points `[N, T, 3]` of the triangles' planes lie within them."""
+    """Returns whether points `[N, T, 3]` of the triangles' planes lie within them."""
     first, second, offset = b - a, c - a, points - a
     aa, ab, bb = first.square().sum(-1), (first * second).sum(-1), second.square().sum(-1)
     ap, bp = (offset * first).sum(-1), (offset * second).sum(-1)

@@ -1,4 +1,4 @@
-"""The search of `nearest_triangle.py` compiled by numba at first use: the same triangles, faster."""
+"""The search of `nearest_triangle.py`, compiled by numba at first use: the same triangles, faster."""
 
 import numba
 import numpy as np
@@ -9,7 +9,7 @@ from flame.compiled import compiled
 
 
 def nearest_triangle_numba(points: Tensor, triangles: Tensor, min_area: float) -> tuple[Tensor, Tensor]:
-    """Arguments and result as in `flame.mesh.nearest_triangle.nearest_triangle`."""
+    """Takes and returns what `flame.mesh.nearest_triangle.nearest_triangle` does."""
     corners = np.ascontiguousarray(triangles.numpy())
     centre = corners.mean(1)
     radius = np.linalg.norm(corners - centre[:, None], axis=2).max(1) * 1.001 + 1e-6
@@ -20,7 +20,7 @@ def nearest_triangle_numba(points: Tensor, triangles: Tensor, min_area: float) -
 
 
 @numba.njit
-def _to_segment(p, a, b):  # noqa: ANN001, ANN202
+def _to_segment(p, a, b):
     epsilon = np.float32(1e-8)
     ex, ey, ez = b[0] - a[0], b[1] - a[1], b[2] - a[2]
     ox, oy, oz = p[0] - a[0], p[1] - a[1], p[2] - a[2]
@@ -35,18 +35,18 @@ def _to_segment(p, a, b):  # noqa: ANN001, ANN202
 
 
 @numba.njit
-def _dot(a, b):  # noqa: ANN001, ANN202
+def _dot(a, b):
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 @numba.njit
-def _sub(a, b):  # noqa: ANN001, ANN202
+def _sub(a, b):
     return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
 
 @numba.njit
-def _height_inside(p, a, b, c, min_area):  # noqa: ANN001, ANN202
-    """Squared distance to the plane where the foot lies within the triangle, else -1."""
+def _height_inside(p, a, b, c, min_area):
+    """Returns the squared distance to the triangle's plane, or -1 where the nearest point of it lies outside."""
     epsilon = np.float32(1e-8)
     first, second = _sub(b, a), _sub(c, a)
     nx = first[1] * second[2] - first[2] * second[1]
@@ -69,7 +69,7 @@ def _height_inside(p, a, b, c, min_area):  # noqa: ANN001, ANN202
 
 
 @compiled(error_model="numpy")
-def _search(points, corners, centre, radius, min_area, distance, face):  # noqa: ANN001, ANN202
+def _search(points, corners, centre, radius, min_area, distance, face):
     for index in range(len(points)):
         p = points[index]
         best, chosen, reach = np.float32(np.inf), 0, np.float32(np.inf)

@@ -1,1 +1,1 @@
-"""Numbers out of pickles, without running anything in them."""
+"""Reads numbers from pickles without running anything in them."""

@@ -1,4 +1,4 @@
-"""Stand-ins for what numpy writes into pickles: arrays, scalars and their types. Nothing of numpy is called by name."""
+"""Stand-ins for what numpy writes into pickles: arrays, scalars and their types. A pickle calls no numpy function."""
 
 import re
 from collections.abc import Callable
@@ -20,25 +20,25 @@ class DType(PickledObject):
         self.dtype = np.dtype(code)
 
     def set_state(self, state: Any) -> None:
-        """Byte order; fields are refused."""
+        """Takes the byte order; refuses fields."""
         if len(state) > 3 and (state[2] is not None or state[3] is not None):
             raise InputError("structured array in the file: only plain numbers are read")
         if state[1] in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(state[1])
 
     def resolve(self, resolve: Callable[[Any], Any]) -> str:
-        """The name of the type."""
+        """Returns the name of the type."""
         return str(self.dtype)
 
 
 class Array(PickledObject):
-    """Stands in for `numpy.ndarray`; its numbers stay a view of the file."""
+    """Stands in for `numpy.ndarray`; its numbers stay a view of the file's bytes."""
 
     def __init__(self) -> None:
         self._make: Callable[[Callable[[Any], Any]], np.ndarray] | None = None
 
     def set_state(self, state: Any) -> None:
-        """Shape, type, order and raw numbers."""
+        """Takes the shape, type, order and raw numbers."""
         _, shape, dtype, is_fortran, raw = state
         order = "F" if is_fortran else "C"
         if _dtype(dtype).hasobject:
@@ -48,12 +48,12 @@ class Array(PickledObject):
             self._make = lambda resolve: value
 
     def resolve(self, resolve: Callable[[Any], Any]) -> np.ndarray | None:
-        """The array."""
+        """Returns the array."""
         return None if self._make is None else self._make(resolve)
 
 
 def numpy_stand_ins() -> dict[tuple[str, str], StandIn]:
-    """The stand-ins by module and name, for files of numpy 1 and 2."""
+    """Returns the stand-ins by module and name, for files of numpy 1 and 2."""
     calls: dict[tuple[str, str], Callable[..., Any]] = {
         ("numpy", "ndarray"): Array,
         ("numpy", "dtype"): DType,

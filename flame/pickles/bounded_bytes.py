@@ -1,10 +1,10 @@
-"""Bytes with a position that never gives more than there is, whatever length a file claims."""
+"""Bytes with a read position, which never return more than there are, whatever length a file claims."""
 
 from flame.errors import InputError
 
 
 class BoundedBytes:
-    """A reader of `data`; `name` is for messages."""
+    """Reads `data` from its start; `name` is for messages."""
 
     def __init__(self, data: bytes | memoryview, name: str) -> None:
         self._data, self.name, self.position = memoryview(data), name, 0
@@ -13,11 +13,11 @@ class BoundedBytes:
         return len(self._data)
 
     def read(self, count: int) -> bytes:
-        """The next `count` bytes."""
+        """Returns the next `count` bytes."""
         return bytes(self.view(count))
 
     def view(self, count: int) -> memoryview:
-        """The next `count` bytes without copying them.
+        """Returns the next `count` bytes without copying them.
 
         Raises:
             InputError: there are fewer.
@@ -26,14 +26,14 @@ class BoundedBytes:
         if not self.position <= end <= len(self._data):
             raise InputError(
                 f"{self.name} ends too early: {count} bytes wanted at byte {self.position}, "
-                f"{len(self._data) - self.position} are left; the file is cut off or false, get it again"
+                f"{len(self._data) - self.position} are left; the file is cut off or damaged, get it again"
             )
         piece = self._data[self.position : end]
         self.position = end
         return piece
 
     def readline(self) -> bytes:
-        """Up to and with the next line feed."""
+        """Returns the bytes up to the next line feed, which is included."""
         length, step = 0, 256
         while self.position + length < len(self._data):
             piece = bytes(self._data[self.position + length : self.position + length + step])

@@ -1,9 +1,9 @@
-"""Reads a pickle without trusting it: builds lists, dicts, numbers and text, and calls nothing but given stand-ins.
+"""Reads a pickle without trusting it: builds lists, dicts, numbers and text, and calls only the given stand-ins.
 
-A pickle is a program for a stack machine. Python's own machine takes the memory a file claims before it looks whether
-the file is that long, hashes keys however deep they are nested, and imports what it is told to. This one checks each
-length against the bytes that are there, counts its instructions, keeps large byte strings as views of the file, and
-never imports.
+A pickle is a program for a stack machine. Python's own machine allocates the memory a file claims before it checks
+whether the file is that long, hashes keys however deeply they are nested, and imports whatever the file names. This one
+checks each length against the bytes that are left, counts its instructions, keeps large byte strings as views of the
+file, and never imports.
 """
 
 import pickletools
@@ -17,15 +17,16 @@ from flame.pickles.bounded_bytes import BoundedBytes
 from flame.pickles.objects import PickledObject, StandIn, plain_key
 
 MAX_INSTRUCTIONS = 4_000_000
-"""Five times what a file with the shapes of Portrait4D needs; at some hundred bytes each it bounds memory."""
+"""Five times what a file with the shapes of Portrait4D needs; at about a hundred bytes each it bounds memory."""
 
 _PAGE_BYTES = 4096
 
 _LENGTHS = {"SHORT_BINBYTES": "<B", "BINBYTES": "<I", "BINBYTES8": "<Q"}
 _NUMBERS_AND_TEXT = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
-    "SHORT_BINUNICODE BINUNICODE8 BYTEARRAY8 SHORT_BINBYTES BINBYTES BINBYTES8".split()
-)
+    ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+     "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BYTEARRAY8", "SHORT_BINBYTES",
+     "BINBYTES", "BINBYTES8")
+)  # fmt: skip
 _WITH_ESCAPES = frozenset(("STRING", "GLOBAL", "INST", "PERSID"))
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _CONTAINERS: dict[str, type] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}
@@ -37,14 +38,14 @@ Find = Callable[[str, str], StandIn | None]
 
 
 class PickleMachine:
-    """One pickle, or several behind each other.
+    """Reads one pickle, or several that follow each other.
 
     Args:
-        source: the bytes; byte strings in the result are views of them. It is left behind the last pickle read.
-        find: gives the stand-in for a module and a name, or None to refuse it.
-        find_outside: gives what an outside reference means; without it they are refused.
+        source: the bytes; byte strings in the result are views of them. Its position ends after the last pickle read.
+        find: returns the stand-in for a module and a name, or None to refuse it.
+        find_outside: returns what an outside (persistent) reference means; without it such references are refused.
         allow_sets: whether sets may occur.
-        max_instructions: in all pickles together.
+        max_instructions: limit for all pickles together.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class PickleMachine:
         self._memo: dict[int, Any] = {}
 
     def load(self) -> Any:
-        """The object of the next pickle.
+        """Returns the object of the next pickle.
 
         Raises:
             InputError: the pickle is damaged, claims more than it has, or asks for something that is not allowed.
@@ -106,7 +107,7 @@ class PickleMachine:
             return None
         if instruction not in _WITH_ESCAPES:
             return kind.reader(self._source)  # pyright: ignore[reportArgumentType]
-        with warnings.catch_warnings():  # Python warns of escapes that it does not know, and pickles never have
+        with warnings.catch_warnings():  # Python warns of unknown escapes, which no pickle has
             warnings.simplefilter("error")
             try:
                 return kind.reader(self._source)  # pyright: ignore[reportArgumentType]
@@ -179,7 +180,7 @@ class PickleMachine:
         target.update(self.make_dict(items))
 
     def make_dict(self, items: list[Any]) -> dict[Any, Any]:
-        """Alternating keys and values to a dict; only plain keys."""
+        """Returns a dict of alternating keys and values; refuses keys that are not plain."""
         keys, values = items[0::2], items[1::2]
         if len(keys) != len(values):
             raise InputError(f"{self._name} has a key without a value: get the file again")
@@ -197,7 +198,7 @@ class PickleMachine:
     def _put(self, index: int | None) -> None:
         index = len(self._memo) if index is None else int(index)
         if not 0 <= index <= MAX_INSTRUCTIONS:
-            raise InputError(f"{self._name} is not an honest pickle (memo index {index}): get the file again")
+            raise InputError(f"{self._name} is damaged (memo index {index}): get the file again")
         self._memo[index] = self._top()
 
     def _get(self, index: int) -> None:
@@ -232,7 +233,7 @@ class PickleMachine:
         self._charge(_size(state if isinstance(state, tuple) else (state,)))
         if isinstance(target, PickledObject):
             target.set_state(state)
-        elif not isinstance(target, dict):  # subclasses of dict carry attributes, which we do not need
+        elif not isinstance(target, dict):  # subclasses of dict have attributes, which are not needed
             raise InputError(f"{self._name} gives a {_kind(target)} a state: get the file again")
 
     def _refer_outside(self, argument: Any) -> None:
@@ -246,7 +247,7 @@ _BY_CODE = {code.code.encode("latin1"): code for code in pickletools.opcodes}
 _OPCODES = {code.name: code for code in pickletools.opcodes}
 _ACTIONS: dict[str, Callable[[PickleMachine, Any], None]] = {
     "PROTO": lambda machine, argument: None,  # the instructions themselves are checked
-    "FRAME": lambda machine, argument: None,  # only a hint how much to read at once
+    "FRAME": lambda machine, argument: None,  # only a hint for how much to read at once
     "MARK": PickleMachine._mark,
     "POP": PickleMachine._drop,
     "POP_MARK": PickleMachine._drop_to_mark,
@@ -269,7 +270,7 @@ _ACTIONS: dict[str, Callable[[PickleMachine, Any], None]] = {
 
 
 def _size(values: tuple[Any, ...]) -> int:
-    """The work of copying the values: what a stand-in copies may be shared, and would cost no instructions."""
+    """Returns the cost of copying the values, which no instruction counts: a stand-in may copy shared values."""
     containers = sum(len(value) for value in values if isinstance(value, (list, tuple, dict, set)))
     return containers + sum(len(value) // _PAGE_BYTES for value in values if isinstance(value, memoryview))
 

@@ -1,7 +1,7 @@
-"""Reads numbers out of pickles, `.npy` and `.npz` files without running anything in them.
+"""Reads numbers from pickles, `.npy` and `.npz` files without running anything in them.
 
 A pickle is a program; this reader lets it build numbers, text, lists, tuples, dicts, numpy arrays, scipy sparse
-matrices and the arrays inside chumpy objects, all through stand-ins of our own. Any other name in the file is refused.
+matrices and the arrays inside chumpy objects, all through our own stand-ins. Any other name in the file is refused.
 """
 
 import io
@@ -20,13 +20,13 @@ from flame.pickles.machine import PickleMachine
 from flame.pickles.objects import PickledObject, Resolver, StandIn, pairs_to_dict
 
 MAX_BYTES = 2**30
-"""No head model comes near a gigabyte."""
+"""Larger files are refused: no head model comes near a gigabyte."""
 
 _MAX_DENSE_ENTRIES = 10**8
 
 
 def read_numbers(path: Path) -> Any:
-    """The content of a pickle, `.npy` or `.npz` file: dicts, lists and numpy arrays.
+    """Returns the content of a pickle, `.npy` or `.npz` file: dicts, lists and numpy arrays.
 
     Raises:
         InputError: the file is missing, too large, damaged, or holds more than numbers.
@@ -53,7 +53,7 @@ def read_numbers(path: Path) -> Any:
 
 
 def read_pickle(data: bytes, name: str) -> Any:
-    """The numbers in pickled bytes; `name` is for messages."""
+    """Returns the numbers in pickled bytes; `name` is for messages."""
     return Resolver(name)(PickleMachine(BoundedBytes(data, name), find=_find).load())
 
 
@@ -61,11 +61,11 @@ class _Attributes(PickledObject):
     """Stands in for an object that is only its attributes."""
 
     def __init__(self, *arguments: Any) -> None:
-        del arguments  # whatever the class would have done with them is not done
+        del arguments  # the class itself is never built from them
         self._state: dict = {}
 
     def set_state(self, state: Any) -> None:
-        """Keep the attributes."""
+        """Keeps the attributes."""
         if isinstance(state, tuple):
             state = next((part for part in state if isinstance(part, dict)), {})
         if isinstance(state, dict):
@@ -76,7 +76,7 @@ class _Sparse(_Attributes):
     """Stands in for a scipy sparse matrix."""
 
     def resolve(self, resolve: Callable[[Any], Any]) -> np.ndarray:
-        """The dense matrix."""
+        """Returns the dense matrix."""
         return _dense({key: resolve(item) for key, item in self._state.items()})
 
 
@@ -84,12 +84,12 @@ class _Chumpy(_Attributes):
     """Stands in for a chumpy object."""
 
     def resolve(self, resolve: Callable[[Any], Any]) -> Any:
-        """An array node keeps its numbers under `x`; other nodes are formulas, which are not evaluated."""
+        """Returns the numbers of an array node, kept under `x`; other nodes are formulas and are not evaluated."""
         return resolve(self._state.get("x"))
 
 
 def _find(module: str, name: str) -> StandIn | None:
-    """Our replacement of a name in a pickle; None if the name is refused."""
+    """Returns our stand-in for a name in a pickle, or None if the name is refused."""
     path = f"{module}.{name}"
     if (module, name) in (arrays := numpy_stand_ins()):
         return arrays[module, name]
@@ -114,7 +114,7 @@ def _reconstructor(kind: Any, base: Any = None, state: Any = None) -> Any:
 
 
 def _dense(state: dict) -> np.ndarray:
-    """A sparse matrix's attributes to a dense array."""
+    """Makes a dense array of a sparse matrix's attributes."""
     shape = tuple(int(length) for length in state.get("_shape", state.get("shape", ())))
     if len(shape) != 2 or min(shape) < 0 or shape[0] * shape[1] > _MAX_DENSE_ENTRIES:
         raise InputError(f"sparse matrix of shape {shape} in the file: expected two small dimensions")
@@ -124,7 +124,7 @@ def _dense(state: dict) -> np.ndarray:
         starts, inner = np.asarray(state["indptr"]).astype(np.int64), np.asarray(state["indices"])
         if (np.diff(starts) < 0).any() or starts[0] != 0 or not starts[-1] == len(inner) == len(data):
             raise InputError("sparse matrix with inconsistent indices in the file: get the file again")
-        is_columns = len(starts) == shape[1] + 1  # a square matrix read the other way round would be transposed
+        is_columns = len(starts) == shape[1] + 1  # a square matrix fits both ways, and the wrong one transposes it
         if shape[0] == shape[1] or not (is_columns or len(starts) == shape[0] + 1):
             raise InputError(f"sparse matrix of shape {shape} with {len(starts)} starts in the file: cannot be read")
         outer = np.repeat(np.arange(len(starts) - 1), np.diff(starts))

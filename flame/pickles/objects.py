@@ -1,4 +1,4 @@
-"""What a pickle machine may build besides plain data: stand-ins for names, objects of ours, what they resolve to."""
+"""What a pickle machine may build besides plain data: stand-ins for names, and objects with what they resolve to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ _KEYS = (str, bytes, memoryview, int, float, type(None))
 
 @dataclass(frozen=True)
 class StandIn:
-    """What a name in a pickle means to us; `call` is the only thing that can happen to it.
+    """What a name in a pickle stands for; the pickle can do nothing with it but `call` it.
 
-    A call counts as `cost` instructions.
+    Each call counts as `cost` further instructions.
     """
 
     name: str
@@ -22,22 +22,22 @@ class StandIn:
 
 
 class PickledObject:
-    """Base of what stand-ins build."""
+    """Base class of the objects that stand-ins build."""
 
     def set_state(self, state: Any) -> None:
-        """Take the state that the pickle gives the object."""
+        """Takes the state that the pickle gives to the object."""
         raise InputError(f"a {type(self).__name__.strip('_')} with a state in the file: get the file again")
 
     def resolve(self, resolve: Callable[[Any], Any]) -> Any:
-        """The value the object stands for; `resolve` does the same for a part of it."""
+        """Returns the value the object stands for; `resolve` does the same for a part of it."""
         del resolve
         return self
 
 
 def plain_key(key: Any) -> Any:
-    """The key of a dict or item of a set, if it is text, a number, or a flat tuple of them.
+    """Returns the key of a dict or item of a set if it is text, a number, or a flat tuple of them.
 
-    Deeper tuples are refused: Python hashes them by recursion without a limit.
+    Deeper tuples are refused, because Python hashes them by recursion without a limit.
     """
     parts = key if isinstance(key, tuple) else (key,)
     if not all(isinstance(part, _KEYS) for part in parts):
@@ -46,7 +46,7 @@ def plain_key(key: Any) -> Any:
 
 
 def pairs_to_dict(pairs: Any = ()) -> dict[Any, Any]:
-    """What `OrderedDict(pairs)` makes."""
+    """Returns a dict of what `OrderedDict(pairs)` would hold."""
     if isinstance(pairs, dict):
         return dict(pairs)
     if not (isinstance(pairs, (list, tuple)) and all(isinstance(pair, (list, tuple)) for pair in pairs)):
@@ -61,19 +61,19 @@ def _own(key: Any) -> Any:
 class Resolver:
     """Replaces pickled objects by what they stand for, names by their text, and views by bytes.
 
-    What is shared, also between calls, is resolved once, so that sharing cannot multiply the work.
+    A shared object is resolved only once, also across calls, so that sharing cannot multiply the work.
 
     Args:
         name: of the file, for messages.
-        max_depth: nesting beyond it is refused, which includes a container inside itself.
+        max_depth: deeper nesting is refused, and with it any container that holds itself.
     """
 
     def __init__(self, name: str, *, max_depth: int = 50) -> None:
         self._name, self._max_depth, self._depth = name, max_depth, 0
-        self._done: dict[int, tuple[Any, Any]] = {}  # with the original, which keeps its id from being used again
+        self._done: dict[int, tuple[Any, Any]] = {}  # holds the original too, so that its id is not reused
 
     def __call__(self, value: Any) -> Any:
-        """The resolved value.
+        """Returns the resolved value.
 
         Raises:
             InputError: it is nested too deeply.

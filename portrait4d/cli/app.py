@@ -1,19 +1,19 @@
 """The application: its commands, and those about the program itself. Each imports what it needs when it runs."""
 
+import importlib
+from collections.abc import Callable, Collection
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from portrait4d.cli.avatar_commands import avatar, render, track
-from portrait4d.cli.choices import DeviceOption, DurationOption, EngineOption, FlameOption, JsonOption, QuietOption
-from portrait4d.cli.console import interruptible, progress_bars, say, say_json, say_speed
-from portrait4d.cli.data_commands import build_data_app
-from portrait4d.cli.eg3d_commands import build_eg3d_app
-from portrait4d.cli.option_groups import with_groups
+from portrait4d.cli.console import Telling, fail, interruptible, progress_bars, say, say_json, say_speed
+from portrait4d.cli.option_groups import Shown, with_groups
 from portrait4d.cli.reenact_commands import batch, reenact
 from portrait4d.cli.scene_command import fit_scene
-from portrait4d.cli.weights_command import build_weights_app
+from portrait4d.options import EngineOptions, ReenactOptions
 
 HELP = """One photo of a face becomes a 4D head that any video can drive. Works offline on a CPU.
 
@@ -21,18 +21,60 @@ Start with:  portrait4d demo
 """
 
 
-def build_app() -> typer.Typer:
-    """The typer application."""
+GROUPS = {
+    "data": (
+        "data_commands",
+        """Training data out of folders of photos or videos.
+
+A bad file is rejected with its reason and stops nothing. Run the same command again to go on after whatever stopped it.
+""",
+    ),
+    "eg3d": (
+        "eg3d_commands",
+        """Heads that an EG3D network invents, by seed: pictures, videos, shapes.
+
+NETWORK is a name from `portrait4d weights list`, a checkpoint folder, or an official .pkl.
+""",
+    ),
+    "weights": (
+        "weights_command",
+        """Released networks: which exist, how to get them, what is in a file.
+
+Files are read without running anything in them. Weights are kept in $PORTRAIT4D_HOME/weights, or in the user's cache
+folder; PORTRAIT4D_OFFLINE=1 forbids the network.
+""",
+    ),
+}
+"""Commands of commands: the file in this folder that holds them, and their help."""
+
+
+def build_app(words: Collection[str] | None = None) -> typer.Typer:
+    """The typer application.
+
+    Args:
+        words: what the user wrote; commands that are not among them get no options, and their files are not loaded:
+            making all takes as long as the rest of `--help`. None makes all.
+    """
     app = typer.Typer(
         help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
     app.callback()(top)
-    for command in (demo, reenact, batch, track, avatar, render, fit_scene, doctor, selfcheck):
-        app.command()(interruptible(with_groups(command)))
-    app.add_typer(build_data_app(), name="data")
-    app.add_typer(build_eg3d_app(), name="eg3d")
-    app.add_typer(build_weights_app(), name="weights")
+    _add_commands(app, COMMANDS, words)
+    for name, (file, text) in GROUPS.items():
+        group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
+        group.callback()(lambda: None)
+        if words is None or name in words:
+            _add_commands(group, importlib.import_module(f"portrait4d.cli.{file}").COMMANDS, words)
+        app.add_typer(group, name=name)
     return app
+
+
+def _add_commands(app: typer.Typer, commands: dict[str, Callable[..., Any]], words: Collection[str] | None) -> None:
+    for name, command in commands.items():
+        if words is None or name in words:
+            app.command(name)(interruptible(with_groups(command)))
+        else:
+            app.command(name, help=command.__doc__)(lambda: None)
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -54,33 +96,40 @@ def top(
 
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("portrait4d-demo"),
-    engine: EngineOption = "auto",
-    duration: DurationOption = None,
-    device: DeviceOption = "cpu",
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    *,
+    options: Annotated[ReenactOptions, Shown(("engine", "duration", "device"))],
+    tell: Telling,
 ) -> None:
     """Move a bundled public-domain portrait with a bundled motion; writes a video and a contact sheet."""
-    from dataclasses import asdict
-
     from portrait4d.jobs.demo import run_demo
-    from portrait4d.options import ReenactOptions
 
-    options = ReenactOptions(engine=engine, duration=duration, device=device)
-    with progress_bars(is_quiet=quiet) as progress:
+    with progress_bars(is_quiet=tell.is_quiet) as progress:
         report = run_demo(output, options=options, progress=progress)
-    if as_json:
+    if tell.as_json:
         return say_json(asdict(report))
     say(f"video          {Path(report.video).resolve()}")
     say(f"contact sheet  {Path(report.sheet).resolve()}")
     say_speed(report.reenactment)
 
 
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(tell: Annotated[Telling, Shown(("as_json",))]) -> None:
     """Check the installation: what is there, what is missing, how to get it."""
-    from portrait4d.cli.single_commands import run_doctor
+    from portrait4d.jobs.doctor import examine, is_healthy
 
-    raise typer.Exit(run_doctor(as_json=as_json))
+    checks = examine()
+    if tell.as_json:
+        say_json({"healthy": is_healthy(checks), "checks": [asdict(check) for check in checks]})
+        raise typer.Exit(0 if is_healthy(checks) else 1)
+    marks = {"ok": "ok", "optional": "--", "missing": "MISSING"}
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        say(f"{marks[check.state]:<8}{check.name.ljust(width)}  {check.detail}")
+        if check.cure:
+            say(f"{'':<8}{'':<{width}}  -> {check.cure}")
+    missing = [check.name for check in checks if check.state == "missing"]
+    say("")
+    say(f"missing: {', '.join(missing)}" if missing else "everything needed is here")
+    raise typer.Exit(1 if missing else 0)
 
 
 def selfcheck(
@@ -89,11 +138,46 @@ def selfcheck(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Picture to write (.png): photo and result.")
     ] = None,
-    flame: FlameOption = None,
-    device: DeviceOption = "cpu",
-    as_json: JsonOption = False,
+    *,
+    options: Annotated[EngineOptions, Shown(("flame", "device"))],
+    tell: Annotated[Telling, Shown(("as_json",))],
 ) -> None:
     """Check that an engine's weights work: a photo drives itself, and the result is measured."""
-    from portrait4d.cli.selfcheck_command import run_selfcheck_command
+    from portrait4d.jobs.selfcheck import run_selfcheck
+    from portrait4d.runtime.paths import check_output
+    from preprocess.files.file_check import check_not_input
+    from preprocess.media.image import write_png
 
-    raise typer.Exit(run_selfcheck_command(engine, photo, output, flame=flame, device=device, as_json=as_json))
+    if output is not None:
+        check_output(output, frozenset({".png"}))
+        check_not_input(output, photo, options.flame)
+    check = run_selfcheck(engine, photo, flame=options.flame, device=options.device)
+    if output is not None:
+        write_png(output, check.picture)
+    if tell.as_json:
+        findings = [asdict(finding) for finding in check.findings]
+        say_json({"engine": check.engine, "passed": check.passed, "findings": findings})
+        raise typer.Exit(0 if check.passed else 1)
+    marks = {True: "ok", False: "FAILED", None: "--"}
+    width = max(len(finding.name) for finding in check.findings)
+    for finding in check.findings:
+        basis = f" ({finding.basis})" if finding.basis else ""
+        say(f"{marks[finding.passed]:<8}{finding.name:<{width}}  {finding.value}; expected {finding.expected}{basis}")
+    failed = [finding.name for finding in check.findings if finding.passed is False]
+    if failed:
+        fail(f"the weights of {check.engine} do not do what they should: {', '.join(failed)}")
+        raise typer.Exit(1)
+    say(f"the weights of {check.engine} work")
+
+
+COMMANDS = {
+    "demo": demo,
+    "reenact": reenact,
+    "batch": batch,
+    "track": track,
+    "avatar": avatar,
+    "render": render,
+    "fit-scene": fit_scene,
+    "doctor": doctor,
+    "selfcheck": selfcheck,
+}

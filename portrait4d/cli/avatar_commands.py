@@ -1,74 +1,93 @@
 """`track`, `avatar` and `render`: one driver, one source, one avatar."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from portrait4d.cli.choices import (
-    DeviceOption,
-    DurationOption,
-    EngineOption,
-    FaceOption,
-    FlameOption,
-    FpsOption,
-    JitterOption,
-    JsonOption,
-    QuietOption,
-    SmoothOption,
-    StartOption,
-    TrackedFaceOption,
-    parse_angles,
+from portrait4d.cli.console import Telling, progress_bars, say, say_json, tell_engine, warn
+from portrait4d.cli.option_groups import Shown
+from portrait4d.cli.spellings import Spelling
+from portrait4d.options import AvatarOptions, ReenactOptions, RenderOptions, TrackOptions
+
+TRACK = Shown(
+    ("fps", "start", "duration", "smooth", "driver_face", "engine", "flame", "device"),
+    {"driver_face": Spelling(("--face", "--driver-face"))},
+)
+AVATAR = Shown(("engine", "face", "flame", "device"))
+RENDER = Shown(
+    (
+        *("yaw_degrees", "pitch_degrees", "duration", "fps", "mesh_resolution", "jitter"),
+        *("engine", "face", "flame", "device"),
+    )
 )
 
 
 def track(
     driver: Annotated[Path, typer.Argument(help="Video, picture or folder of frames.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Motion file to write (.npz).")],
-    fps: FpsOption = None,
-    start: StartOption = 0.0,
-    duration: DurationOption = None,
-    smooth: SmoothOption = 1.0,
-    face: TrackedFaceOption = 0,
-    engine: EngineOption = "auto",
-    flame: FlameOption = None,
-    device: DeviceOption = "cpu",
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    options: Annotated[TrackOptions, TRACK],
+    tell: Telling,
 ) -> None:
     """Track a driver once, to use it with any number of sources of one engine."""
-    from portrait4d.cli.single_commands import run_track
-    from portrait4d.options import ReenactOptions
+    from portrait4d.pipeline import track_driver
+    from portrait4d.reenactment.report import describe_gaps, find_gaps
+    from portrait4d.runtime.paths import MOTION_SUFFIXES, check_output
+    from preprocess.files.file_check import check_not_input
 
-    options = ReenactOptions(
-        engine=engine,
-        fps=fps,
-        start=start,
-        duration=duration,
-        smooth=smooth,
-        driver_face=face,
-        flame=flame,
-        device=device,
-    )
-    run_track(driver, output, options=options, as_json=as_json, is_quiet=quiet)
+    check_output(output, MOTION_SUFFIXES)
+    check_not_input(output, driver, options.flame)
+    tell_engine(options.engine, is_quiet=tell.is_quiet)
+    with progress_bars(is_quiet=tell.is_quiet) as progress:
+        motion = track_driver(driver, output, options=ReenactOptions(**vars(options)), progress=progress)
+    gaps = find_gaps(motion)
+    for line in motion.warnings:
+        warn(line)
+    if tell.as_json:
+        return say_json(
+            {
+                "driver": str(driver),
+                "output": str(output),
+                "num_frames": len(motion),
+                "frame_rate": str(motion.frame_rate),
+                "num_held": int((~motion.valid).sum()),
+                "mean_fit_error": round(float(motion.fit_error.mean()), 5),
+                "gaps": gaps,
+                "warnings": motion.warnings,
+            }
+        )
+    rate = float(motion.frame_rate)
+    error = 100 * float(motion.fit_error.mean())
+    say(f"{output}: {len(motion)} frames at {rate:g} per second, fit error {error:.2f} % of the outer-eye distance")
+    for line in describe_gaps(gaps):
+        say(line)
 
 
 def avatar(
     source: Annotated[list[Path], typer.Argument(help="Photo, or several photos of one person.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Avatar file to write (.safetensors).")],
-    engine: EngineOption = "auto",
-    face: FaceOption = 0,
-    flame: FlameOption = None,
-    device: DeviceOption = "cpu",
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    options: Annotated[AvatarOptions, AVATAR],
+    tell: Telling,
 ) -> None:
     """Build an avatar and save it; `reenact` and `render` take the file in place of the photo."""
-    from portrait4d.cli.single_commands import run_avatar
-    from portrait4d.options import ReenactOptions
+    from portrait4d.pipeline import build_source, load_models
+    from portrait4d.runtime.paths import AVATAR_SUFFIXES, check_output
+    from preprocess.files.file_check import check_not_input
 
-    options = ReenactOptions(engine=engine, face=face, flame=flame, device=device)
-    run_avatar(source, output, options=options, as_json=as_json, is_quiet=quiet)
+    check_output(output, AVATAR_SUFFIXES)
+    check_not_input(output, *source, options.flame)
+    tell_engine(options.engine, is_quiet=tell.is_quiet or tell.as_json)
+    built = build_source(source, models=load_models(options), face=options.face)
+    made = built.avatar
+    made.save(output)
+    for line in made.warnings:
+        warn(line)
+    if tell.as_json:
+        report = {"output": str(output), "engine": made.engine, "shown": str(built.path)}
+        return say_json({**report, "warnings": list(made.warnings)})
+    shown = f", shows {built.path} (of {len(source)} photos)" if len(source) > 1 else ""
+    say(f"{output}: engine {made.engine}{shown}, {output.stat().st_size / 1e6:.1f} MB")
 
 
 def render(
@@ -76,35 +95,18 @@ def render(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="By suffix: .mp4 video, .png views, .glb/.ply/.obj mesh in metres.")
     ],
-    yaw: Annotated[
-        str,
-        typer.Option(help="Degrees, comma-separated, > 0 nose to the viewer's right: --yaw=-20,0,20. Default: orbit."),
-    ] = "",
-    pitch: Annotated[str, typer.Option(help="Degrees, comma-separated, > 0 looks up.")] = "",
-    duration: Annotated[float, typer.Option(help="Seconds of video.")] = 4.0,
-    fps: Annotated[float, typer.Option(help="Frames per second of video.")] = 25.0,
-    mesh_resolution: Annotated[
-        int | None,
-        typer.Option(
-            help="Samples along a side of the cube that a mesh is taken from; time, memory and file grow with it. "
-            "Default: 256 (engines portrait4d... only).",
-            show_default=False,
-        ),
-    ] = None,
-    jitter: JitterOption = None,
-    engine: EngineOption = "auto",
-    face: FaceOption = 0,
-    flame: FlameOption = None,
-    device: DeviceOption = "cpu",
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    options: Annotated[RenderOptions, RENDER],
+    tell: Telling,
 ) -> None:
     """Show an avatar from chosen sides: an orbit video, single views, or a textured mesh."""
-    from portrait4d.cli.single_commands import run_render
-    from portrait4d.options import RenderOptions
+    from portrait4d.jobs.views import render_avatar
 
-    options = RenderOptions(
-        parse_angles(yaw), parse_angles(pitch), duration=duration, fps=fps, engine=engine, face=face, device=device,
-        jitter=jitter, flame=flame, mesh_resolution=mesh_resolution,
-    )  # fmt: skip
-    run_render(source, output, options=options, as_json=as_json, is_quiet=quiet)
+    tell_engine(options.engine, is_quiet=tell.is_quiet)
+    with progress_bars(is_quiet=tell.is_quiet) as progress:
+        report = render_avatar(source, output, options=options, progress=progress)
+    for line in report.warnings:
+        warn(line)
+    if tell.as_json:
+        return say_json(asdict(report))
+    for file in report.files:
+        say(file)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import typer
@@ -25,6 +26,17 @@ STAGES = {
 }
 UNITS = {"shape": "points", "fit": "steps", "evaluate": "views", "hash": "files", "data": "items"}
 _PLAIN_INTERVAL_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Telling:
+    """How a command speaks; options of every command."""
+
+    as_json: bool = False
+    """Print the report as JSON on stdout."""
+
+    is_quiet: bool = False
+    """No progress on stderr."""
 
 
 def say(text: str) -> None:

@@ -11,6 +11,9 @@ from types import FrameType
 
 from portrait4d.cli.console import fail, tell_stop
 
+COMPLETION = "_PORTRAIT4D_COMPLETE"
+"""Set by a shell that asks what may follow; `source_bash`, `source_zsh`, `source_fish` print what makes a shell ask."""
+
 INPUT_ERROR, INTERNAL_ERROR, INTERRUPTED, TERMINATED = 2, 70, 130, 143
 
 
@@ -34,7 +37,12 @@ def run(arguments: list[str], *, is_debug: bool = False) -> int:
     try:
         from portrait4d.cli.app import build_app
 
-        build_app()(args=arguments, prog_name="portrait4d")
+        if COMPLETION in os.environ:
+            from typer.completion import completion_init
+
+            completion_init()
+        words = None if COMPLETION in os.environ else arguments
+        build_app(words)(args=arguments, prog_name="portrait4d")
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else int(bool(ending.code))
     except InputError as error:

@@ -1,68 +1,27 @@
 """`reenact` and `batch`, which share the options of a reenactment."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portrait4d.cli.choices import (
-    CropOption,
-    DeviceOption,
-    DriverFaceOption,
-    DurationOption,
-    EngineOption,
-    ExpressionScaleOption,
-    FaceOption,
-    FlameOption,
-    FpsOption,
-    GazeOption,
-    JitterOption,
-    JsonOption,
-    ModeOption,
-    PlacementOption,
-    PoseScaleOption,
-    QuietOption,
-    SideBySideOption,
-    SmoothOption,
-    StartOption,
-    YawLimitOption,
-    yaw_limit,
-)
-from portrait4d.cli.console import progress_bars, say, say_json, say_speed, tell_engine, warn
+from flame.errors import InputError
+from portrait4d.cli.console import Telling, fail, progress_bars, say, say_json, say_speed, tell_engine, warn
+from portrait4d.cli.option_groups import Shown
+from portrait4d.cli.spellings import Spelling
+from portrait4d.options import ReenactOptions
 
 if TYPE_CHECKING:
-    from portrait4d.options import ReenactOptions
+    from portrait4d.jobs.batch import BatchReport, BatchResult
+    from portrait4d.jobs.batch_items import BatchItem
 
-
-@dataclass(frozen=True)
-class ReenactChoices:
-    """How a driver moves a source; the fields of `ReenactOptions`."""
-
-    engine: EngineOption = "auto"
-    mode: ModeOption = "relative"
-    crop: CropOption = True
-    side_by_side: SideBySideOption = False
-    fps: FpsOption = None
-    start: StartOption = 0.0
-    duration: DurationOption = None
-    yaw: YawLimitOption = "25"
-    gaze: GazeOption = "driver"
-    placement: PlacementOption = "tracked"
-    jitter: JitterOption = None
-    flame: FlameOption = None
-    expression_scale: ExpressionScaleOption = 1.0
-    pose_scale: PoseScaleOption = 1.0
-    smooth: SmoothOption = 1.0
-    face: FaceOption = 0
-    driver_face: DriverFaceOption = 0
-    device: DeviceOption = "cpu"
-
-    def to_options(self) -> "ReenactOptions":
-        from portrait4d.options import ReenactOptions
-
-        values = dict(vars(self))
-        return ReenactOptions(yaw_limit=yaw_limit(values.pop("yaw")), **values)
+REENACT = Shown(
+    (
+        *("engine", "mode", "crop", "side_by_side", "fps", "start", "duration", "yaw_limit", "gaze", "placement"),
+        *("jitter", "flame", "expression_scale", "pose_scale", "smooth", "face", "driver_face", "device"),
+    ),
+    {"crop": Spelling(("--crop/--paste-back",))},
+)
 
 
 def reenact(
@@ -71,21 +30,19 @@ def reenact(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Video to write (.mp4), or .png for a one-frame driver.")
     ],
-    choices: ReenactChoices,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    options: Annotated[ReenactOptions, REENACT],
+    tell: Telling,
 ) -> None:
     """Make the face in SOURCE move like DRIVER, with the driver's frame rate and sound."""
     from portrait4d.pipeline import reenact as run
     from portrait4d.reenactment.report import describe_gaps
 
-    options = choices.to_options()
-    tell_engine(options.engine, is_quiet=quiet)
-    with progress_bars(is_quiet=quiet) as progress:
+    tell_engine(options.engine, is_quiet=tell.is_quiet)
+    with progress_bars(is_quiet=tell.is_quiet) as progress:
         report = run(source, driver, output, options=options, progress=progress)
     for line in report.warnings:
         warn(line)
-    if as_json:
+    if tell.as_json:
         return say_json(report.to_dict())
     sound = "with sound" if report.has_audio else "without sound"
     say(
@@ -108,14 +65,80 @@ def batch(
         Path | None, typer.Option(help="Instead of SOURCES and DRIVERS: .csv or .jsonl with source, driver[, output].")
     ] = None,
     *,
-    choices: ReenactChoices,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    options: Annotated[ReenactOptions, REENACT],
+    tell: Telling,
 ) -> None:
     """Every source with every driver. Run it again to go on: finished items are kept."""
-    from portrait4d.cli.batch_command import run_batch_command
+    from portrait4d.jobs.batch import BatchReport, run_batch
 
-    code = run_batch_command(
-        sources, drivers, output, manifest=manifest, options=choices.to_options(), as_json=as_json, is_quiet=quiet
-    )
-    raise typer.Exit(code)
+    items = _choose_items(sources, drivers, output, manifest)
+    tell_engine(options.engine, is_quiet=tell.is_quiet)
+    finished: list[BatchResult] = []
+
+    def on_result(result: "BatchResult") -> None:
+        finished.append(result)
+        if not tell.as_json:
+            count = f"[{len(finished)}/{len(items)}]"
+            say(f"{count} {result.state:<6} {_name(result, output)}  {_remark(result)}".rstrip())
+
+    try:
+        with progress_bars(is_quiet=tell.is_quiet) as progress:
+            report = run_batch(items, output, options=options, progress=progress, on_result=on_result)
+    except KeyboardInterrupt as stop:
+        if not tell.as_json:
+            _say_table(BatchReport(tuple(finished)), output)
+        within = f" and {stop}" if str(stop) else ""
+        fail(f"stopped after {len(finished)} of {len(items)} items{within}; run the same command again to go on")
+        raise typer.Exit(130) from None
+    if tell.as_json:
+        say_json(report.to_dict())
+    else:
+        _say_table(report, output)
+    raise typer.Exit(1 if report.num_failed else 0)
+
+
+def _choose_items(sources: str | None, drivers: str | None, output: Path, manifest: Path | None) -> "list[BatchItem]":
+    from portrait4d.jobs.batch_items import cross_items, read_manifest
+
+    if manifest is not None:
+        if sources is not None or drivers is not None:
+            raise InputError("expected either SOURCES and DRIVERS or --manifest, got both: drop one")
+        return read_manifest(manifest, output)
+    if sources is None or drivers is None:
+        raise InputError("expected SOURCES and DRIVERS, or --manifest: see portrait4d batch --help")
+    return cross_items(sources, drivers, output)
+
+
+def _remark(result: "BatchResult") -> str:
+    if result.state == "failed":
+        return result.reason
+    if result.state == "kept":
+        return "finished earlier"
+    return f"{result.num_frames} frames, {result.seconds:.1f} s"
+
+
+def _name(result: "BatchResult", folder: Path) -> str:
+    path = result.item.output
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _say_table(report: "BatchReport", folder: Path) -> None:
+    counts = {state: sum(result.state == state for result in report.results) for state in ("done", "kept", "failed")}
+    rows = [
+        (
+            _name(result, folder),
+            result.state,
+            str(result.num_frames or ""),
+            f"{result.seconds:.1f}" if result.seconds else "",
+            result.reason or "; ".join(result.warnings),
+        )
+        for result in report.results
+    ]
+    heads = ("result", "state", "frames", "seconds", "remark")
+    widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(4)]
+    say("")
+    for row in [heads, *rows]:
+        cells = [cell.ljust(width) for cell, width in zip(row[:4], widths, strict=True)]
+        say("  ".join([*cells, row[4]]).rstrip())
+    say("")
+    say(", ".join(f"{count} {state}" for state, count in counts.items()))

@@ -6,36 +6,18 @@ from typing import Annotated
 import typer
 
 from flame.errors import printable
-from portrait4d.cli.choices import JsonOption, QuietOption
-from portrait4d.cli.console import byte_progress, say, say_json, warn
-
-HELP = """Released networks: which exist, how to get them, what is in a file.
-
-Files are read without running anything in them. Weights are kept in $PORTRAIT4D_HOME/weights, or in the user's cache
-folder; PORTRAIT4D_OFFLINE=1 forbids the network.
-"""
-
+from portrait4d.cli.console import Telling, byte_progress, say, say_json, warn
+from portrait4d.cli.option_groups import Shown
 
 _STATES = {"page": "by hand", "hub": "fetch"}
 
 
-def build_weights_app() -> typer.Typer:
-    """The commands below `portrait4d weights`."""
-    from portrait4d.cli.console import interruptible
-
-    app = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
-    app.command("list")(interruptible(list_weights))
-    for command in (fetch, convert, inspect):
-        app.command()(interruptible(command))
-    return app
-
-
-def list_weights(as_json: JsonOption = False) -> None:
+def list_weights(tell: Annotated[Telling, Shown(("as_json",))]) -> None:
     """List the released weights, with source, size, licence and what is on this machine."""
     from portrait4d.weights.folder import describe_released, weights_folder
 
     rows = describe_released()
-    if as_json:
+    if tell.as_json:
         return say_json({"folder": str(weights_folder()), "weights": rows})
     width = max(len(row["name"]) for row in rows)
     for row in rows:
@@ -55,17 +37,17 @@ def list_weights(as_json: JsonOption = False) -> None:
 def fetch(
     name: Annotated[str, typer.Argument(help="Name from `portrait4d weights list`.")],
     keep_download: Annotated[bool, typer.Option("--keep-download", help="Keep the official file too.")] = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    *,
+    tell: Telling,
 ) -> None:
     """Download released weights, check and convert them; does nothing if they are here. Run again to go on."""
     from portrait4d.weights.store import fetch as run
 
-    with byte_progress(is_quiet=quiet) as progress:
+    with byte_progress(is_quiet=tell.is_quiet) as progress:
         fetched = run(name, keep_download=keep_download, progress=progress)
     for line in fetched.notes:
         warn(line)
-    if as_json:
+    if tell.as_json:
         config = fetched.config
         hashes = {"sha256": config.tensors_sha256, "source_sha256": config.source_sha256}
         return say_json({"name": name, "folder": str(fetched.folder), "is_new": fetched.is_new, **hashes})
@@ -83,8 +65,8 @@ def convert(
     discriminator: Annotated[
         bool, typer.Option("--discriminator", help="Take the discriminator instead of the generator.")
     ] = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    *,
+    tell: Telling,
 ) -> None:
     """Convert an official file to model.safetensors + config.json, without running anything in it."""
     from flame.errors import InputError
@@ -94,7 +76,7 @@ def convert(
         raise InputError("expected one of -o FOLDER and --name NAME: see portrait4d weights convert --help")
     if name is not None and discriminator:
         raise InputError("--name keeps generators: give -o FOLDER with --discriminator")
-    with byte_progress(is_quiet=quiet) as progress:
+    with byte_progress(is_quiet=tell.is_quiet) as progress:
         if name is not None:
             fetched = weights.install(file, name, progress=progress)
             folder, config, notes = fetched.folder, fetched.config, fetched.notes
@@ -105,7 +87,7 @@ def convert(
             config, notes = weights.convert(file, output, network=network, progress=progress)
     for line in notes:
         warn(line)
-    if as_json:
+    if tell.as_json:
         hashes = {"sha256": config.tensors_sha256, "source_sha256": config.source_sha256}
         return say_json({"folder": str(folder), "family": config.family, "network": config.network, **hashes})
     say(f"{folder}: {config.family} {config.network} from {config.source}")
@@ -114,7 +96,7 @@ def convert(
 
 def inspect(
     file: Annotated[Path, typer.Argument(help="Official .pkl, motion_model.pth, or a checkpoint folder.")],
-    as_json: JsonOption = False,
+    tell: Annotated[Telling, Shown(("as_json",))],
 ) -> None:
     """Show what is in a file: networks, tensors, rendering options, and what to look at twice. Loads no network."""
     from dataclasses import asdict
@@ -122,7 +104,7 @@ def inspect(
     from portrait4d.weights.official.inspection import inspect_file
 
     report = inspect_file(file)
-    if as_json:
+    if tell.as_json:
         return say_json(asdict(report))
     say(f"{report.path}: {report.kind}, {_size(report.num_bytes)}")
     for network in report.networks:
@@ -150,3 +132,6 @@ def _size(num_bytes: int | None) -> str:
     if num_bytes is None:
         return "unknown"
     return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
+
+
+COMMANDS = {"list": list_weights, "fetch": fetch, "convert": convert, "inspect": inspect}

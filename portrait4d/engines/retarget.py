@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import get_args
 
 import numpy as np
 import torch
@@ -26,8 +25,7 @@ from flame.heads.head_model import HeadModel
 from portrait4d.engines.base import Avatar, Drive
 from portrait4d.engines.jitter import frame_seeds
 from portrait4d.engines.landmark_residual import face_centre, landmark_residual, match_gaps
-from portrait4d.engines.modes import Gaze, RetargetMode
-from portrait4d.runtime.checks import check_choice
+from portrait4d.engines.retarget_options import RetargetOptions
 from preprocess.tracking.motion import Motion
 
 ABSOLUTE_EXPRESSIONS = (
@@ -54,28 +52,6 @@ SHUT_EYES, NARROW_EYES = 0.12, 0.18
 
 HEAD_CENTRE = (0.0, 0.1, 0.06)
 """Middle of the head in its own frame, metres: what stays in place when a view is asked for by angles."""
-
-
-@dataclass(frozen=True)
-class RetargetOptions:
-    """How a driver's motion is applied.
-
-    `yaw_limit_degrees` bounds the output's yaw (None lifts it); `gaze` takes the eyes from the driver, holds them on
-    the camera, or keeps the source's;
-    the two scales multiply the driver's change of expression and of head pose; `jitter` seeds the sampling noise of the
-    frames, None for none.
-    """
-
-    mode: RetargetMode = "relative"
-    yaw_limit_degrees: float | None = 25.0
-    gaze: Gaze = "driver"
-    expression_scale: float = 1.0
-    pose_scale: float = 1.0
-    jitter: int | None = None
-
-    def __post_init__(self) -> None:
-        check_choice("mode", self.mode, get_args(RetargetMode))
-        check_choice("gaze", self.gaze, get_args(Gaze))
 
 
 @dataclass(frozen=True)
@@ -220,10 +196,10 @@ def _retarget_pose(
     origin = own if options.mode == "absolute" else reference.rotation
     change = matrix_to_axis_angle(driver @ origin.mT) * options.pose_scale
     rotation = axis_angle_to_matrix(change) @ own
-    if options.yaw_limit_degrees is not None:
+    if options.yaw_limit is not None:
         yaw, pitch, roll = matrix_to_euler_degrees(rotation)
         own_yaw = abs(float(matrix_to_euler_degrees(own)[0]))
-        rotation = euler_degrees_to_matrix(_soft_limit(yaw, options.yaw_limit_degrees, own_yaw), pitch, roll)
+        rotation = euler_degrees_to_matrix(_soft_limit(yaw, options.yaw_limit, own_yaw), pitch, roll)
     own_place, place = _face_place(model, source)[0], _face_place(model, motion)
     sideways = own_place[:2] + options.pose_scale * (place[:, :2] - reference.place[:2])
     distance = own_place[2] * (place[:, 2] / reference.place[2]) ** options.pose_scale

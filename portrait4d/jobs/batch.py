@@ -19,10 +19,10 @@ from portrait4d.engines.identity import loaded_weights, recorded_weights
 from portrait4d.jobs.batch_items import BatchItem
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import Source, build_source, default_options, reenact_tracked, track_driver
+from portrait4d.reenactment.driver import Driver
 from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.reenactment.request import check_request
 from portrait4d.runtime.device import check_device
-from portrait4d.runtime.paths import is_motion_file
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.records import digest, file_facts, read_record, write_record
 from preprocess.files.digest import head_digest
@@ -83,6 +83,7 @@ class BatchRun:
         self._progress = progress
         self._source: tuple[Path, Source | InputError] | None = None
         self._motions: dict[Path, InputError] = {}
+        self._drivers: dict[Path, Driver] = {}
 
     def run(self, item: BatchItem) -> BatchResult:
         """Does one item unless it is finished.
@@ -114,19 +115,20 @@ class BatchRun:
         earlier = read_record(record_path(item, self._folder))
         if earlier.get("key") == key and item.output.is_file():
             return BatchResult(item, "kept", num_frames=int(earlier.get("num_frames", 0)))
-        check_request(item.source, item.driver, item.output, self._options)
+        opened = check_request(item.source, item.driver, item.output, self._options)
+        self._drivers.setdefault(item.driver, opened)
         return key
 
     def _reenact(self, item: BatchItem, key: str, models: Models) -> BatchResult:
-        motion = self._motion(item.driver, models)
+        driver = self._drivers[item.driver]
+        motion = self._motion(driver, models)
         source = self._built(item.source, models)
         report = reenact_tracked(
             source,
             motion,
             item.output,
             options=self._options,
-            source=item.source,
-            driver=item.driver,
+            driver=driver,
             models=models,
             progress=self._progress,
         )
@@ -147,23 +149,24 @@ class BatchRun:
             raise source
         return source
 
-    def _motion(self, driver: Path, models: Models) -> Motion:
+    def _motion(self, driver: Driver, models: Models) -> Motion:
         """The driver's motion, tracked once and kept in `motions/`."""
-        if driver in self._motions:
-            raise self._motions[driver]
-        if is_motion_file(driver):
+        path = driver.path
+        if path in self._motions:
+            raise self._motions[path]
+        if driver.kind == "motion":
             return track_driver(driver, options=self._options, models=models)
-        key = driver_key(driver, self._options, models.engine)
-        cached = self._folder / "motions" / f"{driver.stem[:50]}-{key[:12]}.npz"  # the key tells all apart
+        key = driver_key(path, self._options, models.engine)
+        cached = self._folder / "motions" / f"{path.stem[:50]}-{key[:12]}.npz"  # the key tells all apart
         if cached.is_file():
             try:
                 return Motion.load(cached)
             except InputError as error:  # written by another version of this program
-                logger.info("tracking %s again: %s", driver.name, error)
+                logger.info("tracking %s again: %s", path.name, error)
         try:
             return track_driver(driver, cached, options=self._options, models=models, progress=self._progress)
         except InputError as error:
-            self._motions[driver] = error
+            self._motions[path] = error
             raise
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,16 +12,16 @@ from typing import Any
 import torch
 
 from flame.errors import InputError
+from portrait4d.jobs.scene_options import SceneOptions
 from portrait4d.runtime.device import check_device
 from portrait4d.runtime.streams import one_torch_thread
 from portrait4d.scene.box import SceneBox
 from portrait4d.scene.checkpoint import FitRecord, restore_checkpoint, save_checkpoint
 from portrait4d.scene.evaluation import HeldOutRays, psnr, render_views, write_comparison
 from portrait4d.scene.fitter import FitterConfig, SceneFitter
-from portrait4d.scene.labels import SceneFormat
 from portrait4d.scene.model import FittedScene, FittedSceneConfig
 from portrait4d.scene.orbit import orbit_cameras
-from portrait4d.scene.views import Background, PosedViews, Scene, read_scene
+from portrait4d.scene.views import PosedViews, Scene, read_scene
 from preprocess.files.atomic import atomic_path
 from preprocess.files.file_check import check_not_input
 from preprocess.media.image import to_uint8
@@ -33,42 +32,6 @@ Progress = Callable[[str, int, int | None], None]
 COMPARISON, VIDEO, METRICS = "test_views.png", "orbit.mp4", "metrics.json"
 _HISTORY_STEPS = 100
 _VIDEO_FRAMES, _VIDEO_RATE = 48, Fraction(16)
-
-
-@dataclass(frozen=True)
-class SceneOptions:
-    """What a user can choose of a fit.
-
-    Attributes:
-        format: of the labels; "auto" takes what is there.
-        background: see `read_scene`.
-        size: larger pictures are scaled down to this side, in pixels.
-        hold_out: one view of this many is held out where the folder has no test views.
-        box: side of the cube in the scene's own unit; None finds it from the cameras.
-        steps: steps of the optimiser.
-        planes: texels of a plane's side.
-        seed: of all random numbers.
-        checkpoint_seconds: time between two saved states.
-        device: as torch names it.
-    """
-
-    format: SceneFormat = "auto"
-    background: Background = "auto"
-    size: int = 128
-    hold_out: int = 8
-    box: float | None = None
-    steps: int = FitterConfig.num_steps
-    planes: int = FittedSceneConfig.plane_resolution
-    seed: int = 0
-    checkpoint_seconds: float = 15.0
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        for name, least in (("size", 32), ("steps", 1), ("planes", 8), ("hold_out", 2)):
-            if getattr(self, name) < least:
-                raise InputError(f"expected {name.replace('_', '-')} of at least {least}, got {getattr(self, name)}")
-        if self.box is not None and not 0 < self.box < math.inf:
-            raise InputError(f"expected a positive, finite side of the box, got {self.box:g}")
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def run_selfcheck(
     models = load_models(ReenactOptions(engine=name, flame=flame, device=device))
     source = models.tracker.track_image(image)
     avatar = models.engine.build([source])
-    drive = retarget(source.motion, avatar, RetargetOptions("absolute", None), models.head_model)
+    drive = retarget(source.motion, avatar, RetargetOptions(mode="absolute", yaw_limit=None), models.head_model)
     result = models.engine.render(avatar, drive.to(device))
     shown, target = to_uint8(result.image)[0], avatar.crop.apply(source.image)
     points = avatar.crop.to_crop(source.landmarks.points)

@@ -1,66 +1,117 @@
-"""The driver as a file: what kind it is, its frame rate and length, its frames, a cut of its motion."""
+"""A driver, opened once: what kind it is, its frame rate, length and sound, its frames, its motion where it has one."""
 
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from flame.errors import InputError
 from portrait4d.engines.base import Engine
 from portrait4d.options import ReenactOptions
-from portrait4d.runtime.paths import is_motion_file
+from portrait4d.runtime.paths import is_motion_file, require_file
 from portrait4d.runtime.progress import Progress
-from preprocess.media.video import Frame, Warn, probe, read_frames
+from preprocess.media.video import Frame, VideoInfo, Warn, probe, read_frames
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.released_files import PICTURES
 from preprocess.tracking.released_motion import is_driver_folder, motion_of_folder
 
-
-def driver_frame_rate(path: Path, options: ReenactOptions) -> Fraction:
-    """Frames per second of the result: the option, or the driver's own."""
-    if options.fps is not None:
-        return Fraction(options.fps).limit_denominator(1001)
-    return probe(_shown(path)).frame_rate
+DriverKind = Literal["clip", "folder", "motion", "released"]
+"""A video, animated picture or picture; a folder of frames; a motion file; a folder of the released preprocessing."""
 
 
-def expected_frames(path: Path, options: ReenactOptions, frame_rate: Fraction) -> int | None:
-    """How many frames will be read, for the progress bar; None if the file does not say."""
-    seconds = probe(path).duration_seconds
-    if not seconds:
-        return None
-    seconds = max(0.0, seconds - options.start)
-    if options.duration is not None:
-        seconds = min(seconds, options.duration)
-    return max(1, round(seconds * float(frame_rate)))
+@dataclass(frozen=True)
+class Driver:
+    """What animates a source. The file is looked at when something of it is first asked for, and only once.
 
+    Attributes:
+        path: the file or folder.
+        kind: what it is, by its name and what lies in it.
+        options: `start`, `duration` and `fps` of them cut it.
+    """
 
-def read_driver(path: Path, options: ReenactOptions, frame_rate: Fraction, *, warn: Warn) -> Iterator[Frame]:
-    """The driver's frames at a constant rate; `warn` is told of damage that was passed over."""
-    return read_frames(_shown(path), start=options.start, duration=options.duration, frame_rate=frame_rate, warn=warn)
+    path: Path
+    kind: DriverKind
+    options: ReenactOptions
 
+    @classmethod
+    def open(cls, path: str | Path, options: ReenactOptions) -> "Driver":
+        """The driver at a path.
 
-def read_driver_motion(path: Path, engine: Engine, options: ReenactOptions, *, progress: Progress) -> Motion:
-    """The motion of a folder of the released preprocessing, under `start`, `duration` and `fps`."""
-    motion = motion_of_folder(
-        path,
-        engine.head_model,
-        motion_encoder=engine.motion_encoder,
-        frame_rate=driver_frame_rate(path, options),
-        progress=lambda done: progress("track", done, None),
-    )
-    return cut_motion(motion, options)
+        Raises:
+            InputError: there is nothing.
+        """
+        path = require_file(Path(path), "driver", folder_allowed=True)
+        if is_motion_file(path):
+            return cls(path, "motion", options)
+        if is_driver_folder(path):
+            return cls(path, "released", options)
+        return cls(path, "folder" if path.is_dir() else "clip", options)
 
+    @cached_property
+    def info(self) -> VideoInfo:
+        """What is known of its pictures before they are read; a motion file has none.
 
-def _shown(path: Path) -> Path:
-    """Where the driver's pictures are: in a folder of the released preprocessing, one folder down."""
-    return path / PICTURES if is_driver_folder(path) else path
+        Raises:
+            InputError: it cannot be read.
+        """
+        return probe(self.path / PICTURES if self.kind == "released" else self.path)
 
+    @property
+    def frame_rate(self) -> Fraction:
+        """Frames per second of the result: the option, or the driver's own."""
+        if self.options.fps is not None:
+            return Fraction(self.options.fps).limit_denominator(1001)
+        return self.info.frame_rate
 
-def carries_audio(path: Path) -> bool:
-    """Whether the driver is a file with sound."""
-    return path.is_file() and not is_motion_file(path) and bool(probe(path).has_audio)
+    @property
+    def num_frames(self) -> int | None:
+        """How many frames will be read, for the progress bar; None if the file does not say."""
+        seconds = self.info.duration_seconds
+        if not seconds:
+            return None
+        seconds = max(0.0, seconds - self.options.start)
+        if self.options.duration is not None:
+            seconds = min(seconds, self.options.duration)
+        return max(1, round(seconds * float(self.frame_rate)))
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether it is a file with sound."""
+        return self.kind == "clip" and self.info.has_audio
+
+    def frames(self, frame_rate: Fraction, *, warn: Warn) -> Iterator[Frame]:
+        """Its frames at a constant rate; `warn` is called with damage that was passed over."""
+        return read_frames(
+            self.info, start=self.options.start, duration=self.options.duration, frame_rate=frame_rate, warn=warn
+        )
+
+    def saved_motion(self) -> Motion:
+        """The motion in a motion file, cut.
+
+        Raises:
+            InputError: it is damaged, or ends before the cut begins.
+        """
+        return cut_motion(Motion.load(self.path), self.options)
+
+    def released_motion(self, engine: Engine, *, progress: Progress) -> Motion:
+        """The motion in a folder of the released preprocessing, cut.
+
+        Raises:
+            InputError: it is damaged, of another head model, or ends before the cut begins.
+        """
+        motion = motion_of_folder(
+            self.path,
+            engine.head_model,
+            motion_encoder=engine.motion_encoder,
+            frame_rate=self.frame_rate,
+            progress=lambda done: progress("track", done, None),
+        )
+        return cut_motion(motion, self.options)
 
 
 def cut_motion(motion: Motion, options: ReenactOptions) -> Motion:

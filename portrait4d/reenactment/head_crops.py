@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from portrait4d.engines.base import Avatar, Drive
-from portrait4d.engines.retarget import RetargetOptions, batches, retarget_parts
+from portrait4d.engines.retarget import batches, retarget_parts
 from portrait4d.options import ReenactOptions
 from portrait4d.reenactment.kept_frames import KeptFrames
 from portrait4d.reenactment.models import Models
@@ -25,15 +25,7 @@ def render_frames(
     avatar: Avatar, motion: Motion, *, options: ReenactOptions, models: Models, kept: KeptFrames | None = None
 ) -> HeadCrops:
     """The head crops, one per frame of the motion."""
-    retargeting = RetargetOptions(
-        mode=options.mode,
-        yaw_limit_degrees=options.yaw_limit,
-        gaze=options.gaze,
-        expression_scale=options.expression_scale,
-        pose_scale=options.pose_scale,
-        jitter=options.jitter,
-    )
-    drives = retarget_parts(motion, avatar, retargeting, models.head_model)
+    drives = retarget_parts(motion, avatar, options, models.head_model)
     return render_drives(avatar, drives, models=models, device=options.device, kept=kept)
 
 

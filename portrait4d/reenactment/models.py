@@ -10,7 +10,7 @@ from portrait4d.engines.abilities import check_choices
 from portrait4d.engines.base import Engine
 from portrait4d.engines.choose import choose_engine, load_engine
 from portrait4d.engines.identity import with_flame
-from portrait4d.options import ReenactOptions, RenderOptions
+from portrait4d.options import EngineOptions, ReenactOptions
 from portrait4d.reenactment.report import Stopwatch
 from portrait4d.runtime.device import check_device
 from preprocess.tracking.tracker import Tracker
@@ -31,7 +31,7 @@ class Models:
         return self.engine.head_model
 
 
-def load_models(options: ReenactOptions | RenderOptions) -> Models:
+def load_models(options: EngineOptions) -> Models:
     """Loads the engine and the face networks; faces and smoothing are chosen per call."""
     watch = Stopwatch()
     device = check_device(options.device)
@@ -42,7 +42,7 @@ def load_models(options: ReenactOptions | RenderOptions) -> Models:
     return Models(engine, tracker, device, watch.total())
 
 
-def check_models(models: Models, options: ReenactOptions | RenderOptions) -> Models:
+def check_models(models: Models, options: EngineOptions) -> Models:
     """The models themselves if they are what the options name.
 
     Raises:

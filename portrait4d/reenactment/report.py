@@ -4,8 +4,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from portrait4d.runtime.memory import peak_memory_mb
 from preprocess.tracking.motion import Motion
 
 
@@ -44,6 +46,38 @@ class ReenactReport:
     peak_memory_mb: float
     gaps: tuple[tuple[float, float], ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of_run(
+        cls,
+        files: tuple[Path, Path, Path],
+        motion: Motion,
+        *,
+        engine: str,
+        num_kept_frames: int,
+        has_audio: bool,
+        watch: "Stopwatch",
+        warnings: tuple[str, ...],
+    ) -> "ReenactReport":
+        """The report of a run that has just ended; `files` are source, driver and output."""
+        source, driver, output = map(str, files)
+        seconds = watch.rounded()
+        return cls(
+            source=source,
+            driver=driver,
+            output=output,
+            engine=engine,
+            num_frames=len(motion),
+            num_kept_frames=num_kept_frames,
+            frame_rate=str(motion.frame_rate),
+            duration_seconds=round(len(motion) / float(motion.frame_rate), 3),
+            has_audio=has_audio,
+            seconds=seconds,
+            frames_per_second=round(len(motion) / watch.total(), 2),
+            peak_memory_mb=peak_memory_mb(),
+            gaps=find_gaps(motion),
+            warnings=warnings,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from flame.errors import InputError
 from portrait4d.options import ReenactOptions
+from portrait4d.reenactment.driver import Driver
 from portrait4d.runtime.paths import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -16,22 +17,29 @@ from portrait4d.runtime.paths import (
 from preprocess.files.file_check import check_not_input
 
 
-def check_request(source: Path, driver: Path, output: Path, options: ReenactOptions) -> None:
-    """Everything about a reenactment that can be refused before a model is loaded."""
+def check_request(source: Path, driver: str | Path, output: Path, options: ReenactOptions) -> Driver:
+    """Checks everything about a reenactment that can be refused before a model is loaded; opens the driver.
+
+    Raises:
+        InputError: the three, or the options, do not go together.
+    """
     require_file(source, "source")
-    require_file(driver, "driver", folder_allowed=True)
+    opened = Driver.open(driver, options)
     check_output(output, WRITABLE_VIDEO_SUFFIXES | {".png"})
     if is_motion_file(source):
         raise InputError(f"expected a photo or an avatar file as source, got the motion file {source.name}")
     if source.suffix.lower() in VIDEO_SUFFIXES - IMAGE_SUFFIXES - {".gif", ".apng"}:
         raise InputError(f"expected a photo as source, got the video {source.name}: save one frame of it as a picture")
-    check_not_input(output, source, driver, options.flame)
-    if driver.is_dir() and output.suffix.lower() in IMAGE_SUFFIXES:
-        check_not_input(output, *(path for path in driver.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES))
+    check_not_input(output, source, opened.path, options.flame)
+    if opened.path.is_dir() and output.suffix.lower() in IMAGE_SUFFIXES:
+        check_not_input(output, *(path for path in opened.path.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES))
     if options.placement == "canonical" and not options.crop:
         raise InputError("--paste-back needs the head where it was tracked, got --placement canonical: drop one")
     if is_avatar_file(source) and (options.side_by_side or not options.crop):
         asked = "--side-by-side" if options.side_by_side else "--paste-back"
         raise InputError(f"{asked} needs the picture, got the avatar file {source.name}: give the photo instead")
-    if options.side_by_side and is_motion_file(driver):
-        raise InputError(f"--side-by-side shows the driver, got the motion file {driver.name}: give the video instead")
+    if options.side_by_side and opened.kind == "motion":
+        raise InputError(
+            f"--side-by-side shows the driver, got the motion file {opened.path.name}: give the video instead"
+        )
+    return opened

@@ -10,9 +10,8 @@ from torch import Tensor
 from flame.errors import InputError
 from portrait4d.render.field import Field
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS
+from portrait4d.render.shape_config import ShapeConfig
 from preprocess.media.mesh_files import vertex_normals
-
-MIN_RESOLUTION, MAX_RESOLUTION = 8, 1024
 
 _REFERENCE_STEPS = 32
 """The automatic level takes opacities over a step of one 32nd of the cube's side."""
@@ -20,33 +19,6 @@ _REFERENCE_STEPS = 32
 _MAX_SAMPLED_SIDE = 96
 _LEAST_CONTRAST = 1e-3
 """Smallest difference of opacity at which empty and full can be distinguished."""
-
-
-@dataclass(frozen=True)
-class ShapeConfig:
-    """How a surface is extracted from a field.
-
-    Attributes:
-        resolution: samples along each side of the region; time and memory grow with its cube.
-        iso: raw density of the surface; None finds one, see `automatic_iso`.
-        margin: part of the cube's side left out at each border, where trained networks keep walls and cut shoulders.
-        is_largest_only: keep only the part with the largest surface.
-    """
-
-    resolution: int = 256
-    iso: float | None = None
-    margin: float = 0.0
-    is_largest_only: bool = True
-
-    def __post_init__(self) -> None:
-        if not MIN_RESOLUTION <= self.resolution <= MAX_RESOLUTION:
-            raise InputError(
-                f"expected a resolution between {MIN_RESOLUTION} and {MAX_RESOLUTION}, got {self.resolution}"
-            )
-        if not 0 <= self.margin < 0.5:
-            raise InputError(f"expected a margin of at least 0 and below 0.5, got {self.margin:g}")
-        if self.iso is not None and not np.isfinite(self.iso):
-            raise InputError(f"expected a finite iso level, got {self.iso}")
 
 
 @dataclass(frozen=True)
@@ -108,7 +80,7 @@ def extract_shape(
             f"leave it out to have one chosen"
         )
     vertices, faces = surface(densities, iso, side=side)
-    if config.is_largest_only:
+    if not config.keeps_all_parts:
         vertices, faces = largest_part(vertices, faces)
     colours = _colours(field, vertices, like=like, max_points=max_points)
     return Shape(vertices, faces, vertex_normals(vertices, faces), colours, iso, (low, high))

@@ -10,6 +10,7 @@ from portrait4d.render.rays import Rays, cast_rays
 from portrait4d.render.renderer import render_rays
 from portrait4d.render.sampling import RandomNoise, box_range
 from portrait4d.scene.box import BOX_WARP
+from portrait4d.scene.choices import NUM_STEPS
 from portrait4d.scene.model import FittedScene
 from portrait4d.scene.views import PosedViews
 
@@ -28,7 +29,7 @@ class FitterConfig:
         seed: of all random numbers.
     """
 
-    num_steps: int = 1200
+    num_steps: int = NUM_STEPS
     num_rays: int = 1024
     planes_rate: float = 0.4
     decoder_rate: float = 0.04

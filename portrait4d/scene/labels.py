@@ -7,20 +7,14 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flame.errors import InputError
 from flame.geometry.camera import Camera
-
-SceneFormat = Literal["auto", "eg3d", "nerf"]
-"""How a folder states its cameras.
-
-"eg3d": `dataset.json` beside the pictures, or in `train/` and `test/`; "nerf": `transforms.json`, or
-`transforms_train.json` and `transforms_test.json`.
-"""
+from portrait4d.scene.choices import SceneFormat
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 """Suffixes tried where a NeRF file names a picture without one."""

@@ -18,6 +18,7 @@ from portrait4d.render.field import TriPlaneField
 from portrait4d.render.planes import PlaneLayout, TriPlanes
 from portrait4d.render.renderer import RenderConfig, Rendering, render
 from portrait4d.scene.box import BOX_WARP, SceneBox
+from portrait4d.scene.choices import PLANE_RESOLUTION
 from preprocess.files.atomic import atomic_path
 
 WEIGHTS, CONFIG = "scene.safetensors", "config.json"
@@ -42,7 +43,7 @@ class FittedSceneConfig:
     centre: tuple[float, float, float]
     side: float
     has_white_background: bool
-    plane_resolution: int = 128
+    plane_resolution: int = PLANE_RESOLUTION
     plane_channels: int = 16
     hidden_channels: int = 32
     num_coarse: int = 24

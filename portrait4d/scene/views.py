@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,10 +11,9 @@ from torch import Tensor
 
 from flame.errors import InputError
 from flame.geometry.camera import Camera
-from portrait4d.scene.labels import SceneFormat, ViewLabel, read_labels
+from portrait4d.scene.choices import Background, SceneFormat
+from portrait4d.scene.labels import ViewLabel, read_labels
 from preprocess.media.image import NEUTRAL_GREY, read_image_alpha, to_tensor
-
-Background = Literal["auto", "white", "black"]
 
 _GREY = NEUTRAL_GREY * 2 / 255 - 1
 

@@ -1,1 +1,1 @@
-"""Training data: items out of photos and clips, shards, readers and the formats of others."""
+"""Training data: records made from photos and clips, shards, readers, and the formats of others."""

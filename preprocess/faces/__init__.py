@@ -1,1 +1,1 @@
-"""Faces of a picture: found, landmarked, cropped and cut out."""
+"""Finds the faces in a picture, places landmarks on them, crops them and cuts out the person."""

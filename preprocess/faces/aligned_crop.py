@@ -1,15 +1,14 @@
-"""The aligned crop that Portrait4D's networks were trained on (its specification: Deng et al. 2024, supplement), and
-that of EG3D's faces (Chan et al. 2022, supplement).
+"""The aligned crops that the networks of Portrait4D and of EG3D were trained on.
 
-A weak-perspective fit of five template points to pupils, nose tip and mouth corners places the square: scaled and
-moved, never turned.
+Portrait4D's is specified in Deng et al. 2024, supplement; EG3D's in Chan et al. 2022, supplement. A weak-perspective
+fit of five template points to the pupils, nose tip and mouth corners places the square, which is scaled and moved but
+never turned.
 """
-
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from preprocess.faces.backend_names import Alignment
 from preprocess.faces.crop import DEFAULT_CROP_SIZE, Crop
 
 _FIVE_POINTS: dict[int, tuple[tuple[int, ...], ...]] = {
@@ -18,11 +17,13 @@ _FIVE_POINTS: dict[int, tuple[tuple[int, ...], ...]] = {
     70: ((68,), (69,), (30,), (48,), (54,)),
     68: (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,)),
 }
-"""Which landmarks of each set are averaged for pupils, nose tip and mouth corners, the subject's right first. 68 points
-have no pupils. The nose tip of the released landmarks lies between two of our 478: taking the middle brings the crop's
-corners from 10 to 8 px of theirs."""
+"""The landmarks of each set that are averaged for pupils, nose tip and mouth corners, the subject's right first.
 
-# x to the picture's right, y up, z to the viewer; in units of 0.1 m around the origin of Deep3DFaceRecon
+68 points have no pupils. The nose tip of the released landmarks lies between two of our 478: taking their middle
+reduces the distance of the crop's corners from the released ones from 10 to 8 px.
+"""
+
+# x to the picture's right, y up, z towards the viewer; in units of 0.1 m around the origin of Deep3DFaceRecon
 DEEP3D_FIVE_POINTS = np.array(
     [
         [-0.31148657, 0.09036078, 0.13377953],
@@ -32,11 +33,10 @@ DEEP3D_FIVE_POINTS = np.array(
         [0.2484662, -0.5812824, 0.22235769],
     ]
 )
-Alignment = Literal["portrait4d", "eg3d"]
 
 _SHIFT = {"portrait4d": np.array([0.0, 0.1, 0.4]), "eg3d": np.zeros(3)}
 _PX_PER_UNIT = {"portrait4d": 180.0, "eg3d": 300.0 * DEFAULT_CROP_SIZE / 700}
-"""Of the template in the crop of 512 px. EG3D scales to 300 and takes the middle 700 px as the picture."""
+"""Scale of the template in a crop of 512 px. EG3D scales to 300 and takes the middle 700 px as the picture."""
 
 
 def portrait_crop(
@@ -46,19 +46,19 @@ def portrait_crop(
     size: int = DEFAULT_CROP_SIZE,
     alignment: Alignment = "portrait4d",
 ) -> Crop:
-    """The aligned crop of a face.
+    """Returns the aligned crop of a face.
 
     Args:
         landmarks: `[478, 98, 70 or 68, 2 or 3]` image px.
         image_size: (height, width) of the image.
         size: side of the crop in pixels.
-        alignment: whose.
+        alignment: whose crop it is.
     """
     return crop_from_five(five_points(landmarks), image_size=image_size, size=size, alignment=alignment)
 
 
 def five_points(landmarks: NDArray) -> NDArray[np.float64]:
-    """Pupils, nose tip and mouth corners `[5, 2]`, the subject's right first; of 68 points the eyes' centres.
+    """Returns pupils (of 68 points: eye centres), nose tip and mouth corners `[5, 2]`, the subject's right first.
 
     Args:
         landmarks: `[N, 2 or 3]`: 478 of the tracker, 98 of WFLW, 70 or 68 of iBUG.
@@ -76,7 +76,7 @@ def crop_from_five(
     size: int = DEFAULT_CROP_SIZE,
     alignment: Alignment = "portrait4d",
 ) -> Crop:
-    """The aligned crop of pupils, nose tip and mouth corners `[5, 2]`, the subject's right first, image px."""
+    """Returns the aligned crop of pupils, nose tip and mouth corners `[5, 2]`, the subject's right first, image px."""
     if points.shape != (5, 2):
         raise ValueError(f"expected five points [5, 2], got {points.shape}")
     template = np.concatenate([DEEP3D_FIVE_POINTS + _SHIFT[alignment], np.ones((5, 1))], 1)

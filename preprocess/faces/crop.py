@@ -1,4 +1,4 @@
-"""The square, upright cut-out of an image around a head, and the maps both ways."""
+"""The square, upright crop of an image around a head, and the maps between both."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 DEFAULT_CROP_SIZE = 512
 
 DEFAULT_CROP_SCALE = 2.0
-"""Side of the crop in face heights (forehead point to chin): hair, head and the start of the shoulders fit."""
+"""Side of the crop in face heights (forehead point to chin): hair, head and the top of the shoulders fit."""
 
 _FOREHEAD, _CHIN = 10, 152
 _EARS = (234, 454)
-"""Face mesh points in front of the right and left ear: their middle stays on the head's axis when it turns."""
+"""Face mesh points in front of the right and left ear; their middle stays on the head's axis when it turns."""
 
 _DOWN = 0.17
-"""The crop's centre lies this part of a face height below the middle of the ears: the eyes come to 46 % of the side."""
+"""Distance of the crop's centre below the middle of the ears, in face heights: the eyes lie at 46 % of the side."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A similarity from image pixels to crop pixels.
+    """A similarity transform from image pixels to crop pixels.
 
     Attributes:
         matrix: `[3, 3]` float64, image px -> crop px (x right, y down, origin at the top-left corner of a picture).
@@ -37,7 +37,7 @@ class Crop:
     def from_square(
         cls, center: tuple[float, float], side: float, *, size: int = DEFAULT_CROP_SIZE, image_size: tuple[int, int]
     ) -> "Crop":
-        """Crop of an upright square.
+        """Returns the crop of an upright square.
 
         Args:
             center: (x, y) image px.
@@ -54,7 +54,7 @@ class Crop:
 
     @classmethod
     def whole(cls, image_size: tuple[int, int], *, size: int = DEFAULT_CROP_SIZE) -> "Crop":
-        """The smallest centred square that holds the whole image (height, width)."""
+        """Returns the smallest centred square that holds the whole image (height, width)."""
         height, width = image_size
         return cls.from_square((width / 2, height / 2), max(height, width), size=size, image_size=image_size)
 
@@ -69,20 +69,20 @@ class Crop:
         return float(np.sqrt(abs(np.linalg.det(self.matrix[:2, :2]))))
 
     def to_crop(self, points: NDArray) -> NDArray:
-        """Image px `[..., 2 or 3]` to crop px; a third coordinate (depth in px) is scaled alike."""
+        """Maps image px `[..., 2 or 3]` to crop px; a third coordinate (depth in px) is scaled alike."""
         return _map_points(self.matrix, points)
 
     def to_image(self, points: NDArray) -> NDArray:
-        """Crop px `[..., 2 or 3]` to image px."""
+        """Maps crop px `[..., 2 or 3]` to image px."""
         return _map_points(self.inverse, points)
 
     def apply(self, image: NDArray) -> NDArray:
-        """The cut-out of an image or mask `[H, W]` or `[H, W, C]`: `[size, size(, C)]`, same dtype.
+        """Crops an image or mask `[H, W]` or `[H, W, C]` to `[size, size(, C)]` of the same dtype.
 
-        Outside the image its border is repeated. When shrinking, the image is low-passed first.
+        Outside the image its border is repeated. An image that shrinks is low-pass filtered first.
         """
         window, offset = self._window(image)
-        # OpenCV counts from the centre of the first pixel, we count from its corner.
+        # OpenCV counts from the centre of the first pixel, this package from its corner.
         matrix = _shift(-0.5) @ self.matrix @ _translation(offset) @ _shift(0.5)
         if self.scale < 1.0:
             sigma = 0.5 * np.sqrt(1.0 / self.scale**2 - 1.0)
@@ -94,7 +94,7 @@ class Crop:
         )
 
     def _window(self, image: NDArray) -> tuple[NDArray, NDArray[np.float64]]:
-        """The part of the image that the crop can see (large photographs are not filtered whole), and its corner."""
+        """Returns the part of the image that the crop can see, and its corner: large photos are not filtered whole."""
         height, width = image.shape[:2]
         corners = self.to_image(np.array([[0, 0], [self.size, 0], [0, self.size], [self.size, self.size]], np.float64))
         margin = 4 + 4 / self.scale
@@ -113,19 +113,19 @@ def face_crop(
     scale: float = DEFAULT_CROP_SCALE,
     is_inside: bool = False,
 ) -> Crop:
-    """The crop of a head, from one or several frames' landmarks (their median: one fixed crop for a clip).
+    """Returns the crop of a head from the landmarks of one or several frames; their median gives a clip a fixed crop.
 
     Args:
-        landmarks: `[478, 3]` or `[T, 478, 3]` image px, z smaller nearer.
+        landmarks: `[478, 3]` or `[T, 478, 3]` image px; smaller z is nearer.
         image_size: (height, width) of the image.
         size: side of the crop in pixels.
         scale: side of the square in face heights.
-        is_inside: shrink and shift the square so that it shows nothing beyond the image's border.
+        is_inside: whether to shrink and shift the square so that it shows nothing beyond the image's border.
     """
     if landmarks.ndim not in (2, 3) or landmarks.shape[-2:] != (478, 3):
         raise ValueError(f"landmarks must be [478, 3] or [T, 478, 3], got {landmarks.shape}")
     points = landmarks.reshape(-1, 478, 3)[:, (_FOREHEAD, _CHIN, *_EARS)].astype(np.float64)
-    # With depth the height does not shrink when the head nods; without, nothing is lost.
+    # With depth, the height does not shrink when the head nods; depths of 0 do no harm.
     height = float(np.median(np.linalg.norm(points[:, 1] - points[:, 0], axis=-1)))
     middle = np.median(points[:, 2:, :2].mean(1), axis=0)
     center, side = middle + [0, _DOWN * height], scale * height

@@ -1,7 +1,7 @@
-"""Where the faces are: the short-range BlazeFace detector on the whole frame, then on overlapping tiles.
+"""Finds faces with the short-range BlazeFace detector, on the whole frame and then on overlapping tiles.
 
-The network sees 128x128 pixels and is sure of faces from about a quarter of that on. Frames with smaller
-faces are searched again in tiles, finer and finer.
+The network sees 128x128 pixels and is reliable for faces of at least about a quarter of that. Frames with smaller faces
+are searched again in finer and finer tiles.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from preprocess.faces.region import Square, sample_square
 
 INPUT_SIZE = 128
 SCORE_THRESHOLD = 0.5  # MediaPipe's
-TILE_SCORE_THRESHOLD = 0.7  # tiles are many windows, and so many chances of a false face
+TILE_SCORE_THRESHOLD = 0.7  # many tiles are many chances of a false face
 _SAME_FACE_IOU = 0.3  # intersection over union above which two boxes are one face
 _SAME_FACE_SHARE = 0.6  # the same across windows: intersection over the smaller box
 _TILE_LEVELS = (1, 2, 4)  # tile side = short side of the frame over this
-_MIN_TILE_SIDE = 160  # pixels: in smaller tiles only faces below 20 pixels would be new
-_LARGE_FACE = 0.25  # of the side of the window: finer windows would show nothing larger
+_MIN_TILE_SIDE = 160  # pixels: smaller tiles would only add faces below 20 pixels
+_LARGE_FACE = 0.25  # share of the window's side: finer windows would find no larger face
 _MAX_TILES_PER_BATCH = 16
 
 
@@ -30,7 +30,10 @@ class FaceBox:
     """A detected face.
 
     Attributes:
-        x0, y0, x1, y1: frame pixels; may reach beyond the frame.
+        x0: left edge in frame pixels; edges may lie beyond the frame.
+        y0: top edge.
+        x1: right edge.
+        y1: bottom edge.
         keypoints: `[6, 2]` frame pixels: subject's right eye, left eye, nose, mouth, right ear, left ear.
         score: 0 ... 1.
     """
@@ -44,6 +47,7 @@ class FaceBox:
 
     @property
     def area(self) -> float:
+        """Area of the box in square frame pixels."""
         return (self.x1 - self.x0) * (self.y1 - self.y0)
 
 
@@ -56,10 +60,10 @@ class FaceDetector:
         self._anchors = anchor_centres().numpy()
 
     def __call__(self, frame: np.ndarray) -> list[FaceBox]:
-        """Faces of `frame` uint8 `[H, W, 3]` RGB, largest first.
+        """Returns the faces of `frame` uint8 `[H, W, 3]` RGB, largest first.
 
-        A face that fills a quarter of the frame takes one run of the network; small or missing faces take up to
-        about twenty. `detect_batch` always takes one.
+        A face that fills a quarter of the frame takes one run of the network; small or missing faces take up to about
+        twenty. `detect_batch` always takes one.
         """
         rows = self._detect([frame], [_whole(frame)], SCORE_THRESHOLD)[0]
         window_side = max(frame.shape[:2])
@@ -76,14 +80,14 @@ class FaceDetector:
         return _by_area(rows)
 
     def detect_batch(self, frames: Sequence[np.ndarray]) -> list[list[FaceBox]]:
-        """Faces of each frame, largest first; whole frames only, no tiles."""
+        """Returns the faces of each frame, largest first; whole frames only, no tiles."""
         if not frames:
             return []
         windows = [_whole(frame) for frame in frames]
         return [_by_area(rows) for rows in self._detect(frames, windows, SCORE_THRESHOLD)]
 
     def _detect(self, frames: Sequence[np.ndarray], windows: Sequence[Square], threshold: float) -> list[np.ndarray]:
-        """Per window, rows `[n, 17]`: x0, y0, x1, y1, six key points (frame pixels), score."""
+        """Returns rows `[n, 17]` per window: x0, y0, x1, y1, six key points (frame pixels), score."""
         crops = [
             sample_square(frame, window, INPUT_SIZE, outside="black")
             for frame, window in zip(frames, windows, strict=True)
@@ -105,7 +109,7 @@ def _whole(frame: np.ndarray) -> Square:
 
 
 def _tile_levels(height: int, width: int) -> list[list[Square]]:
-    """Per level, squares that cover the frame, each overlapping the next by at least half."""
+    """Returns squares per level that cover the frame, each overlapping the next by at least half."""
     levels = []
     for level in _TILE_LEVELS:
         side = min(height, width) / level
@@ -119,7 +123,7 @@ def _tile_levels(height: int, width: int) -> list[list[Square]]:
 
 
 def _decode(values: np.ndarray, anchors: np.ndarray, scores: np.ndarray, window: Square) -> np.ndarray:
-    """Raw predictions `[n, 16]` of anchors `[n, 2]` to rows `[n, 17]` in frame pixels."""
+    """Converts raw predictions `[n, 16]` at anchors `[n, 2]` to rows `[n, 17]` in frame pixels."""
     points = values.reshape(-1, 8, 2) / INPUT_SIZE
     points[:, [0, 2, 3, 4, 5, 6, 7]] += anchors[:, None]
     half = points[:, 1] / 2
@@ -129,7 +133,7 @@ def _decode(values: np.ndarray, anchors: np.ndarray, scores: np.ndarray, window:
 
 
 def merge_boxes(rows: np.ndarray) -> np.ndarray:
-    """Weighted non-maximum suppression: overlapping boxes are averaged by their scores, the best score stays.
+    """Merges overlapping boxes by weighted non-maximum suppression: averages by scores and keeps the best score.
 
     Args:
         rows: `[n, 17]`, any order.
@@ -151,7 +155,7 @@ def merge_boxes(rows: np.ndarray) -> np.ndarray:
 
 
 def _best_views(rows: np.ndarray) -> np.ndarray:
-    """Of the same face seen in several windows, the view with the best score."""
+    """Keeps the view with the best score of each face that several windows show."""
     remaining = rows[np.argsort(-rows[:, 16], kind="stable")]
     best = []
     while len(remaining):
@@ -164,7 +168,7 @@ def _best_views(rows: np.ndarray) -> np.ndarray:
 
 
 def _drop_cut(rows: np.ndarray, tile: Square, frame: np.ndarray) -> np.ndarray:
-    """Without the faces that reach out of the tile where the frame goes on; a neighbouring tile has them whole."""
+    """Drops the faces that the tile cuts off inside the frame; a neighbouring tile shows them whole."""
     height, width = frame.shape[:2]
     low, high = tile.corner, tile.corner + tile.side
     is_inner_low, is_inner_high = low > 0.5, high < np.array([width, height]) - 0.5
@@ -173,7 +177,7 @@ def _drop_cut(rows: np.ndarray, tile: Square, frame: np.ndarray) -> np.ndarray:
 
 
 def _intersections(box: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-    """Areas: shared by `box` and each of `boxes`, of `box`, of `boxes`."""
+    """Returns three areas: that shared by `box` and each of `boxes`, that of `box`, and those of `boxes`."""
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:4], boxes[:, 2:4])
     shared = np.prod(np.clip(high - low, 0, None), axis=1)
     areas = np.prod(np.clip(boxes[:, 2:4] - boxes[:, :2], 0, None), axis=1)

@@ -1,4 +1,4 @@
-"""478 landmarks with irises of a face in a frame, from its detection or from the previous frame's landmarks."""
+"""Finds a face's 478 landmarks, irises included, from its detection or from the previous frame's landmarks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class FaceLandmarks:
     """Landmarks of one face.
 
     Attributes:
-        points: `[478, 3]` float32, frame pixels; z in the same unit, smaller is nearer.
+        points: `[478, 3]` float32, frame pixels; z is in the same unit, smaller is nearer.
         score: 0 ... 1, confidence that this is a human face.
     """
 
@@ -27,12 +27,12 @@ class FaceLandmarks:
 
     @property
     def is_face(self) -> bool:
-        """Whether the score reaches `FACE_THRESHOLD`: scenery, cartoons' letters, cats and dogs do not."""
+        """Whether the score reaches `FACE_THRESHOLD`; scenery, lettering, cats and dogs do not."""
         return self.score >= FACE_THRESHOLD
 
     @property
     def size(self) -> float:
-        """Longer side of the box around the points, pixels."""
+        """Longer side of the box around the points, in pixels."""
         return float(np.ptp(self.points[:, :2], axis=0).max())
 
 
@@ -44,11 +44,11 @@ class FaceLandmarker:
         self._network = load_network(FaceMeshNetwork, "face_mesh", device=device)
 
     def __call__(self, frame: np.ndarray, region: "FaceBox | FaceLandmarks") -> FaceLandmarks:
-        """Landmarks of one face; a `FaceLandmarks` region is that of the previous frame."""
+        """Returns the landmarks of one face; a region of `FaceLandmarks` is that of the previous frame."""
         return self.batch([frame], [region])[0]
 
     def batch(self, frames: Sequence[np.ndarray], regions: Sequence["FaceBox | FaceLandmarks"]) -> list[FaceLandmarks]:
-        """Landmarks of one face per frame; repeat a frame for several faces in it."""
+        """Returns the landmarks of one face per frame; repeat a frame for several faces in it."""
         if len(frames) != len(regions):
             raise ValueError(f"expected one region per frame, got {len(frames)} frames and {len(regions)} regions")
         if not frames:
@@ -69,13 +69,15 @@ class FaceLandmarker:
 def find_faces(
     frame: np.ndarray, detector: FaceDetector, landmarker: FaceLandmarker, *, num_steps: int = 3
 ) -> list[FaceLandmarks]:
-    """The human faces of a frame, largest first.
+    """Returns the human faces of a frame, largest first.
 
     Args:
         frame: uint8 `[H, W, 3]` RGB.
-        num_steps: runs of the landmarker; each after the first starts at the points of the one before, as if
-            tracking a still picture. The mean of those is returned: a run errs a little differently on each crop.
-            The first run, on the detector's crop, errs otherwise than the runs of a clip, and would turn a photo's
+        detector: finds the boxes.
+        landmarker: finds the landmarks in them.
+        num_steps: runs of the landmarker. Each after the first starts at the points of the previous one, as if
+            tracking a still picture, and their mean is returned, because a run errs a little differently on each crop.
+            The first run, on the detector's crop, errs differently from the runs of a clip: it would turn a photo's
             head by up to half a degree against its clip.
     """
     boxes = detector(frame)

@@ -1,4 +1,4 @@
-"""Which pixels belong to the person: the selfie segmentation network on whole frames."""
+"""Finds the pixels that belong to the person with the selfie segmentation network, on whole frames."""
 
 from collections.abc import Sequence
 
@@ -11,18 +11,18 @@ from preprocess.faces.networks.weights import load_network
 
 
 class PortraitMatte:
-    """Person mattes of frames; the person should fill a good part of the frame."""
+    """Makes person mattes of frames; the person should fill a good part of the frame."""
 
     def __init__(self, device: str | torch.device = "cpu"):
         self.device = torch.device(device)
         self._network = load_network(PortraitMatteNetwork, "portrait_matte", device=device)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """Matte float32 `[H, W]` in [0, 1] of `frame` uint8 `[H, W, 3]` RGB."""
+        """Returns the matte, float32 `[H, W]` in [0, 1], of `frame` uint8 `[H, W, 3]` RGB."""
         return self.batch([frame])[0]
 
     def batch(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """One matte per frame, each of its frame's size."""
+        """Returns one matte per frame, of the frame's size."""
         # on a CPU one frame at a time stays in the cache and takes half as long as eight together
         at_once = 1 if self.device.type == "cpu" else max(len(frames), 1)
         mattes: list[np.ndarray] = []
@@ -41,6 +41,6 @@ class PortraitMatte:
 
 
 def _stretch(frame: np.ndarray) -> np.ndarray:
-    """The frame as `[256, 256, 3]`; the aspect is not kept, as in training."""
+    """Returns the frame as `[256, 256, 3]`; the aspect is not kept, as in training."""
     interpolation = cv2.INTER_AREA if min(frame.shape[:2]) > INPUT_SIZE else cv2.INTER_LINEAR
     return cv2.resize(frame, (INPUT_SIZE, INPUT_SIZE), interpolation=interpolation)

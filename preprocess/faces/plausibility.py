@@ -1,17 +1,17 @@
-"""Is what the mesh network found a human face? Its own flag, and the proportions of the eyes and the nose.
+"""Tells whether the mesh network found a human face, by its own flag and the proportions of eyes and nose.
 
-The flag tells faces from scenery, but an animal's head satisfies it fully: the network was never shown one.
-What gives animals away is the eye, all iris and little white, in a face with a narrow nose.
+The flag distinguishes faces from scenery, but an animal's head satisfies it fully: the network was never trained on
+one. An animal is recognised by its eyes, all iris and little white, in a face with a narrow nose.
 """
 
 import math
 
 import numpy as np
 
-FACE_THRESHOLD = 0.5  # `FaceLandmarks.score` below this: no human face
+FACE_THRESHOLD = 0.5  # a lower `FaceLandmarks.score` is no human face
 
 # The flag's logit is 13 ... 35 on faces of 20 pixels and more, turned and painted ones included; scenery and
-# lettering that got past the detector reach 8 at first sight.
+# lettering that the detector took for faces reach 8 in the first run.
 _FLAG_MIDPOINT = 9.0
 # Median and spread (1.4826 x median deviation) of three ratios over some 600 photographed, painted and filmed faces
 # in the poses and expressions people make: iris over eye width, iris over outer-eye distance, nose over outer-eye
@@ -23,7 +23,7 @@ _ANIMAL_MIDPOINT = 12.0
 
 
 def face_score(flag_logit: float, points: np.ndarray) -> float:
-    """Confidence 0 ... 1 that landmarks belong to a human face.
+    """Returns the confidence, 0 ... 1, that landmarks belong to a human face.
 
     Args:
         flag_logit: the network's face flag before the sigmoid.
@@ -33,7 +33,7 @@ def face_score(flag_logit: float, points: np.ndarray) -> float:
 
 
 def animal_evidence(points: np.ndarray) -> float:
-    """How far irises are too large and the nose too narrow for a human, in spreads of each, summed."""
+    """Returns by how much irises are too large and the nose too narrow for a human: a sum in spreads of each."""
 
     def span(first: int, second: int) -> float:
         return float(np.linalg.norm(points[first] - points[second]))

@@ -1,4 +1,4 @@
-"""Squares of a frame that a network looks at: which one holds a face, and its sampling."""
+"""Finds the square of a frame that holds a face, and samples it for a network."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,9 @@ class Square:
     """A square in the frame, upright or turned.
 
     Attributes:
-        centre_x, centre_y, side: frame pixels.
+        centre_x: in frame pixels.
+        centre_y: likewise.
+        side: likewise.
         roll_radians: angle of the square's x axis in the frame, x right, y down (clockwise is positive).
     """
 
@@ -31,7 +33,7 @@ class Square:
         return np.array([self.centre_x, self.centre_y]) - self.side / 2
 
     def to_frame(self, resolution: int) -> np.ndarray:
-        """Affine map `[2, 3]` from pixels of the square (0 ... resolution) to frame pixels; top-left corners at 0."""
+        """Returns the affine map `[2, 3]` from square px (0 ... resolution) to frame px; top-left corners at 0."""
         scale = self.side / resolution
         along_x, along_y = scale * math.cos(self.roll_radians), scale * math.sin(self.roll_radians)
         linear = np.array([[along_x, -along_y], [along_y, along_x]])
@@ -42,12 +44,12 @@ class Square:
 def square_from_keypoints(
     box: tuple[float, float, float, float], right_eye: np.ndarray, left_eye: np.ndarray
 ) -> Square:
-    """The square of a detection: x0, y0, x1, y1 and the eyes `[2]`, frame pixels."""
+    """Returns the square of a detection: its box x0, y0, x1, y1 and its eyes `[2]`, in frame pixels."""
     return _square(box, left_eye - right_eye)
 
 
 def square_from_points(points: np.ndarray) -> Square:
-    """The square of known landmarks `[478, 2 or 3]`, frame pixels."""
+    """Returns the square of known landmarks `[478, 2 or 3]`, in frame pixels."""
     low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
     right, left = points[_EYE_CORNERS[0], :2], points[_EYE_CORNERS[1], :2]
     return _square((*low.tolist(), *high.tolist()), left - right)
@@ -62,9 +64,9 @@ def _square(box: tuple[float, float, float, float], along_eyes: np.ndarray) -> S
 def sample_square(
     frame: np.ndarray, square: Square, resolution: int, *, outside: Literal["edge", "black"] = "edge"
 ) -> np.ndarray:
-    """Cut the square out of `frame` uint8 `[H, W, 3]`: uint8 `[resolution, resolution, 3]`.
+    """Samples the square of `frame` uint8 `[H, W, 3]` as uint8 `[resolution, resolution, 3]`.
 
-    Bilinear, with the frame's edge repeated or black outside; a square larger than twice the resolution is
+    Sampling is bilinear; outside the frame its edge is repeated, or black. A square larger than twice the resolution is
     first reduced by averaging, so that large photos do not alias.
     """
     to_frame = square.to_frame(resolution)
@@ -82,7 +84,7 @@ def sample_square(
 
 
 def _reduce(frame: np.ndarray, square: Square, reduction: int) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the frame around the square, `reduction` times smaller; and its corner `[2]` (x, y)."""
+    """Returns the part of the frame around the square, `reduction` times smaller, and its corner `[2]` (x, y)."""
     height, width = frame.shape[:2]
     reach = square.side * (abs(math.cos(square.roll_radians)) + abs(math.sin(square.roll_radians))) / 2
     x0 = min(max(0, int(square.centre_x - reach) - reduction), width - 1)

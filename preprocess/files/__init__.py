@@ -1,1 +1,1 @@
-"""Files written whole or not at all, their digests and checks."""
+"""Writes files whole or not at all, takes their digests and checks them."""

@@ -1,4 +1,4 @@
-"""Write a file so that it is either whole or absent: a hidden temporary file beside it, renamed at the end."""
+"""Writes a file so that it is either whole or absent: a hidden temporary file beside it, renamed at the end."""
 
 import hashlib
 import itertools
@@ -19,12 +19,11 @@ _lock = threading.Lock()
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path to write to; rename it to `path` when the block ends well.
+    """Yields a temporary path to write to, and renames it to `path` when the block ends without an exception.
 
-    The temporary file lies in the same folder, is hidden, and keeps the suffix of `path`, so that
-    writers that choose their format by suffix work. It is removed when the block raises, including
-    on Ctrl-C. After a hard kill it stays behind and the next writer of the same `path` removes it.
-    Missing parent folders are made.
+    The temporary file lies in the same folder, is hidden, and keeps the suffix of `path`, so that writers that choose
+    their format by suffix work. It is removed when the block raises, also on Ctrl-C. After a hard kill it stays behind
+    until the next writer of the same `path` removes it. Missing parent folders are made.
 
     Raises:
         InputError: `path` is a folder, or its folder cannot be written to.
@@ -38,7 +37,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def begin_atomic(path: str | Path) -> Path:
-    """Choose the temporary path for `path`, and remove what killed writers of `path` left behind."""
+    """Returns a temporary path for `path`, and removes what killed writers of `path` left behind."""
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a file to write")
@@ -58,28 +57,28 @@ def begin_atomic(path: str | Path) -> Path:
 
 
 def commit_atomic(temporary: Path, path: str | Path) -> None:
-    """Give the finished temporary file its final name."""
+    """Gives the finished temporary file its final name."""
     os.replace(temporary, path)
     with _lock:
         _open_paths.discard(temporary)
 
 
 def abort_atomic(temporary: Path) -> None:
-    """Remove the temporary file if it is still there."""
+    """Removes the temporary file if it is still there."""
     temporary.unlink(missing_ok=True)
     with _lock:
         _open_paths.discard(temporary)
 
 
 def hidden_prefix(name: str) -> str:
-    """How a hidden neighbour's name begins, `.NAME.`; a digest stands for a name too long to be added to."""
+    """Returns the start of a hidden neighbour's name, `.NAME.`; a digest replaces a name that is too long."""
     if len(name.encode()) > _MAX_NAME_BYTES:
         name = hashlib.sha256(name.encode()).hexdigest()
     return f".{name}."
 
 
 def _remove_leftovers(folder: Path, stem: str, suffix: str) -> None:
-    """Remove temporary files whose writing process has ended."""
+    """Removes temporary files whose writing process has ended."""
     pattern = re.compile(re.escape(stem) + r"(\d+)-\d+\.partial" + re.escape(suffix))
     for name in os.listdir(folder):
         match = pattern.fullmatch(name)

@@ -1,4 +1,4 @@
-"""SHA-256 of what a dataset is made of: input files, weights, head models."""
+"""SHA-256 digests of what a dataset is made of: input files, weights and head models."""
 
 import hashlib
 from collections.abc import Callable
@@ -15,10 +15,11 @@ _CHUNK = 1 << 20
 
 
 def file_digest(path: Path, *, told: Callable[[int], None] | None = None) -> str:
-    """Of a file's content, hexadecimal.
+    """Returns the SHA-256 of a file's content, in hexadecimal.
 
     Args:
-        told: how many bytes are done, again and again.
+        path: the file.
+        told: called after each block with the number of bytes read so far.
     """
     digest, done = hashlib.sha256(), 0
     with path.open("rb") as file:
@@ -31,10 +32,10 @@ def file_digest(path: Path, *, told: Callable[[int], None] | None = None) -> str
 
 
 def weights_digest(path: Path) -> str:
-    """Of a file of weights, or of all files in a folder of them.
+    """Returns the digest of a file of weights, or of all files in a folder of them.
 
     Raises:
-        InputError: nothing is there, or it cannot be read.
+        InputError: the path does not exist or cannot be read.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file; expected weights")
@@ -47,10 +48,12 @@ def weights_digest(path: Path) -> str:
 
 
 def flame_digest(path: Path) -> str:
-    """Of a FLAME file's tables and the landmarks and regions found beside it: of the head, not of how it is stored.
+    """Returns the digest of the head that a FLAME file gives, with the landmarks and regions found beside the file.
+
+    It does not depend on how the head is stored.
 
     Raises:
-        InputError: as `flame.heads.flame.load_flame` does.
+        InputError: under the conditions of `flame.heads.flame.load_flame`.
     """
     status = path.stat() if path.is_file() else None
     return _flame_digest(path, None if status is None else (status.st_size, status.st_mtime_ns))
@@ -58,13 +61,13 @@ def flame_digest(path: Path) -> str:
 
 @lru_cache(maxsize=8)
 def _flame_digest(path: Path, mark: tuple[int, int] | None) -> str:
-    from flame.heads.flame import load_flame  # loads torch, which datasets of the open head need not
+    from flame.heads.flame import load_flame  # loads torch, which datasets of the open head do not need
 
     return head_digest(load_flame(path))
 
 
 def head_digest(model: "HeadModel") -> str:
-    """Of a head model's tables, landmarks and regions."""
+    """Returns the digest of a head model's tables, landmarks and regions."""
     digest = hashlib.sha256()
     for name, table in sorted(model.named_buffers()):
         digest.update(f"{name} {table.dtype} {list(table.shape)}\n".encode())

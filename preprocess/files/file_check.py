@@ -1,6 +1,6 @@
-"""Whether a file is there to be read, and none that is read would be written over.
+"""Checks that an input file can be read, and that no output would overwrite an input.
 
-Needs nothing else, so that readers of shards load no torch.
+Imports nothing heavy, so that readers of shards do not load torch.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from flame.errors import InputError
 
 
 def check_file(path: Path, what: str) -> None:
-    """Raise InputError unless `path` is a readable file that is not empty."""
+    """Raises InputError unless `path` is a readable file that is not empty."""
     if path.is_dir():
         raise InputError(f"{path} is a folder: expected {what}")
     if not path.is_file():
@@ -24,12 +24,12 @@ def check_file(path: Path, what: str) -> None:
 
 
 def check_not_input(output: str | Path, *inputs: str | Path | None) -> None:
-    """Raise InputError if `output` is one of the inputs; None is no input."""
+    """Raises InputError if `output` is one of the inputs; None counts as no input."""
     check_no_input_among([output], [path for path in inputs if path is not None])
 
 
 def check_no_input_among(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
-    """Raise InputError if any output is one of the inputs, also by a link or another spelling of its name."""
+    """Raises InputError if any output is one of the inputs, even through a link or another spelling of its name."""
     read = {key for path in inputs for key in _identities(Path(path))}
     for output in outputs:
         if not read.isdisjoint(_identities(Path(output))):
@@ -37,11 +37,11 @@ def check_no_input_among(outputs: Iterable[str | Path], inputs: Iterable[str | P
 
 
 def _identities(path: Path) -> set[object]:
-    """What two names of one file have in common: the resolved name, or device and number."""
+    """Returns what two names of one file share: the resolved name, and the device and number of an existing file."""
     try:
         name = path.resolve()
         status = name.stat() if name.exists() else None
-    except OSError:  # a name that cannot be looked up names no file; whoever opens it says so
+    except OSError:  # a name that cannot be looked up names no file; opening it reports that
         return set()
     if status is None:
         return {name}

@@ -1,4 +1,4 @@
-"""Whether the user forbids the network."""
+"""Tells whether the user forbids the use of the network."""
 
 import os
 
@@ -7,5 +7,5 @@ _TRUE = ("1", "true", "yes", "on")
 
 
 def offline_variable() -> str | None:
-    """The environment variable that forbids it, None where none does."""
+    """Returns the name of the environment variable that forbids the network, or None."""
     return next((name for name in _NAMES if os.environ.get(name, "").strip().lower() in _TRUE), None)

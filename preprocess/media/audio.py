@@ -1,7 +1,7 @@
-"""The sound of a clip, carried into another file: packets copied untouched where the container allows it.
+"""Carries the sound of a clip into another file; packets are copied untouched where the container allows it.
 
-Sound keeps its place against the pictures: time 0 is the first frame of the clip it comes from (the start
-of the sound in a file without pictures), less the start of the cut.
+Sound stays in step with the pictures: time 0 is the start of the cut, counted from the first frame of the clip (from
+the start of the sound in a file without pictures).
 """
 
 import logging
@@ -17,26 +17,36 @@ from preprocess.media.decode import clip_origin, exact, is_cover, open_container
 logger = logging.getLogger(__name__)
 
 COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3"})
-"""Sound that is copied without decoding; anything else becomes AAC."""
+"""Codecs whose sound is copied without decoding; any other sound becomes AAC."""
 
 _AAC_RATES = (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
-_LONGEST_STEP_SECONDS = 0.05  # time stamps that jump by more are a gap in the recording, filled with silence
+_LONGEST_STEP_SECONDS = 0.05  # a longer jump of the time stamps is a gap in the recording, filled with silence
 _PREROLL_SECONDS = 0.05  # a decoder needs the packet before the cut; the player does not show it
 
 
 class AudioFeed:
-    """Moves the sound of one file into an open output, a stretch of time at a time.
+    """Moves the sound of one file into an open output, one stretch of time after another.
 
     Attributes:
-        is_copied: whether packets are passed on untouched.
-        num_packets: of sound, written so far.
+        is_copied: whether packets are copied untouched.
+        num_packets: packets of sound written so far.
         warnings: what was wrong with the sound so far, one sentence each.
     """
 
     def __init__(
         self, output: av.container.OutputContainer, path: Path, *, start: float, duration: float | None
     ) -> None:
-        """Open the sound of `path`; raises `LookupError` when it has none that can be used."""
+        """Opens the sound of `path`.
+
+        Args:
+            output: the container to write to.
+            path: the file with the sound.
+            start: where the cut begins, in seconds.
+            duration: of the cut in seconds; None takes the sound to its end.
+
+        Raises:
+            LookupError: the file has no sound that can be used.
+        """
         self._path = path
         self.warnings: list[str] = []
         self._output = output
@@ -59,7 +69,7 @@ class AudioFeed:
         self.num_packets = 0
 
     def feed(self, until: float) -> None:
-        """Write the sound that begins before `until` seconds of the output."""
+        """Writes the sound that begins before `until` seconds of the output."""
         while True:
             packet = self._waiting or next(self._packets, None)
             self._waiting = None
@@ -72,12 +82,12 @@ class AudioFeed:
             self.num_packets += 1
 
     def finish(self) -> None:
-        """Write all that is left."""
+        """Writes all that is left."""
         self.feed(float("inf"))
 
     def close(self) -> None:
-        """Close the file the sound comes from."""
-        self._packets = iter(())  # the generator refers to this object; the cycle would keep its memory for long
+        """Closes the file the sound comes from."""
+        self._packets = iter(())  # the generator refers to this object, and the cycle would delay freeing its memory
         self._input.close()
 
     def _find_zero(self) -> Fraction:
@@ -139,7 +149,7 @@ class AudioFeed:
         yield from stream.encode(None)
 
     def _decode(self, sample_rate: int, layout: str) -> Iterator[tuple[int, np.ndarray]]:
-        """Samples `float32 [channels, N]` inside the cut, and the place of the first in the output."""
+        """Yields the position in the output of the first sample, and samples `float32 [channels, N]` of the cut."""
         resampler = av.AudioResampler(format="fltp", layout=layout, rate=sample_rate)
         last = None if self._end is None else round(self._end * sample_rate)
         first: int | None = None
@@ -149,7 +159,7 @@ class AudioFeed:
                 frames = packet.decode()
             except av.FFmpegError as error:
                 logger.info("%s: %s", self._path, error)
-                self._warn(f"the sound of {self._path.name} has damaged places: they are passed over")
+                self._warn(f"the sound of {self._path.name} has damaged places: they are skipped")
                 continue
             for frame in frames:
                 seconds = None if frame.pts is None else frame.pts * frame.time_base - self._zero

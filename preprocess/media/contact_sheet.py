@@ -20,7 +20,7 @@ def contact_sheet(
     *,
     cell_height: int = 192,
 ) -> None:
-    """Write rows of pictures into one PNG.
+    """Writes rows of pictures into one PNG.
 
     Args:
         rows: pictures `uint8 [H, W, 3]` of any size; each is scaled to `cell_height`.
@@ -48,7 +48,7 @@ def _scale(image: np.ndarray, height: int) -> np.ndarray:
 
 
 def _add_labels(cells: list[np.ndarray], texts: list[str]) -> list[np.ndarray]:
-    """Put a bar above each picture; a single text may run over the whole row."""
+    """Puts a bar with text above each picture; a single text gets one bar over the whole row."""
     if len(texts) == 1:
         cells = [_join(cells, axis=1)]
     labelled = []
@@ -61,7 +61,7 @@ def _add_labels(cells: list[np.ndarray], texts: list[str]) -> list[np.ndarray]:
 
 
 def _join(images: list[np.ndarray], *, axis: int) -> np.ndarray:
-    """Place pictures one after the other with a gap, the shorter ones filled up."""
+    """Joins pictures with gaps between them; the smaller ones are padded."""
     across = max((image.shape[1 - axis] for image in images), default=1)
     parts = []
     for image in images:

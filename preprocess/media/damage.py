@@ -1,29 +1,29 @@
-"""What was found broken in a clip that is used all the same, and how it is told."""
+"""Counts what is damaged in a clip that is used all the same, and describes it to the user."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 Warn = Callable[[str], None]
-"""Told in one sentence what is wrong with a file that is used all the same."""
+"""Called with one sentence that says what is wrong with a file that is used all the same."""
 
 CUT_OFF_SECONDS = 0.2
-"""A damaged clip whose pictures end this much before the length it states is told to be cut off."""
+"""A damaged clip whose pictures end this much before its stated length is reported as cut off."""
 
 
 @dataclass
 class Damage:
-    """Counts places that could not be decoded, or only with faults."""
+    """Counts the places that could not be decoded, or only with faults."""
 
     num_places: int = 0
 
     def describe(self, path: Path, end: float | None, told: float | None) -> str:
-        """One sentence for the user.
+        """Returns one sentence about the damage for the user.
 
         Args:
             path: the clip.
-            end: where its pictures ended, seconds; None if they were not read to their end.
-            told: where they should end by the clip's own word, seconds; None if it does not say.
+            end: time at which its pictures ended, in seconds; None if they were not read to their end.
+            told: time at which they should end as the clip states it, in seconds; None if it does not.
         """
         places = "1 damaged place" if self.num_places == 1 else f"{self.num_places} damaged places"
         if end is not None and told is not None and end < told - CUT_OFF_SECONDS:

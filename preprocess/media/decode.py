@@ -1,4 +1,4 @@
-"""Decoding of video files with PyAV: upright RGB frames with real time stamps, one at a time."""
+"""Decodes video files with PyAV into upright RGB frames with real time stamps, one at a time."""
 
 import logging
 import math
@@ -40,13 +40,16 @@ _SQUARE_ENOUGH = Fraction(1, 100)  # encoders that rounded a size write pixel as
 
 @dataclass(frozen=True)
 class VideoTrack:
-    """What a video file says of its pictures.
+    """What a video file says about its pictures.
 
     Attributes:
-        height, width: of the frames as shown, after rotation and with square pixels.
+        height: of the frames as shown, after rotation and with square pixels.
+        width: likewise.
         frame_rate: the rate the clip is meant to have; see `nominal_rate`.
-        duration_seconds: from the first frame to the end of the last, as far as the file can be read.
+        is_variable_rate: whether the time stamps are far from evenly spaced.
+        duration_seconds: from the first frame to the end of the last that can be read.
         num_frames: frames found, or the duration times the rate in long clips.
+        has_audio: whether there is a sound track.
     """
 
     height: int
@@ -60,10 +63,10 @@ class VideoTrack:
 
 @contextmanager
 def open_media(path: Path) -> Iterator[av.container.InputContainer]:
-    """Open a video or sound file for reading.
+    """Opens a video or sound file for reading.
 
     Raises:
-        InputError: it is missing, empty, or not a media file.
+        InputError: the file is missing, empty, or not a media file.
     """
     check_file(path, "a video")
     message = f"{path}: not a video, or its index is missing (recording or download cut off); use a whole file"
@@ -78,9 +81,9 @@ def open_media(path: Path) -> Iterator[av.container.InputContainer]:
 
 
 def open_container(path: Path) -> av.container.InputContainer:
-    """Open with PyAV; titles that are not UTF-8 do not stop it, whatever its version.
+    """Opens a file with any version of PyAV; titles that are not UTF-8 do not stop it.
 
-    Up to PyAV 18 that has to be asked for; 19 keeps such bytes as surrogates by itself and has no option for it.
+    Up to PyAV 18 this needs an option; 19 keeps such bytes as surrogates by itself and has no option for it.
     """
     if _HAS_METADATA_ERRORS:
         return av.open(str(path), metadata_errors="replace")
@@ -88,7 +91,7 @@ def open_container(path: Path) -> av.container.InputContainer:
 
 
 def video_stream(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    """The first video stream that is not a cover picture, set up for decoding.
+    """Returns the first video stream that is not a cover picture, set up for decoding.
 
     Raises:
         InputError: there is none, or this FFmpeg cannot decode it.
@@ -105,15 +108,15 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
 
 
 def exact(ratio: Rational | None) -> Fraction | None:
-    """A rate, tick or aspect of PyAV as a fraction, None where the file does not say it.
+    """Returns a rate, tick or aspect of PyAV as a fraction, or None where the file does not state it.
 
-    PyAV 19 has its own type, which lacks `abs` and `limit_denominator` and is 0 where older ones say None.
+    PyAV 19 has its own type, which lacks `abs` and `limit_denominator` and is 0 where older versions give None.
     """
     return Fraction(ratio) if ratio else None
 
 
 def clip_origin(stream: av.VideoStream) -> Fraction:
-    """Time of the container, in seconds, at which the pictures begin; sound is placed against it."""
+    """Returns the container's time in seconds at which the pictures begin; sound is placed relative to it."""
     tick = exact(stream.time_base)
     if stream.start_time is None or tick is None:
         return Fraction(0)
@@ -121,7 +124,7 @@ def clip_origin(stream: av.VideoStream) -> Fraction:
 
 
 def read_track(path: Path) -> VideoTrack:
-    """Look at a video file: decode its first frame, and read time stamps without decoding."""
+    """Describes a video file: decodes its first frame, and reads time stamps without decoding."""
     with open_media(path) as container:
         stream = video_stream(container, path)
         first = next(_decode(container, stream, Damage()), None)
@@ -134,10 +137,9 @@ def read_track(path: Path) -> VideoTrack:
                 f"and at most {MAX_PIXELS // 10**6} megapixels"
             )
         has_audio = bool(container.streams.audio)
+        average, base = exact(stream.average_rate), exact(stream.base_rate)
     seconds, duration, num_frames = _scan(path)
-    with open_media(path) as container:
-        stream = video_stream(container, path)
-        rate, is_variable = nominal_rate(seconds, average=exact(stream.average_rate), base=exact(stream.base_rate))
+    rate, is_variable = nominal_rate(seconds, average=average, base=base)
     if duration is None:  # the last frame does not say how long it stays
         duration = (float(seconds[-1] - seconds[0]) if len(seconds) else 0.0) + float(1 / rate)
     num_frames = num_frames if num_frames < _SCANNED_PACKETS else round(duration * rate)
@@ -145,10 +147,10 @@ def read_track(path: Path) -> VideoTrack:
 
 
 def show_video(path: Path, start: float, frame_rate: Fraction, *, warn: Warn = logger.warning) -> Iterator[Shown]:
-    """Frames of a video file in the order of time, beginning with the one shown at `start` or earlier.
+    """Yields the frames of a video file in the order of time, beginning with the one shown at `start` or earlier.
 
-    Damaged parts are passed over; `warn` is told when the reading ends. A frame without a usable time stamp is placed
-    one nominal frame after the one before.
+    Damaged parts are skipped; `warn` is called about them when the reading ends. A frame without a usable time stamp
+    is placed one nominal frame after the previous one.
     """
     with open_media(path) as container:
         stream = video_stream(container, path)
@@ -174,19 +176,19 @@ def show_video(path: Path, start: float, frame_rate: Fraction, *, warn: Warn = l
                 ticks = getattr(frame, "duration", None)
                 yield Shown(seconds, float(ticks * tick) if ticks else None, partial(_to_rgb, frame, geometry))
             is_whole = True
-        finally:  # also where the reader stops early: what it has read may be damaged
+        finally:  # also where the caller stops early: what it has read may be damaged
             end = None if previous is None or not is_whole else previous + float(1 / frame_rate)
             if damage.num_places:
                 warn(damage.describe(path, end, told))
 
 
 def is_cover(stream: av.VideoStream) -> bool:
-    """Whether the stream is a cover picture, as sound files carry them."""
+    """Returns whether the stream is a cover picture, as sound files carry them."""
     return bool(stream.disposition & Disposition.attached_pic)
 
 
 def _decode(container: av.container.InputContainer, stream: av.VideoStream, damage: Damage) -> Iterator[av.VideoFrame]:
-    """Decode packet by packet, so that a damaged one does not end the clip; `damage` counts those."""
+    """Decodes packet by packet, so that a damaged one does not end the clip; `damage` counts those."""
     packets = container.demux(stream)
     while True:
         try:
@@ -208,7 +210,7 @@ def _decode(container: av.container.InputContainer, stream: av.VideoStream, dama
 
 
 def _scan(path: Path) -> tuple[np.ndarray, float | None, int]:
-    """Sorted time stamps of the first frames, the duration of the clip if it can be told, frames found."""
+    """Returns sorted time stamps of the first frames, the duration of the clip if it is known, and frames found."""
     with open_media(path) as container:
         stream = video_stream(container, path)
         tick = float(exact(stream.time_base) or Fraction(1, 1000))
@@ -241,7 +243,7 @@ def _scan(path: Path) -> tuple[np.ndarray, float | None, int]:
 
 
 def _is_wild(seconds: float, previous: float, told: float | None) -> bool:
-    """Whether a time stamp jumps far beyond the end of the clip: damage, which must not be held for hours."""
+    """Returns whether a time stamp jumps far beyond the end of the clip: damage, not a frame to hold for hours."""
     return told is not None and seconds > told + _WILD_SECONDS and seconds > previous + _WILD_SECONDS
 
 
@@ -261,7 +263,8 @@ class _Geometry:
     """How decoded frames become upright ones with square pixels.
 
     Attributes:
-        height, width: after stretching to square pixels, before turning.
+        height: after stretching to square pixels, before turning.
+        width: likewise.
         matrix: (a, b, c, d) by which a stored pixel (x, y) is shown at (a x + c y, b x + d y), up to a shift.
     """
 
@@ -279,10 +282,10 @@ class _Geometry:
 
 
 def _find_geometry(frame: av.VideoFrame, stream: av.VideoStream) -> _Geometry:
-    """Read the geometry off one frame.
+    """Reads the geometry from one frame.
 
-    PyAV ties a frame whose side data was looked at into a reference cycle, which keeps its memory for long;
-    therefore once a clip, and not for frames without rotation (a matrix that only mirrors top to bottom is lost).
+    Looking at a frame's side data makes PyAV tie it into a reference cycle, which delays freeing its memory. Therefore
+    this is done once a clip, and not for frames without rotation (a matrix that only mirrors top to bottom is lost).
     """
     height, width, matrix = frame.height, frame.width, (1, 0, 0, 1)
     aspect = exact(stream.sample_aspect_ratio) or exact(stream.codec_context.sample_aspect_ratio) or Fraction(1)
@@ -296,7 +299,7 @@ def _find_geometry(frame: av.VideoFrame, stream: av.VideoStream) -> _Geometry:
 
 
 def _to_rgb(frame: av.VideoFrame, geometry: _Geometry) -> np.ndarray:
-    """Convert a decoded frame to upright `uint8 [H, W, 3]`."""
+    """Converts a decoded frame to upright `uint8 [H, W, 3]`."""
     matrix = frame.colorspace
     if matrix == _BT2020:
         colorspace = _SWS_BT2020
@@ -315,7 +318,7 @@ def _to_rgb(frame: av.VideoFrame, geometry: _Geometry) -> np.ndarray:
     ).to_ndarray()
     if image.shape[:2] != (geometry.height, geometry.width):
         image = cv2.resize(image, (geometry.width, geometry.height), interpolation=cv2.INTER_CUBIC)
-    a, b, c, d = geometry.matrix  # turn by quarters and mirror; other angles are rounded to quarters
+    a, b, c, d = geometry.matrix  # quarter turns and mirror images; other angles are rounded to quarter turns
     if geometry.is_transposed:
         image, a, d = image.transpose(1, 0, 2), c, b
     return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

@@ -1,6 +1,6 @@
-"""Picture files to uint8 RGB and back, and uint8 to the tensors used inside.
+"""Reads picture files as uint8 RGB, writes them, and converts uint8 to the tensors used inside.
 
-The only place where `uint8 [H, W, 3]` and `float32 [B, 3, H, W]` in [-1, 1] are converted.
+This is the only place where `uint8 [H, W, 3]` and `float32 [B, 3, H, W]` in [-1, 1] are converted.
 """
 
 import io
@@ -26,24 +26,24 @@ MIN_SIDE = 32
 MAX_PIXELS = 100_000_000
 """Pictures with more pixels are refused from their header, before anything is decoded."""
 NEUTRAL_GREY = 128
-"""What shows through transparent pixels."""
+"""The grey level that shows through transparent pixels."""
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a picture as it is meant to be seen: `uint8 [H, W, 3]` sRGB, upright.
+    """Reads a picture as it is meant to be seen: `uint8 [H, W, 3]` sRGB, upright.
 
-    The format is recognised by content, not by name. Orientation tags and colour profiles are
-    applied, 16-bit and palette pictures converted, transparent pixels replaced by neutral grey;
-    of an animated file the first frame is read.
+    The format is recognised by content, not by name. Orientation tags and colour profiles are applied, 16-bit and
+    palette pictures are converted, and transparent pixels are replaced by neutral grey. An animated file gives its
+    first frame.
 
     Raises:
-        InputError: no such file, not a picture, damaged, too small or too large.
+        InputError: the file is missing, not a picture, damaged, too small or too large.
     """
     return read_image_alpha(path)[0]
 
 
 def read_image_alpha(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read a picture and its transparency.
+    """Reads a picture and its transparency.
 
     Returns:
         The picture `uint8 [H, W, 3]`, blended over neutral grey, and alpha `float32 [H, W]` in [0, 1],
@@ -63,7 +63,7 @@ def read_image_alpha(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def open_picture(path: Path) -> Image.Image:
-    """Open a picture file and check its header; pixels are not decoded yet."""
+    """Opens a picture file and check its header; pixels are not decoded yet."""
     check_file(path, "a picture")
     try:
         with warnings.catch_warnings():
@@ -88,7 +88,7 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def picture_to_rgb(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """Turn a decoded picture of any mode upright and into sRGB; see `read_image_alpha`."""
+    """Turns a decoded picture of any mode upright and into sRGB; see `read_image_alpha`."""
     picture = _upright(picture)
     if picture.mode.startswith("I") or picture.mode == "F":
         grey = _deep_grey_to_uint8(np.asarray(picture))
@@ -106,10 +106,10 @@ def picture_to_rgb(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]
 
 
 def to_tensor(image: np.ndarray) -> "torch.Tensor":
-    """`uint8 [H, W, 3]` or `[B, H, W, 3]` to `float32 [B, 3, H, W]` in [-1, 1]; 0 maps to -1, 255 to 1."""
+    """Converts `uint8 [H, W, 3]` or `[B, H, W, 3]` to `float32 [B, 3, H, W]`, 0 to -1 and 255 to 1."""
     if image.dtype != np.uint8 or image.ndim not in (3, 4) or image.shape[-1] != 3:
         raise ValueError(f"expected uint8 [H, W, 3] or [B, H, W, 3], got {image.dtype} {list(image.shape)}")
-    import torch  # here, so that pictures and clips are read and written without it
+    import torch  # imported here, so that pictures and clips are read and written without torch
 
     batch = torch.from_numpy(np.ascontiguousarray(image)).reshape(-1, *image.shape[-3:])
     planes = batch.permute(0, 3, 1, 2).contiguous()  # moving bytes first is 5 times as fast as moving floats
@@ -117,7 +117,7 @@ def to_tensor(image: np.ndarray) -> "torch.Tensor":
 
 
 def to_uint8(tensor: "torch.Tensor") -> np.ndarray:
-    """`[B, 3, H, W]` in [-1, 1], on any device, to `uint8 [B, H, W, 3]`: clamped, rounded to nearest."""
+    """Converts `[B, 3, H, W]` in [-1, 1], on any device, to `uint8 [B, H, W, 3]`: clamped, rounded to nearest."""
     if tensor.ndim != 4 or tensor.shape[1] != 3:
         raise ValueError(f"expected [B, 3, H, W], got {list(tensor.shape)}")
     import torch
@@ -129,7 +129,7 @@ def to_uint8(tensor: "torch.Tensor") -> np.ndarray:
 
 
 def write_png(path: str | Path, image: np.ndarray) -> None:
-    """Write `uint8 [H, W]`, `[H, W, 3]` or `[H, W, 4]` as PNG; the file appears only when it is whole."""
+    """Writes `uint8 [H, W]`, `[H, W, 3]` or `[H, W, 4]` as PNG; the file appears only when it is whole."""
     if image.dtype != np.uint8:
         raise ValueError(f"expected uint8, got {image.dtype}")
     with atomic_path(path) as temporary:
@@ -145,7 +145,7 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 
 def _deep_grey_to_uint8(values: np.ndarray) -> np.ndarray:
-    """Grey pictures with more than 8 bits: integers are 16 bit, floats are in [0, 1] or [0, 255]."""
+    """Converts grey pictures of more than 8 bits: integers are 16 bit, floats are in [0, 1] or [0, 255]."""
     if values.dtype.kind == "f":
         values = np.nan_to_num(values)
         scale = 255.0 if values.max(initial=0.0) <= 1.0 else 1.0
@@ -155,7 +155,7 @@ def _deep_grey_to_uint8(values: np.ndarray) -> np.ndarray:
 
 
 def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """Apply the colour profile (wide-gamut phone photos, printed CMYK); without one, plain conversion."""
+    """Applies the colour profile (wide-gamut phone photos, printed CMYK); converts plainly where there is none."""
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

@@ -1,4 +1,4 @@
-"""Clips that are not videos: animated GIF, WebP, PNG and AVIF files, folders of pictures, single pictures."""
+"""Reads clips that are not videos: animated GIF, WebP, PNG and AVIF files, folders of pictures, single pictures."""
 
 import re
 from collections.abc import Iterator
@@ -14,18 +14,18 @@ from preprocess.media.image import open_picture, picture_to_rgb, read_image
 from preprocess.media.timing import Shown
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif"})
-"""Files in a folder that count as its pictures; others are passed over."""
+"""Suffixes of the files in a folder that count as its pictures; other files are skipped."""
 
-_ANIMATED_FORMATS = frozenset({"GIF", "WEBP", "PNG", "AVIF"})  # MPO and TIFF also hold several, unrelated, pictures
-_UNSAID_SECONDS = 0.1  # browsers show frames that ask for 10 ms or less this long
+_ANIMATED_FORMATS = frozenset({"GIF", "WEBP", "PNG", "AVIF"})  # MPO and TIFF files may hold several unrelated pictures
+_UNSAID_SECONDS = 0.1  # browsers show frames with a duration of 10 ms or less this long
 _SHORTEST_SECONDS = 0.0101
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the content of the file, whatever its name, is a picture, possibly a damaged one."""
+    """Returns whether the file's content is a picture, perhaps a damaged one; its name does not matter."""
     try:
         with Image.open(path) as picture:
-            return picture.format != "MPEG"  # Pillow knows the header of MPEG-1 video, and nothing more
+            return picture.format != "MPEG"  # Pillow knows only the header of MPEG-1 video
     except UnidentifiedImageError:
         return False
     except Exception:  # recognised, but damaged or huge: reading it as a picture gives the right message
@@ -33,13 +33,13 @@ def is_picture(path: Path) -> bool:
 
 
 def is_animation(path: Path) -> bool:
-    """Whether a picture file holds several frames in time."""
+    """Returns whether a picture file holds several frames in time."""
     with open_picture(path) as picture:
         return picture.format in _ANIMATED_FORMATS and getattr(picture, "n_frames", 1) > 1
 
 
 def show_animation(path: Path) -> Iterator[Shown]:
-    """The frames of an animated file, decoded one after the other."""
+    """Yields the frames of an animated file, decoded one after the other."""
     seconds = 0.0
     with open_picture(path) as picture:
         for index in range(getattr(picture, "n_frames", 1)):
@@ -59,7 +59,7 @@ def show_animation(path: Path) -> Iterator[Shown]:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """The pictures in a folder, in natural order (`2.png` before `10.png`).
+    """Returns the pictures in a folder, in natural order (`2.png` before `10.png`).
 
     Raises:
         InputError: the folder holds no picture.
@@ -71,7 +71,7 @@ def list_pictures(folder: Path) -> list[Path]:
 
 
 def show_folder(folder: Path, frame_rate: Fraction) -> Iterator[Shown]:
-    """The pictures of a folder as frames of a clip; all must have the size of the first."""
+    """Yields the pictures of a folder as frames of a clip; all must have the size of the first."""
     shape: tuple[int, ...] | None = None
 
     def load(path: Path) -> np.ndarray:
@@ -90,7 +90,7 @@ def show_folder(folder: Path, frame_rate: Fraction) -> Iterator[Shown]:
 
 
 def show_picture(path: Path, frame_rate: Fraction) -> Iterator[Shown]:
-    """A single picture as a clip of one frame."""
+    """Yields a single picture as a clip of one frame."""
     yield Shown(0.0, float(1 / frame_rate), partial(read_image, path))
 
 

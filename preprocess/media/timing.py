@@ -1,4 +1,4 @@
-"""Time stamps of a clip: its nominal frame rate, and resampling to a constant one."""
+"""Works on the time stamps of a clip: finds its nominal frame rate and resamples it to a constant one."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 
 DEFAULT_FRAME_RATE = Fraction(25)
-"""Frame rate of folders of pictures, single pictures, and clips that do not say theirs."""
+"""Frame rate of folders of pictures, single pictures, and clips that do not state theirs."""
 MAX_VARIABLE_RATE = 60
-"""A clip with changing frame rate is never resampled to more frames per second than this."""
+"""A clip with a changing frame rate is never resampled to more frames per second than this."""
 
 _COMMON_RATES = tuple(
     Fraction(rate) for rate in (5, 10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)
@@ -23,8 +23,8 @@ class Shown:
 
     Attributes:
         seconds: when it appears, counted from the start of the clip.
-        duration_seconds: how long it is meant to stay, or None where the file does not say.
-        load: makes the picture, `uint8 [H, W, 3]`; frames that are skipped are never converted.
+        duration_seconds: how long it is meant to stay, or None where the file does not state it.
+        load: returns the picture, `uint8 [H, W, 3]`; frames that are skipped are never converted.
     """
 
     seconds: float
@@ -47,16 +47,16 @@ class Frame:
 def nominal_rate(
     seconds: np.ndarray, *, average: Fraction | None = None, base: Fraction | None = None
 ) -> tuple[Fraction, bool]:
-    """Frame rate a clip is meant to have, and whether its rate changes.
+    """Returns the frame rate a clip is meant to have, and whether its rate changes.
 
     Args:
         seconds: time stamps of (the first) frames, sorted.
-        average: number of frames by duration, as the container says.
-        base: the lowest rate on whose grid all time stamps lie, as the container says.
+        average: number of frames divided by duration, as the container states it.
+        base: the lowest rate on whose grid all time stamps lie, as the container states it.
 
     Returns:
-        For a constant rate (jitter below half a frame allowed) that rate; otherwise the rate of the grid,
-        or of the densest tenth of the frames, at most `MAX_VARIABLE_RATE`.
+        For a constant rate (jitter below half a frame is allowed) that rate; otherwise the rate of the grid, or of the
+        densest tenth of the frames, at most `MAX_VARIABLE_RATE`.
     """
     gaps = np.diff(seconds)
     gaps = gaps[gaps > 1e-6]
@@ -75,7 +75,7 @@ def nominal_rate(
 
 
 def snap_rate(rate: float) -> Fraction:
-    """The common frame rate within 0.15 % of `rate` that is nearest to it, or a simple fraction."""
+    """Returns the common frame rate within 0.15 % of `rate` that is nearest to it, or a simple fraction."""
     nearest = min(_COMMON_RATES, key=lambda common: abs(float(common) - rate))
     if abs(float(nearest) / rate - 1) < 0.0015:
         return nearest
@@ -83,7 +83,7 @@ def snap_rate(rate: float) -> Fraction:
 
 
 def cut(clip: Iterator[Shown], *, start: float, duration: float | None) -> Iterator[Frame]:
-    """The frames whose time stamps lie in [start, start + duration), with their own time stamps."""
+    """Yields the frames whose time stamps lie in [start, start + duration), with their own time stamps."""
     index = 0
     for shown in clip:
         seconds = shown.seconds - start
@@ -96,10 +96,10 @@ def cut(clip: Iterator[Shown], *, start: float, duration: float | None) -> Itera
 
 
 def resample(clip: Iterator[Shown], rate: Fraction, *, start: float, duration: float | None) -> Iterator[Frame]:
-    """Frame `i` at exactly `i / rate`, from `start` to the end of the last frame or of the cut.
+    """Yields frame `i` at exactly `i / rate`, from `start` to the end of the last frame or of the cut.
 
-    A frame goes to the output frame nearest to its time stamp; of several the nearest wins, and where
-    none falls the last one is held. The number of frames is the length of the cut times the rate, rounded.
+    A frame goes to the output frame nearest to its time stamp. Of several the nearest wins; where there is none, the
+    last one is held. The number of frames is the length of the cut times the rate, rounded.
     """
     limit = math.inf if duration is None else max(1, round(duration * rate))
     index, end = 0, 0
@@ -126,7 +126,7 @@ def resample(clip: Iterator[Shown], rate: Fraction, *, start: float, duration: f
 
 
 def _remember_last() -> Callable[[Shown], np.ndarray]:
-    """A loader that converts a held frame once."""
+    """Returns a loader that converts a held frame once."""
     last: list[tuple[Shown, np.ndarray]] = []
 
     def load(shown: Shown) -> np.ndarray:

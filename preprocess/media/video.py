@@ -1,6 +1,6 @@
-"""Clips as streams of frames: video files, animated pictures, folders of pictures, single pictures.
+"""Reads clips as streams of frames: video files, animated pictures, folders of pictures, single pictures.
 
-Memory does not grow with the length of a clip: one frame at a time is decoded.
+Memory does not grow with the length of a clip: frames are decoded one at a time.
 """
 
 import logging
@@ -25,11 +25,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a clip before it is decoded.
+    """What is known about a clip before it is decoded.
 
     Attributes:
         path: the file or folder.
-        height, width: of the frames as read: upright, square pixels.
+        height: of the frames as read: upright, with square pixels.
+        width: likewise.
         frame_rate: the rate the clip is meant to have; for a changing rate, that of its densest part.
         duration_seconds: from the first frame to the end of the last.
         num_frames_estimate: stored frames; exact for short clips.
@@ -48,7 +49,7 @@ class VideoInfo:
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Look at a clip without decoding all of it (animated pictures are decoded, frame by frame).
+    """Describes a clip without decoding all of it (animated pictures are decoded, frame by frame).
 
     Raises:
         InputError: the clip is missing, damaged from the start, or holds no pictures.
@@ -70,35 +71,36 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def read_frames(
-    path: str | Path,
+    clip: str | Path | VideoInfo,
     *,
     start: float = 0.0,
     duration: float | None = None,
     frame_rate: Fraction | float | int | None = None,
     warn: Warn = logger.warning,
 ) -> Iterator[Frame]:
-    """Read the frames of a clip one by one.
+    """Reads the frames of a clip one by one.
 
     Args:
-        path: video file, animated picture, folder of pictures (in natural order) or single picture.
+        clip: video file, animated picture, folder of pictures (in natural order) or single picture; or what `probe`
+            found of it, which saves looking again.
         start: where the cut begins, in seconds from the first frame; the frames' seconds count from here.
         duration: length of the cut in seconds; None reads to the end.
         frame_rate: None gives the stored frames with their own time stamps. A rate gives frame `i` at
-            `i / frame_rate`, chosen by time stamp, so that the result lasts as long as the clip.
-            For a folder of pictures it is the rate of the pictures (default 25).
-        warn: told once, when the reading ends, of damage that was passed over; a log line by default.
+            `i / frame_rate`, chosen by time stamp, so that the result lasts as long as the clip. For a folder of
+            pictures it is the rate of the pictures (default 25).
+        warn: called once, when the reading ends, about damage that was skipped; by default it logs a warning.
 
     Raises:
-        InputError: at once for what `probe` finds and for a cut outside the clip; while reading, for a
-            damaged picture of a folder or animation.
+        InputError: at once for what `probe` finds and for a cut outside the clip; while reading, for a damaged picture
+            of a folder or animation.
     """
-    path = Path(path)
     rate = None if frame_rate is None else Fraction(frame_rate).limit_denominator(100_000)
     if rate is not None and rate <= 0:
         raise InputError(f"frame rate {frame_rate}: expected more than 0 frames per second")
     if start < 0 or (duration is not None and duration <= 0):
         raise InputError(f"start {start}, duration {duration}: expected a start of 0 or more and a duration above 0")
-    info = probe(path)
+    info = clip if isinstance(clip, VideoInfo) else probe(clip)
+    path = info.path
     length = info.num_frames_estimate / float(rate) if rate and path.is_dir() else info.duration_seconds
     if start >= length:
         raise InputError(f"{path}: the start, {start:g} s, is after the end of the clip ({length:.2f} s)")

@@ -1,4 +1,4 @@
-"""Writing of H.264 video that plays in a browser, with the sound of another clip."""
+"""Writes H.264 video that plays in a browser, with the sound of another clip."""
 
 import contextlib
 import errno
@@ -22,10 +22,10 @@ from preprocess.media.audio import AudioFeed
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
-"""Containers the result can have."""
+"""Suffixes of the containers that can be written."""
 
-# At 512 x 512 a frame of talk costs 9 ms of CPU with `veryfast`, 6.5 ms with `superfast` (file 20 % larger at the
-# same quality), 4 ms with `ultrafast` (2.2 times larger); the renderer wants the same cores.
+# At 512 x 512 a frame of a speaker costs 9 ms of CPU with `veryfast`, 6.5 ms with `superfast` (file 20 % larger at the
+# same quality), 4 ms with `ultrafast` (2.2 times larger); the renderer needs the same cores.
 _PRESET = "superfast"
 _THREADS = min(4, os.cpu_count() or 1)
 _QUEUE_LENGTH = 4  # frames waiting for the encoder; more would only cost memory
@@ -34,13 +34,13 @@ _SECONDS_PER_KEY_FRAME = 2
 
 
 class VideoWriter:
-    """Context manager that encodes frames as they come; the file appears when the block ends well.
+    """Context manager that encodes frames as they come; the file appears when the block ends without an exception.
 
-    H.264, yuv420p, BT.709 limited range, index at the front. When the block raises (Ctrl-C too) nothing is
-    left behind. Odd sizes are padded by one repeated row or column, because 4:2:0 needs even ones.
+    The video is H.264, yuv420p, BT.709 limited range, with the index at the front. When the block raises (also on
+    Ctrl-C) no file is left behind. Odd sizes are padded by one repeated row or column, because 4:2:0 needs even ones.
 
     Attributes:
-        num_frames: written so far.
+        num_frames: frames written so far.
         has_audio: whether the finished file holds sound; known after the block.
         warnings: what was wrong with the sound, one sentence each; known after the block.
     """
@@ -58,18 +58,19 @@ class VideoWriter:
         crf: int = 18,
         threaded: bool = True,
     ) -> None:
-        """Prepare; the file is opened by `with`.
+        """Prepares the writer; `with` opens the file.
 
         Args:
             path: the result; ends in .mp4, .m4v, .mov or .mkv.
-            height, width: of the frames that will be written.
+            height: of the frames that will be written.
+            width: likewise.
             frame_rate: frames per second.
-            audio_from: a clip whose sound is taken along, if it has any. AAC, MP3 and AC-3 are copied
-                untouched, anything else becomes AAC.
+            audio_from: a clip whose sound is added, if it has any. AAC, MP3 and AC-3 are copied untouched, any other
+                sound becomes AAC.
             audio_start: the second of that clip that falls on the first frame written.
             audio_duration: seconds of sound; None takes it to its end.
             crf: quality of x264, 0 (lossless) to 51; 18 is hard to tell from the original.
-            threaded: encode in a background thread, beside the caller's own work.
+            threaded: whether to encode in a background thread, beside the caller's own work.
         """
         self.path = Path(path)
         if self.path.suffix.lower() not in SUFFIXES:
@@ -105,7 +106,7 @@ class VideoWriter:
         return self
 
     def write(self, image: np.ndarray) -> None:
-        """Append one frame, `uint8 [H, W, 3]` RGB; it may be changed by the caller afterwards."""
+        """Appends one frame, `uint8 [H, W, 3]` RGB, which the caller may change afterwards."""
         if image.shape != (self.height, self.width, 3) or image.dtype != np.uint8:
             raise ValueError(
                 f"expected uint8 [{self.height}, {self.width}, 3], got {image.dtype} {list(image.shape)} "
@@ -195,8 +196,8 @@ class VideoWriter:
             self._container.close()
 
     def _close(self) -> None:
-        """Close without raising: the file is either complete already or about to be removed."""
-        self._encoder = None  # it refers to this object; the cycle would keep the encoder's memory for long
+        """Closes without raising: the file is either complete already or about to be removed."""
+        self._encoder = None  # it refers to this object, and the cycle would delay freeing the encoder's memory
         with contextlib.suppress(av.FFmpegError, ValueError):
             self._container.close()
         if self._audio is not None:
@@ -223,7 +224,7 @@ class _EncoderThread:
         self._thread: threading.Thread | None = None
 
     def put(self, frame: av.VideoFrame) -> None:
-        """Hand over a frame; raises here what the encoder raised on an earlier one."""
+        """Hands over a frame; raises what the encoder raised on an earlier one."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="video-encoder", daemon=True)
             self._thread.start()
@@ -232,12 +233,12 @@ class _EncoderThread:
         self._frames.put(frame)
 
     def stop(self, *, discard: bool) -> None:
-        """Wait until all frames are encoded, or drop those that wait."""
+        """Waits until all frames are encoded, or drops those that wait."""
         if discard:
             self._discard.set()
         if self._thread is not None:
             self._frames.put(None)
-            if self._thread.is_alive():  # it is not where Ctrl-C came while it was being started
+            if self._thread.is_alive():  # false if Ctrl-C came while it was being started
                 self._thread.join()
         if self._error is not None and not discard:
             raise self._error
@@ -245,7 +246,7 @@ class _EncoderThread:
     def _run(self) -> None:
         while (frame := self._frames.get()) is not None:
             if self._error is not None or self._discard.is_set():
-                continue  # keep emptying the queue, so that the caller never waits for ever
+                continue  # keep emptying the queue, so that the caller never blocks on it
             try:
                 self._encode(frame)
             except BaseException as error:  # raised again in the caller's thread

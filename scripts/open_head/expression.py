@@ -14,24 +14,25 @@ _BONES |= {"eye.L": "eye_left", "eye.R": "eye_right"}
 
 _ORIGINS = ("african", "asian", "caucasian")
 
-ARKIT_NAMES = (
-    "browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft "
-    "cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight eyeLookInLeft eyeLookInRight "
-    "eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight eyeSquintLeft eyeSquintRight eyeWideLeft "
-    "eyeWideRight jawForward jawLeft jawOpen jawRight mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft "
-    "mouthFrownRight mouthFunnel mouthLeft mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight "
-    "mouthPucker mouthRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft "
-    "mouthSmileRight mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft "
-    "noseSneerRight tongueOut"
-).split()
+ARKIT_NAMES = [
+    "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff",
+    "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight",
+    "eyeLookInLeft", "eyeLookInRight", "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight",
+    "eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight",
+    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight", "mouthFunnel",
+    "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft", "mouthPressRight", "mouthPucker",
+    "mouthRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft",
+    "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight",
+    "noseSneerLeft", "noseSneerRight", "tongueOut",
+]  # fmt: skip
 """ARKit's blend shapes, in alphabetical order."""
 
 
 def expressions(data: MakeHuman, mesh: HeadMesh, template: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Names and offsets `[E, V, 3]` in metres at full strength.
+    """Returns names and offsets `[E, V, 3]` in metres at full strength.
 
-    The eyeballs stay where they are: only the eye joints turn them. The lashes ride on the lids, which the face units
-    leave out. `eyeBlink` is scaled to close the eyes of the template `[V, 3]` exactly at one.
+    The eyeballs stay in place, because only the eye joints turn them. The lashes, which the face units leave out, move
+    with the lids. `eyeBlink` is scaled so that it closes the eyes of the template `[V, 3]` exactly at one.
     """
     units = sorted(path.name for path in (data.folder / "mpfb2/targets/expression/units/caucasian").glob("*.gz"))
     offsets = [data.target(data.folder / f"faceunits01/targets/faceunits/{name}.target") for name in ARKIT_NAMES]
@@ -51,14 +52,14 @@ def expressions(data: MakeHuman, mesh: HeadMesh, template: np.ndarray) -> tuple[
 
 
 def _other_side(name: str) -> str:
-    """`eyeBlinkLeft` -> `eyeBlinkRight` and back; names without a side stay."""
+    """Swaps the side in a name, `eyeBlinkLeft` <-> `eyeBlinkRight`; names without a side stay."""
     swap = {"Left": "Right", "Right": "Left", "-left-": "-right-", "-right-": "-left-"}
     side = next((key for key in swap if key in name), None)
     return name if side is None else name.replace(side, swap[side])
 
 
 def _meet_lids(blink: np.ndarray, template: np.ndarray, loop: np.ndarray) -> np.ndarray:
-    """Scales a blink `[V, 3]` along the lid, so that at full strength the upper lid's edge lies on the lower's."""
+    """Scales a blink `[V, 3]` along the lid so that at full strength the upper lid's edge lies on the lower one's."""
     upper, lower = split_loop(loop, template)
     order = np.argsort(template[lower, 0])
     lower = lower[order]
@@ -69,14 +70,14 @@ def _meet_lids(blink: np.ndarray, template: np.ndarray, loop: np.ndarray) -> np.
     )
     gap = template[upper, 1] - lower_height
     closing = lower_motion - blink[upper, 1]
-    is_wide = gap > 0.4 * gap.max()  # the quotient means nothing in the corners
+    is_wide = gap > 0.4 * gap.max()  # in the corners the quotient is meaningless
     scale = np.polyfit(place[is_wide], (gap / closing)[is_wide], 2)
     low, high = place[is_wide].min(), place[is_wide].max()
     return blink * np.polyval(scale, template[:, 0].clip(low, high))[:, None]
 
 
 def _lash_anchors(vertices: np.ndarray, mesh: HeadMesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lash vertices `[N]`, the lid-edge vertices they hang on `[N, K]` and weights `[N, K]`."""
+    """Returns lash vertices `[N]`, the lid-edge vertices that move them `[N, K]`, and weights `[N, K]`."""
     lashes, lids, weights = [], [], []
     for part, is_upper in (("lashes_upper", True), ("lashes_lower", False)):
         own = np.unique(mesh.faces[mesh.face_parts == PARTS.index(part)])
@@ -84,7 +85,7 @@ def _lash_anchors(vertices: np.ndarray, mesh: HeadMesh) -> tuple[np.ndarray, np.
             upper, lower = split_loop(mesh.loops[loop], vertices)
             edge = upper if is_upper else lower
             mine = own[vertices[own, 0] * side > 0]
-            # lashes fan outwards, so the place along the lid is what counts: compare x only
+            # lashes fan outwards, so only the place along the lid counts: compare x alone
             distance = np.abs(vertices[mine][:, None, 0] - vertices[edge][None, :, 0])
             nearest = np.argsort(distance, 1)[:, :2]
             weight = 1 / (np.take_along_axis(distance, nearest, 1) + 1e-5)
@@ -95,7 +96,7 @@ def _lash_anchors(vertices: np.ndarray, mesh: HeadMesh) -> tuple[np.ndarray, np.
 
 
 def split_loop(loop: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Upper and lower half of a loop between its outermost points in x, both ends included in both."""
+    """Returns the upper and lower half of a loop, split at its outermost points in x, which both halves include."""
     low, high = np.argmin(vertices[loop, 0]), np.argmax(vertices[loop, 0])
     rolled = np.roll(loop, -high)
     middle = (low - high) % len(loop)
@@ -106,12 +107,12 @@ def split_loop(loop: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def joint_vertices(data: MakeHuman) -> list[np.ndarray]:
-    """Base-mesh vertices whose mean is the joint, for each of `JOINTS`."""
+    """Returns the base-mesh vertices whose mean is the joint, for each of `JOINTS`."""
     return [data.cube(cube) for cube in _CUBES]
 
 
 def skinning_weights(data: MakeHuman, mesh: HeadMesh) -> np.ndarray:
-    """The weights of all bones, gathered to the nearest of our joints up the tree: `[V, J]`, rows sum to one."""
+    """Returns `[V, J]`: bone weights, each added to the nearest of our joints up the tree; rows sum to one."""
     weights, parents = data.bone_weights()
     result = np.zeros((len(mesh.source), len(JOINTS)))
     for bone, weight in weights.items():

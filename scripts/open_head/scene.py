@@ -1,7 +1,7 @@
-"""A still scene of the open head seen from many sides, with exact cameras, in the two formats that are common.
+"""Makes a still scene of the open head seen from many sides, with exact cameras, in the two common formats.
 
 Unit: metre, y up, the face towards +z. `train/` and `test/` hold the pictures, each with an EG3D `dataset.json` (OpenCV
-axes); `transforms_train.json` and `transforms_test.json` beside them say the same in NeRF's way (OpenGL axes).
+axes); `transforms_train.json` and `transforms_test.json` beside them hold the same in NeRF's format (OpenGL axes).
 """
 
 import json
@@ -28,9 +28,9 @@ RADIUS, FOV_DEGREES = 1.0, 22.0
 OVERSAMPLING = 3
 _AZIMUTH_DEGREES, _ELEVATION_DEGREES = (-100.0, 100.0), (-20.0, 40.0)
 _TEST_SHARE = 0.85
-"""Test cameras stay within this share of the angles, so that none looks from where no training camera was near."""
+"""Test cameras stay within this share of the angles, so that each has training cameras near it."""
 _LIGHTS = (((0.4, 0.6, 1.0), 0.5), ((-1.0, 0.2, -0.2), 0.3), ((1.0, 0.3, -0.6), 0.2))
-"""Direction in the world and strength."""
+"""Direction in the world and strength of each light."""
 _AMBIENT = 0.42
 _FACES = (
     ("mouthSmileLeft", "mouthSmileRight"),
@@ -50,7 +50,8 @@ class Head:
     Attributes:
         vertices: `[V, 3]` metres.
         normals: `[V, 3]`.
-        faces: `[F', 3]` drawn triangles; `parts` `[F']` theirs.
+        faces: `[F', 3]` drawn triangles.
+        parts: `[F']` of the triangles.
         waves: `[W, 5]` wave vector in 1/metre, phase, strength of the smooth variation of the albedo.
     """
 
@@ -63,7 +64,7 @@ class Head:
 
 
 def random_head(model: OpenHead, generator: torch.Generator) -> Head:
-    """A head with a random shape, expression and complexion."""
+    """Returns a head with a random shape, expression and complexion."""
     params = HeadParams.zeros(model)
     shape = 0.7 * torch.randn(params.shape.shape, generator=generator)
     expression = torch.zeros_like(params.expression)
@@ -82,11 +83,13 @@ def random_head(model: OpenHead, generator: torch.Generator) -> Head:
 
 
 def spread_cameras(count: int, *, share: float, offset: float, target: Tensor) -> Camera:
-    """Cameras spread evenly over a part of the sphere: front, sides, a little from below, more from above.
+    """Returns cameras spread evenly over a part of the sphere: front, sides, a little from below, more from above.
 
     Args:
+        count: number of cameras.
         share: of the angles that is used, around their middle.
-        offset: moves the sequence on, so that two calls give different cameras.
+        offset: start in the sequence, so that two calls give different cameras.
+        target: `[3]` world point that they look at.
     """
     index = torch.arange(count, dtype=torch.float64)[:, None] + offset
     place = (index * torch.tensor([0.7548776662466927, 0.5698402909980532], dtype=torch.float64)) % 1.0  # R2 sequence
@@ -97,7 +100,7 @@ def spread_cameras(count: int, *, share: float, offset: float, target: Tensor) -
 
 
 def draw(head: Head, camera: Camera, *, size: int, background: float) -> np.ndarray:
-    """One picture uint8 `[size, size, 3]` of a camera `[1]`; `background` is a grey in [0, 1]."""
+    """Draws the picture uint8 `[size, size, 3]` of a camera `[1]`; `background` is a grey in [0, 1]."""
     side = size * OVERSAMPLING
     pixels, depth = camera.to(torch.float32).project(head.vertices[None], height=side, width=side)
     fragments = rasterize(torch.cat([pixels[0], depth[0, :, None]], 1), head.faces, height=side, width=side)
@@ -130,14 +133,14 @@ def write_scene(folder: Path, *, num_train: int, num_test: int, size: int, is_wh
 
 
 def _variation(head: Head, fragments: Fragments) -> Tensor:
-    """Factor on the albedo `[H, W, 1]`: a sum of waves through the template's space."""
+    """Returns a factor on the albedo `[H, W, 1]`: a sum of waves through the template's space."""
     place = interpolate(fragments, head.faces, head.model.template)
     vectors, phase, strength = head.waves[:, :3], head.waves[:, 3], head.waves[:, 4]
     return 1.0 + (strength * torch.sin(place @ vectors.T + phase)).sum(-1, keepdim=True)
 
 
 def _light(head: Head, fragments: Fragments) -> Tensor:
-    """Diffuse light `[H, W, 1]`, fixed in the world: no pixel's colour depends on the camera."""
+    """Returns diffuse light `[H, W, 1]`, fixed in the world: no surface point's colour depends on the camera."""
     normals = F.normalize(interpolate(fragments, head.faces, head.normals), dim=-1)
     light = torch.full_like(normals[..., :1], _AMBIENT)
     for direction, strength in _LIGHTS:

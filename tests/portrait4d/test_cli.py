@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,8 +18,6 @@ import portrait4d.pipeline
 from fakes_engine import SIZE, fake_models, fake_motion
 from places import ROOT
 from portrait4d.cli.main import run
-from portrait4d.cli.reenact_commands import ReenactChoices
-from portrait4d.options import ReenactOptions
 from preprocess.media.image import read_image, write_png
 from preprocess.media.video import probe, read_frames
 from preprocess.media.video_writer import VideoWriter
@@ -392,12 +389,3 @@ def test_public_names_resolve():
 def _run_python(program: str, *, first: Path | None = None) -> subprocess.CompletedProcess[str]:
     path = f"import sys; sys.path[:0] = {[str(item) for item in (first, ROOT) if item]!r}; "
     return subprocess.run([sys.executable, "-c", path + program], capture_output=True, text=True, timeout=60)
-
-
-def test_the_commands_have_the_library_s_defaults_and_all_its_options():
-    """`ReenactChoices` names every option once more; they must not drift apart."""
-    assert ReenactChoices().to_options() == ReenactOptions()
-    assert {field.name.replace("yaw_limit", "yaw") for field in fields(ReenactOptions)} == {
-        field.name for field in fields(ReenactChoices)
-    }
-    assert ReenactChoices(yaw="none", mode="absolute").to_options() == ReenactOptions(yaw_limit=None, mode="absolute")

@@ -6,7 +6,7 @@ import torch
 from scipy.interpolate import interp1d
 
 from fakes_eg3d import BallGenerator
-from portrait4d.cli.choices import parse_iso, parse_seeds
+from portrait4d.cli.spellings import parse_iso, parse_seeds
 from portrait4d.eg3d.interpolation import StyleLoop, seed_latents
 from portrait4d.jobs.eg3d.depth_pictures import depth_limits, depth_to_grey
 from portrait4d.jobs.eg3d.options import StyleOptions

@@ -64,7 +64,7 @@ def test_residual_is_zero_for_perfect_landmarks_and_measures_a_shift(model):
 
 def test_absolute_copies_the_driver(model):
     driver, source = make_motion(8), make_motion(1)
-    drive = retarget(driver, _avatar(source), RetargetOptions(mode="absolute", yaw_limit_degrees=None), model)
+    drive = retarget(driver, _avatar(source), RetargetOptions(mode="absolute", yaw_limit=None), model)
     assert torch.allclose(drive.rotation, torch.from_numpy(driver.rotation), atol=1e-5)
     expected = torch.from_numpy(driver.expression).clamp(max=1)
     assert torch.allclose(drive.expression, torch.maximum(expected, model.expression_min), atol=1e-6)
@@ -85,7 +85,7 @@ def test_yaw_stays_under_the_limit_and_small_turns_are_untouched(model):
     rotation = np.stack([0 * angles, angles, 0 * angles], -1)
     driver = dataclasses.replace(make_motion(5), rotation=rotation, valid=np.ones(5, bool))
     source = dataclasses.replace(make_motion(1), rotation=np.zeros((1, 3), np.float32))
-    drive = retarget(driver, _avatar(source), RetargetOptions(mode="absolute", yaw_limit_degrees=25), model)
+    drive = retarget(driver, _avatar(source), RetargetOptions(mode="absolute", yaw_limit=25), model)
     yaw = matrix_to_euler_degrees(axis_angle_to_matrix(drive.rotation))[0]
     assert torch.allclose(yaw[:3], torch.tensor([0.0, 5, 15]), atol=1e-2)
     assert 20 < yaw[3] <= 25 and -25 <= yaw[4] < -20

@@ -146,7 +146,7 @@ def test_only_the_largest_part_stays_unless_asked() -> None:
     mesh = to_trimesh(extract(two_balls, iso=10.0))
     assert mesh.body_count == 1
     np.testing.assert_allclose(mesh.center_mass, CENTRE, atol=2e-3)
-    everything = to_trimesh(extract(two_balls, iso=10.0, is_largest_only=False))
+    everything = to_trimesh(extract(two_balls, iso=10.0, keeps_all_parts=True))
     assert everything.body_count == 2
     assert everything.volume == pytest.approx(4 / 3 * np.pi * (RADIUS**3 + 0.1**3), rel=0.02)
 

@@ -134,7 +134,13 @@ def test_killed_five_times_the_shards_are_the_same(tmp_path: Path) -> None:
         assert before < found, "finished items were lost"
         before = found
     subprocess.run([sys.executable, str(script)], env=environment, check=True)
-    build_dataset(folder, tmp_path / "whole", StageOptions(), options=BuildOptions(2, 7), make_stages=FakeStages)
+    build_dataset(
+        folder,
+        tmp_path / "whole",
+        StageOptions(),
+        options=BuildOptions(num_workers=2, items_per_shard=7),
+        make_stages=FakeStages,
+    )
     assert len(_shards(tmp_path / "whole")) == 12
     assert _shards(tmp_path / "killed") == _shards(tmp_path / "whole")
     assert not (tmp_path / "killed/items").exists()

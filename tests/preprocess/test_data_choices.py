@@ -67,7 +67,7 @@ def test_every_option_of_the_command_arrives(asked: list, tmp_path: Path, capsys
     photo = StageOptions(
         "photo", "eg3d", "F.pkl", "m.pth", "insightface", "segformer", limits=Limits(1, 2, 3, 4, 0.5, 0.6, 0.7, 0.8)
     )
-    how = BuildOptions(8, 5, Part(2, 9), "jpg", 7)
+    how = BuildOptions(num_workers=8, items_per_shard=5, part=Part(2, 9), image_format="jpg", item_seconds=7)
     assert run(["data", "ffhq", "in", *every]) == 0
     assert asked.pop() == (photo, how)
     assert run(["data", "video", "in", *every, *clip, "--json"]) == 0

@@ -1,11 +1,15 @@
-"""What a user may choose for pictures and videos of a generator; the defaults are the command line's."""
+"""What a user may choose for pictures, videos and shapes of a generator, in Python and on the command line.
+
+The first paragraph below a field is also the help of its option on the command line, which is made from these classes.
+"""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal, get_args
 
 from flame.errors import InputError
+from portrait4d.render.shape_config import ShapeConfig
 from portrait4d.runtime.checks import check_choice
 
 CameraPath = Literal["original", "orbit"]
@@ -14,18 +18,19 @@ Shown = Literal["image", "depth", "raw"]
 GREATEST_SEED = 2**32 - 1
 """What numpy's `RandomState` takes."""
 
+ORIGINAL_MARGIN = 30 / 256
+"""The part of the cube at each border that the authors' scripts leave out."""
+
 
 @dataclass(frozen=True)
 class StyleOptions:
-    """How a seed becomes a style.
-
-    Attributes:
-        psi: truncation: 1 for none, 0 for the network's mean head.
-        cutoff: truncate only the first so many layers; None truncates all.
-    """
+    """How a seed becomes a style."""
 
     psi: float = 1.0
+    """Truncation: 1 none, 0.7 calmer heads, 0 the mean head."""
+
     cutoff: int | None = None
+    """Truncate only the first so many layers. Default: all."""
 
     def __post_init__(self) -> None:
         if not -2 <= self.psi <= 2:
@@ -35,34 +40,52 @@ class StyleOptions:
 
 
 @dataclass(frozen=True)
-class SampleOptions:
-    """Pictures of seeds from several sides.
+class HeadOptions:
+    """Which heads, and the lens they are seen through."""
 
-    Attributes:
-        seeds: one row of pictures each.
-        style: see `StyleOptions`.
-        yaw_degrees: views, > 0 turns the nose to the viewer's right; one value holds for all pitches.
-        pitch_degrees: > 0 looks up; one value holds for all yaws.
-        fov_degrees: true field of view; None takes the network's.
-        has_depth: write the depth as a grey picture, near is bright.
-        has_depth_array: write it as float32 `[views, h, w]` in world units as well.
-        has_raw: write the picture before super-resolution.
-        has_grid: write all seeds below each other.
-    """
+    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    """Numbers and ranges: 0-7,12. A seed means the authors' head."""
 
-    seeds: tuple[int, ...]
     style: StyleOptions = field(default_factory=StyleOptions)
-    yaw_degrees: tuple[float, ...] = (-23.0, 0.0, 23.0)
-    pitch_degrees: tuple[float, ...] = (-7.3,)
+
+    _: KW_ONLY
+
     fov_degrees: float | None = None
-    has_depth: bool = False
-    has_depth_array: bool = False
-    has_raw: bool = False
-    has_grid: bool = False
+    """Field of view in true degrees. Default: the network's, 13.37 for faces."""
 
     def __post_init__(self) -> None:
         check_seeds(self.seeds)
-        _check_fov(self.fov_degrees)
+        if self.fov_degrees is not None and not 0.5 <= self.fov_degrees <= 120:
+            raise InputError(f"expected a field of view between 0.5 and 120 true degrees, got {self.fov_degrees:g}")
+
+
+@dataclass(frozen=True)
+class SampleOptions(HeadOptions):
+    """Pictures of seeds from several sides, one row each."""
+
+    yaw_degrees: tuple[float, ...] = (-23.0, 0.0, 23.0)
+    """Views in degrees, > 0 nose to the viewer's right; write --yaw=-23,0,23.
+
+    One value holds for all pitches.
+    """
+
+    pitch_degrees: tuple[float, ...] = (-7.3,)
+    """Degrees, > 0 looks up; one for all views, or one each."""
+
+    has_depth: bool = False
+    """Also seedN_depth.png: grey, near is bright."""
+
+    has_depth_array: bool = False
+    """Also seedN_depth.npy: float32 [views, h, w] in world units."""
+
+    has_raw: bool = False
+    """Also seedN_raw.png: before super-resolution."""
+
+    has_grid: bool = False
+    """Also grid.png: all seeds below each other."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         for name, angles in (("yaw", self.yaw_degrees), ("pitch", self.pitch_degrees)):
             if not angles or not all(math.isfinite(angle) for angle in angles):
                 raise InputError(f"expected {name} angles in degrees, got {list(angles)}")
@@ -86,30 +109,23 @@ class SampleOptions:
 
 
 @dataclass(frozen=True)
-class StyleVideoOptions:
-    """A loop through the heads of seeds.
+class StyleVideoOptions(HeadOptions):
+    """A loop through the heads of seeds; of a single one the head stays and the camera moves."""
 
-    Attributes:
-        seeds: heads to pass through; of a single one the head stays and the camera moves.
-        style: see `StyleOptions`.
-        frames_per_seed: from one head to the next.
-        path: way of the camera, once around in the whole video: the authors', or an orbit.
-        shown: the picture, its depth, or the picture before super-resolution.
-        fps: frames per second.
-        fov_degrees: true field of view; None takes the network's.
-    """
-
-    seeds: tuple[int, ...]
-    style: StyleOptions = field(default_factory=StyleOptions)
     frames_per_seed: int = 120
+    """Frames from one head to the next."""
+
     path: CameraPath = "original"
+    """Way of the camera, once around: original is that of the authors' videos."""
+
     shown: Shown = "image"
+    """The picture, its depth, or the picture before super-resolution."""
+
     fps: float = 60.0
-    fov_degrees: float | None = None
+    """Frames per second."""
 
     def __post_init__(self) -> None:
-        check_seeds(self.seeds)
-        _check_fov(self.fov_degrees)
+        super().__post_init__()
         check_choice("path", self.path, get_args(CameraPath))
         check_choice("show", self.shown, get_args(Shown))
         if self.frames_per_seed < 1:
@@ -123,6 +139,21 @@ class StyleVideoOptions:
         return len(self.seeds) * self.frames_per_seed
 
 
+@dataclass(frozen=True)
+class SeedShapeOptions:
+    """The surface of the head of one seed."""
+
+    seed: int = 0
+    """Which head."""
+
+    style: StyleOptions = field(default_factory=StyleOptions)
+
+    shape: ShapeConfig = field(default_factory=lambda: ShapeConfig(margin=ORIGINAL_MARGIN))
+
+    def __post_init__(self) -> None:
+        check_seeds((self.seed,))
+
+
 def check_seeds(seeds: Sequence[int]) -> None:
     """Refuses what no random generator takes."""
     if not seeds:
@@ -130,8 +161,3 @@ def check_seeds(seeds: Sequence[int]) -> None:
     for seed in seeds:
         if not 0 <= seed <= GREATEST_SEED:
             raise InputError(f"expected seeds between 0 and {GREATEST_SEED}, got {seed}")
-
-
-def _check_fov(degrees: float | None) -> None:
-    if degrees is not None and not 0.5 <= degrees <= 120:
-        raise InputError(f"expected a field of view between 0.5 and 120 true degrees, got {degrees:g}")

@@ -1,35 +1,20 @@
 """The shape of a generator's head as a mesh file with vertex colours, in the network's world units."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from portrait4d.eg3d.generator import EG3DGenerator
-from portrait4d.jobs.eg3d.options import StyleOptions, check_seeds
+from portrait4d.jobs.eg3d.options import SeedShapeOptions
 from portrait4d.jobs.eg3d.samples import map_seeds
 from portrait4d.render.field import TriPlaneField
-from portrait4d.render.shape import Shape, ShapeConfig, extract_shape
+from portrait4d.render.shape import Shape, extract_shape
 from portrait4d.runtime.device import check_device
 from portrait4d.runtime.paths import MESH_SUFFIXES, check_output
 from portrait4d.runtime.progress import Progress, ignore_progress
 from preprocess.files.file_check import check_not_input
 from preprocess.media.mesh_files import write_mesh
-
-ORIGINAL_MARGIN = 30 / 256
-"""The part of the cube at each border that the authors' scripts leave out."""
-
-
-@dataclass(frozen=True)
-class SeedShapeOptions:
-    """Choices for the surface of one seed's head."""
-
-    seed: int = 0
-    style: StyleOptions = field(default_factory=StyleOptions)
-    shape: ShapeConfig = field(default_factory=lambda: ShapeConfig(margin=ORIGINAL_MARGIN))
-
-    def __post_init__(self) -> None:
-        check_seeds((self.seed,))
 
 
 @dataclass(frozen=True)

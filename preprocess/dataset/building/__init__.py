@@ -1,1 +1,1 @@
-"""Photos and clips become shards: plan, workers, stages, report."""
+"""Makes shards of photos and clips: plan, workers, stages, report."""

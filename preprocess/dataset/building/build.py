@@ -1,7 +1,7 @@
-"""Builds a dataset so that it may be stopped at any moment: what is finished lies on disk, whole, under its name.
+"""Builds a dataset so that it may be stopped at any moment: finished parts lie on disk, whole, under their names.
 
 Each item leaves `items/KEY.tar` (its records, if it is kept), then `items/KEY.json` (its outcome). When all items of a
-shard have an outcome, the shard is assembled in the plan's order, then `outcomes/SHARD.json` says that it is finished.
+shard have an outcome, the shard is assembled in the plan's order; then `outcomes/SHARD.json` says that it is finished.
 """
 
 import json
@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from flame.errors import InputError
-from preprocess.dataset.building.plan import ITEMS, OUTCOMES, Item, Part, Plan, make_plan
+from preprocess.dataset.building.build_options import BuildOptions
+from preprocess.dataset.building.plan import ITEMS, OUTCOMES, Item, Plan, make_plan
 from preprocess.dataset.building.stage_options import Outcome, StageOptions
 from preprocess.dataset.building.workers import Work, run_workers
 from preprocess.dataset.records.record import DatasetInfo
+from preprocess.dataset.records.shard_options import ImageFormat
 from preprocess.dataset.records.shards import (
     INDEX_SUFFIX,
-    ImageFormat,
     index_path,
     read_shard,
     verify_shard,
@@ -36,34 +37,15 @@ Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
-class BuildOptions:
-    """How a dataset is built; nothing here changes a record.
+class BuildResult:
+    """What a build of one part did.
 
     Attributes:
-        num_workers: processes.
-        items_per_shard: files.
-        part: of the inputs that this call works on.
-        image_format: of the pictures in the shards.
-        item_seconds: after which a file is rejected, so that none stalls all others; 0 never. The time in which models
-            are loaded does not count.
+        shards: paths of the finished shards.
+        outcomes: of all items.
+        duplicates: name of a file that was left out, name of the file with the same content.
+        num_new: items that this build worked on.
     """
-
-    num_workers: int = 1
-    items_per_shard: int = 1000
-    part: Part = Part()
-    image_format: ImageFormat = "png"
-    item_seconds: float = 1800.0
-
-    def __post_init__(self) -> None:
-        if not self.item_seconds >= 0:
-            raise InputError(f"expected a timeout of 0 seconds or more, got {self.item_seconds:g}")
-        if self.num_workers < 1:
-            raise InputError(f"expected at least 1 worker, got {self.num_workers}")
-
-
-@dataclass(frozen=True)
-class BuildResult:
-    """Of one part: the finished shards' files, the outcomes of all items, and the files left out as duplicates."""
 
     shards: tuple[Path, ...]
     outcomes: tuple[dict[str, Any], ...]
@@ -80,10 +62,14 @@ def build_dataset(
     progress: Progress | None = None,
     make_stages: MakeStages | None = None,
 ) -> BuildResult:
-    """Makes what is missing of a dataset.
+    """Makes the missing parts of a dataset.
 
     Args:
-        progress: told (stage "hash" or "data", done, all).
+        folder: with the inputs.
+        output: folder of the dataset.
+        stage_options: what shapes the records.
+        options: how to build.
+        progress: called with (stage "hash" or "data", number done, total).
         make_stages: called in each process; `preprocess.dataset.building.stages.Stages` by default.
 
     Raises:
@@ -104,13 +90,13 @@ def build_dataset(
 
 
 def check_dataset(path: Path) -> tuple[int, list[str]]:
-    """How many shards of a folder are whole, and a line for each that is damaged or missing.
+    """Returns how many shards of a folder are whole, and a line for each that is damaged or missing.
 
     Args:
         path: the folder of a dataset; or a shard, or a `.txt` that lists shards and folders of them.
 
     Raises:
-        InputError: no shards are meant, or one that is named is not there.
+        InputError: the path names no shards, or one that does not exist.
     """
     shards = _shards_of_folder(path) if path.is_dir() else _named_shards(path)
     faults = []
@@ -126,15 +112,14 @@ def check_dataset(path: Path) -> tuple[int, list[str]]:
 
 def _named_shards(path: Path) -> list[Path]:
     from preprocess.dataset.reading.dataset import (
-        find_shards,  # loads torch, which the main process of a build need not
+        find_shards,  # loads torch, which the main process of a build does not need
     )
 
     return find_shards(path)
 
 
 def _shards_of_folder(output: Path) -> list[Path]:
-    """Those that are there, and missing ones whose index or outcome is there: where both were removed, too, nothing
-    tells of the shard."""
+    """Returns the shards of a folder, missing ones included that an index or an outcome still names."""
     known = {index.name.removesuffix(INDEX_SUFFIX) for index in output.glob(f"*.tar{INDEX_SUFFIX}")}
     known |= {f"{path.stem}.tar" for path in (output / OUTCOMES).glob("shard-*.json") if _has_kept(path)}
     shards = sorted({output / name for name in known} | set(output.glob("*.tar")))
@@ -144,7 +129,7 @@ def _shards_of_folder(output: Path) -> list[Path]:
 
 
 def _has_kept(outcomes: Path) -> bool:
-    """Whether a shard's outcomes speak of records."""
+    """Returns whether a shard's outcomes name any records."""
     return any(outcome["state"] == "kept" for outcome in json.loads(outcomes.read_text()))
 
 
@@ -159,7 +144,7 @@ class _Store:
         return self.output / f"{name}.tar"
 
     def is_shard_done(self, name: str) -> bool:
-        """Whether its outcomes are there, and its files if it has records: who deletes a shard gets it anew."""
+        """Returns whether a shard's outcomes exist, and its files if it has records: a deleted shard is built again."""
         outcomes, path = self.output / OUTCOMES / f"{name}.json", self.shard_path(name)
         return outcomes.exists() and ((path.exists() and index_path(path).exists()) or not _has_kept(outcomes))
 
@@ -170,7 +155,10 @@ class _Store:
         """Stores what became of an item; records first, so that an outcome never lacks them.
 
         Args:
-            begin: of the work on it, on `time.process_time`.
+            item: the input file.
+            outcome: None if the item failed.
+            reason: why it was rejected; else empty.
+            begin: `time.process_time` when the work on the item began.
         """
         records = () if outcome is None else outcome.records
         if records:
@@ -184,7 +172,7 @@ class _Store:
         _write_json(self._item(item, ".json"), values)
 
     def assemble(self, name: str, items: tuple[Item, ...]) -> None:
-        """Makes the shard out of its items' files."""
+        """Makes the shard from its items' files."""
         outcomes = [json.loads(self._item(item, ".json").read_text()) for item in items]
         kept = [item for item, outcome in zip(items, outcomes, strict=True) if outcome["state"] == "kept"]
         if kept:
@@ -217,7 +205,7 @@ def _work(
     plan: Plan, folder: Path, store: _Store, stage_options: StageOptions, options: BuildOptions, tell: Progress,
     make_stages: MakeStages,
 ) -> int:  # fmt: skip
-    """Brings all shards to their end; how many items were worked on."""
+    """Finishes all shards; returns how many items were worked on."""
     open_shards = {name: items for name, items in plan.shards.items() if not store.is_shard_done(name)}
     shard_of = {item.key: name for name, items in open_shards.items() for item in items}
     missing = {
@@ -241,7 +229,7 @@ def _work(
         missing[name].discard(item.key)
         if not missing[name]:
             store.assemble(name, open_shards[name])
-    for name, items in plan.shards.items():  # a run that was killed while it cleared
+    for name, items in plan.shards.items():  # an earlier run may have been killed while it cleared
         if name not in open_shards:
             store.clear(items)
     remains = store.output / ITEMS
@@ -257,7 +245,7 @@ def _load_stages(options: StageOptions) -> RunStages:
 
 
 def _make_work(make_stages: MakeStages, options: StageOptions, folder: Path, store: _Store) -> Work:
-    """In a worker's process: the models are loaded, one thread each."""
+    """Loads the models in a worker's process, with one thread each, and returns the work on an item."""
     import cv2
 
     cv2.setNumThreads(1)  # those of torch and BLAS are limited by the environment, see `run_workers`
@@ -272,8 +260,8 @@ def _make_work(make_stages: MakeStages, options: StageOptions, folder: Path, sto
             message = str(error).removeprefix(f"{folder / item.name}: ").removeprefix(f"{Path(item.name).name}: ")
             reason = " ".join(message.split())
         except MemoryError:
-            raise  # the process is in no state to go on
-        except Exception as error:  # a bug that one file brings to light must not stop the others: it is reported
+            raise  # the process cannot continue
+        except Exception as error:  # a bug that one file reveals is reported and must not stop the others
             reason = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         store.save(item, outcome, reason=reason, begin=begin)
 

@@ -1,7 +1,7 @@
-"""Faces of photos and clips by any detector, each with the embedded tracker's 478 points, to which heads are fitted.
+"""Finds faces in photos and clips with any detector; each gets the embedded tracker's 478 points to fit the head to.
 
-The embedded detector's faces have those points already. Any other finds the face and marks it with 68 points of its
-own, which place the crop and are stored; the embedded landmarker then looks where that face is.
+The embedded detector's faces have those points already. Any other detector finds the face and its own 68 points, which
+place the crop and are stored; the embedded landmarker then runs where that face is.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from preprocess.faces.landmarker import FaceLandmarker, find_faces
 from preprocess.tracking.follow import FaceFollower, bounding_box, overlap
 
 _SAME_FACE = 0.3
-"""Overlap of the boxes of one face by two detectors: 68 points leave the forehead out."""
+"""Least overlap of two detectors' boxes of the same face; it is low because 68 points leave out the forehead."""
 
 _RIGHT_EYE, _LEFT_EYE, _NOSE, _MOUTH = slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 68)
 _EARS = slice(0, 1), slice(16, 17)
@@ -28,8 +28,8 @@ class FoundFace:
     """One face in a picture.
 
     Attributes:
-        points: `[478, 3]` of the embedded landmarker, picture px: for the fit and the scores.
-        marks: `[L, 3]` of the detector, picture px: for the crop and the record. The same with the embedded one.
+        points: `[478, 3]` of the embedded landmarker, picture px, for the fit and the scores.
+        marks: `[L, 3]` of the detector, picture px, for the crop and the record; `points` if it is the embedded one.
     """
 
     points: NDArray[np.float32]
@@ -37,10 +37,10 @@ class FoundFace:
 
 
 class FaceFinder:
-    """The networks that find faces, loaded once in a process.
+    """Finds faces with networks that are loaded once in a process.
 
     Args:
-        other: in place of the embedded detector; faces with 68 points.
+        other: a detector of 68 points in place of the embedded one.
     """
 
     def __init__(self, other: Detector | None = None) -> None:
@@ -51,10 +51,10 @@ class FaceFinder:
         self.landmarker = FaceLandmarker()
 
     def largest(self, image: NDArray[np.uint8]) -> tuple[FoundFace, int]:
-        """The largest face of a photo, and how many there are.
+        """Returns the largest face of a photo, and how many there are.
 
         Raises:
-            InputError: none, or the embedded landmarker sees none where the detector does.
+            InputError: there is no face, or the embedded landmarker sees none where the detector does.
         """
         if self.other is None:
             faces = find_faces(image, self.detector, self.landmarker)
@@ -71,12 +71,12 @@ class FaceFinder:
         return FoundFace(faces[0].points, marked[0].points), len(marked)
 
     def follower(self) -> "ClipFinder":
-        """For the frames of a clip."""
+        """Returns a finder for the frames of one clip."""
         return ClipFinder(self)
 
 
 class ClipFinder:
-    """One person's face, frame after frame; see `preprocess.tracking.follow.FaceFollower`."""
+    """Follows one person's face from frame to frame; see `preprocess.tracking.follow.FaceFollower`."""
 
     def __init__(self, finder: FaceFinder) -> None:
         self._other = finder.other
@@ -88,7 +88,7 @@ class ClipFinder:
         return self._follower.is_cut
 
     def __call__(self, frame: NDArray[np.uint8]) -> FoundFace | None:
-        """The face in the next frame; None where it is not seen, by either."""
+        """Returns the face in the next frame, or None where the detector or the landmarker does not see it."""
         found = self._follower(frame)
         if found is None:
             return None
@@ -101,7 +101,7 @@ class ClipFinder:
 
 
 def face_box(face: DetectedFace) -> FaceBox:
-    """Where the embedded landmarker should look for a face with 68 points."""
+    """Returns the box in which the embedded landmarker should look for a face with 68 points."""
     points = face.points[:, :2].astype(np.float64)
     low, high = points.min(0), points.max(0)
     parts = (_RIGHT_EYE, _LEFT_EYE, _NOSE, _MOUTH, *_EARS)

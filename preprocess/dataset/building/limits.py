@@ -1,4 +1,4 @@
-"""The scores beyond which a picture is left out."""
+"""Limits of the scores beyond which a picture is left out."""
 
 from dataclasses import asdict, dataclass
 
@@ -7,34 +7,45 @@ from flame.errors import InputError
 
 @dataclass(frozen=True)
 class Limits:
-    """What a picture must reach to be kept.
-
-    Attributes:
-        min_face_px: width of the face in the source.
-        min_sharpness: see `preprocess.dataset.building.quality.measure`.
-        max_yaw_degrees, max_pitch_degrees: either way.
-        max_occlusion: share of the face, 0 to 1.
-        max_fit_error: of the outer-eye distance.
-        min_eye_open: of the wider eye, of its width; 0 keeps closed eyes.
-        max_outside: share of the picture beyond the source's border; 1 keeps all.
-    """
+    """What a picture must reach to be kept."""
 
     min_face_px: float = 80.0
+    """Reject faces less wide in the source, px."""
+
     min_sharpness: float = 4.0
+    """Reject blurred faces: variance of the Laplacian at 256 px.
+
+    See `preprocess.dataset.building.quality.measure`.
+    """
+
     max_yaw_degrees: float = 75.0
+    """Reject heads turned further to a side, degrees."""
+
     max_pitch_degrees: float = 50.0
+    """Reject heads turned further up or down, degrees."""
+
     max_occlusion: float = 0.15
+    """Reject faces with a larger share hidden or cut off, 0 to 1."""
+
     max_fit_error: float = 0.08
+    """Reject worse fits: part of the outer-eye distance."""
+
     min_eye_open: float = 0.0
+    """Reject eyes less open, part of the eye's width; 0.1 is closed.
+
+    Of the wider eye.
+    """
+
     max_outside: float = 1.0
+    """Reject pictures with a larger share beyond the source's border, 0 to 1."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if not value >= 0:  # nothing is beyond nan: it would keep all
+            if not value >= 0:  # refuses nan too, which no score exceeds
                 raise InputError(f"expected {name.replace('_', ' ')} of 0 or more, got {value:g}")
 
     def fault(self, scores: dict[str, float]) -> str | None:
-        """Why scores do not pass: the number and the limit; None if they do."""
+        """Says why scores do not pass, with the number and the limit; None if they pass."""
         yaw, pitch = abs(scores["yaw_degrees"]), abs(scores["pitch_degrees"])
         for is_fault, text in (
             (

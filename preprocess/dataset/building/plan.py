@@ -1,7 +1,7 @@
-"""Which files become which shards, decided before anything is computed and kept in the output folder.
+"""Plans which files become which shards, before anything is computed; the plan is kept in the output folder.
 
-A file's key is the start of the SHA-256 of its content. Every machine comes to the same keys by itself, so that parts
-of a dataset (`Part`) need no coordination and their shards can lie in one folder.
+A file's key is the start of the SHA-256 of its content. Every machine finds the same keys by itself, so that parts of a
+dataset (`Part`) need no coordination and their shards can lie in one folder.
 """
 
 import hashlib
@@ -13,54 +13,31 @@ from pathlib import Path
 from typing import Any
 
 from flame.errors import InputError
+from preprocess.dataset.building.build_options import Part
 from preprocess.files.atomic import atomic_path
 from preprocess.files.digest import file_digest
 
 KEY_LENGTH = 16
 ITEMS, OUTCOMES = "items", "outcomes"
-"""Folders in the output: what is finished of items, of shards."""
+"""Folders in the output that hold what is finished of items and of shards."""
 PLAN_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Item:
-    """One input file: its key and its path relative to the input folder, `/` between parts."""
+    """One input file: its key, and its path relative to the input folder with `/` between parts."""
 
     key: str
     name: str
 
 
 @dataclass(frozen=True)
-class Part:
-    """The items whose key is `index` modulo `count`; one machine's work."""
-
-    index: int = 0
-    count: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> "Part":
-        """Of `i/n`, i from 0."""
-        match = re.fullmatch(r"(\d+)/(\d+)", text)
-        if match is None or not int(match[1]) < int(match[2]):
-            raise InputError(f"expected --shard as i/n with i from 0 to n - 1, got {text!r}")
-        return cls(int(match[1]), int(match[2]))
-
-    def holds(self, key: str) -> bool:
-        return int(key, 16) % self.count == self.index
-
-    @property
-    def name(self) -> str:
-        """Used in file names; differs between the parts of a dataset."""
-        return f"{self.index:04d}-of-{self.count:04d}"
-
-
-@dataclass(frozen=True)
 class Plan:
-    """Shards of a part.
+    """The shards of a part.
 
     Attributes:
         shards: items by shard name, in the order of the records.
-        duplicates: name of a file, name of the file with the same content that stands for it.
+        duplicates: name of a file, and name of the file with the same content that is used instead.
     """
 
     shards: dict[str, tuple[Item, ...]]
@@ -68,6 +45,7 @@ class Plan:
 
     @property
     def items(self) -> list[Item]:
+        """All items, shard by shard."""
         return [item for items in self.shards.values() for item in items]
 
 
@@ -75,17 +53,19 @@ def make_plan(
     folder: Path, output: Path, *, part: Part, items_per_shard: int, settings: dict[str, Any],
     progress: Callable[[int, int], None] | None = None,
 ) -> Plan:  # fmt: skip
-    """The stored plan, with shards appended for files that are new.
+    """Returns the stored plan, with shards appended for files that are new.
 
     Args:
         folder: with the inputs, searched through all levels.
         output: where the plan is stored.
+        part: the part of the files that is planned.
+        items_per_shard: number of files for each new shard.
         settings: everything else that shapes the records.
-        progress: told (files hashed, files).
+        progress: called with (files hashed, total).
 
     Raises:
-        InputError: no such folder, no file in it, or the output was begun with other settings or as parts of another
-            number: its shards would not belong together.
+        InputError: the folder is missing or holds no file, or the output was begun with other settings or another
+            number of parts, so that its shards would not belong together.
     """
     if items_per_shard < 1:
         raise InputError(f"expected at least 1 item in a shard, got {items_per_shard}")
@@ -95,7 +75,7 @@ def make_plan(
     _refuse_other_parts(output, part, settings)
     stored = _read_plan(path)
     if stored is not None and stored["settings"] != settings:
-        stored = None  # such as a first try with a detector that is not installed
+        stored = None  # not begun yet: for example, the first try named a detector that is not installed
     shards = {} if stored is None else stored["shards"]
     planned = {key for items in shards.values() for key, _ in items}
     new: dict[str, str] = {}
@@ -121,7 +101,7 @@ def make_plan(
 
 
 def list_files(folder: Path, output: Path) -> list[Path]:
-    """All files below a folder in sorted order, without hidden ones and without the output."""
+    """Returns all files below a folder in sorted order, without hidden ones and without the output."""
     if not folder.is_dir():
         raise InputError(f"expected a folder of inputs, {folder} is none: check the name")
     excluded = output.resolve()
@@ -156,7 +136,7 @@ def _refuse_other_parts(output: Path, part: Part, settings: dict[str, Any]) -> N
 
 
 def _is_begun(output: Path, part: Part) -> bool:
-    """Whether any item of a part has come to an end."""
+    """Returns whether any item of a part is finished."""
     keys = (path.name.partition(".")[0] for path in (output / ITEMS).glob("*.json"))
     is_any_item = any(part.holds(key) for key in keys if re.fullmatch(rf"[0-9a-f]{{{KEY_LENGTH}}}", key))
     return is_any_item or any(True for _ in (output / OUTCOMES).glob(f"{_shard_prefix(part)}*.json"))
@@ -181,11 +161,11 @@ def _read_plan(path: Path) -> dict[str, Any] | None:
 def _hash_files(
     folder: Path, files: list[Path], cache_path: Path, progress: Callable[[int, int], None] | None
 ) -> list[tuple[str, str]]:
-    """Name and key of each file; size and time of change say whether a file must be read again."""
+    """Returns name and key of each file; reads a file again if its size or time of change differs."""
     try:
         cache = json.loads(cache_path.read_text()) if cache_path.exists() else {}
     except ValueError:
-        cache = {}  # it only saves time
+        cache = {}  # the cache only saves time
     known: dict[str, list[Any]] = {}
     for index, path in enumerate(files):
         name = path.relative_to(folder).as_posix()
@@ -202,7 +182,7 @@ def _hash_files(
 
 
 def _hash(path: Path) -> str:
-    """The key of a file. One that cannot be read gets a key of its name, and is rejected when its turn comes."""
+    """Returns the key of a file; one that cannot be read gets a key from its name, and is rejected in its turn."""
     try:
         return file_digest(path)[:KEY_LENGTH]
     except OSError:

@@ -1,4 +1,4 @@
-"""How usable a picture is, in numbers."""
+"""Scores how usable a picture is."""
 
 import cv2
 import numpy as np
@@ -14,17 +14,18 @@ _SHARPNESS_SIDE = 256
 def measure(
     image: NDArray[np.uint8], mask: NDArray[np.uint8], landmarks: NDArray, *, crop: Crop, rotation: NDArray
 ) -> dict[str, float]:
-    """Scores of an aligned picture, without the fit error.
+    """Returns the scores of an aligned picture, without the fit error.
 
-    Yaw is > 0 with the nose to the viewer's right, pitch is > 0 looking up. Sharpness is the variance of the
-    Laplacian of the face's grey levels (0 to 255) in a picture of 256 px. Occlusion counts what the mask leaves out of
-    the face and what lies beyond the source's border. Outside is the share of the whole picture beyond that border,
-    where the border's pixels are repeated: as a rule, the top of a head that was cut off.
+    Yaw is > 0 with the nose to the viewer's right, pitch is > 0 looking up. Sharpness is the variance of the Laplacian
+    of the face's grey levels (0 to 255) in a picture of 256 px. Occlusion is the share of the face that the mask leaves
+    out or that lies beyond the source's border. Outside is the share of the whole picture beyond that border, where
+    the border's pixels are repeated: usually above a head whose top the source cuts off.
 
     Args:
-        image: `[S, S, 3]` RGB and mask: `[S, S]`.
+        image: `[S, S, 3]` RGB.
+        mask: `[S, S]`, 255 on the person.
         landmarks: `[478, 3]` px of the picture.
-        crop: that made the picture.
+        crop: the crop that made the picture.
         rotation: `[3]` axis-angle of the head in camera space.
     """
     face = np.zeros(mask.shape, np.uint8)
@@ -34,7 +35,7 @@ def measure(
         np.ones(crop.image_size, np.uint8), crop.matrix[:2], mask.shape[::-1], flags=cv2.INTER_NEAREST
     )
     area = max(int(face.sum()), 1)
-    # what of the face lies beyond the picture altogether is missing from `face`
+    # `face` lacks the part of the face that lies beyond the picture
     low, high = outline.min(0), outline.max(0)
     whole = max(cv2.contourArea(outline.astype(np.float32)), 1.0)
     shown = float(((face > 0) & (mask >= 128) & (inside > 0)).sum()) / max(whole, area)

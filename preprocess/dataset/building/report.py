@@ -1,4 +1,4 @@
-"""What a build did: a JSON file, a page with histograms and the rejected files, and a contact sheet of overlays."""
+"""Reports a build: a JSON file, a page with histograms and rejected files, and a contact sheet of overlays."""
 
 import html
 import json
@@ -32,10 +32,13 @@ _BINS = {
 
 
 def write_report(result: BuildResult, output: Path, *, name: str, is_new: bool = True) -> dict[str, Any]:
-    """Writes NAME.json, NAME.html and NAME.png; what stands in the JSON.
+    """Writes NAME.json, NAME.html and NAME.png; returns the content of the JSON file.
 
     Args:
-        is_new: whether anything was built; if not and the files are there, the pictures stay as they are.
+        result: the build.
+        output: folder of the dataset.
+        name: of the files, without suffix.
+        is_new: whether anything was built; if not, a page and a sheet that exist stay as they are.
     """
     report = _summary(result)
     report |= {"html": str(output / f"{name}.html"), "sheet": str(output / f"{name}.png") if result.shards else None}
@@ -57,7 +60,7 @@ def _summary(result: BuildResult) -> dict[str, Any]:
     seconds = [outcome["seconds"] for outcome in kept]
     histograms = {}
     for key, (low, high, count) in _BINS.items():
-        values = np.clip([quality[key] for quality in scores], low, high)  # the outer bins hold what lies beyond
+        values = np.clip([quality[key] for quality in scores], low, high)  # outer bins hold all values beyond
         counts, edges = np.histogram(values, bins=count, range=(low, high))
         histograms[key] = {"edges": np.round(edges, 4).tolist(), "counts": counts.tolist()}
     duplicates = [{"source": name, "reason": f"same content as {first}"} for name, first in result.duplicates]
@@ -74,7 +77,7 @@ def _summary(result: BuildResult) -> dict[str, Any]:
 
 
 def _write_sheet(result: BuildResult, path: Path) -> None:
-    """Records spread evenly over all shards."""
+    """Draws records that are spread evenly over all shards."""
     shards = [read_shard(shard) for shard in result.shards]
     places = [(shard, key) for shard in shards for key in shard.keys]
     count = min(len(places), _SHEET_COLUMNS * _SHEET_ROWS)
@@ -93,7 +96,7 @@ def _write_sheet(result: BuildResult, path: Path) -> None:
 
 
 def draw_overlay(record: Record) -> NDArray[np.uint8]:
-    """The picture with landmarks (green) and the mask's outline (red)."""
+    """Returns the picture with its landmarks (green) and the mask's outline (red)."""
     picture = record.image.copy()
     outlines, _ = cv2.findContours((record.mask >= 128).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outlines, -1, (255, 40, 40), 3)
@@ -122,7 +125,7 @@ def _page(report: dict[str, Any], name: str) -> str:
 
 
 def _histogram(title: str, values: dict[str, list[float]]) -> str:
-    """An inline SVG, 300 x 130."""
+    """Returns a histogram as inline SVG, 300 x 130."""
     counts, edges = values["counts"], values["edges"]
     width, top = 280 / len(counts), max(*counts, 1)
     bars = "".join(

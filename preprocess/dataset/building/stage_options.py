@@ -1,44 +1,64 @@
-"""What shapes the records of a dataset, and what comes out of a file; loads no networks, so it is quick."""
+"""What shapes the records of a dataset, and what comes out of a file; loads no networks, so it is quick.
+
+The first paragraph below a field is also the help of its option on the command line, which is made from these classes.
+"""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from flame.errors import InputError
 from preprocess.dataset.building.limits import Limits
-from preprocess.dataset.records.record import CODE_SIZE, DatasetInfo, Record
-from preprocess.faces.aligned_crop import Alignment
-from preprocess.faces.backend_names import DetectorName, MaskName
-from preprocess.files.digest import flame_digest, weights_digest
+from preprocess.faces.backend_names import Alignment, DetectorName, MaskName
+
+if TYPE_CHECKING:
+    from preprocess.dataset.records.record import DatasetInfo, Record
 
 
 @dataclass(frozen=True)
-class StageOptions:
-    """What shapes the records; can be pickled.
-
-    Attributes:
-        kind: what the files are.
-        crop: the alignment.
-        head_model: a FLAME file; the open head if None.
-        motion_codes: weights of the motion encoder; no codes if None.
-        detector: what finds faces, and the landmarks that place the crop and that records carry. The head is fitted to
-            the embedded tracker's 478 in any case.
-        mask: what finds the person.
-        num_frames: at most, of a clip.
-        every: one of so many frames of a clip.
-        min_frames: that must pass, or the clip is rejected.
-        limits: of the quality.
-    """
+class PictureOptions:
+    """What is found in pictures, and how they are aligned."""
 
     kind: Literal["photo", "clip"] = "photo"
+    """What the files are; on the command line, the command."""
+
     crop: Alignment = "portrait4d"
+    """Whose alignment of the pictures."""
+
     head_model: str | None = None
+    """FLAME file (.pkl, .npz). Default: the open head."""
+
     motion_codes: str | None = None
+    """Weights of the motion encoder (motion_model.pth): store motion codes too."""
+
     detector: DetectorName = "embedded"
+    """Finds faces and the landmarks that are stored.
+
+    They place the crop, too. The head is fitted to the embedded tracker's 478 in any case.
+    """
+
     mask: MaskName = "matte"
+    """Finds the person."""
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """Which frames of a clip."""
+
     num_frames: int = 50
+    """At most so many frames of a clip, the first ones."""
+
     every: int = 1
+    """Take one of so many frames."""
+
     min_frames: int = 10
+    """Reject clips with fewer usable frames."""
+
+
+@dataclass(frozen=True)
+class StageOptions(ClipOptions, PictureOptions):
+    """What shapes the records; can be pickled."""
+
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -53,12 +73,15 @@ class StageOptions:
                 raise InputError(f"expected {name} to be one of {expected}, got {got!r}")
 
     @property
-    def info(self) -> DatasetInfo:
+    def info(self) -> "DatasetInfo":
         """The description of the dataset.
 
         Raises:
             InputError: the head model cannot be loaded.
         """
+        from preprocess.dataset.records.record import CODE_SIZE, DatasetInfo  # loads numpy
+        from preprocess.files.digest import flame_digest
+
         model, licence, digest = "open", "CC0-1.0", ""
         if self.head_model is not None:
             model, licence = "flame", "that of the FLAME file the parameters were fitted with"
@@ -70,11 +93,13 @@ class StageOptions:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a dataset that was begun must be gone on with: files by content, so that they may lie elsewhere.
+        """The settings with which a dataset that was begun must be resumed; files by content, so that they may move.
 
         Raises:
             InputError: a file cannot be read.
         """
+        from preprocess.files.digest import weights_digest
+
         codes = None if self.motion_codes is None else weights_digest(Path(self.motion_codes))
         head = None if self.head_model is None else self.info.head_digest
         return {**asdict(self), "head_model": head, "motion_codes": codes}
@@ -82,7 +107,7 @@ class StageOptions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file: its records, and remarks on what of it was left out."""
+    """The outcome of a file: its records, and remarks on the parts that were left out."""
 
-    records: tuple[Record, ...]
+    records: "tuple[Record, ...]"
     remarks: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""One file in, its records out: read, find the face, align, fit, label, mask, score, filter."""
+"""Makes the records of one file: reads it, finds the face, aligns, fits, labels, masks, scores and filters."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,18 +31,22 @@ from preprocess.tracking.motion_code.encoder import MotionEncoder
 from preprocess.tracking.smooth import smooth_values
 
 _CROP_TOLERANCE = 0.02
-"""Of the square's side: less is taken for trembling of the crop, more for motion."""
+"""As a fraction of the square's side: a smaller change counts as jitter of the crop, a larger one as motion."""
 _CROP_SECONDS = 0.2
 
 
 class Stages:
-    """All models, loaded once in a process."""
+    """Makes records with all models, which are loaded once in a process."""
 
     def __init__(
         self, options: StageOptions, *, detector: Detector | None = None, find_mask: Mask | None = None
     ) -> None:
-        """Args:
-        detector, find_mask: in place of those that the options name.
+        """Loads the models.
+
+        Args:
+            options: what shapes the records.
+            detector: in place of the one that the options name.
+            find_mask: in place of the mask that the options name.
 
         Raises:
             InputError: an extra is not installed, or weights or the head model cannot be loaded.
@@ -57,10 +61,10 @@ class Stages:
         self._encoder = MotionEncoder.load(options.motion_codes) if options.motion_codes else None
 
     def __call__(self, path: Path, item: Item) -> Outcome:
-        """The records of a file.
+        """Returns the records of a file.
 
         Raises:
-            InputError: it is rejected.
+            InputError: the file is rejected, with the reason.
         """
         if self._options.kind == "photo":
             return self._photo(path, item)
@@ -90,7 +94,7 @@ class Stages:
         fit = self._fit(placed, np.diff(indices, prepend=indices[0]) > self._options.every)
         records, faults = [], []
         rows = {frame: row for row, frame in enumerate(indices)}
-        for frame, shown in self._sampled(path, []):  # again: keeping the frames would take gigabytes of large clips
+        for frame, shown in self._sampled(path, []):  # read again: keeping all frames could take gigabytes
             if frame in rows:
                 row = rows[frame]
                 key = f"{item.key}-{frame:06d}"
@@ -112,12 +116,12 @@ class Stages:
         return Outcome(tuple(records), (*remarks, *faults))
 
     def _sampled(self, path: Path, remarks: list[str]) -> Iterator[tuple[int, Frame]]:
-        """Index in the clip, frame; damage that was passed over goes to `remarks`."""
+        """Returns pairs of index in the clip and frame; appends a remark on damage that was skipped."""
         frames = enumerate(read_frames(path, warn=remarks.append))
         return islice(frames, 0, self._options.num_frames * self._options.every, self._options.every)
 
     def _follow(self, path: Path) -> tuple[list[int], list[FoundFace], list[float], tuple[int, int], list[str]]:
-        """Sampled frames up to the first cut (after it may come another person) that show the face."""
+        """Finds the face in the sampled frames up to the first cut, after which another person may appear."""
         follower = self._finder.follower()
         indices, faces, seconds, remarks = [], [], [], []
         size, num_lost = (0, 0), 0
@@ -140,7 +144,7 @@ class Stages:
         return indices, faces, seconds, size, remarks
 
     def _crops(self, marks: list[NDArray], seconds: list[float], size: tuple[int, int]) -> list[Crop]:
-        """One square a frame, as for photos, steadied over time."""
+        """Returns one crop per frame, placed as for photos and smoothed over time."""
         crops = [portrait_crop(face, image_size=size, alignment=self._options.crop) for face in marks]
         half = np.full((1, 2), DEFAULT_CROP_SIZE / 2)
         squares = np.array([[*crop.to_image(half)[0], crop.size / crop.scale] for crop in crops])
@@ -151,10 +155,10 @@ class Stages:
         return [Crop.from_square((float(x), float(y)), float(side), image_size=size) for x, y, side in steady]
 
     def _fit(self, landmarks: NDArray[np.float32], cuts: NDArray[np.bool_]) -> ClipFit:
-        """The head in `[N, 478, 3]` crop px of one person; `cuts` `[N]`: where time jumps.
+        """Fits the head of one person to landmarks `[N, 478, 3]` in crop px; `cuts` `[N]` says where time jumps.
 
-        Not by `BatchFitter`: workers have a core each and one file at a time, and for these it takes 1.5 times (a
-        photo) to 2 times (a clip) as long, its landmarks 1 to 3 % farther off.
+        `BatchFitter` is not used: with one core and one file at a time it takes 1.5 times (a photo) to 2 times (a
+        clip) as long, and its landmarks are 1 to 3 % farther off.
         """
         return fit_clip(self._fitter, landmarks, seen=np.ones(len(landmarks), bool), cuts=cuts)
 
@@ -192,7 +196,7 @@ class Stages:
     def _code(self, picture: NDArray[np.uint8], landmarks: NDArray) -> NDArray[np.float32]:
         if self._encoder is None:
             return np.zeros(0, np.float32)
-        points = to_68(landmarks[:, :2]) - 0.5  # the encoder counts from pixel centres
+        points = to_68(landmarks[:, :2]) - 0.5  # the encoder counts from the centre of the first pixel
         return self._encoder(to_tensor(picture), torch.from_numpy(points.astype(np.float32))[None])[0].numpy()
 
 

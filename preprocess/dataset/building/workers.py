@@ -1,5 +1,6 @@
-"""Processes that work on items one at a time; one that dies takes only its own item with it."""
+"""Runs processes that work on items one at a time; if one dies, only its own item is lost."""
 
+import contextlib
 import math
 import multiprocessing
 import os
@@ -17,7 +18,7 @@ from preprocess.dataset.building.plan import Item
 _TRIES = 2
 _READY, _DONE, _DIED = "ready", "done", "died"
 _SECONDS_TO_DIE = 10.0
-"""A process that hangs inside the kernel, on a file system that is gone, outlives even a kill: it is left behind."""
+"""A process that hangs in the kernel, for example on a lost file system, survives a kill: after this it is left."""
 
 Work = Callable[[Item], None]
 
@@ -28,21 +29,23 @@ class _Worker:
     pipe: Connection
     item: Item
     deadline: float = math.inf
-    """Of the item, on `time.monotonic`; none while the models are loaded."""
+    """Of the item, as `time.monotonic`; infinite while the models are loaded."""
 
 
 def run_workers(
     make_work: Callable[[], Work], items: Sequence[Item], *, num_workers: int, item_seconds: float = math.inf
 ) -> Iterator[tuple[Item, str | None]]:
-    """Works on all items; gives each when it is done, with the reason where no process survived it.
+    """Works on all items; yields each when it is done, with a reason if it was given up.
 
     Args:
-        make_work: called once in each process; can be pickled. What it makes must not raise for a bad item: if it
-            does, that counts as a death.
-        item_seconds: after which a process is ended and its item given up.
+        make_work: called once in each process; can be pickled. The function it returns must not raise for a bad item:
+            an exception counts as the death of its process.
+        items: what to work on.
+        num_workers: number of processes.
+        item_seconds: time after which a process is ended and its item given up.
 
     Raises:
-        InputError: as `make_work` does.
+        InputError: `make_work` raised it.
     """
     waiting = [(item, 1) for item in reversed(items)]
     tries: dict[str, int] = {}
@@ -83,13 +86,13 @@ def run_workers(
 
 
 def _wait(workers: list[_Worker]) -> list[Any]:
-    """Pipes in which something stands, or none when the first deadline has come."""
+    """Returns the pipes that hold a message, or none when the first deadline has come."""
     remaining = min(worker.deadline for worker in workers) - time.monotonic()
     return wait([worker.pipe for worker in workers], None if remaining == math.inf else max(remaining, 0))
 
 
 def _is_late(worker: _Worker) -> bool:
-    # what it said while we were busy with others counts
+    # a message that came while others were served still counts
     return worker.deadline <= time.monotonic() and not worker.pipe.poll()
 
 
@@ -131,18 +134,16 @@ def _start(make_work: Callable[[], Work], item: Item) -> _Worker:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
     theirs.close()
     worker = _Worker(process, ours, item)
-    try:
+    with contextlib.suppress(BrokenPipeError):  # it died at once, which reading from the pipe shows
         ours.send(item)
-    except BrokenPipeError:
-        pass  # it died at once; reading says so
     return worker
 
 
 def _serve(make_work: Callable[[], Work], pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
     try:
         work = make_work()
-    except InputError as error:  # such as a head model that is missing: no item is to blame
+    except InputError as error:  # for example, the head model is missing: no item is to blame
         pipe.send(error)
         return
     try:
@@ -150,5 +151,5 @@ def _serve(make_work: Callable[[], Work], pipe: Connection) -> None:
         while True:
             work(pipe.recv())
             pipe.send(_DONE)
-    except (EOFError, ConnectionResetError, BrokenPipeError):  # the parent is done, or gone
+    except (EOFError, ConnectionResetError, BrokenPipeError):  # the parent has finished or died
         return

@@ -1,1 +1,1 @@
-"""Datasets of EG3D and Portrait4D, in and out."""
+"""Reads and writes the datasets of EG3D and Portrait4D."""

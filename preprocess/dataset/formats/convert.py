@@ -1,7 +1,7 @@
-"""Datasets of others to shards, and shards to EG3D's: each picture as it is, with what is known of it.
+"""Converts datasets of others to shards, and shards to EG3D's format; pictures stay as they are.
 
-EG3D's datasets know the picture and its camera: their records have no head parameters, no landmarks, and a mask that
-is 255 all over. The neck is the turn that the camera shows. Portrait4D's LMDBs lack landmarks alone.
+EG3D's datasets hold pictures and cameras: records made from them have no head parameters, no landmarks, and a mask that
+is 255 everywhere. The neck is the rotation that the camera shows. Portrait4D's LMDBs lack only landmarks.
 """
 
 import hashlib
@@ -26,24 +26,24 @@ from preprocess.dataset.formats.eg3d_format import (
     with_eg3d_lens,
     write_eg3d,
 )
-from preprocess.dataset.formats.lmdb_format import Message, OfficialDataset
+from preprocess.dataset.formats.lmdb_format import OfficialDataset
+from preprocess.dataset.formats.options import ConvertOptions, Message, Origin
 from preprocess.dataset.reading.dataset import find_shards
 from preprocess.dataset.records.record import DatasetInfo, Record
-from preprocess.dataset.records.record_codec import ImageFormat
+from preprocess.dataset.records.shard_options import ImageFormat
 from preprocess.dataset.records.shards import read_shard, write_shard
 from preprocess.files.file_check import check_not_input
 
-Origin = Literal["open", "flame"]
 Progress = Callable[[int, int | None], None]
 
 _UNKNOWN_LICENCE = "not stated by the dataset it was converted from"
 
 
 def find_format(path: Path) -> Literal["eg3d", "lmdb", "shards"]:
-    """What lies at a path, by its file names.
+    """Returns the format of the dataset at a path, by its file names.
 
     Raises:
-        InputError: none of them.
+        InputError: it has none of these formats.
     """
     if path.suffix == ".zip" or (path / "dataset.json").is_file():
         return "eg3d"
@@ -57,18 +57,22 @@ def find_format(path: Path) -> Literal["eg3d", "lmdb", "shards"]:
 
 
 def eg3d_to_shards(
-    source: Path, output: Path, *, origin: Origin = "flame", items_per_shard: int = 1000,
-    image_format: ImageFormat = "png", progress: Progress | None = None,
+    source: Path, output: Path, *, origin: Origin = ConvertOptions.origin,
+    items_per_shard: int = ConvertOptions.items_per_shard,
+    image_format: ImageFormat = ConvertOptions.image_format, progress: Progress | None = None,
 ) -> list[Path]:  # fmt: skip
-    """Shards of a folder or zip of EG3D's; where they lie.
+    """Writes shards of EG3D's folder or zip; returns their paths.
 
     Args:
+        source: the folder or zip.
         output: a new or empty folder.
-        origin: whose neck joint and axes the world gets, see `HEADS_IN_EG3D`.
-        progress: told (pictures done, all).
+        origin: head model whose neck joint and axes define our world, see `HEADS_IN_EG3D`.
+        items_per_shard: number of pictures in each shard.
+        image_format: of the pictures in the shards.
+        progress: called with (pictures done, total).
 
     Raises:
-        InputError: no such dataset, a damaged picture or one of another size, or an output that holds something.
+        InputError: there is no such dataset, a picture is damaged or of another size, or the output is not empty.
     """
     check_not_input(output, source)
     dataset = read_eg3d(source)
@@ -83,19 +87,22 @@ def eg3d_to_shards(
 
 
 def lmdb_to_shards(
-    source: Path, message: Message, output: Path, *, items_per_shard: int = 1000, image_format: ImageFormat = "png",
-    progress: Progress | None = None,
+    source: Path, message: Message, output: Path, *, items_per_shard: int = ConvertOptions.items_per_shard,
+    image_format: ImageFormat = ConvertOptions.image_format, progress: Progress | None = None,
 ) -> list[Path]:  # fmt: skip
-    """Shards of one of Portrait4D's LMDBs; where they lie.
+    """Writes shards of one of Portrait4D's LMDBs; returns their paths.
 
     Args:
-        message: which of the three the LMDB holds.
+        source: the LMDB.
+        message: which of the three kinds the LMDB holds.
         output: a new or empty folder.
-        progress: told (messages done, all).
+        items_per_shard: number of records in each shard.
+        image_format: of the pictures in the shards.
+        progress: called with (messages done, total).
 
     Raises:
-        InputError: no such LMDB, a message that does not fit, pictures of several sizes, or an output that holds
-            something.
+        InputError: there is no such LMDB, a message does not fit, pictures have several sizes, or the output is not
+            empty.
     """
     check_not_input(output, source)
     dataset = OfficialDataset(source, message)
@@ -108,17 +115,19 @@ def lmdb_to_shards(
 
 
 def shards_to_eg3d(
-    source: Path, output: Path, *, has_eg3d_lens: bool = False, progress: Progress | None = None
+    source: Path, output: Path, *, has_eg3d_lens: bool = ConvertOptions.has_eg3d_lens, progress: Progress | None = None
 ) -> int:  # fmt: skip
-    """EG3D's folder, or its zip if `output` ends so, of shards; how many pictures.
+    """Writes EG3D's folder or zip of shards; returns the number of pictures.
 
     Args:
         source: a shard, a folder of shards or a `.txt` that lists them.
-        has_eg3d_lens: gives all cameras EG3D's lens and distance, see `with_eg3d_lens`.
-        progress: told (pictures done, all).
+        output: a new or empty folder, or the name of a new `.zip`.
+        has_eg3d_lens: whether all cameras get EG3D's lens and distance, see `with_eg3d_lens`.
+        progress: called with (pictures done, total).
 
     Raises:
-        InputError: no shards, damaged ones, pictures whose side is no power of two, or an output that is there.
+        InputError: there are no shards or damaged ones, the pictures' side is no power of two, or the output is not
+            empty.
     """
     check_not_input(output, source)
     shards = [read_shard(path) for path in find_shards(source)]
@@ -156,7 +165,7 @@ def _eg3d_records(dataset: Eg3dDataset, cameras: NDArray[np.float32]) -> Iterato
 
 
 def _lmdb_records(dataset: OfficialDataset, progress: Progress | None) -> Iterator[Record]:
-    """Under keys of their content: those of an LMDB are numbers, which another one has too."""
+    """Yields records with keys made from their content: the LMDB's own keys are numbers, which every LMDB has."""
     for index in range(len(dataset)):
         records = dataset[index]
         digest = hashlib.sha256(str(index).encode())
@@ -171,7 +180,7 @@ def _lmdb_records(dataset: OfficialDataset, progress: Progress | None) -> Iterat
 
 
 def _first(records: Iterator[Record], source: Path) -> tuple[Record, Iterator[Record]]:
-    """The first record, and all of them."""
+    """Returns the first record, and all of them."""
     first = next(records, None)
     if first is None:
         raise InputError(f"{source}: expected pictures, it holds none")

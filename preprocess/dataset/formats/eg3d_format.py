@@ -1,9 +1,9 @@
-"""EG3D's datasets, folders or stored zips of square PNGs with a `dataset.json` of camera labels, and their cameras.
+"""EG3D's datasets and cameras: folders or stored zips of square PNGs with a `dataset.json` of camera labels.
 
-A label is 25 numbers as in ours, but with OpenCV axes and in another world: the origin is the middle of the head and
-one unit is 1 / 2.7 m, because Deep3DFaceRecon counts in 0.1 m and EG3D scales that by 0.27. Between the worlds lies a
-similarity, which keeps the lens, so every point stays on its pixel and the way back is exact; `with_eg3d_lens` then
-gives the one lens and distance that the released networks know.
+A label is 25 numbers like ours, but with OpenCV axes and in another world: the origin is the middle of the head and one
+unit is 1 / 2.7 m, because Deep3DFaceRecon counts in 0.1 m and EG3D scales that by 0.27. The worlds differ by a
+similarity transform, which keeps the lens: every point stays on its pixel, and the way back is exact. `with_eg3d_lens`
+then gives the one lens and distance that the released networks were trained on.
 """
 
 import io
@@ -23,7 +23,7 @@ from preprocess.files.atomic import atomic_path
 
 EG3D_UNITS_PER_METRE = 2.7
 EG3D_FOCAL = 2985.29 / 700
-"""In picture sides, as their scripts write it."""
+"""Focal length in picture sides, as EG3D's scripts write it."""
 EG3D_RADIUS = 2.7
 
 _CAMERA_AXES = np.array([1.0, -1.0, -1.0])
@@ -34,18 +34,18 @@ _MAX_LABELS_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class HeadInEG3D:
-    """Where a head model lies in EG3D's world: `x_eg3d = 2.7 R_x(pitch) (x - centre)`, x in metres from its neck joint.
+    """The pose of a head model in EG3D's world: `x_eg3d = 2.7 R_x(pitch) (x - centre)`, x in metres from its neck.
 
     Attributes:
         centre: EG3D's origin, metres.
-        pitch: radians, by which the head model at rest looks down in EG3D's world.
+        pitch: angle in radians by which the head model at rest looks down in EG3D's world.
     """
 
     centre: tuple[float, float, float]
     pitch: float
 
     def place(self, points: NDArray) -> NDArray:
-        """Points `[..., 3]` of the head model, metres, in EG3D's world."""
+        """Maps points `[..., 3]` of the head model, in metres, to EG3D's world."""
         return EG3D_UNITS_PER_METRE * (points - np.array(self.centre)) @ self.turn.T
 
     @property
@@ -59,18 +59,21 @@ HEADS_IN_EG3D = {
     "flame": HeadInEG3D((0.0, 0.0130, 0.0094), 0.0849),
     "open": HeadInEG3D((0.0, 0.1433, 0.0498), -0.1079),
 }
-"""By head model. FLAME's pitch is that which the released preprocessing puts between it and Deep3DFaceRecon; the open
-head rests with its chin 11 degrees lower than FLAME. Deep3DFaceRecon's origin is the middle of EG3D's crop: the point
-that lies there in 16 portraits with known poses (good to 1 mm, its depth to 3 mm). EG3D moves it by (0, 6, 161) / 1000
-units."""
+"""The pose of each head model in EG3D's world.
+
+FLAME's pitch is the one that the released preprocessing assumes between it and Deep3DFaceRecon; the open head rests
+with its chin 11 degrees lower than FLAME. Deep3DFaceRecon's origin is the middle of EG3D's crop: the point that lies
+there in 16 portraits with known poses (accurate to 1 mm, its depth to 3 mm). EG3D moves it by (0, 6, 161) / 1000 units.
+"""
 
 
 def eg3d_from_ours(labels: NDArray, head: HeadInEG3D, *, units_per_metre: float) -> NDArray:
-    """EG3D's labels `[N, 25]` of ours, float64; each camera sees the same picture.
+    """Converts our labels to EG3D's `[N, 25]` float64; each camera sees the same picture.
 
     Args:
-        labels: `[N, 25]`, OpenGL axes, `units_per_metre` of our world.
-        head: whose world ours is, of `HEADS_IN_EG3D`.
+        labels: `[N, 25]`, OpenGL axes, our world.
+        head: the head model that our world belongs to, of `HEADS_IN_EG3D`.
+        units_per_metre: of our world.
     """
     converted = np.array(labels, np.float64)
     cam2world = converted[:, :16].reshape(-1, 4, 4)
@@ -80,7 +83,7 @@ def eg3d_from_ours(labels: NDArray, head: HeadInEG3D, *, units_per_metre: float)
 
 
 def ours_from_eg3d(labels: NDArray, head: HeadInEG3D, *, units_per_metre: float) -> NDArray:
-    """The way back from `eg3d_from_ours`: our labels `[N, 25]` of EG3D's, float64."""
+    """Inverts `eg3d_from_ours`: converts EG3D's labels to ours `[N, 25]` float64."""
     converted = np.array(labels, np.float64)
     cam2world = converted[:, :16].reshape(-1, 4, 4)
     cam2world[:, :3, :3] = head.turn.T @ cam2world[:, :3, :3] * _CAMERA_AXES
@@ -90,9 +93,9 @@ def ours_from_eg3d(labels: NDArray, head: HeadInEG3D, *, units_per_metre: float)
 
 
 def with_eg3d_lens(labels: NDArray) -> NDArray:
-    """EG3D's labels `[N, 25]` with its distance 2.7 from the origin, in the same direction, and its lens.
+    """Returns EG3D's labels `[N, 25]` with its lens, moved to its distance 2.7 from the origin in the same direction.
 
-    What the released networks were trained on. Where the camera was is lost.
+    The released networks were trained on these. The original distance of the camera is lost.
     """
     changed = np.array(labels, np.float64)
     position = changed[:, [3, 7, 11]]
@@ -103,7 +106,7 @@ def with_eg3d_lens(labels: NDArray) -> NDArray:
 
 @dataclass(frozen=True)
 class Eg3dDataset:
-    """Pictures and labels in the order of `dataset.json`; files are opened when read.
+    """Pictures and labels in the order of `dataset.json`; files are opened when they are read.
 
     Attributes:
         path: folder or zip.
@@ -119,7 +122,7 @@ class Eg3dDataset:
         return len(self.names)
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-        """Pictures `[S, S, 3]` RGB with their labels `[25]`."""
+        """Yields pictures `[S, S, 3]` RGB with their labels `[25]`."""
         if self.path.is_dir():
             for name, label in zip(self.names, self.labels, strict=True):
                 yield _decode((self.path / name).read_bytes(), f"{self.path}: {name}"), label
@@ -130,10 +133,10 @@ class Eg3dDataset:
 
 
 def read_eg3d(path: Path | str) -> Eg3dDataset:
-    """A folder or zip of EG3D's dataset tool.
+    """Returns a folder or zip of EG3D's dataset tool.
 
     Raises:
-        InputError: no `dataset.json` there, labels of another form, or pictures that it names are missing.
+        InputError: there is no `dataset.json`, its labels have another form, or pictures that it names are missing.
     """
     path = Path(path)
     if path.is_dir():
@@ -159,14 +162,15 @@ def read_eg3d(path: Path | str) -> Eg3dDataset:
 
 
 def write_eg3d(path: Path | str, items: Iterable[tuple[NDArray[np.uint8], NDArray]]) -> int:
-    """Write pictures and labels as a stored zip (a path that ends in `.zip`) or a folder; how many there were.
+    """Writes pictures and labels to a stored zip or a folder; returns how many there were.
 
     Args:
+        path: a zip if it ends in `.zip`, else a folder.
         items: pictures `[S, S, 3]` RGB, all of one size, a power of two, with EG3D's labels `[25]`. Mirror images are
-            items like others, their labels by `preprocess.dataset.reading.flip.mirror_label`.
+            ordinary items, with labels from `preprocess.dataset.reading.flip.mirror_label`.
 
     Raises:
-        InputError: a picture of another size, a path that cannot be written, or one that holds something already.
+        InputError: a picture has another size, or the path cannot be written or is not empty.
     """
     path = Path(path)
     if path.suffix != ".zip":

@@ -1,24 +1,23 @@
-"""The datasets of the released Portrait4D code: an LMDB of messages, one a picture or a clip.
+"""Reads the datasets of the released Portrait4D code: an LMDB of messages, each of a picture or a clip.
 
-Keys are eight digits, `num_samples` their number. Three messages are read: `Datum_genhead` (one encoded picture),
-`Datum_ffhq` (encoded) and `Datum_vfhq` (the raw frames of a clip). They carry FLAME parameters as vectors of 437 and
-motion codes of 548 (stored ones may be longer), but no landmarks: records of them have `[0, 3]`.
+Keys are eight digits; `num_samples` holds their number. Three kinds of message are read: `Datum_genhead` and
+`Datum_ffhq` (one encoded picture) and `Datum_vfhq` (the raw frames of a clip). They hold FLAME parameters as vectors of
+437 numbers and motion codes of 548 (stored ones may be longer), but no landmarks: their records have `[0, 3]`.
 """
 
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from flame.errors import InputError, brief
+from preprocess.dataset.formats.options import Message
 from preprocess.dataset.formats.protobuf_wire import read_message
 from preprocess.dataset.records.record import CODE_SIZE, Record
-
-Message = Literal["genhead", "ffhq", "vfhq"]
 
 _VECTOR_SIZE = 437
 _BLOB_FIELDS: dict[Message, tuple[int, int, int, int]] = {
@@ -29,14 +28,14 @@ _MAX_FRAMES = 10_000
 
 
 class OfficialDataset:
-    """An LMDB by index: a list of records per message, one for a picture, all frames for a clip.
+    """Reads an LMDB by index: a list of records per message, one for a picture, all frames for a clip.
 
     Args:
         path: the folder of the LMDB (`..._512_50`), or its file.
-        message: which of the three the values are; the files do not say.
+        message: the kind of its messages, which the files do not state.
 
     Raises:
-        InputError: `lmdb` is not installed, no LMDB there, or it has no `num_samples`.
+        InputError: `lmdb` is not installed, there is no LMDB, or it has no `num_samples`.
     """
 
     def __init__(self, path: Path | str, message: Message) -> None:
@@ -63,7 +62,7 @@ class OfficialDataset:
             yield from self[index]
 
     def _get(self, key: bytes) -> bytes:
-        # opened anew for each: an environment can be opened once per process and must not live through a fork
+        # opened for each read: an environment can be opened only once per process and must not live through a fork
         with _open(self.path) as environment, environment.begin() as transaction:
             value = transaction.get(key)
         if value is None:
@@ -72,10 +71,10 @@ class OfficialDataset:
 
 
 def records_of_message(content: bytes, message: Message, *, key: str, where: str) -> list[Record]:
-    """The records of one message, keyed `KEY` or, of a clip, `KEY-FRAME` (6 digits).
+    """Returns the records of one message, keyed `KEY` or, of a clip, `KEY-FRAME` (6 digits).
 
     Raises:
-        InputError: a field is missing or its size does not fit; `where` and the field are named.
+        InputError: a field is missing or its size does not fit; the message names `where` and the field.
     """
     fields = read_message(content, where)
     blobs = [fields.get(field, b"") for field in _BLOB_FIELDS[message]]
@@ -111,7 +110,7 @@ def records_of_message(content: bytes, message: Message, *, key: str, where: str
 
 
 def record_to_vector437(record: Record) -> NDArray[np.float32]:
-    """The released code's vector `[437]` of a FLAME record, as `HeadParams.from_vector437` lays it out."""
+    """Returns the released code's vector `[437]` of a FLAME record, as `HeadParams.from_vector437` lays it out."""
     vector = np.concatenate(
         [record.camera, record.shape, record.expression, record.neck, record.jaw, record.eyes.ravel()]
     )
@@ -158,7 +157,7 @@ def _open(path: Path) -> Any:
     except lmdb.Error as error:
         raise InputError(f"{path}: not an LMDB ({str(error).splitlines()[0]}): copy the dataset again") from error
     wanted, size = (opened.info()["last_pgno"] + 1) * opened.stat()["psize"], file.stat().st_size
-    if size < wanted:  # to read beyond the end of a mapped file ends the process
+    if size < wanted:  # reading beyond the end of a mapped file would kill the process
         opened.close()
         raise InputError(f"{path}: expected {wanted} bytes in {file.name}, it is cut off at {size}: copy it again")
     return opened
@@ -181,7 +180,7 @@ def _floats(content: bytes, where: str) -> NDArray[np.float32]:
 
 
 def _codes(content: bytes, num_frames: int, where: str) -> NDArray[np.float32]:
-    """`[num_frames, 548]`, or `[num_frames, 0]` where the message has none."""
+    """Returns motion codes `[num_frames, 548]`, or `[num_frames, 0]` where the message has none."""
     values = _floats(content, where)
     if not len(values):
         return np.zeros((num_frames, 0), np.float32)
@@ -191,7 +190,7 @@ def _codes(content: bytes, num_frames: int, where: str) -> NDArray[np.float32]:
 
 
 def _raw(content: bytes, size: tuple[int, int, int], where: str) -> NDArray[np.uint8]:
-    """`[T, H, W, 1 or 3]`."""
+    """Returns raw frames `[T, H, W, 1 or 3]`."""
     pixels = size[0] * size[1] * size[2]
     if pixels == 0 or len(content) not in (pixels, 3 * pixels):
         raise InputError(f"{where}: expected {list(size)} bytes or three times as many, got {len(content)}")
@@ -199,7 +198,7 @@ def _raw(content: bytes, size: tuple[int, int, int], where: str) -> NDArray[np.u
 
 
 def _encoded(content: bytes, mode: str, where: str) -> NDArray[np.uint8]:
-    """`[1, H, W(, 3)]` of a PNG or JPEG."""
+    """Decodes a PNG or JPEG to `[1, H, W(, 3)]`."""
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
             return np.array(picture.convert(mode))[None]

@@ -1,7 +1,7 @@
 """Reads messages of protocol buffers whose fields are numbers and bytes, without a schema compiler.
 
-The wire format is public: a message is a row of (tag, value), the tag a varint of `field << 3 | kind`, kind 0 a varint,
-1 eight bytes, 2 a varint length and as many bytes, 5 four bytes.
+The wire format is public: a message is a sequence of (tag, value). The tag is a varint of `field << 3 | kind`; kind 0
+is a varint, 1 eight bytes, 2 a varint length and as many bytes, 5 four bytes.
 """
 
 from flame.errors import InputError
@@ -10,13 +10,14 @@ _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 
 
 def read_message(content: bytes, where: str) -> dict[int, int | bytes]:
-    """The values by field number; of a field that comes twice the last holds, as the format wants it.
+    """Returns the values by field number; of a repeated field the last value counts, as the format demands.
 
     Args:
-        where: what is read, for the message.
+        content: the message.
+        where: names what is read, for the error.
 
     Raises:
-        InputError: not such a message, or cut off.
+        InputError: it is no such message, or it is cut off.
     """
     fields: dict[int, int | bytes] = {}
     position = 0
@@ -40,7 +41,7 @@ def read_message(content: bytes, where: str) -> dict[int, int | bytes]:
 
 
 def _varint(content: bytes, position: int, where: str) -> tuple[int, int]:
-    """Seven bits a byte, lowest first, at most ten bytes."""
+    """Reads a varint: seven bits a byte, lowest first, at most ten bytes; returns it and the position after it."""
     value = 0
     for index, byte in enumerate(content[position : position + 10]):
         value |= (byte & 0x7F) << (7 * index)

@@ -1,1 +1,1 @@
-"""Records for training: by index or as a stream, mirrored, balanced."""
+"""Reads records for training: by index or as a stream, mirrored, balanced."""

@@ -1,8 +1,8 @@
-"""How often to show each picture so that turned heads are not drowned by frontal ones.
+"""Decides how often to show each picture, so that frontal heads do not outnumber turned ones too far.
 
-The rule of EG3D (Chan et al. 2022, supplement): nine even bins of yaw, the outer bins repeated. The counts of the
-released lists, powers of two from 1 to 16 and rarer as they grow, fit one power per bin away from the middle. Their
-bins' width is not published; 20 degrees, so that nine cover the half circle, is our choice.
+The rule is that of EG3D (Chan et al. 2022, supplement): nine even bins of yaw, the outer bins repeated. The counts in
+the released lists are powers of two from 1 to 16, rarer as they grow, which fits one power per bin from the middle. The
+width of their bins is not published; 20 degrees is our choice, so that nine bins cover the half circle.
 """
 
 import numpy as np
@@ -13,17 +13,17 @@ BIN_DEGREES = 20.0
 
 
 def yaw_degrees(labels: NDArray) -> NDArray[np.float64]:
-    """Public yaw `[N]`, > 0 where the picture shows the nose to the viewer's right, of camera labels `[N, 25]`."""
+    """Returns the public yaw `[N]` of camera labels `[N, 25]`, > 0 where the nose points to the viewer's right."""
     cam2world = np.asarray(labels, np.float64)[:, :16].reshape(-1, 4, 4)
     nose_in_camera = cam2world[:, 2, :3]  # the world's +z
     return np.degrees(np.arctan2(nose_in_camera[:, 0], nose_in_camera[:, 2]))
 
 
 def replica_counts(yaw: NDArray) -> NDArray[np.int64]:
-    """How many times to show each picture: `2 ** |bin - 4|` with `bin = floor((yaw + 90) / 20)` in 0 ... 8.
+    """Returns how many times to show each picture: `2 ** |bin - 4|` with `bin = floor((yaw + 90) / 20)` in 0 ... 8.
 
     Args:
-        yaw: `[N]` degrees; beyond a quarter turn the outermost bin holds. Boundaries belong to the outer bin on both
+        yaw: `[N]` degrees; the outermost bins also take yaws beyond 90. Boundaries belong to the outer bin on both
             sides, so that a picture and its mirror image count alike.
     """
     steps = np.floor(np.abs(np.asarray(yaw, np.float64)) / BIN_DEGREES + 0.5)

@@ -1,7 +1,7 @@
-"""Reading datasets for training: by index for small sets, as a stream for large ones.
+"""Reads datasets for training: by index for small sets, as a stream for large ones.
 
-A dataset is named by shards, by folders of shards, or by a `.txt` that lists either, one a line, relative to itself:
-merging datasets is writing such a list.
+A dataset is named by shards, by folders of shards, or by a `.txt` that lists either, one a line, relative to itself. To
+merge datasets, write such a list.
 """
 
 import os
@@ -28,17 +28,17 @@ _MAX_OPEN_FILES = 32
 
 
 class Dataset(data.Dataset[Record]):
-    """Records by index, in the order of the listing; mirrored ones follow after all others.
+    """Reads records by index, in the order of the listing; mirrored ones follow after all others.
 
-    Pickles as a list of paths; each worker opens files when it needs them.
+    It pickles as a list of paths; each worker opens files when it needs them.
 
     Args:
         paths: see the module.
         mirror: of the head model; adds each record's mirror image. See `preprocess.dataset.reading.flip`.
-        is_balanced: repeats turned heads, see `preprocess.dataset.reading.balance`; reads all cameras first.
+        is_balanced: whether to repeat turned heads, see `preprocess.dataset.reading.balance`; reads all cameras first.
 
     Raises:
-        InputError: nothing there, a damaged shard, shards that do not belong together, a record that is in two.
+        InputError: there are no shards, one is damaged, they do not belong together, or two hold the same record.
     """
 
     def __init__(self, paths: Paths, *, mirror: HeadMirror | None = None, is_balanced: bool = False) -> None:
@@ -72,7 +72,7 @@ class Dataset(data.Dataset[Record]):
         return {**self.__dict__, "_process": 0, "_shards": {}, "_files": {}}
 
     def _open(self, shard_index: int) -> tuple[Shard, BinaryIO]:
-        if self._process != os.getpid():  # a forked worker must not share the place in its parent's files
+        if self._process != os.getpid():  # a forked worker must not share the read position of its parent's files
             self._process, self._files = os.getpid(), {}
         if shard_index not in self._shards:
             self._shards[shard_index] = read_shard(self.paths[shard_index])
@@ -84,17 +84,18 @@ class Dataset(data.Dataset[Record]):
 
 
 class StreamingDataset(data.IterableDataset[Record]):
-    """Records in the order of the shards' bytes, shuffled in a buffer; shards are dealt to ranks and their workers.
+    """Streams records as they lie in the shards, shuffled in a buffer; ranks and their workers share out the shards.
 
     Args:
         paths: see the module.
         seed: of the order; the same for all ranks.
-        buffer_size: records that a worker holds, encoded, to draw from; 1 keeps the order within a shard.
-        rank, num_ranks: which part this process reads. Ranks may differ in their number of records.
+        buffer_size: number of encoded records that a worker holds to draw from; 1 keeps the order within a shard.
+        rank: the part that this process reads. Ranks may differ in their number of records.
+        num_ranks: number of parts.
         mirror: of the head model; mirrors each record with a probability of one half.
 
     Raises:
-        InputError: nothing there, shards that do not belong together; on reading: more readers than shards.
+        InputError: there are no shards, or they do not belong together; on reading: there are more readers than shards.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class StreamingDataset(data.IterableDataset[Record]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Another order; call it before each pass, with workers that do not persist."""
+        """Sets another order; call it before each pass, with workers that do not persist."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Record]:
@@ -151,7 +152,7 @@ class StreamingDataset(data.IterableDataset[Record]):
 
 @dataclass(frozen=True)
 class RecordBatch:
-    """B records stacked; the fields are those of `Record`, `image` and `mask` still uint8."""
+    """B records, stacked; the fields are those of `Record`, with `image` and `mask` still uint8."""
 
     keys: tuple[str, ...]
     image: Tensor
@@ -167,17 +168,17 @@ class RecordBatch:
 
 
 def collate(records: Sequence[Record]) -> RecordBatch:
-    """What `torch.utils.data.DataLoader` takes as `collate_fn`."""
+    """Stacks records; to be passed to `torch.utils.data.DataLoader` as `collate_fn`."""
     names = [name for name in RecordBatch.__dataclass_fields__ if name != "keys"]
     stacked = {name: torch.from_numpy(np.stack([getattr(record, name) for record in records])) for name in names}
     return RecordBatch(tuple(record.key for record in records), **stacked)
 
 
 def find_shards(paths: Paths) -> list[Path]:
-    """The shards that are meant, folders in the order of names.
+    """Returns the shards that the paths name, those of a folder in the order of their names.
 
     Raises:
-        InputError: something is not there, or holds no shard.
+        InputError: a path does not exist or holds no shard.
     """
     found: list[Path] = []
     for path in map(Path, [paths] if isinstance(paths, (str, Path)) else paths):
@@ -238,7 +239,7 @@ def _refuse_repeats(shards: list[Shard]) -> None:
 
 
 def _draw(held: list, random: np.random.Generator) -> tuple[str, dict[str, bytes], Path]:
-    """Takes one out; the last takes its place."""
+    """Removes and returns a random entry; the last one takes its place."""
     chosen = int(random.integers(len(held)))
     held[chosen], held[-1] = held[-1], held[chosen]
     return held.pop()

@@ -1,7 +1,7 @@
-"""Mirror images: the picture and all that is known of it, seen in a mirror that stands at x = 0 of the head.
+"""Mirrors records: the picture and everything known about it, in a mirror at x = 0 of the head.
 
-With `S = diag(-1, 1, 1)` a point `p` goes to `S p`, a rotation `R` to `S R S` (axis-angle: y and z change sign), a
-camera `C` to `S C S`. Left and right parts change places.
+With `S = diag(-1, 1, 1)` a point `p` becomes `S p`, a rotation `R` becomes `S R S` (axis-angle: y and z change sign),
+and a camera `C` becomes `S C S`. Left and right parts change places.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ _ROTATION_SIGNS = np.array([1, -1, -1], np.float32)
 
 @dataclass(frozen=True)
 class HeadMirror:
-    """What shape and expression a head has in the mirror: `shape' = shape @ matrix`; twice is the identity.
+    """Maps a head's shape and expression to those of its mirror image, `shape' = shape @ matrix`; its own inverse.
 
     Attributes:
         shape: `[S, S]` float32.
@@ -36,7 +36,7 @@ class HeadMirror:
 
 
 def open_head_mirror(model: OpenHead | None = None) -> HeadMirror:
-    """Of the open head: each shape component is symmetric or antisymmetric, expressions swap `Left` and `Right`."""
+    """Returns the mirror of the open head: each component keeps or changes its sign, expressions swap sides."""
     model = model or load_open_head()
     mirrored = _mirrored_basis(model.shape_basis, model.mirror)
     # a component and its mirror image are equal or opposite to the last bit; the residual below would tell
@@ -47,13 +47,14 @@ def open_head_mirror(model: OpenHead | None = None) -> HeadMirror:
 
 
 def fit_head_mirror(model: HeadModel, vertex_mirror: torch.Tensor) -> HeadMirror:
-    """Of any head model, by least squares: for FLAME, whose components mix both sides.
+    """Fits the mirror of any head model by least squares; for FLAME, whose components mix both sides.
 
     In an orthonormal basis Q of the components the reflection P becomes `Q' P Q`, symmetric with eigenvalues in
-    [-1, 1]; each is rounded to -1 or 1, so that twice is the identity. What the components cannot mirror, and the
-    template's own asymmetry, stays: see `residual_mm`.
+    [-1, 1]. Each is rounded to -1 or 1, so that mirroring twice is the identity. `residual_mm` measures what remains:
+    what the components cannot mirror, and the template's own asymmetry.
 
     Args:
+        model: the head model.
         vertex_mirror: `[V]` int64, each vertex's partner across x = 0; see `mirror_partners`.
     """
     matrices = [
@@ -63,10 +64,10 @@ def fit_head_mirror(model: HeadModel, vertex_mirror: torch.Tensor) -> HeadMirror
 
 
 def mirror_partners(model: HeadModel, *, tolerance_mm: float = 5.0) -> torch.Tensor:
-    """`[V]` int64: the vertex nearest to each one's mirror image in the template.
+    """Returns `[V]` int64: the vertex nearest to each one's mirror image in the template.
 
     Raises:
-        InputError: partners are not mutual or too far apart; the mesh is not symmetric.
+        InputError: partners are not mutual or too far apart: the mesh is not symmetric.
     """
     template = model.template.double()
     distance, partner = torch.cdist(template * template.new_tensor([-1, 1, 1]), template).min(1)
@@ -81,16 +82,17 @@ def mirror_partners(model: HeadModel, *, tolerance_mm: float = 5.0) -> torch.Ten
 
 
 def flip_record(record: Record, mirror: HeadMirror) -> Record:
-    """The record of the mirrored picture, under the same key; twice gives the first back.
+    """Returns the record of the mirrored picture under the same key; mirroring twice restores the record.
 
-    `crop_matrix` becomes a reflection: it leads from px of the source as it is to px of the mirrored picture.
+    `crop_matrix` becomes a reflection, which maps px of the unchanged source to px of the mirrored picture.
 
     Raises:
-        InputError: it carries a motion code (a network's output has no mirror image), or the mirror is another head's.
+        InputError: the record has a motion code (a network's output, which cannot be mirrored), or the mirror is for
+            another head model.
     """
     if record.code.size:
         raise InputError(f"{record.key}: a motion code cannot be mirrored: encode the mirrored picture")
-    has_head = record.shape.size > 0 or record.expression.size > 0  # EG3D's records have none: any mirror does
+    has_head = record.shape.size > 0 or record.expression.size > 0  # EG3D's records have none, so any mirror fits
     if has_head and (len(record.shape), len(record.expression)) != (len(mirror.shape), len(mirror.expression)):
         expected, got = (len(mirror.shape), len(mirror.expression)), (len(record.shape), len(record.expression))
         raise InputError(f"{record.key}: expected {expected} shape and expression numbers, got {got}: give its mirror")
@@ -118,9 +120,9 @@ def flip_record(record: Record, mirror: HeadMirror) -> Record:
 
 
 def mirror_label(label: NDArray) -> NDArray:
-    """The camera label(s) `[..., 25]` of the mirrored picture; the same in OpenGL and OpenCV axes."""
+    """Returns the camera label(s) `[..., 25]` of the mirrored picture; the same in OpenGL and OpenCV axes."""
     mirrored = np.array(label)
-    mirrored[..., [1, 2, 3, 4, 8]] *= -1  # S C S: what mixes x with y, z or the origin
+    mirrored[..., [1, 2, 3, 4, 8]] *= -1  # S C S: the entries that mix x with y, z or the origin
     mirrored[..., 17] *= -1  # skew
     mirrored[..., 18] = 1 - mirrored[..., 18]
     return mirrored

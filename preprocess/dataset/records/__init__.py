@@ -1,1 +1,1 @@
-"""What one record holds and how shards keep it."""
+"""Records of a dataset, and the shards that hold them."""

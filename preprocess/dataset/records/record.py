@@ -1,4 +1,4 @@
-"""What a dataset holds: one record per picture, and one description of what all of them have in common."""
+"""The content of a dataset: one record per picture, and one description of what all records share."""
 
 from dataclasses import dataclass, field
 
@@ -7,23 +7,24 @@ from numpy.typing import NDArray
 
 FORMAT_VERSION = 1
 CODE_SIZE = 548
-"""Of a motion code of the released encoder: eyes 6, emotion 30, mouth 512."""
+"""Length of the released encoder's motion code: eyes 6, emotion 30, mouth 512."""
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What all records of a dataset share; it stands at the head of every shard.
+    """What all records of a dataset share; it is the first member of every shard.
 
     Attributes:
         head_model: "open" or "flame"; says what the parameters mean.
-        head_licence: of the head model, in a line.
-        units_per_metre: of the world that cameras are in; 3 as in Portrait4D. The origin is the head's neck joint.
+        head_licence: of the head model, in one line.
+        units_per_metre: of the cameras' world; 3 as in Portrait4D. The origin is the head's neck joint.
         crop: "portrait4d" or "eg3d": the alignment of the pictures.
         image_size: side of the pictures in px.
-        landmarks: "478", "98", "70" or "68": the set that records carry; "0" without any.
-        detector, mask: names of the backends that found landmarks and masks; "none" where there was none.
+        landmarks: "478", "98", "70" or "68": the set that records hold; "0" without landmarks.
+        detector: name of the backend that found the landmarks; "none" where there was none.
+        mask: name of the backend that found the masks; "none" where there was none.
         code_size: length of the motion code, 0 without one.
-        head_digest: SHA-256 of a FLAME model's tables; empty for the open head, and where it is not known.
+        head_digest: SHA-256 of a FLAME model's tables; empty for the open head and where it is not known.
         version: of the format.
     """
 
@@ -42,22 +43,25 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Record:
-    """One aligned picture and all that is known of it.
+    """One aligned picture and everything known about it.
 
-    The camera sees the head at rest and the neck repeats the turn, as in `flame.heads.frame_parameters`: use one of
-    the two.
+    The head's rotation is stored twice, in the camera, which sees the head at rest, and in the neck, as in
+    `flame.heads.frame_parameters`: use one of the two.
 
     Attributes:
-        key: `HASH` of a photo's content or `HASH-FRAME` (6 digits) of a clip's; unique, the same on every machine.
-        source: name of the file it came from, relative to the folder that was given.
+        key: `HASH` of a photo's content or `HASH-FRAME` (6 digits) of a clip's; unique, and the same on every machine.
+        source: name of its file, relative to the input folder.
         image: uint8 `[S, S, 3]` RGB.
         mask: uint8 `[S, S]`, 255 = person.
-        crop_matrix: `[3, 3]` float64, source px -> picture px; its inverse leads back.
+        crop_matrix: `[3, 3]` float64, source px -> picture px.
         source_size: (height, width) of the source.
-        landmarks: `[L, 3]` float32, px of the picture, y down; z in the same unit or 0; L is 0 without any.
+        landmarks: `[L, 3]` float32, px of the picture, y down; z is in the same unit or 0; L is 0 without landmarks.
         camera: `[25]` float32, cam2world 16 (OpenGL axes) and intrinsics 9, world units.
-        shape: `[S]`, expression: `[E]` float32 of the head model; `[0]` where only the camera is known.
-        neck, jaw: `[3]` and eyes: `[2, 3]` float32 axis-angle, radians, the subject's left eye first.
+        shape: `[S]` float32 of the head model; `[0]` where only the camera is known.
+        expression: `[E]` float32, likewise.
+        neck: `[3]` float32 axis-angle, radians.
+        jaw: `[3]` float32, likewise.
+        eyes: `[2, 3]` float32, likewise, the subject's left eye first.
         code: `[C]` float32 motion code, or `[0]`.
         quality: scores by name, for filters and reports.
     """

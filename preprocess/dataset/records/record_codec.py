@@ -1,9 +1,9 @@
-"""Records and dataset descriptions as bytes: what stands in the members of a shard."""
+"""Encodes records and dataset descriptions as the bytes of a shard's members, and decodes them."""
 
 import io
 import json
 from dataclasses import asdict, fields
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,8 +13,7 @@ from safetensors.numpy import save as save_arrays
 
 from flame.errors import InputError, brief
 from preprocess.dataset.records.record import FORMAT_VERSION, DatasetInfo, Record
-
-ImageFormat = Literal["png", "jpg"]
+from preprocess.dataset.records.shard_options import ImageFormat
 
 _FORMAT = "portrait4d-dataset"
 _UNITS = {
@@ -37,25 +36,26 @@ _ARRAYS = {
 }
 _SHAPES = {"crop_matrix": (3, 3), "camera": (25,), "neck": (3,), "jaw": (3,), "eyes": (2, 3)}
 MEMBER_NAMES = ("image.png", "image.jpg", "mask.png", "safetensors", "json")
-"""What a member's name may end in, after the record's key; one of the two pictures is there."""
+"""Endings of a member's name after the record's key; a record has one of the two pictures."""
 
 _JPEG_QUALITY = 95
 _PNG_EFFORT = 3
 
 
 def encode_info(info: DatasetInfo) -> bytes:
-    """The description as JSON that also states the units."""
+    """Returns the description as JSON that also states the units."""
     return _to_json({"format": _FORMAT, **asdict(info), "units": _UNITS})
 
 
 def decode_info(content: bytes, where: str) -> DatasetInfo:
-    """The description out of `encode_info`.
+    """Inverts `encode_info`.
 
     Args:
-        where: name of what it was read from, for the message.
+        content: the encoded description.
+        where: names what it was read from, for the error.
 
     Raises:
-        InputError: not such a description, or of another version.
+        InputError: it is no such description, or of another version.
     """
     values = _from_json(content, where)
     if values.get("format") != _FORMAT:
@@ -72,7 +72,7 @@ def decode_info(content: bytes, where: str) -> DatasetInfo:
 
 
 def check_record(record: Record, info: DatasetInfo) -> None:
-    """Raise ValueError where a record does not fit the dataset's description."""
+    """Raises ValueError where a record does not fit the dataset's description."""
     side = info.image_size
     wanted = dict(_SHAPES)
     wanted |= {"image": (side, side, 3), "mask": (side, side), "landmarks": (int(info.landmarks), 3)}
@@ -92,7 +92,7 @@ def check_record(record: Record, info: DatasetInfo) -> None:
 
 
 def encode_record(record: Record, image_format: ImageFormat = "png") -> dict[str, bytes]:
-    """Content by the last part of the member's name, in the order of the shard; the same record, the same bytes."""
+    """Returns content by the ending of the member's name, in the shard's order; equal records give equal bytes."""
     described = {"source": record.source, "source_size": list(record.source_size), "quality": record.quality}
     return {
         f"image.{image_format}": _encode_picture(record.image, image_format),
@@ -103,13 +103,15 @@ def encode_record(record: Record, image_format: ImageFormat = "png") -> dict[str
 
 
 def decode_record(key: str, parts: dict[str, bytes], where: str) -> Record:
-    """The record out of `encode_record`.
+    """Inverts `encode_record`.
 
     Args:
-        where: name of the shard, for the message.
+        key: of the record.
+        parts: content by the ending of the member's name.
+        where: names the shard, for the error.
 
     Raises:
-        InputError: a member is missing or damaged; it is named.
+        InputError: a member is missing or damaged; the message names it.
     """
     images = [name for name in ("image.png", "image.jpg") if name in parts]
     missing = [name for name in ("mask.png", "safetensors", "json") if name not in parts]
@@ -141,7 +143,7 @@ def decode_record(key: str, parts: dict[str, bytes], where: str) -> Record:
 
 
 def decode_arrays(content: bytes, where: str) -> dict[str, np.ndarray]:
-    """A record's arrays by name, all of them, each of its kind."""
+    """Returns a record's arrays by name; checks that all are there, with their types and finite."""
     try:
         arrays = load_arrays(content)
     except (SafetensorError, ValueError) as error:

@@ -1,8 +1,8 @@
-"""Shards: plain tar files of records as WebDataset lays them out, with an index beside them.
+"""Shards: plain tar files of records in the layout of WebDataset, with an index beside them.
 
-First `dataset.json`, then of each record `KEY.image.png`, `KEY.mask.png`, `KEY.safetensors` and `KEY.json`. The same
-records make the same bytes. `NAME.tar.index.json` lists offset, size and SHA-256 of every member and the SHA-256 of the
-whole; without it a shard is read by a scan, and damage shows only where a decoder stumbles.
+A shard holds `dataset.json`, then `KEY.image.png`, `KEY.mask.png`, `KEY.safetensors` and `KEY.json` of each record. The
+same records make the same bytes. `NAME.tar.index.json` lists offset, size and SHA-256 of every member and the SHA-256
+of the whole. Without it a shard is read by a scan, and damage is found only where a decoder fails.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")  # no dot: WebDataset splits names at 
 
 @dataclass(frozen=True)
 class Member:
-    """Where a member's content lies in the tar; `sha256` is None where there is no index."""
+    """The place of a member's content in the tar; `sha256` is None where there is no index."""
 
     offset: int
     size: int
@@ -51,14 +51,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Shard:
-    """What is known of a shard without its records; holds no open file.
+    """What is known about a shard without reading its records; holds no open file.
 
     Attributes:
         path: of the tar.
         info: what its records share.
         keys: of the records, in their order.
         members: by name.
-        sha256: of the whole tar, None without an index.
+        sha256: of the whole tar; None without an index.
     """
 
     path: Path
@@ -76,16 +76,16 @@ class Shard:
                 yield self.read(key, file)
 
     def read(self, key: str, file: BinaryIO) -> Record:
-        """One record out of the opened tar, checked against the index where there is one."""
+        """Reads one record from the opened tar, and checks it against the index where there is one."""
         return decode_record(key, self.parts(key, file), str(self.path))
 
     def parts(self, key: str, file: BinaryIO) -> dict[str, bytes]:
-        """A record's members, still encoded, for `decode_record`."""
+        """Reads a record's members, still encoded, for `decode_record`."""
         found = {name: self.members[f"{key}.{name}"] for name in MEMBER_NAMES if f"{key}.{name}" in self.members}
         return {name: _content(file, member, f"{self.path}: {key}.{name}") for name, member in found.items()}
 
     def cameras(self) -> list[NDArray]:
-        """The camera labels `[25]` of all records; no picture is decoded."""
+        """Returns the camera labels `[25]` of all records; no picture is decoded."""
         labels = []
         with self.path.open("rb") as file:
             for key in self.keys:
@@ -99,10 +99,12 @@ class Shard:
 def write_shard(
     path: Path | str, info: DatasetInfo, records: Iterable[Record], *, image_format: ImageFormat = "png"
 ) -> int:
-    """Write records, one at a time, then the index; how many there were. A shard without an index was not finished.
+    """Writes records, one at a time, then the index, which marks a finished shard; returns how many there were.
 
     Args:
         path: ends in `.tar`.
+        info: what the records share.
+        records: in the order of the shard.
         image_format: "png", or "jpg" (quality 95, a third of the size, not exact).
 
     Raises:
@@ -119,7 +121,7 @@ def write_shard(
 
 
 def write_encoded(path: Path | str, info: DatasetInfo, records: Iterable[tuple[str, dict[str, bytes]]]) -> int:
-    """As `write_shard`, of keys and members as `Shard.parts` gives them: out of other shards, byte for byte."""
+    """Writes a shard of keys and encoded members, as `Shard.parts` returns them, byte for byte; see `write_shard`."""
     path = Path(path)
     if path.suffix != ".tar":
         raise InputError(f"expected the name of a shard to end in .tar, got {path.name}")
@@ -141,10 +143,10 @@ def write_encoded(path: Path | str, info: DatasetInfo, records: Iterable[tuple[s
 
 
 def read_shard(path: Path | str) -> Shard:
-    """A shard by its index, or by a scan of the tar where there is none.
+    """Reads what is known about a shard from its index, or by a scan of the tar where there is none.
 
     Raises:
-        InputError: no shard, cut off, of another version, or its index belongs to another shard.
+        InputError: it is no shard, cut off, or of another version, or its index belongs to another shard.
     """
     path = Path(path)
     check_file(path, "a shard")
@@ -166,10 +168,10 @@ def read_shard(path: Path | str) -> Shard:
 
 
 def verify_shard(path: Path | str) -> Shard:
-    """Read everything and compare it with the index.
+    """Reads a whole shard and compares it with its index.
 
     Raises:
-        InputError: the first damaged member is named; or there is no index to compare with.
+        InputError: a member is damaged, and the message names the first; or there is no index.
     """
     shard = read_shard(path)
     if shard.sha256 is None:
@@ -185,7 +187,7 @@ def verify_shard(path: Path | str) -> Shard:
 
 
 def index_path(path: Path) -> Path:
-    """The index beside a shard."""
+    """Returns the path of the index beside a shard."""
     return path.with_name(path.name + INDEX_SUFFIX)
 
 
@@ -252,7 +254,7 @@ def _scan(path: Path) -> dict[str, Member]:
     except (tarfile.TarError, EOFError) as error:
         last = printable(next(reversed(members), "its start"))
         raise InputError(f"{path}: not a whole tar (damaged after {last}): build or copy it again") from error
-    # tarfile takes a file that ends between two members for whole
+    # tarfile accepts a file that ends between two members as whole
     if path.stat().st_size < end + tarfile.BLOCKSIZE:
         last = printable(next(reversed(members), "its start"))
         raise InputError(f"{path}: the shard is cut off after {last}: build or copy it again")

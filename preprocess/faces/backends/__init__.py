@@ -1,6 +1,6 @@
-"""Face detectors and masks of several makers behind one call each; the embedded ones need nothing else.
+"""Loads face detectors and masks of several makers by name; the embedded ones need nothing else.
 
-The others are extras, loaded when asked for by name, with weights that their own libraries fetch.
+The others are extras, imported when they are named, with weights that their own libraries fetch.
 """
 
 from preprocess.faces.backend_names import DetectorName, MaskName

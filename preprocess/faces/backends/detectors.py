@@ -1,4 +1,4 @@
-"""Faces and their landmarks in a picture: the embedded tracker's 478 points, or 68 of face-alignment or insightface."""
+"""Finds faces and landmarks: 478 points of the embedded tracker, or 68 points of face-alignment or insightface."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ _NOSE_TIP, _CONTOUR_ENDS = 30, (0, 16)
 
 @dataclass(frozen=True)
 class DetectedFace:
-    """One face.
+    """One face and its landmarks.
 
     Attributes:
-        points: `[N, 3]` float32, picture px, x right, y down; z in the same unit, smaller is nearer.
-        landmark_set: which points they are: "478" of the embedded tracker, "68" of iBUG.
+        points: `[N, 3]` float32, picture px, x right, y down; z is in the same unit, smaller is nearer.
+        landmark_set: which points they are: "478" of the embedded tracker, or "68" of iBUG.
         score: 0 ... 1, the detector's confidence.
     """
 
@@ -39,20 +39,20 @@ class DetectedFace:
 
     @property
     def size(self) -> float:
-        """Longer side of the box around the points, px."""
+        """Longer side of the box around the points, in px."""
         return float(np.ptp(self.points[:, :2], axis=0).max())
 
 
 Detector = Callable[[NDArray[np.uint8]], list[DetectedFace]]
-"""From a picture uint8 `[H, W, 3]` RGB to its faces, largest first; none: an empty list."""
+"""Returns the faces of a picture uint8 `[H, W, 3]` RGB, largest first; an empty list if there is none."""
 
 
 def load_detector(name: DetectorName = "embedded", device: torch.device | str = "cpu") -> Detector:
-    """A detector ready to use.
+    """Returns a detector ready to use.
 
     Raises:
-        InputError: no such detector, its package is not installed, its weights are neither here nor to be had, or it
-            cannot use the device.
+        InputError: the name is unknown, its package is not installed, its weights are neither here nor can be fetched,
+            or it cannot use the device.
     """
     match name:
         case "embedded":
@@ -66,29 +66,31 @@ def load_detector(name: DetectorName = "embedded", device: torch.device | str = 
 
 
 class EmbeddedDetector:
-    """The networks that come with this package."""
+    """Finds faces with the networks that come with this package."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self._detector, self._landmarker = FaceDetector(device), FaceLandmarker(device)
 
     def __call__(self, image: NDArray[np.uint8]) -> list[DetectedFace]:
+        """Returns the faces of a picture as `Detector` describes, with 478 points."""
         faces = find_faces(image, self._detector, self._landmarker)
         return [DetectedFace(face.points, "478", face.score) for face in faces]
 
 
 class FaceAlignmentDetector:
-    """S3FD boxes, 3DFAN-4 points and their depth, of the package face-alignment (Bulat and Tzimiropoulos 2017)."""
+    """Finds S3FD boxes, 3DFAN-4 points and their depth with face-alignment (Bulat and Tzimiropoulos 2017)."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         library = import_extra("face_alignment", "face-alignment")
         what = "the weights of face-alignment"
         with explained_weights(what, _face_alignment_advice, are_here=lambda: not _missing_files()):
-            # compiled, the networks would need a C compiler and a minute before the first picture
+            # compiling the networks would need a C compiler, and a minute before the first picture
             self._network = library.FaceAlignment(
                 library.LandmarksType.THREE_D, device=str(device), flip_input=False, compile=False
             )
 
     def __call__(self, image: NDArray[np.uint8]) -> list[DetectedFace]:
+        """Returns the faces of a picture as `Detector` describes, with 68 points."""
         boxes = self._network.face_detector.detect_from_image(image.copy())
         if not len(boxes):
             return []
@@ -98,12 +100,13 @@ class FaceAlignmentDetector:
 
 
 class InsightFaceDetector:
-    """SCRFD boxes and 68 points with depth, of insightface's pack buffalo_l."""
+    """Finds SCRFD boxes and 68 points with depth with insightface's pack buffalo_l."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self._analysis = InsightFace("landmark_3d_68", device)
 
     def __call__(self, image: NDArray[np.uint8]) -> list[DetectedFace]:
+        """Returns the faces of a picture as `Detector` describes, with 68 points."""
         faces = self._analysis(image)
         return _largest_first([face["landmark_3d_68"] for face in faces], [float(face["det_score"]) for face in faces])
 
@@ -118,7 +121,7 @@ def _largest_first(found: Sequence[NDArray], scores: Sequence[float]) -> list[De
 
 
 def _nearer_is_smaller(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Neither library says which way its z points; the tip of the nose lies before the ends of the contour."""
+    """Turns z so that smaller is nearer, by the nose tip and the contour's ends: neither library states its sign."""
     depth = points[:, 2]
     sign = 1.0 if depth[_NOSE_TIP] <= depth[list(_CONTOUR_ENDS)].mean() else -1.0
     return points * np.array([1.0, 1.0, sign], np.float32)

@@ -1,4 +1,4 @@
-"""Packages that are extras, and weights that their libraries fetch: what is said when one is not there."""
+"""Imports packages that are extras, and explains what to do when one, or its weights, is missing."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,10 +13,10 @@ from preprocess.files.offline import offline_variable
 
 
 def import_extra(module: str, extra: str) -> Any:
-    """The module of an extra.
+    """Imports the module of an extra.
 
     Raises:
-        InputError: it, or a package that it needs, is not installed, or does not load.
+        InputError: the module, or a package that it needs, is not installed or does not load.
     """
     try:
         return import_module(module)
@@ -35,21 +35,22 @@ def import_extra(module: str, extra: str) -> Any:
 def explained_weights(
     what: str, explain: Callable[[], str], *, are_here: Callable[[], bool] = lambda: True
 ) -> Iterator[None]:
-    """Whatever a library raises while it fetches and reads weights, as one line; nothing is fetched where the user
-    forbids the network.
+    """Reports any failure of a library to fetch or read weights as an error of one line.
+
+    Nothing is fetched where the user forbids the network.
 
     Args:
-        what: the weights.
-        explain: says where they are looked for and what to do, after the failure.
+        what: names the weights.
+        explain: says after a failure where they are looked for and what to do.
         are_here: whether the library would find them without a network.
 
     Raises:
-        InputError: in place of any exception but the end of memory; they would have to be fetched, and must not.
+        InputError: in place of any exception but lack of memory; or the weights would have to be fetched, and must not.
     """
     if (variable := offline_variable()) and not are_here():
         raise InputError(f"{variable} is set, so {what} cannot be fetched: unset it, or {explain()}")
     try:
-        with redirect_stdout(sys.stderr):  # stdout is for results; some print there what they fetch
+        with redirect_stdout(sys.stderr):  # stdout is for results; some libraries print there what they fetch
             yield
     except (InputError, torch.OutOfMemoryError, MemoryError):
         raise

@@ -1,4 +1,4 @@
-"""insightface's pack buffalo_l: one of its networks behind its face detector, and who a face is."""
+"""Runs networks of insightface's pack buffalo_l: its face detector with one other, and the encoder of identity."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +18,14 @@ FILES: dict[Task, str] = {"landmark_3d_68": "1k3d68.onnx", "recognition": "w600k
 
 
 class InsightFace:
-    """Boxes of SCRFD, and for each face what the task's network says of it."""
+    """Finds faces with SCRFD and runs the task's network on each of them."""
 
     def __init__(self, task: Task, device: torch.device | str = "cpu") -> None:
-        """Raises:
-        InputError: the package is not installed, the pack is neither here nor to be had, or it cannot use the device.
+        """Loads the networks.
+
+        Raises:
+            InputError: the package is not installed, the pack is neither here nor can be fetched, or it cannot use the
+                device.
         """
         application = import_extra("insightface.app", "insightface")
         device = torch.device(device)
@@ -36,18 +39,18 @@ class InsightFace:
         self._network.prepare(ctx_id=-1 if device.type == "cpu" else device.index or 0, det_size=(640, 640))
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Any]:
-        """What the library says of the faces in a picture uint8 `[H, W, 3]` RGB, in its order."""
+        """Returns the library's results for the faces of a picture uint8 `[H, W, 3]` RGB, in its order."""
         return self._network.get(np.ascontiguousarray(image[..., ::-1]))  # it reads BGR
 
 
 class IdentityEncoder:
-    """ArcFace (Deng et al. 2019): unit vectors whose cosine says how alike two people are."""
+    """Makes unit vectors whose cosine says how alike two people are, with ArcFace (Deng et al. 2019)."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self._analysis = InsightFace("recognition", device)
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """`[512]` of the face with the largest box in a picture uint8 `[H, W, 3]` RGB; None without a face."""
+        """Returns the vector `[512]` of the largest face in a picture uint8 `[H, W, 3]` RGB; None without a face."""
         faces = self._analysis(image)
         if not faces:
             return None
@@ -68,7 +71,7 @@ def _onnx_providers(device: torch.device) -> list[Any]:
 
 
 def _folder() -> Path:
-    """Where the library looks; it fetches nothing where that is."""
+    """Returns the folder where the library looks for the pack; it fetches nothing if the folder exists."""
     return Path("~/.insightface/models").expanduser() / PACK
 
 

@@ -1,4 +1,4 @@
-"""Which pixels belong to the person: the embedded matte, or SegFormer's parsing of the head into 19 classes."""
+"""Finds the pixels of the person by the embedded matte, or by SegFormer's parsing of the head into 19 classes."""
 
 from collections.abc import Callable
 from typing import get_args
@@ -16,8 +16,10 @@ from preprocess.faces.matte import PortraitMatte
 from preprocess.files.offline import offline_variable
 
 SEGFORMER_MODEL = "jonathandinu/face-parsing"
-"""On huggingface.co: SegFormer B5 (Xie et al. 2021, NVIDIA's non-commercial licence) trained on CelebAMask-HQ (Lee et
-al. 2020: non-commercial research and education)."""
+"""Name on huggingface.co of a SegFormer B5 (Xie et al. 2021, NVIDIA's non-commercial licence).
+
+It was trained on CelebAMask-HQ (Lee et al. 2020: non-commercial research and education).
+"""
 
 PARSING_LABELS = (
     ("background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear")
@@ -26,21 +28,22 @@ PARSING_LABELS = (
 """CelebAMask-HQ's classes in this model's order: `eye_g` glasses, `ear_r` earrings, `neck_l` necklace."""
 
 PERSON_LABELS = tuple(range(1, len(PARSING_LABELS)))
-"""All but the background: what a person wears moves with them, and mattes hold it too."""
+"""All labels but the background: what people wear moves with them, and mattes include it too."""
 
 _INPUT_SIZE = 512
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the pictures that it was trained on, ImageNet's."""
+"""Mean and deviation of ImageNet's pictures, by which the network's input is normalised."""
 
 Mask = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""From a picture uint8 `[H, W, 3]` RGB to float32 `[H, W]` in [0, 1], 1 on the person."""
+"""Returns float32 `[H, W]` in [0, 1], 1 on the person, of a picture uint8 `[H, W, 3]` RGB."""
 
 
 def load_mask(name: MaskName = "matte", device: torch.device | str = "cpu") -> Mask:
-    """A mask ready to use; that of "segformer" is a `FaceParser`, which has labels too.
+    """Returns a mask ready to use; that of "segformer" is a `FaceParser`, which has labels too.
 
     Raises:
-        InputError: no such mask, its package is not installed, or its weights are neither here nor to be had.
+        InputError: the name is unknown, its package is not installed, or its weights are neither here nor can be
+            fetched.
     """
     match name:
         case "matte":
@@ -52,7 +55,7 @@ def load_mask(name: MaskName = "matte", device: torch.device | str = "cpu") -> M
 
 
 class FaceParser:
-    """SegFormer of the package transformers; the face should fill a good part of the picture, as an aligned crop's."""
+    """Parses faces with SegFormer of the package transformers; the face should fill a good part of the picture."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
@@ -68,16 +71,16 @@ class FaceParser:
         self._network = network.to(self.device).eval()
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probability float32 `[H, W]` of all `PERSON_LABELS` together."""
+        """Returns the probability float32 `[H, W]` of all `PERSON_LABELS` together."""
         probabilities = self._scores(image).softmax(0)
         return probabilities[list(PERSON_LABELS)].sum(0).clamp(0, 1).cpu().numpy()
 
     def parse(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The likeliest of `PARSING_LABELS`, uint8 `[H, W]`."""
+        """Returns the index of the likeliest of `PARSING_LABELS`, uint8 `[H, W]`."""
         return self._scores(image).argmax(0).byte().cpu().numpy()
 
     def _scores(self, image: NDArray[np.uint8]) -> Tensor:
-        """Logits `[19, H, W]`."""
+        """Returns logits `[19, H, W]`."""
         height, width = image.shape[:2]
         # the aspect is not kept, as in training
         small = cv2.resize(image, (_INPUT_SIZE, _INPUT_SIZE), interpolation=cv2.INTER_LINEAR)

@@ -1,7 +1,7 @@
-"""Building blocks shared by the face networks: TensorFlow-padded convolutions and residual blocks.
+"""Building blocks shared by the face networks: convolutions padded as in TensorFlow, and residual blocks.
 
-A block may hold several `branches` that run the same layers with different weights on different
-inputs; they lie side by side in the channels, so that one grouped convolution serves all of them.
+A block may hold several `branches` that run the same layers with different weights on different inputs. They lie side
+by side in the channels, so that one grouped convolution serves all of them.
 """
 
 import torch
@@ -16,7 +16,8 @@ class SameConv(nn.Conv2d):
     is then even on all sides and needs no copy of the input.
 
     Args:
-        in_channels, out_channels: of all branches together.
+        in_channels: of all branches together.
+        out_channels: of all branches together.
         kernel: side of the square kernel, odd.
         stride: 1 or 2; the input side must be a multiple of it.
         groups: as in `nn.Conv2d`.
@@ -28,9 +29,9 @@ class SameConv(nn.Conv2d):
 
 
 class ResidualBlock(nn.Module):
-    """BlazeFace block: depthwise 3x3, pointwise, plus the (pooled) input, then the activation.
+    """The block of BlazeFace: depthwise 3x3, pointwise, plus the (pooled) input, then the activation.
 
-    Channel counts are per branch; input `[B, branches * in_channels, H, W]`.
+    Channel counts are per branch; the input is `[B, branches * in_channels, H, W]`.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class ResidualBlock(nn.Module):
         self.activation = nn.PReLU(branches * out_channels) if activation is nn.PReLU else activation(inplace=True)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Returns `[B, branches * out_channels, H / stride, W / stride]`."""
         update = self.pointwise(self.depthwise(features))
         skip = functional.max_pool2d(features, 2) if self.stride == 2 else features
         # the new channels have no skip; adding to the old ones in place spares a padded copy
@@ -53,7 +55,7 @@ class ResidualBlock(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Gate `[B, C, 1, 1]` in (0, 1) for the channels of `features [B, C, H, W]`, from their means."""
+    """Computes a gate `[B, C, 1, 1]` in (0, 1) for the channels of `features [B, C, H, W]` from their means."""
 
     def __init__(self, channels: int, squeezed: int):
         super().__init__()
@@ -61,5 +63,6 @@ class SqueezeExcite(nn.Module):
         self.excite = SameConv(squeezed, channels)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Returns the gate."""
         mean = functional.adaptive_avg_pool2d(features, 1)
         return torch.sigmoid(self.excite(functional.relu(self.squeeze(mean))))

@@ -1,4 +1,4 @@
-"""Short-range BlazeFace detector (Bazarevsky et al. 2019, arXiv:1907.05047), as in MediaPipe."""
+"""The short-range BlazeFace detector (Bazarevsky et al. 2019, arXiv:1907.05047), as in MediaPipe."""
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ NUM_ANCHORS = 896
 
 
 class FaceDetectorNetwork(nn.Module):
-    """Images `[B, 3, 128, 128]` in [-1, 1] to raw boxes `[B, 896, 16]` (input pixels) and logits `[B, 896]`.
+    """Maps images `[B, 3, 128, 128]` in [-1, 1] to raw boxes `[B, 896, 16]` (input pixels) and logits `[B, 896]`.
 
-    A box is its centre offset from the anchor, width, height, and six key points (x, y) as offsets from
-    the anchor. Anchors: two per cell of the 16x16 grid, then six per cell of the 8x8 grid, row by row.
+    A box is its centre as an offset from the anchor, width, height, and six key points (x, y) as offsets from the
+    anchor. Anchors: two per cell of the 16x16 grid, then six per cell of the 8x8 grid, row by row.
     """
 
     def __init__(self):
@@ -30,6 +30,7 @@ class FaceDetectorNetwork(nn.Module):
         self.coarse_box = SameConv(96, 6 * 16)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns raw boxes and logits."""
         fine = self.fine(functional.relu(self.stem(images)))
         coarse = self.coarse(fine)
         boxes = [_per_anchor(self.fine_box(fine), 16), _per_anchor(self.coarse_box(coarse), 16)]
@@ -42,12 +43,12 @@ def _block(in_channels: int, out_channels: int, stride: int) -> ResidualBlock:
 
 
 def _per_anchor(grid: Tensor, size: int) -> Tensor:
-    """`[B, anchors * size, H, W]` to `[B, H * W * anchors, size]`."""
+    """Reshapes `[B, anchors * size, H, W]` to `[B, H * W * anchors, size]`."""
     return grid.permute(0, 2, 3, 1).reshape(len(grid), -1, size)
 
 
 def anchor_centres() -> Tensor:
-    """Centres `[896, 2]` (x, y) of the anchors, as fractions of the input side."""
+    """Returns the centres `[896, 2]` (x, y) of the anchors, as fractions of the input side."""
     grids = []
     for side, per_cell in ((16, 2), (8, 6)):
         steps = (torch.arange(side, dtype=torch.float32) + 0.5) / side

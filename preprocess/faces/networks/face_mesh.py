@@ -1,7 +1,7 @@
-"""Attention mesh (Grishchenko et al. 2020, arXiv:2006.10962), as in MediaPipe: 468 points plus lips, eyes, irises.
+"""The attention mesh (Grishchenko et al. 2020, arXiv:2006.10962), as in MediaPipe: 468 points and 10 of the irises.
 
-A trunk predicts the 468 points; from them three regions (lips, both eyes) are cut out of an early
-feature map, upright, and three branches, later five heads, refine the points in them.
+A trunk predicts the 468 points. They place three upright regions (lips, both eyes), which are cut out of an early
+feature map; three branches and then five heads refine the points in them.
 """
 
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ _NUM_MESH_POINTS = 468
 _FEATURE_STRIDE = 4
 _REGION_SIZE = 16  # feature pixels across a region
 _REGION_SCALE = 1.5  # side of a region over the extent of its points
-# Regions in the order of the branches, and the two points that give each its rotation, from left to right in the
-# picture; "right" is the subject's.
+# Regions in the order of the branches, and the two points, from left to right in the picture, that give each its
+# rotation. "Right" is the subject's.
 _REGIONS = (LIPS, EYE_RIGHT, EYE_LEFT)
 _ROTATION_POINTS = ((61, 291), (33, 133), (362, 263))
 _BRANCH_OF_HEAD = (0, 1, 1, 2, 2)  # lips, right eye, right iris, left eye, left iris
 _POINTS_OF_HEAD = (LIPS, EYE_RIGHT, tuple(range(468, 473)), EYE_LEFT, tuple(range(473, 478)))
-_NUM_LID_POINTS = 16  # the first points of an eye's table run around its lids; the iris takes their mean depth
+_NUM_LID_POINTS = 16  # the first points of an eye's table lie around its lids; the iris takes their mean depth
 
 
 @dataclass(frozen=True)
 class MeshOutput:
-    """What the network sees in a crop.
+    """The points that the network finds in a crop, and its flag.
 
     Attributes:
         points: `[B, 478, 3]` in pixels of the 192x192 input, top-left corner at 0; z in the same unit.
@@ -42,7 +42,7 @@ class MeshOutput:
 
 
 class FaceMeshNetwork(nn.Module):
-    """Face crops `[B, 3, 192, 192]` in [0, 1] to `MeshOutput`."""
+    """Maps face crops `[B, 3, 192, 192]` in [0, 1] to `MeshOutput`."""
 
     def __init__(self):
         super().__init__()
@@ -73,6 +73,7 @@ class FaceMeshNetwork(nn.Module):
         self.register_buffer("grid", _region_grid(), persistent=False)
 
     def forward(self, images: Tensor) -> MeshOutput:
+        """Returns points and presence."""
         early = self.early(self.stem(images))
         final = self.trunk(early)
         mesh = self.mesh(final).reshape(-1, _NUM_MESH_POINTS, 3)
@@ -84,7 +85,7 @@ class FaceMeshNetwork(nn.Module):
         return MeshOutput(self._merge(mesh, self._refine(early, torch.stack(regions, dim=1))), presence)
 
     def _refine(self, early: Tensor, regions: Tensor) -> Tensor:
-        """Points `[B, 232, 2]` of all heads in input pixels."""
+        """Returns the points `[B, 232, 2]` of all heads in input pixels."""
         crops = sample_regions(early, regions, self.get_buffer("grid"))
         branches = self.branches(crops.flatten(1, 2)).unflatten(1, (len(_REGIONS), -1))
         heads = self.heads(branches[:, self.get_buffer("branch_of_head")].flatten(1, 2))
@@ -96,7 +97,7 @@ class FaceMeshNetwork(nn.Module):
         return torch.cat(found, dim=1)
 
     def _merge(self, mesh: Tensor, refined: Tensor) -> Tensor:
-        """Refined x and y replace those of the mesh; irises are appended, as deep as their lids."""
+        """Replaces x and y of the mesh by refined ones, and appends the irises at the depth of their lids."""
         depths = mesh[..., 2]
         right, left = (depths[:, list(eye[:_NUM_LID_POINTS])].mean(dim=1) for eye in (EYE_RIGHT, EYE_LEFT))
         irises = torch.stack([right] * 5 + [left] * 5, dim=1)
@@ -106,22 +107,22 @@ class FaceMeshNetwork(nn.Module):
 
 
 def _region_grid() -> Tensor:
-    """Centres `[256, 2]` (x, y) of a region's feature pixels, row by row, in units of the region (64 wide)."""
+    """Returns the centres `[256, 2]` (x, y) of a region's feature pixels, row by row, in a region 64 wide."""
     steps = (torch.arange(_REGION_SIZE, dtype=torch.float32) + 0.5) * _FEATURE_STRIDE
     grid_y, grid_x = torch.meshgrid(steps, steps, indexing="ij")
     return torch.stack([grid_x, grid_y], dim=-1).reshape(-1, 2)
 
 
 def region_matrix(points: Tensor, subset: Tensor, rotation_points: tuple[int, int]) -> Tensor:
-    """The rectangle around some points, turned with them, as an affine map.
+    """Returns the rectangle around some points, turned with them, as an affine map.
 
     Args:
         points: `[B, N, 2]` in input pixels.
         subset: int64 `[n]`, the points the region must hold.
-        rotation_points: from the first to the second runs the region's x axis.
+        rotation_points: the region's x axis points from the first to the second.
 
     Returns:
-        `[B, 2, 3]`: from the region, 64 wide and 64 high whatever its shape, to input pixels.
+        `[B, 2, 3]` from the region, which counts as 64 wide and 64 high whatever its shape, to input pixels.
     """
     axis_x = functional.normalize(points[:, rotation_points[1]] - points[:, rotation_points[0]], dim=-1)
     axis_y = torch.stack([-axis_x[:, 1], axis_x[:, 0]], dim=-1)
@@ -135,12 +136,12 @@ def region_matrix(points: Tensor, subset: Tensor, rotation_points: tuple[int, in
 
 
 def sample_regions(features: Tensor, regions: Tensor, grid: Tensor) -> Tensor:
-    """Cut regions out of a feature map, bilinearly; zero outside.
+    """Samples regions of a feature map bilinearly; outside the map is zero.
 
     Args:
         features: `[B, C, H, H]` at a quarter of the input resolution.
-        regions: `[B, G, 2, 3]` of `region_matrix`.
-        grid: `[256, 2]`, where to sample in each region.
+        regions: `[B, G, 2, 3]` from `region_matrix`.
+        grid: `[256, 2]`, the places to sample in each region.
 
     Returns:
         `[B, G, C, 16, 16]`.
@@ -151,7 +152,7 @@ def sample_regions(features: Tensor, regions: Tensor, grid: Tensor) -> Tensor:
 
 
 def _transform(matrix: Tensor, points: Tensor) -> Tensor:
-    """Apply `[..., 2, 3]` to `[..., N, 2]`."""
+    """Applies `[..., 2, 3]` to `[..., N, 2]`."""
     return points @ matrix[..., :2].transpose(-1, -2) + matrix[..., None, :, 2]
 
 
@@ -163,7 +164,7 @@ def _blocks(*sizes: tuple[int, int, int], branches: int = 1) -> list[nn.Module]:
 
 
 def _narrow(in_channels: int, out_channels: int, *, branches: int) -> list[nn.Module]:
-    """Fewer channels, then one block, before the points are read off."""
+    """Returns layers that reduce the channels and add one block, for the last step before the points."""
     wide = branches * out_channels
     conv = SameConv(branches * in_channels, wide, groups=branches)
     return [conv, nn.PReLU(wide), *_blocks((out_channels, out_channels, 1), branches=branches)]

@@ -1,7 +1,7 @@
-"""Which of the 478 points the refinement heads of the attention mesh replace (MediaPipe's tables).
+"""The points among the 478 that the refinement heads of the attention mesh replace (MediaPipe's tables).
 
-"left" and "right" are the subject's. The tables are stored in the asset's own metadata as well; the
-conversion script refuses a network whose tables differ.
+"left" and "right" are the subject's. The original network file holds the tables too; the conversion script refuses a
+network whose tables differ.
 """
 
 # fmt: off

@@ -1,4 +1,4 @@
-"""Selfie segmentation of MediaPipe: MobileNetV3-like encoder (Howard et al. 2019) and a gated decoder."""
+"""MediaPipe's selfie segmentation: an encoder like MobileNetV3 (Howard et al. 2019) and a gated decoder."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ INPUT_SIZE = 256
 
 
 class InvertedResidual(nn.Module):
-    """Expand, depthwise, optional squeeze-and-excite, project; plus the input where the shapes agree."""
+    """Expands, convolves depthwise, optionally gates, and projects; adds the input where the shapes agree."""
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class InvertedResidual(nn.Module):
         self.project = SameConv(expanded, out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Returns `[B, out_channels, H / stride, W / stride]`."""
         hidden = self.activate(self.depthwise(self.activate(self.expand(features))))
         if self.gate is not None:
             hidden = hidden * self.gate(hidden)
@@ -42,7 +43,7 @@ class InvertedResidual(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    """Twice the resolution: coarse features are added to gated encoder features of the finer level."""
+    """Doubles the resolution: adds coarse features to gated encoder features of the finer level."""
 
     def __init__(self, coarse_channels: int, channels: int):
         super().__init__()
@@ -52,6 +53,7 @@ class DecoderStage(nn.Module):
         self.smooth = SameConv(channels, channels, kernel=3, groups=channels)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """Returns `[B, channels, H, W]` as `fine`, of `coarse` `[B, coarse_channels, H / 2, W / 2]`."""
         # the 1x1 convolution commutes with the upsampling and is four times cheaper before it
         reduced = functional.interpolate(self.reduce(coarse), scale_factor=2, mode="bilinear", align_corners=False)
         gated = fine * self.gate(fine + reduced) + reduced
@@ -60,7 +62,7 @@ class DecoderStage(nn.Module):
 
 
 class PortraitMatteNetwork(nn.Module):
-    """Images `[B, 3, 256, 256]` in [0, 1] to the probability `[B, 1, 256, 256]` of belonging to a person."""
+    """Maps images `[B, 3, 256, 256]` in [0, 1] to the probability `[B, 1, 256, 256]` of belonging to a person."""
 
     def __init__(self):
         super().__init__()
@@ -84,9 +86,10 @@ class PortraitMatteNetwork(nn.Module):
         self.decode8 = DecoderStage(128, 24)
         self.decode4 = DecoderStage(24, 16)
         self.decode2 = DecoderStage(16, 16)
-        self.matte = SameConv(16, 4)  # the four pixels under each; a transposed convolution of stride two
+        self.matte = SameConv(16, 4)  # the four pixels under each cell, as a transposed convolution of stride two
 
     def forward(self, images: Tensor) -> Tensor:
+        """Returns the probability."""
         level2 = functional.hardswish(self.stem(images), inplace=True)
         level4 = self.level4(level2)
         level8 = self.level8(level4)

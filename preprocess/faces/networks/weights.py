@@ -12,7 +12,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_network(kind: Callable[[], Network], name: str, *, device: str | torch.device = "cpu") -> Network:
-    """A network in evaluation mode, float32, frozen, with the weights of `assets/<name>.safetensors`."""
+    """Returns a network in evaluation mode, float32, frozen, with the weights of `assets/<name>.safetensors`."""
     content = (resources.files("preprocess") / "assets" / f"{name}.safetensors").read_bytes()
     network = kind()
     network.load_state_dict(load(content), strict=True)

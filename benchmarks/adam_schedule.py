@@ -17,7 +17,7 @@ from torch import Tensor
 from flame.geometry.camera import fov_to_intrinsics
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from flame.heads.head_model import HeadModel, HeadParams
-from flame.landmarks.groups import EYE_CORNERS, LID_PAIRS, LIP_PAIRS, OUTER_EYE_CORNERS
+from flame.landmarks.groups import EYE_CORNERS, IRIS_CENTRES, LID_PAIRS, LIP_PAIRS, OUTER_EYE_CORNERS
 from preprocess.fitting.batched.fit import BatchFit
 from preprocess.fitting.config import FitConfig, active_expressions, joint_axes, make_prior
 from preprocess.fitting.landmark_model import LandmarkModel
@@ -25,7 +25,6 @@ from preprocess.fitting.landmark_model import LandmarkModel
 STAGES = (1500, 3000)
 RELEASED_RATE = 1e-3
 _UNITS_PER_METRE = 3.0
-_IRIS_CENTRES = {468: EYE_CORNERS["right"], 473: EYE_CORNERS["left"]}
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class AutomaticObjective:
         unit = (config.num_independent or float(points.valid.sum())) / float(weights.sum())
         self._weights = table(weights * unit)
         pairs = [(upper, lower, lower) for upper, lower in LID_PAIRS + LIP_PAIRS]
-        looks = [(iris, *corners) for iris, corners in _IRIS_CENTRES.items()]
+        looks = [(iris, *EYE_CORNERS[side]) for side, iris in IRIS_CENTRES.items()]
         self._plus, self._minus, self._other = torch.tensor(pairs + looks, device=landmarks.device).T
         counted = [config.opening_weight] * len(pairs) + [config.gaze_weight] * len(looks)
         self._difference_weights = table(counted) * unit

@@ -16,19 +16,12 @@ import torch
 
 from flame.errors import InputError
 from flame.heads.open_head import load_open_head
+from flame.landmarks.sets import CORNERS_OF_98_AND_478, WFLW_OUTER_EYE_CORNERS
 from material import conclude, output_folder, shared_folder, table
 from preprocess.fitting.frames import HeadFitter
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import read_image
 from preprocess.tracking.tracker import TrackedFrame, Tracker
-
-CORNERS = {
-    "eyes": {60: 33, 64: 133, 68: 362, 72: 263},
-    "nose": {54: 4, 55: 98, 57: 2, 59: 327},
-    "mouth": {76: 61, 82: 291, 88: 78, 92: 308},
-    "irises": {96: 468, 97: 473},
-}
-"""WFLW number: number among the 478."""
 
 GOALS = "Goals: all detected, mean fit error at most 1.8 % of the outer-eye distance."
 
@@ -50,13 +43,15 @@ def corner_errors(points: np.ndarray, reference: np.ndarray) -> dict[str, float]
         points: [478, 2 or 3] px.
         reference: [98, 2] px.
     """
-    unit = np.linalg.norm(reference[60] - reference[72])
+    unit = np.linalg.norm(reference[WFLW_OUTER_EYE_CORNERS[0]] - reference[WFLW_OUTER_EYE_CORNERS[1]])
     errors = {}
-    for group, pairs in CORNERS.items():
+    for group, pairs in CORNERS_OF_98_AND_478.items():
         wanted, got = reference[list(pairs)], points[list(pairs.values()), :2]
         errors[group] = float(100 * np.linalg.norm(got - wanted, axis=-1).mean() / unit)
-    wanted = np.concatenate([reference[list(CORNERS[group])] for group in ("eyes", "nose", "mouth")])
-    got = np.concatenate([points[list(CORNERS[group].values()), :2] for group in ("eyes", "nose", "mouth")])
+    wanted = np.concatenate([reference[list(CORNERS_OF_98_AND_478[group])] for group in ("eyes", "nose", "mouth")])
+    got = np.concatenate(
+        [points[list(CORNERS_OF_98_AND_478[group].values()), :2] for group in ("eyes", "nose", "mouth")]
+    )
     errors["corners"] = float(100 * np.linalg.norm(got - wanted, axis=-1).mean() / unit)
     return errors
 
@@ -118,7 +113,10 @@ def main() -> None:
 def report_text(rows: list[dict[str, Any]]) -> str:
     """The table, means first."""
     found = [row for row in rows if row["detected"]]
-    names = ["fit", *(f"{who}_{group}" for who in ("model", "tracker") for group in ("corners", *CORNERS))]
+    names = [
+        "fit",
+        *(f"{who}_{group}" for who in ("model", "tracker") for group in ("corners", *CORNERS_OF_98_AND_478)),
+    ]
     means = [float(np.mean([row[name] for row in found])) for name in names] if found else []
     body = [[row["file"], *(row.get(name) for name in names)] for row in rows]
     worst = max((row["fit"] for row in found), default=float("nan"))

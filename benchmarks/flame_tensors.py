@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from flame.heads.open_head import load_open_head
+from flame.landmarks.sets import IBUG_MOUTH_CORNERS, PUPILS_OF_70
 from flame.pickles.numbers import read_numbers
 
 PREFIX = "deformer.flame_deform."
@@ -44,8 +45,10 @@ def put_landmarks_on_the_face(folder: Path) -> None:
     vertices, faces = np.asarray(content["v_template"], np.float64), np.asarray(content["f"], np.int64)
     head = load_open_head()
     points = head.landmarks(head.template[None], count=70)[0].double().numpy()
-    pupils, mouth = points[68:70].mean(0), points[[48, 54]].mean(0)
-    scale = np.array([0.060 / (points[69, 0] - points[68, 0]), 0.075 / (pupils[1] - mouth[1])])
+    pupils, mouth = points[list(PUPILS_OF_70)].mean(0), points[list(IBUG_MOUTH_CORNERS)].mean(0)
+    scale = np.array(
+        [0.060 / (points[PUPILS_OF_70[1], 0] - points[PUPILS_OF_70[0], 0]), 0.075 / (pupils[1] - mouth[1])]
+    )
     wanted = (points[:, :2] - pupils[:2]) * scale + [0.0, 0.020]
     corners = vertices[faces]  # [F, 3, 3]
     centres = corners.mean(1)

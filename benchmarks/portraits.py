@@ -27,7 +27,7 @@ from flame.heads.frame_parameters import FrameParameters
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
 from flame.landmarks.ibug import to_70
-from flame.landmarks.sets import NUM_CONTOUR
+from flame.landmarks.sets import NUM_CONTOUR, WFLW_OUTER_EYE_CORNERS
 from material import conclude, shared_folder, table
 from portrait_sheet import FITTED, REFERENCE, TRACKED, Projected, draw_mesh, draw_points, project_fit
 from pose_difference import pose_offset, rotation_difference
@@ -114,7 +114,7 @@ def measure_points(portraits: Portraits) -> list[dict[str, Any]]:
         portraits.names, portraits.tracked.numpy(), portraits.reference.numpy(), strict=True
     ):
         ours, theirs = (portrait_crop(points, image_size=(SIDE, SIDE)) for points in (tracked, reference))
-        unit = np.linalg.norm(reference[60] - reference[72]) / 100
+        unit = np.linalg.norm(reference[WFLW_OUTER_EYE_CORNERS[0]] - reference[WFLW_OUTER_EYE_CORNERS[1]]) / 100
         gaps = np.linalg.norm(to_70(tracked[:, :2]) - to_70(reference), axis=-1)[NUM_CONTOUR:]
         corners = corner_errors(tracked, reference)["corners"]
         rows.append(

@@ -16,7 +16,14 @@ import numpy as np
 import torch
 
 from flame.geometry.rotation import axis_angle_to_matrix
-from flame.landmarks.groups import outer_eye_distance
+from flame.landmarks.groups import (
+    EYE_CORNERS,
+    INNER_LIP_MIDDLES,
+    IRIS_CENTRES,
+    LID_MIDDLES,
+    NUM_MESH,
+    outer_eye_distance,
+)
 from portrait4d.engines.base import Avatar, Drive
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.canvas import MARGIN, cut_canvas
@@ -34,10 +41,9 @@ from preprocess.media.video import probe, read_frames
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.tracker import TrackedFrame
 
-MOUTH = (13, 14)
-LIDS = ((159, 145, 33, 133), (386, 374, 362, 263))
+LIDS = tuple((*LID_MIDDLES[side], *EYE_CORNERS[side]) for side in ("right", "left"))
 """Upper lid, lower lid, and the eye's corners; the subject's right eye first."""
-IRISES = ((468, 33, 133), (473, 362, 263))
+IRISES = tuple((IRIS_CENTRES[side], *EYE_CORNERS[side]) for side in ("right", "left"))
 
 
 @dataclass(frozen=True)
@@ -141,8 +147,11 @@ def landmark_errors(truth: np.ndarray, result: np.ndarray) -> dict[str, float]:
     `landmark`, `mouth` (opening) in units of the truth's outer-eye distance; `eye` (opening) and `gaze` in eye widths.
     """
     unit = outer_eye_distance(truth)
-    distance = np.linalg.norm(result[:, :468, :2] - truth[:, :468, :2], axis=-1).mean(-1) / unit
-    opening = [np.linalg.norm(item[:, 13, :2] - item[:, 14, :2], axis=-1) / unit for item in (truth, result)]
+    distance = np.linalg.norm(result[:, :NUM_MESH, :2] - truth[:, :NUM_MESH, :2], axis=-1).mean(-1) / unit
+    opening = [
+        np.linalg.norm(item[:, INNER_LIP_MIDDLES[0], :2] - item[:, INNER_LIP_MIDDLES[1], :2], axis=-1) / unit
+        for item in (truth, result)
+    ]
     return {
         "landmark": float(distance.mean()),
         "landmark_worst": float(distance.max()),
@@ -185,5 +194,5 @@ def psnr(first: np.ndarray, second: np.ndarray, mask: np.ndarray | None = None) 
 
 def face_mask(points: np.ndarray, size: int) -> np.ndarray:
     """Convex hull of the landmarks [478, 3], bool [size, size]."""
-    hull = cv2.convexHull(points[:468, :2].astype(np.float32)).round().astype(np.int32)
+    hull = cv2.convexHull(points[:NUM_MESH, :2].astype(np.float32)).round().astype(np.int32)
     return cv2.fillConvexPoly(np.zeros((size, size), np.uint8), hull, 1) > 0

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from flame.heads.flame import Flame, load_flame
 from flame.heads.head_model import HeadModel, LandmarkEmbedding
+from flame.landmarks.groups import CHIN, FOREHEAD, INNER_LIP_MIDDLES, NOSE_FRONT
+from flame.landmarks.sets import PUPILS_OF_478
 from material import shared_folder
 
 _EYE_X, _EYE_Y, _NOSE_Y, _MOUTH_Y, _CHIN_Y, _FOREHEAD_Y = 0.030, 0.020, -0.012, -0.055, -0.085, 0.075
@@ -52,8 +54,8 @@ def with_placed_landmarks(model: Flame, open_head: HeadModel) -> Flame:
 
 def _like_the_synthetic(points: Tensor) -> Tensor:
     """Landmarks `[478, 3]` of the open head stretched to the features of the synthetic one."""
-    pupils, x, y = points[[468, 473]], points[:, 0], points[:, 1]
-    knots = torch.stack([y[152], y[[13, 14]].mean(), y[4], pupils[:, 1].mean(), y[10]])
+    pupils, x, y = points[list(PUPILS_OF_478)], points[:, 0], points[:, 1]
+    knots = torch.stack([y[CHIN], y[list(INNER_LIP_MIDDLES)].mean(), y[NOSE_FRONT], pupils[:, 1].mean(), y[FOREHEAD]])
     wanted = points.new_tensor([_CHIN_Y, _MOUTH_Y, _NOSE_Y, _EYE_Y, _FOREHEAD_Y])
     part = (torch.searchsorted(knots, y.contiguous()) - 1).clamp(0, 3)
     slope = (wanted[1:] - wanted[:-1]) / (knots[1:] - knots[:-1])

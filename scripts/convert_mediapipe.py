@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from flame.landmarks.attention_mesh import EYE_LEFT, EYE_RIGHT, LIPS
 from preprocess.faces.networks.face_detector import FaceDetectorNetwork
 from preprocess.faces.networks.face_mesh import FaceMeshNetwork
-from preprocess.faces.networks.mesh_indices import EYE_LEFT, EYE_RIGHT, LIPS
 from preprocess.faces.networks.portrait_matte import PortraitMatteNetwork
 
 ASSETS = Path(__file__).resolve().parent.parent / "preprocess" / "assets"

@@ -16,7 +16,7 @@ from scipy.signal import savgol_filter
 from flame.geometry.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix_to_axis_angle
 from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.open_head import load_open_head
-from flame.landmarks.groups import eye_opening
+from flame.landmarks.groups import CHIN, FOREHEAD, INNER_LIP_MIDDLES, OUTER_EYE_CORNERS, eye_opening
 from portrait4d.jobs.demo import MOTION_FILE
 from preprocess.tracking.motion import Motion
 
@@ -69,8 +69,8 @@ def make_motion(table: dict[str, np.ndarray], model: HeadModel) -> Motion:
     )
     points = model.landmarks(model(params))
     focal_px = CROP_SIZE / (2 * np.tan(np.radians(6.0)))
-    height = float((points[0, 10] - points[0, 152]).norm())
-    middle = points[0, [33, 263, 13]].mean(0)
+    height = float((points[0, FOREHEAD] - points[0, CHIN]).norm())
+    middle = points[0, [*OUTER_EYE_CORNERS, INNER_LIP_MIDDLES[0]]].mean(0)
     translation = torch.tensor([0.0, 0.0, -focal_px * height / (CROP_SIZE * FACE_HEIGHT_OF_CROP)]) - middle
     seen = points @ matrices.mT + translation
     depth = -seen[..., 2]

@@ -14,7 +14,7 @@ from torch import Tensor
 from flame.errors import InputError
 from flame.mesh.fragments import NEAR, Fragments
 
-Backend = Literal["auto", "torch", "numba", "pytorch3d", "nvdiffrast"]
+Backend = Literal["auto", "torch", "numba", "pytorch3d"]
 
 _MAX_CANDIDATES = 2_000_000
 """(triangle, pixel) pairs that the torch backend looks at in one go; bounds its memory."""
@@ -35,7 +35,7 @@ def rasterize(
         points: `[V, 3]` or `[B, V, 3]` = (x, y in pixels from the image's top-left corner, depth > 0).
         faces: `[F, 3]` int64. With y down, a triangle seen from its front runs counter-clockwise in the picture.
         cull_backfaces: drop triangles seen from behind.
-        backend: "auto" takes numba on the CPU if installed, else torch; the other two are taken by name only.
+        backend: "auto" takes numba on the CPU if installed, else torch; pytorch3d is taken by name only.
 
     Raises:
         InputError: the backend was asked for by name and is not installed or does not fit the device.
@@ -108,24 +108,23 @@ def _backend_function(backend: Backend, device: torch.device):  # noqa: ANN202
         backend = _best_backend(device)
     if backend == "torch":
         return _rasterize_torch
-    if backend not in ("numba", "pytorch3d", "nvdiffrast"):
-        raise InputError(f"expected rasteriser auto, torch, numba, pytorch3d or nvdiffrast, got {backend!r}")
+    if backend not in ("numba", "pytorch3d"):
+        raise InputError(f"expected rasteriser auto, torch, numba or pytorch3d, got {backend!r}")
     if find_spec(backend) is None:
         raise InputError(f"rasteriser {backend} was asked for and is not installed: install it or use backend='auto'")
-    needed = {"numba": "cpu", "nvdiffrast": "cuda"}.get(backend, device.type)
-    if device.type != needed:
-        raise InputError(f"rasteriser {backend} works on {needed}, the points are on {device}: use backend='auto'")
+    if backend == "numba" and device.type != "cpu":
+        raise InputError(f"rasteriser numba works on cpu, the points are on {device}: use backend='auto'")
     if backend == "numba":
         from flame.mesh.raster_numba import rasterize_numba
 
         return rasterize_numba
-    from flame.mesh import raster_external
+    from flame.mesh.raster_pytorch3d import rasterize_pytorch3d
 
-    return raster_external.rasterize_pytorch3d if backend == "pytorch3d" else raster_external.rasterize_nvdiffrast
+    return rasterize_pytorch3d
 
 
 def _best_backend(device: torch.device) -> Backend:
-    # pytorch3d and nvdiffrast are not compared with the torch version on a GPU yet: by name only.
+    # pytorch3d is not compared with the torch version on a GPU yet: by name only.
     return "numba" if device.type == "cpu" and find_spec("numba") else "torch"
 
 

@@ -139,10 +139,9 @@ class EG3DGenerator(nn.Module):
         *,
         noise: Noise = "const",
         generator: torch.Generator | None = None,
-        is_fused: bool | None = None,
     ) -> Volume:
         """Makes volumes of styles `[B, num_styles, style_dim]`."""
-        picture = self.backbone.synthesis(styles, noise=noise, generator=generator, is_fused=is_fused)
+        picture = self.backbone.synthesis(styles, noise=noise, generator=generator)
         planes = TriPlanes.from_picture(picture, layout=self.config.plane_layout, box_warp=self.config.render.box_warp)
         return Volume(planes, styles[:, -1])
 

@@ -8,17 +8,16 @@ from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.head_model import HeadModel
+from flame.landmarks.groups import (
+    LEFT_LIDS,
+    LOWER_INNER_LIP,
+    LOWER_OUTER_LIP,
+    NUM_MESH,
+    RIGHT_LIDS,
+    UPPER_INNER_LIP,
+    UPPER_OUTER_LIP,
+)
 from preprocess.tracking.motion import Motion
-
-UPPER_INNER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)
-LOWER_INNER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
-UPPER_OUTER_LIP = (185, 40, 39, 37, 0, 267, 269, 270, 409)
-LOWER_OUTER_LIP = (146, 91, 181, 84, 17, 314, 405, 321, 375)
-"""Landmarks of the lips that lie above each other, from the subject's right to the left corner."""
-
-LEFT_LIDS = ((466, 388, 387, 386, 385, 384, 398), (249, 390, 373, 374, 380, 381, 382))
-RIGHT_LIDS = ((246, 161, 160, 159, 158, 157, 173), (7, 163, 144, 145, 153, 154, 155))
-"""Landmarks of the lids that lie above each other: upper, lower."""
 
 
 def landmark_positions(model: HeadModel, shape: Tensor, expression: Tensor) -> Tensor:
@@ -53,7 +52,7 @@ def landmark_residual(model: HeadModel, motion: Motion) -> Tensor:
     y = (size / 2 - seen[..., 1]) * depth / focal_px - camera_points[..., 1]
     residual = torch.stack([x, y, torch.zeros_like(x)], -1) @ rotation
     usable = model.landmark_embedding(478).valid.clone()
-    usable[468:] = False
+    usable[NUM_MESH:] = False
     return residual * usable[:, None]
 
 

@@ -109,7 +109,6 @@ class SuperResolution(nn.Module):
         *,
         noise: Noise | None = None,
         generator: torch.Generator | None = None,
-        is_fused: bool | None = None,
     ) -> Tensor:
         """Enlarges a rendered picture to full resolution.
 
@@ -119,7 +118,6 @@ class SuperResolution(nn.Module):
             w: `[B, style_dim]` or `[style_dim]`; its values are not read where the style is "ones".
             noise: overrides the configured noise.
             generator: source of random noise.
-            is_fused: see `modulated_conv`.
 
         Returns:
             `[B, 3, resolution, resolution]`, nominally in [-1, 1], not clamped.
@@ -133,5 +131,5 @@ class SuperResolution(nn.Module):
             w = torch.ones_like(w)
         styles = w.expand(len(features), -1)[:, None].expand(-1, 3, -1)
         noise = noise or self.config.noise
-        x, rgb = self.block0(features, rgb, styles, noise=noise, generator=generator, is_fused=is_fused)
-        return self.block1(x, rgb, styles, noise=noise, generator=generator, is_fused=is_fused)[1]
+        x, rgb = self.block0(features, rgb, styles, noise=noise, generator=generator)
+        return self.block1(x, rgb, styles, noise=noise, generator=generator)[1]

@@ -48,12 +48,11 @@ class SynthesisLayer(nn.Module):
         *,
         noise: Noise = "const",
         generator: torch.Generator | None = None,
-        is_fused: bool | None = None,
         gain: float = 1.0,
     ) -> Tensor:
         """Takes `[B, C, H, W]` and w `[B, style_dim]` to `[B, D, H * up, W * up]`."""
         styles = self.affine(w)
-        x = modulated_conv(x, self.weight, styles, kernel=self.kernel, up=self.up, is_fused=is_fused)
+        x = modulated_conv(x, self.weight, styles, kernel=self.kernel, up=self.up)
         if noise == "random":
             if generator is None:
                 raise ValueError("noise 'random' needs a generator to draw it from")
@@ -79,9 +78,9 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.weight_gain = 1.0 / math.sqrt(in_channels)
 
-    def forward(self, x: Tensor, w: Tensor, *, is_fused: bool | None = None) -> Tensor:  # noqa: D102
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:  # noqa: D102
         styles = self.affine(w) * self.weight_gain
-        x = modulated_conv(x, self.weight, styles, is_demodulated=False, is_fused=is_fused)
+        x = modulated_conv(x, self.weight, styles, is_demodulated=False)
         return bias_act(x, self.bias, clamp=self.clamp, may_overwrite=True)
 
 
@@ -138,7 +137,6 @@ class SynthesisBlock(nn.Module):
         *,
         noise: Noise = "const",
         generator: torch.Generator | None = None,
-        is_fused: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Features and picture of this block.
 
@@ -148,12 +146,11 @@ class SynthesisBlock(nn.Module):
             styles: `[B, num_convolutions + 1, style_dim]`.
             noise: per-pixel noise.
             generator: source of random noise.
-            is_fused: see `modulated_conv`.
         """
         if styles.shape[1] != self.num_convolutions + 1:
             raise ValueError(f"styles must be [B, {self.num_convolutions + 1}, ...], got {tuple(styles.shape)}")
         first, *rest = styles.unbind(1)
-        layer = partial(SynthesisLayer.forward, noise=noise, generator=generator, is_fused=is_fused)
+        layer = partial(SynthesisLayer.forward, noise=noise, generator=generator)
         dtype = torch.float16 if self.is_half and styles.is_cuda else styles.dtype
         if x is None:
             x = self.const.to(dtype).expand(len(styles), -1, -1, -1)
@@ -163,7 +160,7 @@ class SynthesisBlock(nn.Module):
             x = layer(self.conv1, x, rest[0])
         if picture is not None and self.up == 2:
             picture = upsample(picture, self.kernel)
-        update = self.torgb(x, rest[-1], is_fused=is_fused).to(styles.dtype)
+        update = self.torgb(x, rest[-1]).to(styles.dtype)
         return x, update if picture is None else picture + update
 
 
@@ -218,7 +215,6 @@ class SynthesisNetwork(nn.Module):
         *,
         noise: Noise = "const",
         generator: torch.Generator | None = None,
-        is_fused: bool | None = None,
     ) -> Tensor:
         """Takes styles `[B, num_styles, style_dim]` to a picture `[B, picture_channels, resolution, resolution]`."""
         if styles.ndim != 3 or styles.shape[1:] != (self.num_styles, self.style_dim):
@@ -228,9 +224,7 @@ class SynthesisNetwork(nn.Module):
         for size in self.resolutions:
             block: SynthesisBlock = getattr(self, f"b{size}")
             stop = start + block.num_convolutions
-            x, picture = block(
-                x, picture, styles[:, start : stop + 1], noise=noise, generator=generator, is_fused=is_fused
-            )
+            x, picture = block(x, picture, styles[:, start : stop + 1], noise=noise, generator=generator)
             start = stop
         assert picture is not None
         return picture

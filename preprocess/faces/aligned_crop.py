@@ -8,22 +8,11 @@ never turned.
 import numpy as np
 from numpy.typing import NDArray
 
+from flame.landmarks.sets import FIVE_POINTS
 from preprocess.faces.backend_names import Alignment
 from preprocess.faces.crop import DEFAULT_CROP_SIZE, Crop
 
-_FIVE_POINTS: dict[int, tuple[tuple[int, ...], ...]] = {
-    478: ((468,), (473,), (1, 4), (61,), (291,)),
-    98: ((96,), (97,), (54,), (76,), (82,)),
-    70: ((68,), (69,), (30,), (48,), (54,)),
-    68: (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,)),
-}
-"""The landmarks of each set that are averaged for pupils, nose tip and mouth corners, the subject's right first.
-
-68 points have no pupils. The nose tip of the released landmarks lies between two of our 478: taking their middle
-reduces the distance of the crop's corners from the released ones from 10 to 8 px.
-"""
-
-# x to the picture's right, y up, z towards the viewer; in units of 0.1 m around the origin of Deep3DFaceRecon
+# x to the picture's right, y up, z to the viewer; in units of 0.1 m around the origin of Deep3DFaceRecon
 DEEP3D_FIVE_POINTS = np.array(
     [
         [-0.31148657, 0.09036078, 0.13377953],
@@ -63,10 +52,10 @@ def five_points(landmarks: NDArray) -> NDArray[np.float64]:
     Args:
         landmarks: `[N, 2 or 3]`: 478 of the tracker, 98 of WFLW, 70 or 68 of iBUG.
     """
-    if landmarks.ndim != 2 or landmarks.shape[0] not in _FIVE_POINTS or landmarks.shape[1] not in (2, 3):
+    if landmarks.ndim != 2 or landmarks.shape[0] not in FIVE_POINTS or landmarks.shape[1] not in (2, 3):
         raise ValueError(f"expected landmarks [478, 98, 70 or 68, 2 or 3], got {list(landmarks.shape)}")
     flat = landmarks[:, :2].astype(np.float64)
-    return np.stack([flat[list(averaged)].mean(0) for averaged in _FIVE_POINTS[len(landmarks)]])
+    return np.stack([flat[list(averaged)].mean(0) for averaged in FIVE_POINTS[len(landmarks)]])
 
 
 def crop_from_five(

@@ -6,14 +6,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from flame.landmarks.groups import CHIN, EARS, FOREHEAD
+
 DEFAULT_CROP_SIZE = 512
 
 DEFAULT_CROP_SCALE = 2.0
 """Side of the crop in face heights (forehead point to chin): hair, head and the top of the shoulders fit."""
 
-_FOREHEAD, _CHIN = 10, 152
-_EARS = (234, 454)
-"""Face mesh points in front of the right and left ear; their middle stays on the head's axis when it turns."""
 
 _DOWN = 0.17
 """Distance of the crop's centre below the middle of the ears, in face heights: the eyes lie at 46 % of the side."""
@@ -124,7 +123,7 @@ def face_crop(
     """
     if landmarks.ndim not in (2, 3) or landmarks.shape[-2:] != (478, 3):
         raise ValueError(f"landmarks must be [478, 3] or [T, 478, 3], got {landmarks.shape}")
-    points = landmarks.reshape(-1, 478, 3)[:, (_FOREHEAD, _CHIN, *_EARS)].astype(np.float64)
+    points = landmarks.reshape(-1, 478, 3)[:, (FOREHEAD, CHIN, *EARS)].astype(np.float64)
     # With depth, the height does not shrink when the head nods; depths of 0 do no harm.
     height = float(np.median(np.linalg.norm(points[:, 1] - points[:, 0], axis=-1)))
     middle = np.median(points[:, 2:, :2].mean(1), axis=0)

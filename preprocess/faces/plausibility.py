@@ -8,6 +8,8 @@ import math
 
 import numpy as np
 
+from flame.landmarks.groups import EYE_CORNERS, IRIS_ENDS, NOSE_WINGS, OUTER_EYE_CORNERS
+
 FACE_THRESHOLD = 0.5  # a lower `FaceLandmarks.score` is no human face
 
 # The flag's logit is 13 ... 35 on faces of 20 pixels and more, turned and painted ones included; scenery and
@@ -38,10 +40,11 @@ def animal_evidence(points: np.ndarray) -> float:
     def span(first: int, second: int) -> float:
         return float(np.linalg.norm(points[first] - points[second]))
 
-    eyes = max(span(33, 263), 1e-9)
-    iris = (span(469, 471) + span(474, 476)) / 2
-    eye = max((span(33, 133) + span(263, 362)) / 2, 1e-9)
-    ratios = (iris / eye, _IRIS_OF_EYE, 1), (iris / eyes, _IRIS_OF_EYES, 1), (span(64, 294) / eyes, _NOSE_OF_EYES, -1)
+    eyes = max(span(*OUTER_EYE_CORNERS), 1e-9)
+    iris = (span(*IRIS_ENDS["right"]) + span(*IRIS_ENDS["left"])) / 2
+    eye = max((span(*EYE_CORNERS["right"]) + span(*EYE_CORNERS["left"])) / 2, 1e-9)
+    nose = span(*NOSE_WINGS)
+    ratios = (iris / eye, _IRIS_OF_EYE, 1), (iris / eyes, _IRIS_OF_EYES, 1), (nose / eyes, _NOSE_OF_EYES, -1)
     return sum(sign * (ratio - median) / spread for ratio, (median, spread), sign in ratios)
 
 

@@ -7,8 +7,9 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from flame.landmarks.groups import OUTER_EYE_CORNERS
+
 REGION_SCALE = 1.5  # side of the square over the longer side of the face's box, as in MediaPipe
-_EYE_CORNERS = (33, 263)  # outer corners: subject's right, left
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def square_from_keypoints(
 def square_from_points(points: np.ndarray) -> Square:
     """Returns the square of known landmarks `[478, 2 or 3]`, in frame pixels."""
     low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
-    right, left = points[_EYE_CORNERS[0], :2], points[_EYE_CORNERS[1], :2]
+    right, left = (points[corner, :2] for corner in OUTER_EYE_CORNERS)
     return _square((*low.tolist(), *high.tolist()), left - right)
 
 

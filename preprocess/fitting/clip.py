@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from flame.landmarks.groups import eye_opening
+from flame.landmarks.groups import EARS, NOSE_TIP, eye_opening
 from preprocess.fitting.frames import HeadFit, HeadFitter, VideoFitter
 
 SHAPE_FRAMES = 12
@@ -85,7 +85,7 @@ def fit_photos(fitter: HeadFitter, landmarks: Sequence[NDArray[np.float32]]) -> 
 def shape_frames(landmarks: NDArray) -> NDArray[np.int64]:
     """Indices of up to `SHAPE_FRAMES` frames of `[N, 478, 3]`, spread over the clip, the most turned ones left out."""
     # The nose tip between the ears: 0 for a frontal face, +-0.5 for a profile.
-    right, left, nose = landmarks[:, 234, 0], landmarks[:, 454, 0], landmarks[:, 1, 0]
+    right, left, nose = (landmarks[:, point, 0] for point in (*EARS, NOSE_TIP))
     turn = np.abs((nose - (left + right) / 2) / np.maximum(np.abs(left - right), 1e-6))
     frontal = np.flatnonzero(turn <= max(np.quantile(turn, 0.7), 0.08))
     count = min(SHAPE_FRAMES, len(frontal))

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from flame.errors import InputError
 from flame.heads.head_model import HeadModel
-from flame.landmarks.groups import outer_eye_distance
+from flame.landmarks.groups import NUM_MESH, outer_eye_distance
 from preprocess.fitting.config import FitConfig, active_expressions, joint_axes, make_prior
 from preprocess.fitting.gauss_newton import Normal, solve_box, solve_shared
 from preprocess.fitting.landmark_model import LandmarkModel
@@ -129,7 +129,7 @@ class HeadFitter:
         expression[self._active] = pose.own[:size]
         distance = np.linalg.norm(self.residuals.project(pose, shape) - landmarks[:, :2], axis=-1)
         mesh = self.landmark_model.valid.copy()
-        mesh[468:] = False
+        mesh[NUM_MESH:] = False
         return HeadFit(
             shape=full_shape,
             expression=expression,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from flame.geometry.camera import DEFAULT_FOV_DEGREES
-from flame.landmarks.groups import EYE_CORNERS, LID_PAIRS, LIP_PAIRS, outer_eye_distance
+from flame.landmarks.groups import EYE_CORNERS, LID_PAIRS, LIP_PAIRS, NUM_MESH, outer_eye_distance
 from preprocess.fitting.config import FitConfig, joint_axes
 from preprocess.fitting.landmark_model import LandmarkModel, Posed
 from preprocess.fitting.small_products import gram, product
@@ -199,7 +199,7 @@ def turn(pose: Pose, step: NDArray, num_own: int) -> None:
 def rigid_start(landmark_model: LandmarkModel, landmarks: NDArray, residuals: Residuals, num_own: int) -> Pose:
     """Head pose of the resting template from 3D landmarks `[478, 3]` (crop px), by the similarity of Umeyama 1991."""
     valid = landmark_model.valid.copy()
-    valid[468:] = False
+    valid[NUM_MESH:] = False
     model = landmark_model.mean[valid]
     measured = landmarks[valid].astype(np.float64) * np.array([1.0, -1.0, -1.0])  # picture axes -> camera axes
     model_centre, measured_centre = model.mean(0), measured.mean(0)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.errors import InputError
+from flame.landmarks.groups import NUM_MESH
 from preprocess.faces.detector import FaceBox, FaceDetector
 from preprocess.faces.landmarker import FaceLandmarker, FaceLandmarks, find_faces
 
@@ -129,7 +130,7 @@ def choose_face(faces: Sequence[FaceLandmarks], face: int, *, place: str) -> Fac
 
 def bounding_box(points: NDArray) -> Box:
     """`[4]` x0, y0, x1, y1 of the face mesh points."""
-    return np.concatenate([points[:468, :2].min(0), points[:468, :2].max(0)]).astype(np.float64)
+    return np.concatenate([points[:NUM_MESH, :2].min(0), points[:NUM_MESH, :2].max(0)]).astype(np.float64)
 
 
 def overlap(first: Box, second: Box) -> float:

@@ -18,14 +18,12 @@ from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.flame import PORTRAIT4D_UNITS_PER_METRE
 from flame.heads.frame_parameters import FrameParameters
 from flame.heads.head_model import HeadModel, HeadParams
-from flame.landmarks.sets import IBUG_OF_478
+from flame.landmarks.sets import IBUG_LEFT_EYE, IBUG_OF_478, IBUG_OUTER_EYE_CORNERS, IBUG_RIGHT_EYE
 from preprocess.media.image import read_image, to_tensor
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 from preprocess.tracking.released_files import LANDMARKS, PARAMETERS, PICTURES, DriverFolder, read_driver_folder
 
-_OUTER_CORNERS = (36, 45)
-_LEFT_EYE, _RIGHT_EYE = (42, 43, 44, 45, 46, 47), (36, 37, 38, 39, 40, 41)
 _TURN_TOLERANCE, _LENS_TOLERANCE = 1e-3, 1e-3
 _FRAMES_AT_ONCE = 16
 
@@ -70,7 +68,7 @@ def motion_of_folder(
     head = head.replace(neck=torch.zeros_like(head.neck), shape=head.shape.mean(0, keepdim=True).expand_as(head.shape))
     landmarks = _all_landmarks(model, head, Camera.from_head_pose(rotation, translation), size=size)
     given = driver.landmarks.astype(np.float32)
-    width = np.linalg.norm(given[:, _OUTER_CORNERS[0]] - given[:, _OUTER_CORNERS[1]], axis=-1)
+    width = np.linalg.norm(given[:, IBUG_OUTER_EYE_CORNERS[0]] - given[:, IBUG_OUTER_EYE_CORNERS[1]], axis=-1)
     if not (width > 1).all():
         raise InputError(f"landmarks in {folder / LANDMARKS}: both eyes lie on one point: make them again")
     places = np.array(IBUG_OF_478)
@@ -95,7 +93,7 @@ def motion_of_folder(
         frame_height=size,
         frame_width=size,
         source=folder.name,
-        eye_open=np.stack([_opening(given[:, eye]) for eye in (_LEFT_EYE, _RIGHT_EYE)], 1),
+        eye_open=np.stack([_opening(given[:, eye]) for eye in (IBUG_LEFT_EYE, IBUG_RIGHT_EYE)], 1),
         fit_error=error.astype(np.float32),
         codes=codes,
     )

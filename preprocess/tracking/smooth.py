@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from flame.landmarks.groups import outer_eye_distance
 from preprocess.tracking.motion import Motion
 
 LOOKAHEAD = 4
@@ -187,4 +188,4 @@ def _pairs(seconds: NDArray[np.float64], width_seconds: float) -> Iterator[tuple
 
 def _outer_eye_distance(landmarks: NDArray) -> float:
     """Median over the clip, crop px."""
-    return float(np.median(np.linalg.norm(landmarks[:, 33, :2] - landmarks[:, 263, :2], axis=-1)))
+    return float(np.median(outer_eye_distance(landmarks)))

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from flame.heads.head_model import HeadParams
 from flame.heads.open_head import OpenHead
-from flame.landmarks.groups import CONTOUR, INNER_LIPS, LEFT_EYE, RIGHT_EYE
+from flame.landmarks.groups import CONTOUR, INNER_LIPS, LEFT_EYE, NUM_MESH, RIGHT_EYE
 from flame.landmarks.sets import IBUG_OF_478, PUPILS_OF_478
 from open_head.expression import split_loop
 from open_head.paint import IRIS_RADIUS
@@ -83,8 +83,8 @@ def _observe(model: OpenHead, template: np.ndarray) -> tuple[np.ndarray, np.ndar
             total += position * trust[:, None]
             weight += trust
             if yaw == 0:
-                centre = np.repeat(points[[468, 473], :2], 5, 0)
-                irises.append((points[468:, :2] - centre) * [1, -1])
+                centre = np.repeat(points[list(PUPILS_OF_478), :2], 5, 0)
+                irises.append((points[NUM_MESH:, :2] - centre) * [1, -1])
     if (weight == 0).any():
         raise ValueError(f"no view shows landmarks {np.nonzero(weight == 0)[0].tolist()}")
     return total / weight[:, None], np.mean(irises, 0)

@@ -336,9 +336,8 @@ def test_unfused_backbone(shared: Path) -> None:
     generator = EG3DGenerator(EG3DConfig.from_official(fixture.about["kwargs"]))
     fixture.fill(generator)
     styles = generator.map(fixture.input("z"), fixture.input("c"))
-    for is_fused in (True, False):
-        volume = generator.synthesise(styles, noise="none", is_fused=is_fused)
-        assert fixture.error("planes_unfused", volume.planes.features.flatten(1, 2)) < NETWORK
+    volume = generator.synthesise(styles, noise="none")
+    assert fixture.error("planes_unfused", volume.planes.features.flatten(1, 2)) < NETWORK
 
 
 def test_generator_grad(shared: Path) -> None:
@@ -348,7 +347,7 @@ def test_generator_grad(shared: Path) -> None:
     fixture.fill(generator)
     camera = Camera.from_label25(fixture.input("c"), axes="opencv")
     styles = generator.map(fixture.input("z"), camera)
-    volume = generator.synthesise(styles, noise="const", is_fused=False)
+    volume = generator.synthesise(styles, noise="const")
     seen = generator.render(volume, camera, neural_resolution=32)
     loss = (seen.image * fixture.input("a")).mean() + (seen.image_raw * fixture.input("b")).mean() + seen.depth.mean()
     assert fixture.absolute_error("loss", loss.detach()[None]) < NETWORK

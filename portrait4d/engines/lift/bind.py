@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from flame.heads.head_model import HeadModel
+from flame.landmarks.groups import NUM_MESH
 from flame.mesh.raster import rasterize
 from portrait4d.engines.lift.canvas import Canvas
 from portrait4d.engines.lift.rig import Rig, vertex_normals
@@ -110,7 +111,7 @@ def residual_weights(model: HeadModel, vertices: np.ndarray) -> np.ndarray:
     rest = model.shaped(torch.zeros(1, model.num_shape), opened)
     landmarks = model.landmarks(rest)[0].double().numpy()
     valid = model.landmark_embedding(478).valid.clone()
-    valid[468:] = False  # irises move with the eyeballs
+    valid[NUM_MESH:] = False  # irises move with the eyeballs
     points = rest[0, vertices].double().numpy()
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:

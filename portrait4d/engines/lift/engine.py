@@ -13,7 +13,7 @@ from torch import Tensor
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
-from flame.landmarks.groups import INNER_LIPS, OUTER_LIPS
+from flame.landmarks.groups import INNER_LIP_MIDDLES, INNER_LIPS, LID_MIDDLES, OUTER_LIPS
 from portrait4d.engines.abilities import check_choices
 from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering
 from portrait4d.engines.landmark_residual import landmark_residual
@@ -164,11 +164,12 @@ class LiftEngine:
             torch.zeros(1, self.head_model.num_shape), torch.zeros(1, self.head_model.num_expression)
         )
         landmarks = self.head_model.landmarks(rest)[0]
-        wanted = landmarks[[386, 374, 159, 145, 13, 14]]
+        middles = [*LID_MIDDLES["left"], *LID_MIDDLES["right"], *INNER_LIP_MIDDLES]
+        wanted = landmarks[middles]
         opened = torch.zeros(1, self.head_model.num_expression)
         opened[0, self.head_model.expression_names.index("jawOpen")] = 0.5
         wide = self.head_model.shaped(torch.zeros(1, self.head_model.num_shape), opened)
-        wanted_open = self.head_model.landmarks(wide)[0][[386, 374, 159, 145, 13, 14]]
+        wanted_open = self.head_model.landmarks(wide)[0][middles]
         patch = rig.patch_vertices
         distance = torch.cdist(wanted, rest[0, patch]) + torch.cdist(wanted_open, wide[0, patch])
         nearest = distance.argmin(1)

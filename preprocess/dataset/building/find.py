@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.errors import InputError
+from flame.landmarks.sets import IBUG_CONTOUR_ENDS, IBUG_LEFT_EYE, IBUG_MOUTH, IBUG_NOSE_TIP, IBUG_RIGHT_EYE
 from preprocess.faces.backends.detectors import DetectedFace, Detector
 from preprocess.faces.detector import FaceBox, FaceDetector
 from preprocess.faces.landmarker import FaceLandmarker, find_faces
@@ -18,9 +19,6 @@ from preprocess.tracking.follow import FaceFollower, bounding_box, overlap
 
 _SAME_FACE = 0.3
 """Least overlap of two detectors' boxes of the same face; it is low because 68 points leave out the forehead."""
-
-_RIGHT_EYE, _LEFT_EYE, _NOSE, _MOUTH = slice(36, 42), slice(42, 48), slice(30, 31), slice(48, 68)
-_EARS = slice(0, 1), slice(16, 17)
 
 
 @dataclass(frozen=True)
@@ -104,8 +102,9 @@ def face_box(face: DetectedFace) -> FaceBox:
     """Returns the box in which the embedded landmarker should look for a face with 68 points."""
     points = face.points[:, :2].astype(np.float64)
     low, high = points.min(0), points.max(0)
-    parts = (_RIGHT_EYE, _LEFT_EYE, _NOSE, _MOUTH, *_EARS)
-    keypoints = np.stack([points[part].mean(0) for part in parts])
+    ears = ((end,) for end in IBUG_CONTOUR_ENDS)
+    parts = (IBUG_RIGHT_EYE, IBUG_LEFT_EYE, (IBUG_NOSE_TIP,), IBUG_MOUTH, *ears)
+    keypoints = np.stack([points[list(part)].mean(0) for part in parts])
     return FaceBox(low[0], low[1], high[0], high[1], keypoints, face.score)
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from flame.errors import InputError
+from flame.landmarks.sets import IBUG_CONTOUR_ENDS, IBUG_NOSE_TIP
 from preprocess.faces.backend_names import DetectorName
 from preprocess.faces.backends.extras import explained_weights, import_extra
 from preprocess.faces.backends.insightface_pack import InsightFace
@@ -20,7 +21,6 @@ FACE_ALIGNMENT_FILES = ("s3fd-619a316812.pth", "3DFAN4-7835d9f11d.pth.tar", "dep
 FACE_ALIGNMENT_PAGE = "https://www.adrianbulat.com/downloads/python-fan/"
 
 _NUM_IBUG = 68
-_NOSE_TIP, _CONTOUR_ENDS = 30, (0, 16)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _largest_first(found: Sequence[NDArray], scores: Sequence[float]) -> list[De
 def _nearer_is_smaller(points: NDArray[np.float32]) -> NDArray[np.float32]:
     """Turns z so that smaller is nearer, by the nose tip and the contour's ends: neither library states its sign."""
     depth = points[:, 2]
-    sign = 1.0 if depth[_NOSE_TIP] <= depth[list(_CONTOUR_ENDS)].mean() else -1.0
+    sign = 1.0 if depth[IBUG_NOSE_TIP] <= depth[list(IBUG_CONTOUR_ENDS)].mean() else -1.0
     return points * np.array([1.0, 1.0, sign], np.float32)
 
 

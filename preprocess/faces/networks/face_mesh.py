@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from flame.landmarks.attention_mesh import EYE_LEFT, EYE_RIGHT, LIPS
+from flame.landmarks.groups import EYE_CORNERS, LEFT_IRIS, MOUTH_CORNERS, RIGHT_IRIS
 from preprocess.faces.networks.blocks import ResidualBlock, SameConv
-from preprocess.faces.networks.mesh_indices import EYE_LEFT, EYE_RIGHT, LIPS
 
 INPUT_SIZE = 192
 NUM_POINTS = 478
@@ -22,10 +23,10 @@ _REGION_SCALE = 1.5  # side of a region over the extent of its points
 # Regions in the order of the branches, and the two points, from left to right in the picture, that give each its
 # rotation. "Right" is the subject's.
 _REGIONS = (LIPS, EYE_RIGHT, EYE_LEFT)
-_ROTATION_POINTS = ((61, 291), (33, 133), (362, 263))
+_ROTATION_POINTS = (MOUTH_CORNERS, EYE_CORNERS["right"], (EYE_CORNERS["left"][1], EYE_CORNERS["left"][0]))
 _BRANCH_OF_HEAD = (0, 1, 1, 2, 2)  # lips, right eye, right iris, left eye, left iris
-_POINTS_OF_HEAD = (LIPS, EYE_RIGHT, tuple(range(468, 473)), EYE_LEFT, tuple(range(473, 478)))
-_NUM_LID_POINTS = 16  # the first points of an eye's table lie around its lids; the iris takes their mean depth
+_POINTS_OF_HEAD = (LIPS, EYE_RIGHT, RIGHT_IRIS, EYE_LEFT, LEFT_IRIS)
+_NUM_LID_POINTS = 16  # the first points of an eye's table run around its lids; the iris takes their mean depth
 
 
 @dataclass(frozen=True)

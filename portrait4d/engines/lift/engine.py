@@ -1,4 +1,4 @@
-"""The embedded engine behind the engine interface: build once per photo, then draw frames."""
+"""The embedded engine behind the engine interface: an avatar is built once per photo, then frames are drawn."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from preprocess.tracking.tracker import TrackedFrame
 
 TURNED_DEGREES = 25.0
 ONE_SIDED_LIGHT = 0.75
-"""When a source is warned of: degrees of turn, side light over mean light."""
+"""Limits beyond which a source gets a warning: degrees of turn, side light over mean light."""
 
 
 class LiftEngine:
@@ -63,7 +63,7 @@ class LiftEngine:
         self._matte = PortraitMatte(device=device)
 
     def build(self, sources: Sequence[TrackedFrame]) -> LiftAvatar:
-        """The avatar of the most frontal source.
+        """Builds the avatar of the most frontal source.
 
         Args:
             sources: tracked pictures of one person.
@@ -126,7 +126,7 @@ class LiftEngine:
 
     @cached_property
     def _landmark_weights(self) -> np.ndarray:
-        """See `bind.residual_weights`; the same for every source."""
+        """The weights of `bind.residual_weights`, which are the same for every source."""
         return residual_weights(self.head_model, torch.unique(patch_faces(self.head_model)).numpy())
 
     def _canvas(self, image: np.ndarray, crop: Crop, landmarks: np.ndarray) -> Canvas:
@@ -157,8 +157,11 @@ class LiftEngine:
         return eyes, torch.from_numpy(texture)
 
     def _opening_points(self, rig: Rig) -> tuple[Tensor, Tensor]:
-        """Patch points nearest to the middles of the lids [2, 2] (left, right eye; upper, lower) and of the inner
-        lips [2]."""
+        """Patch points nearest to the middles of the lids and of the inner lips.
+
+        Returns:
+            Lids [2, 2] (left, right eye; upper, lower) and lips [2] (upper, lower).
+        """
         rest = self.head_model.shaped(
             torch.zeros(1, self.head_model.num_shape), torch.zeros(1, self.head_model.num_expression)
         )
@@ -175,11 +178,11 @@ class LiftEngine:
         return nearest[:4].reshape(2, 2), nearest[4:]
 
     def load(self, path: Path | str) -> LiftAvatar:
-        """Read an avatar file."""
+        """Reads an avatar file."""
         return LiftAvatar.load(path).to(self.device)
 
     def render(self, avatar: Avatar, drive: Drive) -> Rendering:
-        """A batch of frames; see `render.draw_frames`.
+        """Draws a batch of frames; see `render.draw_frames`.
 
         Raises:
             InputError: the avatar is of another engine, or the drive has seeds of sampling noise.
@@ -191,11 +194,12 @@ class LiftEngine:
             return draw_frames(own, drive.to(self.device), self.head_model.expression_names)
 
     def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
-        """The drawn surface in the source expression, textured with the photo: the front of the head, hair, neck and
-        shoulders as far as the photo shows them.
+        """The drawn surface in the source expression, textured with the photo.
+
+        It holds the front of the head, hair, neck and shoulders where the photo shows them.
 
         Raises:
-            InputError: the avatar is of another engine, or a resolution, which the drawn surface has not.
+            InputError: the avatar is of another engine, or a resolution was given, which the drawn surface does not have.
         """
         check_choices(self, {"mesh_resolution": resolution})
         own = own_avatar(avatar, LiftAvatar, engine=self.name)

@@ -1,4 +1,4 @@
-"""Frames from an avatar: move the rig, put it before the camera, draw from back to front."""
+"""Frames from an avatar: the rig is moved, placed before the camera, and drawn from back to front."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from portrait4d.engines.lift.rig import smooth_normals
 from portrait4d.engines.lift.view import project_points
 
 SHUT_FROM, SHUT_AT = 0.42, 0.6
-"""Lids that the driver has closed this far begin to be, and are, fully shut: the tracker sees some opening in shut
-eyes, and blends of open shapes stop half-way."""
+"""How far the driver's lids are closed when these begin to shut fully, and when they are fully shut.
+
+The tracker sees some opening in shut eyes, and blends of open shapes stop half-way.
+"""
 
 LID_OVERLAP = 0.0008
 """Metres by which shut lids overlap, so that no line of eye is left between them."""
@@ -27,10 +29,10 @@ WIDE_OPENING = 0.014
 
 
 def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ...]) -> Rendering:
-    """Draw B frames of an avatar.
+    """Draws B frames of an avatar.
 
     Returns:
-        image [B, 3, S, S] in [-1, 1] and alpha [B, 1, S, S].
+        Image [B, 3, S, S] in [-1, 1] and alpha [B, 1, S, S].
     """
     rig = avatar.rig
     size = avatar.background.shape[0]
@@ -70,8 +72,11 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
 
 @dataclass(frozen=True)
 class _Layers:
-    """Everything to be drawn for a batch: screen positions [B, V, 3] per surface, brightness `gain` [B, V], lip `gap`
-    [B], `lid_strength` [B, 2]."""
+    """Everything to be drawn for a batch.
+
+    `screen`, `interior`, `mouth` and `eyes` are screen positions [B, V, 3] of a surface each; `gain` [B, V] is
+    brightness, `gap` [B] of the lips in metres, `lid_strength` [B, 2].
+    """
 
     screen: Tensor
     gain: Tensor
@@ -103,8 +108,10 @@ def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ..
 
 
 def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
-    """Brightness factor [B, V]: light stands still while the face turns and folds; the sheet around it keeps the
-    photo's."""
+    """Brightness factor [B, V] of light that stays in place while the face turns and folds.
+
+    The sheet around the face keeps the photo's brightness.
+    """
     rig = avatar.rig
     after = smooth_normals(points[:, : rig.num_patch], rig.patch_faces) @ axis_angle_to_matrix(rotation).mT
     gain = points.new_ones(points.shape[:2])
@@ -113,7 +120,7 @@ def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
 
 
 def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> None:
-    """One frame into an empty target [S, S, 4]: colour in [0, 1] and alpha."""
+    """Draws one frame into an empty target [S, S, 4]: colour in [0, 1] and alpha."""
     size = avatar.background.shape[0]
     target[..., :3] = avatar.background
     _draw_mouth(avatar, layers, index, target)
@@ -140,14 +147,17 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
 
 
 def _source_screen(avatar: LiftAvatar) -> Tensor:
-    """Where patch points are in the unmoved picture, [V, 2] crop pixels."""
+    """Positions of patch points in the unmoved picture, [V, 2] crop pixels."""
     margin = (avatar.person.shape[0] - avatar.background.shape[0]) / 2
     return avatar.rig.uv[: avatar.rig.num_patch] - margin
 
 
 def _draw_mouth(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> None:
-    """Teeth, tongue and cavity, then the photo's own teeth if they show, then its whole mouth until it opens
-    further."""
+    """Draws the mouth from back to front.
+
+    Teeth, tongue and cavity come first, then the photo's own teeth if they show, then its whole mouth until it opens
+    further.
+    """
     interior, own = avatar.interior, avatar.own_mouth
     light = 0.55 + 0.45 * (layers.gap[index] / WIDE_OPENING).clamp(0, 1)
     box = bounding_box(layers.mouth[index], *target.shape[:2], pad=target.shape[0] // 8)
@@ -175,7 +185,7 @@ def _put(
     strength: float = 1.0,
     is_blurred: bool = False,
 ) -> None:
-    """Draw a surface over the picture, in place."""
+    """Draws a surface over the picture, in place."""
     box = bounding_box(screen, *target.shape[:2])
     if box is None:
         return

@@ -6,7 +6,7 @@ blend skinning (FLAME, Li et al. 2017, eqs. 1-4). Landmarks, regions and loops r
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any, Generic
 
@@ -126,7 +126,7 @@ class HeadTables:
 
 
 class HeadModel(nn.Module, ABC):
-    """A head model. Buffers are the tables of `HeadTables`, under the same names."""
+    """A head model. It holds the tables of `HeadTables` under the same names, the tensors as buffers."""
 
     name: str
     units_per_metre: float = 1.0
@@ -138,19 +138,20 @@ class HeadModel(nn.Module, ABC):
     skinning_weights: Tensor
     joint_template: Tensor
     joint_basis: Tensor
+    joint_names: tuple[str, ...]
+    parents: tuple[int, ...]
+    expression_names: tuple[str, ...]
     expression_min: Tensor
     expression_max: Tensor
 
     def __init__(self, tables: HeadTables) -> None:
         super().__init__()
-        self.joint_names = tables.joint_names
-        self.parents = tables.parents
-        self.expression_names = tables.expression_names
-        for table in (
-            "template", "shape_basis", "expression_basis", "faces", "uv", "skinning_weights", "joint_template",
-            "joint_basis", "expression_min", "expression_max",
-        ):  # fmt: skip
-            self.register_buffer(table, getattr(tables, table), persistent=False)
+        for field in fields(tables):
+            table = getattr(tables, field.name)
+            if table is None or isinstance(table, Tensor):
+                self.register_buffer(field.name, table, persistent=False)
+            elif isinstance(table, tuple):
+                setattr(self, field.name, table)
         for count, embedding in tables.landmarks.items():
             for part in ("faces", "barycentric", "valid"):
                 self.register_buffer(f"landmark_{part}_{count}", getattr(embedding, part), persistent=False)
@@ -176,24 +177,9 @@ class HeadModel(nn.Module, ABC):
     @property
     def tables(self) -> HeadTables:
         """What the model was made from; the tensors are its own."""
-        return HeadTables(
-            self.template,
-            self.shape_basis,
-            self.expression_basis,
-            self.faces,
-            self.uv,
-            self.skinning_weights,
-            self.joint_template,
-            self.joint_basis,
-            self.joint_names,
-            self.parents,
-            self.expression_names,
-            self.expression_min,
-            self.expression_max,
-            {count: self.landmark_embedding(count) for count in self._landmark_counts},
-            self.regions,
-            self.loops,
-        )
+        own = {field.name: getattr(self, field.name) for field in fields(HeadTables) if field.name != "landmarks"}
+        landmarks = {count: self.landmark_embedding(count) for count in self._landmark_counts}
+        return HeadTables(**own, landmarks=landmarks)
 
     @property
     def regions(self) -> dict[str, Tensor]:

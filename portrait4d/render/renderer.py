@@ -25,9 +25,6 @@ from portrait4d.render.sampling import (
 RangeMode = Literal["fixed", "box", "plane"]
 """Where rays are sampled: between two distances; inside the cube; or around the camera's distance from the origin."""
 
-Backend = Literal["auto", "torch"]
-"""What computes. "torch" defines the result; "auto" takes the fastest that is equal to it, today torch itself."""
-
 DEFAULT_MAX_POINTS = 2**16
 """Points sampled at once: more need more memory and are not faster on a CPU."""
 
@@ -96,7 +93,6 @@ def render(
     width: int,
     generator: torch.Generator | None = None,
     max_points: int = DEFAULT_MAX_POINTS,
-    backend: Backend = "auto",
 ) -> Rendering:
     """Renders a picture of a field.
 
@@ -108,14 +104,11 @@ def render(
         width: of the picture.
         generator: source of the sampling noise; None takes fixed samples.
         max_points: points sampled at once, which bounds the memory; the result does not depend on it.
-        backend: see `Backend`.
     """
     rays = cast_rays(camera, height=height, width=width)
     noise = MIDPOINTS if generator is None else RandomNoise(generator)
     depth_range = choose_range(rays, config, world2cam=camera.world2cam)
-    marched = render_rays(
-        field, rays, config, depth_range=depth_range, noise=noise, max_points=max_points, backend=backend
-    )
+    marched = render_rays(field, rays, config, depth_range=depth_range, noise=noise, max_points=max_points)
     features = marched.features.transpose(1, 2).unflatten(2, (height, width))
     depth, alpha = (value[:, None].unflatten(2, (height, width)) for value in (marched.depth, marched.opacity))
     return Rendering(features, depth, alpha, marched.sample_depths, marched.weights)
@@ -140,11 +133,8 @@ def render_rays(
     depth_range: DepthRange,
     noise: SampleNoise = MIDPOINTS,
     max_points: int = DEFAULT_MAX_POINTS,
-    backend: Backend = "auto",
 ) -> Marched:
     """Runs both passes over all rays; see `render`."""
-    if backend not in ("auto", "torch"):
-        raise ValueError(f"backend must be 'auto' or 'torch', got {backend!r}")
     batch, num_rays = len(rays), rays.num_rays
     coarse, quantiles = _place_samples(rays, config, depth_range, noise)
     rays_at_once = max(max_points // (batch * max(config.num_coarse, config.num_fine)), 1)

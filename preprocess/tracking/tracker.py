@@ -60,29 +60,20 @@ class Tracker:
         device: str | torch.device = "cpu",
         head_model: HeadModel | None = None,
         *,
-        smooth: float = 1.0,
-        face: int = 0,
-        crop_size: int = DEFAULT_CROP_SIZE,
         motion_encoder: MotionEncoder | None = None,
     ) -> None:
         """Args:
         device: of the face networks; the fit runs on the CPU.
         head_model: the open head by default.
-        smooth: 0 = off, 1 = default (preprocess/tracking/smooth.py); a call may choose another.
-        face: which face of a picture, or of the first frame that shows one, 0 = the largest, 1 = the second largest,
-            ...; a call may choose another.
-        crop_size: side of the crop in px.
         motion_encoder: also reads motion codes, for the engines that are driven by them.
         """
-        _check_choices(face, smooth)
         self._encoder = motion_encoder
         # tolerances and motion files are in metres; the parameters of a scaled model mean the same
         self.head_model = (head_model if head_model is not None else load_open_head()).in_metres()
         self._detector, self._landmarker = FaceDetector(device), FaceLandmarker(device)
-        self._fitter = HeadFitter(self.head_model, crop_size=crop_size)
-        self._smooth, self._face, self._crop_size = smooth, face, crop_size
+        self._fitter = HeadFitter(self.head_model, crop_size=DEFAULT_CROP_SIZE)
 
-    def track_image(self, image: NDArray[np.uint8], *, face: int | None = None) -> TrackedFrame:
+    def track_image(self, image: NDArray[np.uint8], *, face: int = 0) -> TrackedFrame:
         """Tracks one picture, uint8 `[H, W, 3]` RGB.
 
         Raises:
@@ -90,27 +81,25 @@ class Tracker:
         """
         return self.track_images([image], face=face)[0]
 
-    def track_images(self, images: Sequence[NDArray[np.uint8]], *, face: int | None = None) -> list[TrackedFrame]:
+    def track_images(self, images: Sequence[NDArray[np.uint8]], *, face: int = 0) -> list[TrackedFrame]:
         """Tracks pictures of one person: all get the same identity, each its own crop and pose.
 
         Args:
             images: uint8 `[H, W, 3]` RGB each, of any sizes.
-            face: which face of every picture; the tracker's own if None.
+            face: which face of every picture, 0 = the largest, 1 = the second largest, ...
 
         Raises:
             InputError: no picture, or what `track_image` refuses in one of them.
         """
         if not images:
             raise InputError("expected at least one picture of the person, got none: give one")
-        face = self._face if face is None else face
         _check_choices(face, 0.0)
         names = ["the picture"] if len(images) == 1 else [f"picture {index + 1}" for index in range(len(images))]
         faces = [self._find_face(image, face, name) for image, name in zip(images, names, strict=True)]
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         warnings = [_picture_warnings(found.points[None], size) for found, size in zip(faces, sizes, strict=True)]
         crops = [
-            face_crop(found.points, image_size=size, size=self._crop_size, is_inside=True)
-            for found, size in zip(faces, sizes, strict=True)
+            face_crop(found.points, image_size=size, is_inside=True) for found, size in zip(faces, sizes, strict=True)
         ]
         points = [crop.to_crop(found.points) for crop, found in zip(crops, faces, strict=True)]
         fits = fit_photos(self._fitter, points)
@@ -143,8 +132,8 @@ class Tracker:
         *,
         source: str = "",
         progress: Callable[[int], None] | None = None,
-        face: int | None = None,
-        smooth: float | None = None,
+        face: int = 0,
+        smooth: float = 1.0,
     ) -> Motion:
         """Tracks a clip. One frame is held at a time.
 
@@ -153,14 +142,12 @@ class Tracker:
             frame_rate: of the frames.
             source: name of the clip, for messages and the motion file.
             progress: called with the number of frames done.
-            face: which face to follow; the tracker's own if None.
-            smooth: as in the constructor; the tracker's own if None.
+            face: which face of the first frame that shows one to follow, 0 = the largest.
+            smooth: 0 = off, 1 = default (preprocess/tracking/smooth.py).
 
         Raises:
             InputError: no face in any frame, too small a face, or no face of the asked number where faces appear.
         """
-        face = self._face if face is None else face
-        smooth = self._smooth if smooth is None else smooth
         _check_choices(face, smooth)
         follower = FaceFollower(self._detector, self._landmarker, face=face)
         points = _LandmarkRows()
@@ -184,7 +171,7 @@ class Tracker:
         if not seen.any():
             raise InputError(_no_face(source or "the clip"))
         found = points.take()
-        crop = face_crop(found, image_size=size, size=self._crop_size, is_inside=True)
+        crop = face_crop(found, image_size=size, is_inside=True)
         warnings = _picture_warnings(found, size)
         gap = _longest_gap(seen)
         if gap > MAX_BRIDGED_FRAMES:

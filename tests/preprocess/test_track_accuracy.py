@@ -140,7 +140,7 @@ def test_the_head_model_fits_the_landmarks(portraits: list[tuple[TrackedFrame, n
 @pytest.fixture(scope="module")
 def speech(head: OpenHead, shared: Path) -> Motion:
     """Sixty frames of a speaking man, not smoothed."""
-    return _first_frames(Tracker(head_model=head, smooth=0.0), shared / "data/drivers/d06_speech_24fps.mp4", 60)
+    return _first_frames(Tracker(head_model=head), shared / "data/drivers/d06_speech_24fps.mp4", 60, smooth=0.0)
 
 
 def _check_against_reference(motion: Motion, reference: dict, tracker: Tracker) -> None:
@@ -189,7 +189,7 @@ def test_two_people_never_swap(head: OpenHead, shared: Path) -> None:
     path = shared / "data/negatives/two_people.mp4"
     centres = []
     for face in (0, 1):
-        motion = _first_frames(Tracker(head_model=head, face=face), path, 20)
+        motion = _first_frames(Tracker(head_model=head), path, 20, face=face)
         image = np.linalg.inv(motion.crop_matrix)
         x = motion.landmarks[:, 1, 0] * image[0, 0] + image[0, 2]
         assert np.ptp(x) < 30 and motion.valid.all()
@@ -197,6 +197,7 @@ def test_two_people_never_swap(head: OpenHead, shared: Path) -> None:
     assert abs(centres[0] - centres[1]) > 150
 
 
-def _first_frames(tracker: Tracker, path: Path, count: int) -> Motion:
+def _first_frames(tracker: Tracker, path: Path, count: int, *, face: int = 0, smooth: float = 1.0) -> Motion:
     rate = probe(path).frame_rate
-    return tracker.track_video(itertools.islice(read_frames(path, frame_rate=rate), count), rate, source=path.name)
+    frames = itertools.islice(read_frames(path, frame_rate=rate), count)
+    return tracker.track_video(frames, rate, source=path.name, face=face, smooth=smooth)

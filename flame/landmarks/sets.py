@@ -20,6 +20,9 @@ IBUG_RIGHT_EYE, IBUG_LEFT_EYE, IBUG_MOUTH = tuple(range(36, 42)), tuple(range(42
 IBUG_OUTER_EYE_CORNERS, IBUG_MOUTH_CORNERS = (36, 45), (48, 54)
 """Among the 68; pairs: subject's right, left. An eye runs from its corner at the picture's left over the upper lid."""
 
+IBUG_EYES_AND_INNER_LIPS = (slice(36, 42), slice(42, 48), slice(60, 68))
+"""Among the 68, as runs: the subject's right eye, left eye, the inner edge of the lips."""
+
 WFLW_OUTER_EYE_CORNERS = (60, 72)
 """Among the 98: subject's right, left."""
 
@@ -30,6 +33,14 @@ CORNERS_OF_98_AND_478 = {
     "irises": {96: 468, 97: 473},
 }
 """Points that both sets define sharply: number among the 98, number among the 478."""
+
+EDGES_OF_98_AND_478 = {
+    "lids": {62: 159, 66: 145, 70: 386, 74: 374},
+    "lips": {79: 0, 85: 17, 90: 13, 94: 14},
+    "nose": {54: 1, 57: 2},
+    "chin": {16: 152},
+}
+"""Points in the middle of edges, which slide along them a little: number among the 98, number among the 478."""
 
 # WFLW leaves out every second point of the contour, the lower edges of the brows, and two points of each eye.
 IBUG_OF_98 = (

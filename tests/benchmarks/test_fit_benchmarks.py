@@ -13,6 +13,8 @@ from flame.heads.flame import load_flame
 from flame.heads.head_model import HeadModel
 from flame.heads.head_pose import HeadPose
 from flame.heads.open_head import load_open_head
+from flame.landmarks import groups
+from flame.landmarks.groups import CHIN, FOREHEAD, MOUTH_CORNERS, NOSE_FRONT, NOSE_TIP, OUTER_EYE_CORNERS
 from pose_difference import mean_rotation, pose_offset, rotation_difference, turn_degrees
 from preprocess.fitting.batched.fit import BatchFitter
 from preprocess.fitting.batched.objective import Objective
@@ -127,7 +129,8 @@ def test_small_turns_and_mirrored_sums() -> None:
 def test_landmarks_drop_on_the_front_of_a_head() -> None:
     """Points of the open head's front find themselves again; points beside the head find nothing."""
     head: HeadModel = load_open_head()
-    points = head.landmarks(head.template[None])[0][[1, 4, 152, 10, 61, 291]].double()
+    places = [NOSE_TIP, NOSE_FRONT, CHIN, FOREHEAD, *MOUTH_CORNERS]
+    points = head.landmarks(head.template[None])[0][places].double()
     beside = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
     found = drop_on_front(torch.cat([points, beside]), head)
     corners = head.template[head.faces[found.faces]]
@@ -141,6 +144,10 @@ def test_the_synthetic_head_gets_a_face(synthetic_flame: Path) -> None:
     model = with_placed_landmarks(scattered, load_open_head())
     points = model.landmarks(model.template[None])[0] + model.origin
     assert model.landmark_embedding(478).valid.all()
-    torch.testing.assert_close(points[468, :2], torch.tensor([-0.030, 0.020]), atol=2e-3, rtol=0)
-    assert points[4, 2] == points[[4, 33, 263, 61, 291, 152, 10], 2].max()  # the nose is in front
-    assert points[152, 1] < points[13, 1] < points[4, 1] < points[468, 1] < points[10, 1]
+    torch.testing.assert_close(
+        points[groups.IRIS_CENTRES["right"], :2], torch.tensor([-0.030, 0.020]), atol=2e-3, rtol=0
+    )
+    others = [*OUTER_EYE_CORNERS, *MOUTH_CORNERS, CHIN, FOREHEAD]
+    assert points[NOSE_FRONT, 2] > points[others, 2].max()
+    upwards = [CHIN, groups.INNER_LIP_MIDDLES[0], NOSE_FRONT, groups.IRIS_CENTRES["right"], FOREHEAD]
+    assert (points[upwards, 1].diff() > 0).all()

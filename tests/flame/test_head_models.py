@@ -9,11 +9,25 @@ from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.head_model import HeadModel, HeadParams, expression_index
 from flame.heads.open_head import ASSET, OpenHead, load_open_head
 from flame.heads.skinning import blend_skin, chain_transforms
+from flame.landmarks.groups import (
+    CHIN,
+    EARS,
+    EYE_CORNERS,
+    FOREHEAD,
+    INNER_LIP_MIDDLES,
+    IRIS_CENTRES,
+    LEFT_IRIS,
+    LID_PAIRS,
+    LIP_PAIRS,
+    NOSE_TIP,
+    RIGHT_IRIS,
+)
+from flame.landmarks.sets import IBUG_CONTOUR_ENDS, PUPILS_OF_478
 
 PARENTS = (-1, 0, 1, 1)
 UPPER_LID, LOWER_LID = (
-    {"left": (386, 385, 387), "right": (159, 158, 160)},
-    {"left": (374, 380, 373), "right": (145, 153, 144)},
+    {side: tuple(pair[edge] for pair in pairs) for side, pairs in (("right", LID_PAIRS[:3]), ("left", LID_PAIRS[3:]))}
+    for edge in (0, 1)
 )
 
 
@@ -143,7 +157,7 @@ def test_eyes_turn_about_their_centres(head: OpenHead) -> None:
     assert radius.std() < 5e-4
     assert torch.allclose((posed[left] - centre).norm(dim=1), radius, atol=1e-6)
     assert torch.allclose(posed[~left], head.template[~left], atol=1e-7)
-    iris_before, iris_after = (head.landmarks(v[None])[0, 473] for v in (head.template, posed))
+    iris_before, iris_after = (head.landmarks(v[None])[0, IRIS_CENTRES["left"]] for v in (head.template, posed))
     assert iris_after[0] - iris_before[0] > 0.004
     assert right.sum() == left.sum()
 
@@ -255,7 +269,7 @@ def test_blink_closes_the_eye_of_its_side_only(head: OpenHead) -> None:
 
 
 def test_mouth_opens_by_expression_and_by_joint(head: OpenHead) -> None:
-    upper, lower = (13, 82, 312), (14, 87, 317)
+    upper, lower = zip(*LIP_PAIRS[:3], strict=True)
     assert abs(_mean_gap(head, HeadParams.zeros(head), upper, lower)) < 0.002
     assert _mean_gap(head, _with(head, jawOpen=1.0), upper, lower) > 0.02
     jaw = HeadParams.zeros(head).replace(jaw=torch.tensor([[0.3, 0.0, 0.0]]))
@@ -306,16 +320,27 @@ def test_embeddings_are_points_on_triangles(head: OpenHead, count: int) -> None:
 
 def test_landmarks_sit_where_they_are_called(head: OpenHead) -> None:
     points = head.landmarks(head.template[None])[0]
-    assert points[33, 0] < points[133, 0] < 0 < points[362, 0] < points[263, 0]  # subject's right eye first
-    assert points[152, 1] < points[14, 1] <= points[13, 1] + 1e-3 < points[2, 1] < points[168, 1] < points[10, 1]
-    assert points[1, 2] > points[234, 2] + 0.05  # the nose stands out of the face
-    assert torch.allclose(points[468, :2], head.joint_template[5, :2], atol=1e-3)
-    assert torch.allclose(points[473, :2], head.joint_template[4, :2], atol=1e-3)
-    assert points[468:478].sub(points[[468] * 5 + [473] * 5]).norm(dim=1).max() < 0.0075
+    corners = points[[*EYE_CORNERS["right"], *EYE_CORNERS["left"][::-1]], 0]
+    assert (corners.diff() > 0).all() and corners[1] < 0 < corners[2]  # the subject's right eye first
+    upper, lower = points[list(INNER_LIP_MIDDLES), 1]
+    assert (
+        points[CHIN, 1]
+        < lower
+        <= upper + 1e-3
+        < points[NOSE_TIP, 1]
+        < points[EYE_CORNERS["right"][0], 1]
+        < points[FOREHEAD, 1]
+    )
+    assert (points[NOSE_TIP, 2] > points[list(EARS), 2] + 0.05).all()  # the nose stands out of the face
+    assert torch.allclose(points[IRIS_CENTRES["right"], :2], head.joint_template[5, :2], atol=1e-3)
+    assert torch.allclose(points[IRIS_CENTRES["left"], :2], head.joint_template[4, :2], atol=1e-3)
+    for side, ring in (("right", RIGHT_IRIS), ("left", LEFT_IRIS)):
+        assert (points[list(ring)] - points[IRIS_CENTRES[side]]).norm(dim=1).max() < 0.0075
     seventy, sixty_eight = (head.landmarks(head.template[None], count=count)[0] for count in (70, 68))
     assert torch.equal(seventy[:68], sixty_eight)
-    assert torch.equal(seventy[68:], points[[468, 473]])
-    assert sixty_eight[0, 0] < 0 < sixty_eight[16, 0]  # iBUG starts at the subject's right
+    assert torch.equal(seventy[68:], points[list(PUPILS_OF_478)])
+    first, last = sixty_eight[list(IBUG_CONTOUR_ENDS), 0]
+    assert first < 0 < last  # iBUG starts at the subject's right
 
 
 def test_an_unknown_landmark_set_is_named(head: OpenHead) -> None:

@@ -8,6 +8,7 @@ import skimage.data
 import torch
 
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from flame.landmarks.groups import EYE_CORNERS, FOREHEAD, INNER_LIP_MIDDLES, IRIS_CENTRES
 from portrait4d.engines.base import Drive
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.bind import patch_faces, residual_weights
@@ -108,7 +109,8 @@ def test_gaze_moves_the_irises_to_where_the_eyes_turn(engine, avatar, still):
     turned = still.replace(head=still.head.replace(eyes=still.head.eyes + torch.tensor([0.0, 0.3, 0.0])))
     before = _tracked(engine, engine.render(avatar, still)).landmarks.points
     after = _tracked(engine, engine.render(avatar, turned)).landmarks.points
-    for iris, corners in ((468, (33, 133)), (473, (362, 263))):
+    for side, iris in IRIS_CENTRES.items():
+        corners = EYE_CORNERS[side]
         width = np.linalg.norm(before[corners[0], :2] - before[corners[1], :2])
         shift = (after[iris] - before[iris] - (after[list(corners)] - before[list(corners)]).mean(0))[0]
         assert 0.04 * width < shift < 0.3 * width  # +y turns the eyes to the viewer's right
@@ -117,7 +119,7 @@ def test_gaze_moves_the_irises_to_where_the_eyes_turn(engine, avatar, still):
 def test_nothing_else_moves_when_the_mouth_does(engine, avatar, still):
     difference = (engine.render(avatar, _set(engine, still, jawOpen=0.6)).image - engine.render(avatar, still).image)[0]
     landmarks = avatar.motion.landmarks[0]
-    brow_y, side = int(landmarks[10, 1]), avatar.crop.size
+    brow_y, side = int(landmarks[FOREHEAD, 1]), avatar.crop.size
     assert difference[:, : brow_y // 2].abs().mean() < 1e-3
     assert difference[:, side // 2 :, side // 3 : 2 * side // 3].abs().mean() > 1e-2
 
@@ -145,10 +147,11 @@ def test_landmark_weights_interpolate_at_landmarks_and_keep_lips_apart(engine):
     vertices = torch.unique(patch_faces(model)).numpy()
     weights = residual_weights(model, vertices)
     rest = model.shaped(torch.zeros(1, model.num_shape), torch.zeros(1, model.num_expression))
-    nearest = torch.cdist(model.landmarks(rest)[0, [13, 14]], rest[0, vertices]).argmin(1)
+    nearest = torch.cdist(model.landmarks(rest)[0, list(INNER_LIP_MIDDLES)], rest[0, vertices]).argmin(1)
     upper, lower = weights[nearest]
-    assert upper[13] > 0.4 and lower[14] > 0.4
-    assert abs(upper[14]) < 0.1 and abs(lower[13]) < 0.1
+    above, below = INNER_LIP_MIDDLES
+    assert upper[above] > 0.4 and lower[below] > 0.4
+    assert abs(upper[below]) < 0.1 and abs(lower[above]) < 0.1
     assert np.abs(weights.sum(1)).max() < 1.5
 
 

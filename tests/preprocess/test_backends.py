@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from flame.errors import InputError
+from flame.landmarks.groups import EARS, NOSE_FRONT, outer_eye_distance
 from flame.landmarks.ibug import to_68, to_70
+from flame.landmarks.sets import IBUG_CONTOUR_ENDS, IBUG_NOSE_TIP
 from preprocess.faces.aligned_crop import five_points, portrait_crop
 from preprocess.faces.backends import load_detector, load_mask
 from preprocess.faces.backends.detectors import FACE_ALIGNMENT_FILES
@@ -34,9 +36,9 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
 def face68(center: tuple[float, float], size: float, *, nose_z: float) -> np.ndarray:
     """68 points in a square; the nose tip alone has depth."""
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (68, 3)) * [size, size, 0]
-    points[0, :2], points[16, :2] = -size / 2, size / 2
+    points[list(IBUG_CONTOUR_ENDS), :2] = [[-size / 2], [size / 2]]
     points[:, :2] += center
-    points[30, 2] = nose_z
+    points[IBUG_NOSE_TIP, 2] = nose_z
     return points
 
 
@@ -85,7 +87,7 @@ def test_face_alignment_gives_faces_largest_first_and_nearer_smaller(monkeypatch
     assert (large.score, small.score) == (0.9, 0.7) and large.size == pytest.approx(24)
     assert large.landmark_set == "68" and large.points.shape == (68, 3) and large.points.dtype == np.float32
     np.testing.assert_allclose(large.points[:, :2], face68((35, 20), 24, nose_z=5)[:, :2], rtol=1e-6)
-    assert large.points[30, 2] == -5 and small.points[30, 2] == -3
+    assert large.points[IBUG_NOSE_TIP, 2] == -5 and small.points[IBUG_NOSE_TIP, 2] == -3
     network.boxes = []
     assert detect(IMAGE) == []
 
@@ -118,7 +120,7 @@ def test_insightface_reads_bgr_and_gives_faces_largest_first(monkeypatch: pytest
     large, small = detect(IMAGE)
     assert (network.seen[..., 2] == 200).all() and not network.seen[..., 0].any()
     assert (large.score, small.score) == (0.75, 0.5) and large.landmark_set == "68"
-    assert large.points[30, 2] == -5 and small.size < large.size
+    assert large.points[IBUG_NOSE_TIP, 2] == -5 and small.size < large.size
 
 
 def test_identity_is_that_of_the_largest_face_as_a_unit_vector(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,9 +157,9 @@ def test_the_embedded_detector_and_matte_see_a_photo(shared: Path) -> None:
     image = read_image(shared / "data" / "sources" / "s01_astronaut.png")
     (face, *_) = load_detector()(image)
     assert face.landmark_set == "478" and face.points.shape == (478, 3) and face.score > 0.5
-    assert face.points[4, 2] < face.points[[234, 454], 2].min(), "nearer is smaller"
+    assert face.points[NOSE_FRONT, 2] < face.points[list(EARS), 2].min(), "nearer is smaller"
     mask = load_mask()(image)
-    column, row = face.points[4, :2].astype(int)
+    column, row = face.points[NOSE_FRONT, :2].astype(int)
     assert mask.shape == image.shape[:2] and mask.dtype == np.float32 and mask[row, column] > 0.9
 
 
@@ -165,7 +167,7 @@ def test_sixty_eight_points_place_the_crop_as_478_do(shared: Path) -> None:
     """What the other detectors give works downstream: the same face's sets agree on five points and on the crop."""
     image = read_image(shared / "data" / "sources" / "s01_astronaut.png")
     points = load_detector()(image)[0].points
-    eyes = np.linalg.norm(points[33, :2] - points[263, :2])
+    eyes = outer_eye_distance(points)
     five = five_points(points)
     assert np.abs(five_points(to_70(points)) - five).max() < 0.08 * eyes
     assert np.abs(five_points(to_68(points)) - five).max() < 0.15 * eyes

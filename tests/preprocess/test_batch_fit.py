@@ -10,6 +10,7 @@ from fakes import FakeHead, make_fake_head
 from flame.errors import InputError
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.open_head import OpenHead, load_open_head
+from flame.landmarks.groups import NUM_MESH, OUTER_EYE_CORNERS
 from preprocess.fitting.batched.fit import BatchFit, BatchFitter
 from preprocess.fitting.batched.objective import Objective, moved
 from preprocess.fitting.batched.residuals import BatchState
@@ -154,8 +155,9 @@ def test_camera_shows_the_fitted_points(head: FakeHead, faces: SyntheticFaces) -
     fit = fitter.fit(_noisy(faces))
     points = 3 * head.landmarks(head(fit.head))
     pixels, _ = fit.frame_parameters().camera.project(points, height=512, width=512)
-    distance = (pixels - _noisy(faces)[..., :2]).norm(dim=-1)[:, :468].mean(1)
-    unit = (_noisy(faces)[:, 33, :2] - _noisy(faces)[:, 263, :2]).norm(dim=-1)
+    distance = (pixels - _noisy(faces)[..., :2]).norm(dim=-1)[:, :NUM_MESH].mean(1)
+    right, left = OUTER_EYE_CORNERS
+    unit = (_noisy(faces)[:, right, :2] - _noisy(faces)[:, left, :2]).norm(dim=-1)
     assert torch.allclose(distance / unit, fit.error, atol=1e-5)
 
 

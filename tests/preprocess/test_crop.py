@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from flame.landmarks.groups import CHIN, EARS, FOREHEAD
 from preprocess.faces.crop import Crop, face_crop
 
 
@@ -10,7 +11,7 @@ def _landmarks(yaw: float = 0.0) -> np.ndarray:
     """A round, flat-featured 'face': an ellipsoid of points with the anchors the crop uses, turned by yaw (radians)."""
     points = np.random.default_rng(0).normal(size=(478, 3))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
-    points[10], points[152], points[234], points[454] = (0, -1, -0.2), (0, 1, -0.2), (-0.8, -0.1, 0.5), (0.8, -0.1, 0.5)
+    points[[FOREHEAD, CHIN, *EARS]] = (0, -1, -0.2), (0, 1, -0.2), (-0.8, -0.1, 0.5), (0.8, -0.1, 0.5)
     turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
     axis = np.array([0, 0, 0.5])
     return (points - axis) @ turn.T * 90 + np.array([300.0, 220.0, 0.0])

@@ -10,7 +10,7 @@ import torch
 from flame.errors import InputError
 from flame.heads.flame import Flame, flame_from_tensors
 from flame.heads.open_head import load_open_head
-from flame.landmarks.sets import IBUG_OF_478
+from flame.landmarks.sets import IBUG_OF_478, IBUG_RIGHT_EYE
 from flame_tensors import network_tensors
 from generated_weights import install_generated
 from portrait4d.cli.main import run
@@ -66,7 +66,7 @@ def test_the_vectors_of_the_files_come_back(folder: Path, flame: Flame) -> None:
     assert motion.frame_rate == 30 and motion.codes.shape == (2, 0) and not motion.neck.any()
     assert frames.turned_head().camera.cam2world[0, :3, 3].tolist() == pytest.approx([0, 0.01, 4.2])
     np.testing.assert_allclose(motion.landmarks[:, list(IBUG_OF_478), :2], driver.landmarks, atol=1e-4)
-    right = driver.landmarks[0, 36:42]
+    right = driver.landmarks[0, list(IBUG_RIGHT_EYE)]
     gap = (np.linalg.norm(right[1] - right[5]) + np.linalg.norm(right[2] - right[4])) / 2
     assert motion.eye_open[0, 1] == pytest.approx(gap / np.linalg.norm(right[0] - right[3]), rel=1e-5)
 

@@ -14,6 +14,7 @@ from flame.geometry.camera import Camera
 from flame.heads.frame_parameters import FrameParameters, decompose_camera
 from flame.heads.head_model import HeadParams
 from flame.heads.open_head import load_open_head
+from flame.landmarks.sets import PUPILS_OF_478
 from preprocess.dataset.formats.eg3d_format import (
     EG3D_FOCAL,
     HEADS_IN_EG3D,
@@ -91,7 +92,7 @@ def test_the_worlds_fit_a_head_in_the_frontal_eg3d_picture():
     intrinsics = [EG3D_FOCAL, 0, 0.5, 0, EG3D_FOCAL, 0.5, 0, 0, 1]
     label = np.concatenate([frontal.ravel(), intrinsics])[None]
     model = load_open_head()
-    irises = model.landmarks(model.template[None])[0, [468, 473]].numpy().astype(float)
+    irises = model.landmarks(model.template[None])[0, list(PUPILS_OF_478)].numpy().astype(float)
     right, left = _project(label, HEAD.place(irises), "opencv")[0]
     assert left[0] - right[0] == pytest.approx(136, rel=0.12)
     assert 215 < right[1] < 256 and left[0] + right[0] == pytest.approx(512, abs=2)

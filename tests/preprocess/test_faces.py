@@ -10,6 +10,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from flame.landmarks.groups import (
+    CHIN,
+    EARS,
+    EYE_CORNERS,
+    IRIS_CENTRES,
+    IRIS_ENDS,
+    LID_MIDDLES,
+    MOUTH_CORNERS,
+    NOSE_TIP,
+    NOSE_WINGS,
+    OUTER_EYE_CORNERS,
+    outer_eye_distance,
+)
 from preprocess.faces.detector import FaceDetector, merge_boxes
 from preprocess.faces.landmarker import FaceLandmarker, FaceLandmarks, find_faces
 from preprocess.faces.matte import PortraitMatte
@@ -61,7 +74,7 @@ def portraits(shared) -> list[np.ndarray]:
 
 
 def outer_eyes(points: np.ndarray) -> float:
-    return float(np.linalg.norm(points[33, :2] - points[263, :2]))
+    return float(outer_eye_distance(points))
 
 
 def mean_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -172,7 +185,7 @@ def test_sample_square_of_a_ramp_is_where_it_says(side):
 def test_square_of_points_follows_the_eyes():
     points = np.zeros((478, 3))
     points[:, :2] = 50
-    points[33, :2], points[263, :2] = (40, 50), (60, 70)
+    points[list(OUTER_EYE_CORNERS), :2] = (40, 50), (60, 70)
     square = square_from_points(points)
     assert (square.centre_x, square.centre_y, square.side) == (50, 60, 30)
     assert square.roll_radians == pytest.approx(math.pi / 4)
@@ -180,12 +193,15 @@ def test_square_of_points_follows_the_eyes():
 
 def test_face_score_falls_with_the_flag_and_with_animal_eyes():
     points = np.zeros((478, 3))
-    human = {33: 0.0, 133: 0.32, 362: 0.68, 263: 1.0, 469: 0.0, 471: 0.136, 474: 0.0, 476: 0.136, 64: 0.0, 294: 0.46}
-    for index, x in human.items():
-        points[index, 0] = x
+    human = (
+        (EYE_CORNERS["right"], (0.0, 0.32)), (EYE_CORNERS["left"], (1.0, 0.68)),
+        (IRIS_ENDS["right"], (0.0, 0.136)), (IRIS_ENDS["left"], (0.0, 0.136)), (NOSE_WINGS, (0.0, 0.46)),
+    )  # fmt: skip
+    for pair, x in human:
+        points[list(pair), 0] = x
     assert face_score(20.0, points) > 0.99
     assert face_score(-5.0, points) < 0.01
-    points[[471, 476], 0], points[294, 0] = 0.21, 0.33
+    points[[IRIS_ENDS["right"][1], IRIS_ENDS["left"][1]], 0], points[NOSE_WINGS[1], 0] = 0.21, 0.33
     assert face_score(20.0, points) < 0.01
     assert math.isfinite(face_score(-1e4, points)) and math.isfinite(face_score(1e4, points))
 
@@ -241,7 +257,8 @@ def test_landmarks_shift_and_scale_with_the_picture(portraits, detector, landmar
 
 
 def test_mirror_images_swap_left_and_right(portraits, detector, landmarker):
-    pairs = [(33, 263), (133, 362), (61, 291), (159, 386), (468, 473), (234, 454), (1, 1), (152, 152)]
+    sides = (*(zip(*table.values(), strict=True) for table in (EYE_CORNERS, LID_MIDDLES)), [IRIS_CENTRES.values()])
+    pairs = [*(tuple(pair) for table in sides for pair in table), MOUTH_CORNERS, EARS, (NOSE_TIP,) * 2, (CHIN,) * 2]
     ours, theirs = np.array(pairs).T
     middles = []
     for image in portraits:
@@ -263,8 +280,8 @@ def test_tracking_settles_where_detection_does(portraits, detector, landmarker):
 
 def test_depth_has_the_scale_of_the_picture(portraits, detector, landmarker):
     points = find_faces(portraits[0], detector, landmarker)[0].points
-    assert points[1, 2] < points[33, 2] < points[234, 2]  # nose tip, eye corner, ear: smaller is nearer
-    assert 0.3 < (points[[234, 454], 2].mean() - points[1, 2]) / outer_eyes(points) < 1.3
+    assert points[NOSE_TIP, 2] < points[OUTER_EYE_CORNERS[0], 2] < points[EARS[0], 2]  # smaller is nearer
+    assert 0.3 < (points[list(EARS), 2].mean() - points[NOSE_TIP, 2]) / outer_eyes(points) < 1.3
 
 
 @pytest.mark.parametrize("name", ["noface_dog.jpg", "noface_cat.jpg", "noface_landscape.jpg"])
@@ -319,7 +336,7 @@ def test_matte_holds_the_face_and_mirrors(portraits, detector, landmarker, matte
         assert found.dtype == np.float32 and found.shape == image.shape[:2]
         assert 0 <= found.min() and found.max() <= 1
         points = find_faces(image, detector, landmarker)[0].points
-        x, y = points[[33, 263, 1, 61, 291], :2].astype(int).T
+        x, y = points[[*OUTER_EYE_CORNERS, NOSE_TIP, *MOUTH_CORNERS], :2].astype(int).T
         assert found[y, x].min() > 0.9
         mirrored = matte(np.ascontiguousarray(image[:, ::-1]))[:, ::-1]
         assert ((mirrored > 0.5) == (found > 0.5)).mean() > 0.9  # shoulders are a matter of taste

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from fakes import ACTIONS, FakeHead, make_fake_head
 from flame.errors import InputError
 from flame.heads.head_model import HeadParams
-from flame.landmarks.groups import eye_opening, outer_eye_distance
+from flame.landmarks.groups import EYE_CORNERS, LID_PAIRS, NUM_MESH, eye_opening, outer_eye_distance
 from preprocess.fitting.config import FitConfig, make_prior
 from preprocess.fitting.frames import HeadFitter, VideoFitter
 from preprocess.fitting.gauss_newton import Normal, solve_box, solve_shared
@@ -243,9 +243,9 @@ def test_missing_landmarks_are_skipped(head: FakeHead) -> None:
     """A head model without irises: what the tracker says about them changes nothing."""
     sample = Sample(head, 31)
     blind = make_fake_head()
-    blind.landmark_valid_478[468:] = False  # pyright: ignore
+    blind.landmark_valid_478[NUM_MESH:] = False  # pyright: ignore
     broken = sample.landmarks.copy()
-    broken[468:, :2] += 500
+    broken[NUM_MESH:, :2] += 500
     fitter = HeadFitter(blind)
     first, second = (fitter.fit([landmarks])[0] for landmarks in (sample.landmarks, broken))
     np.testing.assert_allclose(first.head.expression, second.head.expression, atol=1e-5)
@@ -254,7 +254,8 @@ def test_missing_landmarks_are_skipped(head: FakeHead) -> None:
 
 def test_head_models_without_landmarks_are_refused() -> None:
     bare = make_fake_head()
-    bare.landmark_valid_478[30:] = False  # pyright: ignore
+    num_known = 30
+    bare.landmark_valid_478[num_known:] = False  # pyright: ignore
     with pytest.raises(InputError, match="knows 30"):
         HeadFitter(bare)
 
@@ -268,9 +269,10 @@ def test_bad_landmarks_are_named(fitter: HeadFitter) -> None:
 
 def test_eye_opening_by_hand() -> None:
     points = np.zeros((478, 3))
-    points[[263, 362]] = (10, 0, 0), (0, 0, 0)
-    points[[387, 386, 385], 1], points[[373, 374, 380], 1] = -1.0, 2.0
-    points[[33, 133]] = (-10, 0, 0), (-10, 5, 0)
+    upper, lower = np.array(LID_PAIRS[3:]).T  # of the left eye
+    points[list(EYE_CORNERS["left"])] = (10, 0, 0), (0, 0, 0)
+    points[upper, 1], points[lower, 1] = -1.0, 2.0
+    points[list(EYE_CORNERS["right"])] = (-10, 0, 0), (-10, 5, 0)
     np.testing.assert_allclose(eye_opening(points), [0.3, 0.0])
 
 

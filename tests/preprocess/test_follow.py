@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from flame.errors import InputError
+from flame.landmarks.groups import CHIN, EARS, FOREHEAD, OUTER_EYE_CORNERS
 from preprocess.faces.detector import FaceBox
 from preprocess.faces.landmarker import FaceLandmarks
 from preprocess.tracking.follow import FaceFollower, bounding_box, overlap
@@ -22,7 +23,8 @@ class FakeFaces:
         rows = np.linspace(0, 1, 22)
         grid = np.stack(np.meshgrid(rows, rows), -1).reshape(-1, 2)[:478]
         self.points = np.concatenate([grid, np.zeros((478, 1))], 1)
-        self.points[[10, 152, 234, 454, 33, 263], :2] = [0.5, 0], [0.5, 1], [0, 0.4], [1, 0.4], [0.2, 0.4], [0.8, 0.4]
+        anchors = [FOREHEAD, CHIN, *EARS, *OUTER_EYE_CORNERS]
+        self.points[anchors, :2] = [0.5, 0], [0.5, 1], [0, 0.4], [1, 0.4], [0.2, 0.4], [0.8, 0.4]
 
     def boxes(self, frame: np.ndarray) -> list[FaceBox]:
         self.num_detections += 1

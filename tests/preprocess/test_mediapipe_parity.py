@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import preprocess.faces.landmarker as face_landmarker
+from flame.landmarks.groups import outer_eye_distance
 from preprocess.faces.detector import FaceBox, FaceDetector
 from preprocess.faces.landmarker import FaceLandmarker
 from preprocess.faces.matte import PortraitMatte
@@ -75,7 +76,7 @@ def test_mesh_is_close_to_mediapipe_with_our_sampling(portraits, their_points):
     landmarker, detector = FaceLandmarker(), FaceDetector()
     boxes = [faces[0] for faces in detector.detect_batch(portraits)]
     ours = np.stack([found.points for found in landmarker.batch(portraits, boxes)])
-    eyes = np.linalg.norm(their_points[:, 33, :2] - their_points[:, 263, :2], axis=-1)
+    eyes = outer_eye_distance(their_points)
     distance = np.linalg.norm((ours - their_points)[..., :2], axis=-1).mean(axis=1)
     assert (distance / eyes).mean() < 0.01 and (distance / eyes).max() < 0.02
 

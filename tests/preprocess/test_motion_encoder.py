@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from flame.errors import InputError
+from flame.landmarks.sets import IBUG_EYES_AND_INNER_LIPS
 from golden import Fixture
-from preprocess.tracking.motion_code.crop import EYE_AND_MOUTH_POINTS, crop_faces, face_similarity, warp
+from preprocess.tracking.motion_code.crop import crop_faces, face_similarity, warp
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 from preprocess.tracking.motion_code.network import MotionEncoderNetwork
 
@@ -22,7 +23,7 @@ def _landmarks(points: torch.Tensor) -> torch.Tensor:
     """68 points `[1, 68, 2]` whose two eyes and inner lips scatter about three points `[3, 2]`."""
     scatter = torch.randn(68, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     landmarks = 100 + 50 * scatter
-    for part, point in zip(EYE_AND_MOUTH_POINTS, points, strict=True):
+    for part, point in zip(IBUG_EYES_AND_INNER_LIPS, points, strict=True):
         landmarks[part] += point - landmarks[part].mean(0)
     return landmarks[None]
 

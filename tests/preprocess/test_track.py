@@ -11,6 +11,7 @@ from flame.errors import InputError
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from flame.heads.open_head import OpenHead, load_open_head
+from flame.landmarks.groups import NUM_MESH, outer_eye_distance
 from preprocess.faces.detector import FaceDetector
 from preprocess.faces.landmarker import FaceLandmarker, find_faces
 from preprocess.fitting.clip import MAX_BRIDGED_FRAMES, fit_clip
@@ -171,8 +172,8 @@ def test_camera_puts_the_model_on_the_photo(tracker: Tracker, astronaut: np.ndar
     model = tracker.head_model
     vertices = model(tracked.motion.params(model, 0))
     pixels, _ = tracked.motion.camera(0).project(model.landmarks(vertices), height=512, width=512)
-    distance = np.linalg.norm(pixels[0, :468].numpy() - tracked.motion.landmarks[0, :468, :2], axis=-1).mean()
-    outer = np.linalg.norm(tracked.motion.landmarks[0, 33, :2] - tracked.motion.landmarks[0, 263, :2])
+    distance = np.linalg.norm(pixels[0, :NUM_MESH].numpy() - tracked.motion.landmarks[0, :NUM_MESH, :2], axis=-1).mean()
+    outer = outer_eye_distance(tracked.motion.landmarks[0])
     assert distance / outer == pytest.approx(float(tracked.motion.fit_error[0]), rel=0.02)
     np.testing.assert_allclose(tracked.crop.to_crop(tracked.landmarks.points), tracked.motion.landmarks[0], atol=1e-3)
 

@@ -9,7 +9,14 @@ import torch
 
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from flame.heads.open_head import OpenHead, load_open_head
+from flame.landmarks.groups import outer_eye_distance
 from flame.landmarks.ibug import to_68
+from flame.landmarks.sets import (
+    CORNERS_OF_98_AND_478,
+    EDGES_OF_98_AND_478,
+    IBUG_OUTER_EYE_CORNERS,
+    WFLW_OUTER_EYE_CORNERS,
+)
 from preprocess.media.image import read_image
 from preprocess.media.video import probe, read_frames
 from preprocess.tracking.motion import Motion
@@ -17,15 +24,12 @@ from preprocess.tracking.motion_code.crop import face_similarity
 from preprocess.tracking.smooth import smooth_motion
 from preprocess.tracking.tracker import TrackedFrame, Tracker
 
-# Points of the 478 and the WFLW points they should agree with.
+# Points of WFLW and those of the 478 that should agree with them.
 MATCHED_POINTS = {
-    "eye corners": ((33, 60), (133, 64), (362, 68), (263, 72)),
-    "lids": ((159, 62), (145, 66), (386, 70), (374, 74)),
-    "mouth corners": ((61, 76), (291, 82), (78, 88), (308, 92)),
-    "lips": ((0, 79), (17, 85), (13, 90), (14, 94)),
-    "nose": ((1, 54), (2, 57)),
-    "chin": ((152, 16),),
-    "pupils": ((468, 96), (473, 97)),
+    "eye corners": CORNERS_OF_98_AND_478["eyes"],
+    "mouth corners": CORNERS_OF_98_AND_478["mouth"],
+    "pupils": CORNERS_OF_98_AND_478["irises"],
+    **EDGES_OF_98_AND_478,
 }
 
 
@@ -50,10 +54,11 @@ def portraits(tracker: Tracker, shared: Path) -> list[tuple[TrackedFrame, np.nda
     return list(zip(tracked, reference["lmk98"], strict=True))
 
 
-def _errors(points: np.ndarray, reference: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
+def _errors(points: np.ndarray, reference: np.ndarray, pairs: dict[int, int]) -> np.ndarray:
     """Distances `[N]` of matched points from the reference, as a fraction of the outer-eye distance."""
-    ours, theirs = np.array(pairs).T
-    return np.linalg.norm(points[ours, :2] - reference[theirs], axis=-1) / np.linalg.norm(reference[60] - reference[72])
+    theirs, ours = list(pairs), list(pairs.values())
+    right, left = reference[list(WFLW_OUTER_EYE_CORNERS)]
+    return np.linalg.norm(points[ours, :2] - reference[theirs], axis=-1) / np.linalg.norm(right - left)
 
 
 def test_landmarks_agree_with_the_reference(portraits: list[tuple[TrackedFrame, np.ndarray]]) -> None:
@@ -77,7 +82,8 @@ def test_68_landmarks_lie_between_two_references(
     with np.load(shared / "data/p4d/params.npz") as archive:
         wflw, ibug = to_68(archive["lmk98"]), archive["lmk68"]
     ours = to_68(np.stack([tracked.landmarks.points[:, :2] for tracked, _ in portraits]))
-    unit = np.linalg.norm(wflw[:, 36] - wflw[:, 45], axis=-1)[:, None] / 100
+    right, left = IBUG_OUTER_EYE_CORNERS
+    unit = np.linalg.norm(wflw[:, right] - wflw[:, left], axis=-1)[:, None] / 100
 
     def differ(first: np.ndarray, second: np.ndarray, group: slice) -> float:
         return float((np.linalg.norm(first[:, group] - second[:, group], axis=-1) / unit).mean())
@@ -129,7 +135,8 @@ def test_head_turns_have_the_signs_of_released_parameters(
 
 def test_the_head_model_fits_the_landmarks(portraits: list[tuple[TrackedFrame, np.ndarray]], tracker: Tracker) -> None:
     """Mean error of the fit, and its eye, nose and mouth corners against the reference."""
-    pairs = ((33, 60), (133, 64), (362, 68), (263, 72), (4, 54), (61, 76), (291, 82))
+    eyes, nose, mouth = (list(CORNERS_OF_98_AND_478[group].items()) for group in ("eyes", "nose", "mouth"))
+    pairs = dict(eyes + nose[:1] + mouth[:2])  # the nose's tip, the outer corners of the mouth
     errors = [tracked.motion.fit_error[0] for tracked, _ in portraits]
     fitted = [tracked.crop.to_image(tracker.predict(tracked.motion)[0]) for tracked, _ in portraits]
     distances = [_errors(points, reference, pairs) for points, (_, reference) in zip(fitted, portraits, strict=True)]
@@ -181,7 +188,7 @@ def test_smoothing_a_real_clip(speech: Motion, tracker: Tracker) -> None:
         assert shake(getattr(smooth, name)) < 0.75 * shake(getattr(speech, name)), name
     np.testing.assert_allclose(smooth.expression, speech.expression, atol=0.15)
     gap = np.linalg.norm(tracker.predict(smooth) - smooth.landmarks[..., :2], axis=-1).mean()
-    outer = np.linalg.norm(smooth.landmarks[:, 33, :2] - smooth.landmarks[:, 263, :2], axis=-1).mean()
+    outer = outer_eye_distance(smooth.landmarks).mean()
     assert gap / outer < 0.018
 
 

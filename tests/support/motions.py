@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from flame.landmarks.groups import OUTER_EYE_CORNERS
 from preprocess.tracking.motion import Motion
 
 
@@ -11,7 +12,7 @@ def make_motion(count: int, *, num_shape: int = 6, num_expression: int = 9, head
     """A slowly nodding head, `count` frames at 25 per second."""
     seconds = np.arange(count) / 25
     points = np.random.default_rng(5).uniform(100, 400, (478, 3))
-    points[33], points[263] = (200, 230, 0), (310, 230, 0)
+    points[list(OUTER_EYE_CORNERS)] = (200, 230, 0), (310, 230, 0)
     return Motion(
         head_model=head_model,
         frame_rate=Fraction(25),

@@ -9,10 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flame.errors import InputError
+from flame.landmarks.sets import IBUG_EYES_AND_INNER_LIPS
 from preprocess.tracking.motion_code.network import INPUT_SIZE
-
-EYE_AND_MOUTH_POINTS = (slice(36, 42), slice(42, 48), slice(60, 68))
-"""Of the 68: the subject's right eye, left eye, inner lips."""
 
 SQUARE = 224
 _PLACES = ((87.0, 59.0), (137.0, 59.0), (112.0, 120.0))
@@ -43,7 +41,9 @@ def face_similarity(landmarks: Tensor) -> Tensor:
     Raises:
         InputError: the three points fall together.
     """
-    points = torch.stack([landmarks[:, part].cpu().double().mean(1) for part in EYE_AND_MOUTH_POINTS], 1)  # [B, 3, 2]
+    points = torch.stack(
+        [landmarks[:, part].cpu().double().mean(1) for part in IBUG_EYES_AND_INNER_LIPS], 1
+    )  # [B, 3, 2]
     places = points.new_tensor(_PLACES).expand_as(points)
     middle, target = points.mean(1), places.mean(1)
     x, y = (points - middle[:, None]).unbind(-1)

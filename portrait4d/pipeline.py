@@ -102,9 +102,17 @@ def track_driver(
     of the released preprocessing.
 
     `fps`, `start` and `duration` of the options apply to both. Saves it if `output` is given.
+
+    Raises:
+        InputError: the driver cannot be used, or was opened with other options.
     """
-    options = options or default_options(models)
-    opened = driver if isinstance(driver, Driver) else Driver.open(driver, options)
+    if isinstance(driver, Driver):
+        opened, options = driver, options or driver.options
+        if options != opened.options:
+            raise InputError(f"expected the options that {opened.path.name} was opened with, got others: open it again")
+    else:
+        options = options or default_options(models)
+        opened = Driver.open(driver, options)
     if output is not None:
         check_not_input(output, opened.path, options.flame)
     if opened.kind == "motion":
@@ -219,7 +227,9 @@ def reenact_tracked(
                     frames,
                     num_frames=len(motion),
                     frame_rate=motion.frame_rate,
-                    audio_from=driver.path if wants_sound else None,
+                    audio_from=driver.path
+                    if wants_sound and driver.path.is_file()
+                    else None,  # gone meanwhile: told below
                     audio_start=options.start,
                     progress=lambda stage, done, total: progress(stage, max(done, num_before), total),
                 )

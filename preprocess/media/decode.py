@@ -4,7 +4,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -124,10 +124,13 @@ def clip_origin(stream: av.VideoStream) -> Fraction:
 
 
 def read_track(path: Path) -> VideoTrack:
-    """Describes a video file: decodes its first frame, and reads time stamps without decoding."""
+    """Describes a video file: decodes its first frame, and reads time stamps without decoding, in one opening."""
     with open_media(path) as container:
         stream = video_stream(container, path)
-        first = next(_decode(container, stream, Damage()), None)
+        average, base = exact(stream.average_rate), exact(stream.base_rate)
+        has_audio = bool(container.streams.audio)
+        packets, stamps = container.demux(stream), _TimeStamps(container, stream)
+        first = next(_decode(stamps.pass_on(packets), stream, Damage()), None)
         if first is None:
             raise InputError(f"{path}: the video track holds no frame that can be decoded; use another file")
         height, width = _find_geometry(first, stream).shown_size
@@ -136,9 +139,8 @@ def read_track(path: Path) -> VideoTrack:
                 f"{path}: frames of {width} x {height} pixels; expected at least {MIN_SIDE} on each side "
                 f"and at most {MAX_PIXELS // 10**6} megapixels"
             )
-        has_audio = bool(container.streams.audio)
-        average, base = exact(stream.average_rate), exact(stream.base_rate)
-    seconds, duration, num_frames = _scan(path)
+        stamps.read_on(packets)
+    seconds, duration, num_frames = stamps.seconds, stamps.duration_seconds, stamps.count
     rate, is_variable = nominal_rate(seconds, average=average, base=base)
     if duration is None:  # the last frame does not say how long it stays
         duration = (float(seconds[-1] - seconds[0]) if len(seconds) else 0.0) + float(1 / rate)
@@ -164,7 +166,7 @@ def show_video(path: Path, start: float, frame_rate: Fraction, *, warn: Warn = l
         damage = Damage()
         is_whole = False
         try:
-            for frame in _decode(container, stream, damage):
+            for frame in _decode(container.demux(stream), stream, damage):
                 geometry = geometry or _find_geometry(frame, stream)
                 tick = exact(frame.time_base) or tick_of_stream or Fraction(1, 1000)
                 seconds = None if frame.pts is None else float(frame.pts * tick - origin)
@@ -187,9 +189,8 @@ def is_cover(stream: av.VideoStream) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
-def _decode(container: av.container.InputContainer, stream: av.VideoStream, damage: Damage) -> Iterator[av.VideoFrame]:
+def _decode(packets: Iterator[av.Packet], stream: av.VideoStream, damage: Damage) -> Iterator[av.VideoFrame]:
     """Decodes packet by packet, so that a damaged one does not end the clip; `damage` counts those."""
-    packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
@@ -209,37 +210,64 @@ def _decode(container: av.container.InputContainer, stream: av.VideoStream, dama
             break
 
 
-def _scan(path: Path) -> tuple[np.ndarray, float | None, int]:
-    """Returns sorted time stamps of the first frames, the duration of the clip if it is known, and frames found."""
-    with open_media(path) as container:
-        stream = video_stream(container, path)
-        tick = float(exact(stream.time_base) or Fraction(1, 1000))
-        told = _told_duration(container, stream)
-        stamps, last, length, count = [], -math.inf, 0, 0
-        packets = container.demux(stream)
-        while told is None or count < _SCANNED_PACKETS:
-            try:
-                packet = next(packets, None)
-            except av.FFmpegError:
-                break
-            if packet is None:
-                break
-            ticks = packet.pts if packet.pts is not None else packet.dts
-            if not packet.size or getattr(packet, "is_discard", False) or ticks is None:
-                continue
-            if stamps and _is_wild((ticks - stamps[0]) * tick, (last - stamps[0]) * tick, told):
-                continue
-            count += 1
-            if ticks > last:  # packets come in the order of decoding
-                last, length = ticks, packet.duration or 0
-            if len(stamps) < _SCANNED_PACKETS:
-                stamps.append(ticks)
-    seconds = np.sort(np.array(stamps, dtype=np.float64)) * tick
-    if count >= _SCANNED_PACKETS and told is not None:
-        return seconds, told, count
-    if count == 0 or length == 0:
-        return seconds, None, count
-    return seconds, (last + length) * tick - float(seconds[0]), count
+class _TimeStamps:
+    """Notes the time stamps of packets as they are read, up to `_SCANNED_PACKETS` of them where the file states a
+    duration.
+
+    Attributes:
+        count: frames found.
+    """
+
+    def __init__(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
+        self._tick = float(exact(stream.time_base) or Fraction(1, 1000))
+        self._told = _told_duration(container, stream)
+        self._stamps: list[int] = []
+        self._last, self._length = -math.inf, 0
+        self.count = 0
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """The sorted time stamps of the first frames."""
+        return np.sort(np.array(self._stamps, dtype=np.float64)) * self._tick
+
+    @property
+    def duration_seconds(self) -> float | None:
+        """The duration of the clip, if it can be told."""
+        if self._has_enough:
+            return self._told
+        if self.count == 0 or self._length == 0:
+            return None
+        return (self._last + self._length) * self._tick - float(self.seconds[0])
+
+    def pass_on(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+        """Yields the packets, and notes those that were taken."""
+        for packet in packets:
+            self._note(packet)
+            yield packet
+
+    def read_on(self, packets: Iterator[av.Packet]) -> None:
+        """Notes the packets that are left, as far as they can be read and are needed."""
+        with suppress(av.FFmpegError):
+            while not self._has_enough and (packet := next(packets, None)) is not None:
+                self._note(packet)
+
+    @property
+    def _has_enough(self) -> bool:
+        return self._told is not None and self.count >= _SCANNED_PACKETS
+
+    def _note(self, packet: av.Packet) -> None:
+        ticks = packet.pts if packet.pts is not None else packet.dts
+        if self._has_enough or not packet.size or getattr(packet, "is_discard", False) or ticks is None:
+            return
+        if self._stamps:
+            first = self._stamps[0]
+            if _is_wild((ticks - first) * self._tick, (self._last - first) * self._tick, self._told):
+                return
+        self.count += 1
+        if ticks > self._last:  # packets come in the order of decoding
+            self._last, self._length = ticks, packet.duration or 0
+        if len(self._stamps) < _SCANNED_PACKETS:
+            self._stamps.append(ticks)
 
 
 def _is_wild(seconds: float, previous: float, told: float | None) -> bool:

@@ -4,11 +4,10 @@ import logging
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from numbers import Rational
 from pathlib import Path
 
 import av
@@ -21,14 +20,13 @@ from flame.errors import InputError
 from preprocess.files.file_check import check_file
 from preprocess.media.damage import Damage, Warn
 from preprocess.media.image import MAX_PIXELS, MIN_SIDE
+from preprocess.media.time_stamps import SCANNED_PACKETS, TimeStamps, clip_origin, exact, is_wild, told_duration
 from preprocess.media.timing import Shown, nominal_rate
 
 logger = logging.getLogger(__name__)
 
 _HAS_METADATA_ERRORS = int(av.__version__.split(".")[0]) < 19
-_WILD_SECONDS = 10.0
 _THREADS = min(4, os.cpu_count() or 1)
-_SCANNED_PACKETS = 1000  # enough to tell the frame rate; longer clips are not read twice
 _BT709, _BT470BG, _SMPTE170M, _BT2020 = 1, 5, 6, 9  # colour matrices as numbered in ITU-T H.273
 _FULL_RANGE = 2
 _SWS_BT2020 = 9  # older PyAV has no name for it
@@ -107,29 +105,13 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
     return stream
 
 
-def exact(ratio: Rational | None) -> Fraction | None:
-    """Returns a rate, tick or aspect of PyAV as a fraction, or None where the file does not state it.
-
-    PyAV 19 has its own type, which lacks `abs` and `limit_denominator` and is 0 where older versions give None.
-    """
-    return Fraction(ratio) if ratio else None
-
-
-def clip_origin(stream: av.VideoStream) -> Fraction:
-    """Returns the container's time in seconds at which the pictures begin; sound is placed relative to it."""
-    tick = exact(stream.time_base)
-    if stream.start_time is None or tick is None:
-        return Fraction(0)
-    return stream.start_time * tick
-
-
 def read_track(path: Path) -> VideoTrack:
     """Describes a video file: decodes its first frame, and reads time stamps without decoding, in one opening."""
     with open_media(path) as container:
         stream = video_stream(container, path)
         average, base = exact(stream.average_rate), exact(stream.base_rate)
         has_audio = bool(container.streams.audio)
-        packets, stamps = container.demux(stream), _TimeStamps(container, stream)
+        packets, stamps = container.demux(stream), TimeStamps(container, stream)
         first = next(_decode(stamps.pass_on(packets), stream, Damage()), None)
         if first is None:
             raise InputError(f"{path}: the video track holds no frame that can be decoded; use another file")
@@ -144,7 +126,7 @@ def read_track(path: Path) -> VideoTrack:
     rate, is_variable = nominal_rate(seconds, average=average, base=base)
     if duration is None:  # the last frame does not say how long it stays
         duration = (float(seconds[-1] - seconds[0]) if len(seconds) else 0.0) + float(1 / rate)
-    num_frames = num_frames if num_frames < _SCANNED_PACKETS else round(duration * rate)
+    num_frames = num_frames if num_frames < SCANNED_PACKETS else round(duration * rate)
     return VideoTrack(height, width, rate, is_variable, duration, max(1, num_frames), has_audio)
 
 
@@ -160,7 +142,7 @@ def show_video(path: Path, start: float, frame_rate: Fraction, *, warn: Warn = l
         tick_of_stream = exact(stream.time_base)
         if start > 0 and tick_of_stream is not None:
             container.seek(math.floor((origin + Fraction(start)) / tick_of_stream), stream=stream)
-        told = _told_duration(container, stream)
+        told = told_duration(container, stream)
         geometry: _Geometry | None = None
         previous: float | None = None
         damage = Damage()
@@ -171,7 +153,7 @@ def show_video(path: Path, start: float, frame_rate: Fraction, *, warn: Warn = l
                 tick = exact(frame.time_base) or tick_of_stream or Fraction(1, 1000)
                 seconds = None if frame.pts is None else float(frame.pts * tick - origin)
                 if seconds is None or (
-                    previous is not None and (seconds <= previous or _is_wild(seconds, previous, told))
+                    previous is not None and (seconds <= previous or is_wild(seconds, previous, told))
                 ):
                     seconds = 0.0 if previous is None else previous + float(1 / frame_rate)
                 previous = seconds
@@ -208,82 +190,6 @@ def _decode(packets: Iterator[av.Packet], stream: av.VideoStream, damage: Damage
             yield frame
         if packet is None:
             break
-
-
-class _TimeStamps:
-    """Notes the time stamps of packets as they are read, up to `_SCANNED_PACKETS` of them where the file states a
-    duration.
-
-    Attributes:
-        count: frames found.
-    """
-
-    def __init__(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
-        self._tick = float(exact(stream.time_base) or Fraction(1, 1000))
-        self._told = _told_duration(container, stream)
-        self._stamps: list[int] = []
-        self._last, self._length = -math.inf, 0
-        self.count = 0
-
-    @property
-    def seconds(self) -> np.ndarray:
-        """The sorted time stamps of the first frames."""
-        return np.sort(np.array(self._stamps, dtype=np.float64)) * self._tick
-
-    @property
-    def duration_seconds(self) -> float | None:
-        """The duration of the clip, if it can be told."""
-        if self._has_enough:
-            return self._told
-        if self.count == 0 or self._length == 0:
-            return None
-        return (self._last + self._length) * self._tick - float(self.seconds[0])
-
-    def pass_on(self, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
-        """Yields the packets, and notes those that were taken."""
-        for packet in packets:
-            self._note(packet)
-            yield packet
-
-    def read_on(self, packets: Iterator[av.Packet]) -> None:
-        """Notes the packets that are left, as far as they can be read and are needed."""
-        with suppress(av.FFmpegError):
-            while not self._has_enough and (packet := next(packets, None)) is not None:
-                self._note(packet)
-
-    @property
-    def _has_enough(self) -> bool:
-        return self._told is not None and self.count >= _SCANNED_PACKETS
-
-    def _note(self, packet: av.Packet) -> None:
-        ticks = packet.pts if packet.pts is not None else packet.dts
-        if self._has_enough or not packet.size or getattr(packet, "is_discard", False) or ticks is None:
-            return
-        if self._stamps:
-            first = self._stamps[0]
-            if _is_wild((ticks - first) * self._tick, (self._last - first) * self._tick, self._told):
-                return
-        self.count += 1
-        if ticks > self._last:  # packets come in the order of decoding
-            self._last, self._length = ticks, packet.duration or 0
-        if len(self._stamps) < _SCANNED_PACKETS:
-            self._stamps.append(ticks)
-
-
-def _is_wild(seconds: float, previous: float, told: float | None) -> bool:
-    """Returns whether a time stamp jumps far beyond the end of the clip: damage, not a frame to hold for hours."""
-    return told is not None and seconds > told + _WILD_SECONDS and seconds > previous + _WILD_SECONDS
-
-
-def _told_duration(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
-    tick = exact(stream.time_base)
-    if stream.duration and tick:
-        return float(stream.duration * tick)
-    if container.duration:
-        return (
-            container.duration / av.time_base - float(clip_origin(stream)) + (container.start_time or 0) / av.time_base
-        )
-    return None
 
 
 @dataclass(frozen=True)

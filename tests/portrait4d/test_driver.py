@@ -69,7 +69,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(f"{module}.{name}", counted)
 
-    def counted_open(file: object, mode: str | None = None, **options: Any):
+    def counted_open(file: Any, mode: Any = None, **options: Any) -> Any:
         if mode != "w":
             counts[f"open {Path(str(file)).name}"] += 1
         return open_file(file, mode, **options) if mode else open_file(file, **options)

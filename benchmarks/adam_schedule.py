@@ -9,7 +9,7 @@ does in every step.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from flame.geometry.camera import fov_to_intrinsics
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from flame.heads.head_model import HeadModel, HeadParams
+from flame.heads.head_pose import ArrayFields, HeadPose
 from flame.landmarks.groups import EYE_CORNERS, IRIS_CENTRES, LID_PAIRS, LIP_PAIRS, OUTER_EYE_CORNERS
 from preprocess.fitting.batched.fit import BatchFit
 from preprocess.fitting.config import FitConfig, active_expressions, joint_axes, make_prior
@@ -27,24 +28,22 @@ RELEASED_RATE = 1e-3
 _UNITS_PER_METRE = 3.0
 
 
-@dataclass(frozen=True)
-class Unknowns:
+@dataclass(frozen=True, kw_only=True)
+class Unknowns(ArrayFields):
     """Of B images of B people.
 
     Attributes:
-        own: `[B, E + A]` expressions, then joint angles.
-        turn: `[B, 3]` rotation vector, applied after the rotation of the start.
-        move: `[B, 3]` from the place of the start, metres x 3.
+        pose: counted from the start, applied after its rotation; the translation in metres x 3.
+        own: `[B, E + A]` expressions, then joint angles: what the fit frees of a `HeadParams`.
         shape: `[B, K]`.
     """
 
+    pose: HeadPose
     own: Tensor
-    turn: Tensor
-    move: Tensor
     shape: Tensor
 
     def copy(self) -> "Unknowns":
-        return Unknowns(*(getattr(self, field.name).detach().clone() for field in fields(self)))
+        return self.map(lambda array: array.detach().clone())
 
 
 @dataclass(frozen=True)
@@ -115,21 +114,26 @@ class AutomaticObjective:
         """The start."""
         batch, new = len(self._target), self._mean.new_zeros
         num_shape = len(self._basis) - self._num_expression
-        return Unknowns(new(batch, len(self._linear)), new(batch, 3), new(batch, 3), new(batch, num_shape))
+        pose = HeadPose(rotation=new(batch, 3), translation=new(batch, 3))
+        return Unknowns(pose=pose, own=new(batch, len(self._linear)), shape=new(batch, num_shape))
 
     def pose(self, unknowns: Unknowns) -> tuple[Tensor, Tensor]:
         """Rotation `[B, 3, 3]` and translation `[B, 3]` in metres of the head in camera space."""
-        rotation = axis_angle_to_matrix(unknowns.turn) @ self._start.rotation
-        return rotation, self._start.translation + unknowns.move / _UNITS_PER_METRE
+        rotation = axis_angle_to_matrix(unknowns.pose.rotation) @ self._start.rotation
+        return rotation, self._start.translation + unknowns.pose.translation / _UNITS_PER_METRE
 
     def unknowns_of(self, fit: BatchFit) -> Unknowns:
         """A fit of the same images."""
-        turn = matrix_to_axis_angle(axis_angle_to_matrix(fit.rotation) @ self._start.rotation.mT)
-        move = (fit.translation - self._start.translation) * _UNITS_PER_METRE
-        turns = {"jaw": fit.jaw, "eye_left": fit.eyes[:, 0], "eye_right": fit.eyes[:, 1]}
+        turn = matrix_to_axis_angle(axis_angle_to_matrix(fit.pose.rotation) @ self._start.rotation.mT)
+        move = (fit.pose.translation - self._start.translation) * _UNITS_PER_METRE
+        turns = {"jaw": fit.head.jaw, "eye_left": fit.head.eyes[:, 0], "eye_right": fit.head.eyes[:, 1]}
         angles = [turns[self._config.joints[joint]][:, [axis]] for joint, axis in self._axes]
         num_shape = len(self._basis) - self._num_expression
-        return Unknowns(torch.cat([fit.expression[:, self._active], *angles], 1), turn, move, fit.shape[:, :num_shape])
+        return Unknowns(
+            pose=HeadPose(rotation=turn, translation=move),
+            own=torch.cat([fit.head.expression[:, self._active], *angles], 1),
+            shape=fit.head.shape[:, :num_shape],
+        )
 
     def pixels(self, unknowns: Unknowns) -> Tensor:
         """Landmarks `[B, 478, 2]`, crop px."""
@@ -161,7 +165,7 @@ class AutomaticObjective:
         error = (self.pixels(unknowns) - self._target) * self._unit
         between = error[:, self._plus] - 0.5 * (error[:, self._minus] + error[:, self._other])
         seen = (error**2).sum(-1) @ self._weights + (between**2).sum(-1) @ self._difference_weights
-        distance = unknowns.move[:, 2] / _UNITS_PER_METRE
+        distance = unknowns.pose.translation[:, 2] / _UNITS_PER_METRE
         # coefficients count for as strong as they look, against the head at its expected distance
         nearness = (self._start.translation[:, 2] / (self._start.translation[:, 2] + distance))[:, None]
         expression, angles = unknowns.own.tensor_split([self._num_expression], 1)
@@ -222,16 +226,15 @@ def run_adam(
         until: of the sum of least losses; stops early.
     """
     state = objective.zeros()
-    kept, best = state.copy(), torch.full_like(state.turn[:, 0], torch.inf)
+    kept, best = state.copy(), torch.full_like(state.own[:, 0], torch.inf)
     losses, wall, cpu = [], [], []
     began, began_cpu = time.perf_counter(), time.process_time()
 
     def note(loss: Tensor) -> bool:
         is_better = (loss < best)[:, None]
         with torch.no_grad():
-            for field in fields(state):
-                target = getattr(kept, field.name)
-                target.copy_(torch.where(is_better, getattr(state, field.name), target))
+            for target, value in zip(kept.arrays(), state.arrays(), strict=True):
+                target.copy_(torch.where(is_better, value, target))
             torch.minimum(best, loss.detach(), out=best)
         losses.append(float(best.double().sum()))
         wall.append(time.perf_counter() - began)
@@ -241,7 +244,7 @@ def run_adam(
     def ended() -> AdamRun:
         return AdamRun(kept.copy(), *(torch.tensor(values, dtype=torch.float64) for values in (losses, wall, cpu)))
 
-    pose = [state.turn, state.move]
+    pose = state.pose.arrays()
     for parts, steps in zip((pose, [*pose, state.own, state.shape]), stages, strict=True):
         for part in parts:
             part.requires_grad_()

@@ -62,7 +62,7 @@ def report_text(measured: dict[str, Any]) -> str:
             setting,
             f"Measured on {machine} (other work on the machine raises wall times; CPU seconds hardly change).",
             table(["", "wall seconds", "CPU seconds, all threads"], steps, digits=1),
-            "![Truth, fit and error of views held out](scene.png)",
+            "![Truth, fit and error of views held out](../scene.png)",
             table(["view held out", "dB"], quality, digits=2),
             "On the way, over rays that meet the scene's cube:",
             table(
@@ -78,7 +78,7 @@ def main() -> None:
     """Measures once."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="100 steps: far from the goals, shows that it runs")
-    parser.add_argument("--publish", action="store_true", help="update docs/results.md")
+    parser.add_argument("--publish", action="store_true", help="rewrite its page in docs/results")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         measured = measure(Path(folder), is_quick=arguments.quick)

@@ -29,10 +29,7 @@ GOALS = "Goals: all detected, mean fit error at most 1.8 % of the outer-eye dist
 def fitted_points(fitter: HeadFitter, tracked: TrackedFrame) -> np.ndarray:
     """The fitted model's 478 landmarks in pixels of the picture."""
     motion = tracked.motion
-    points = fitter.project(
-        motion.shape, motion.expression[0], motion.rotation[0], motion.translation[0],
-        jaw=motion.jaw[0], eyes=motion.eyes[0],
-    )  # fmt: skip
+    points = fitter.project(motion.pose.row(0), motion.head.row(0))
     return tracked.crop.to_image(points)
 
 
@@ -77,7 +74,7 @@ def overlay(image: np.ndarray, fitted: np.ndarray, tracked: np.ndarray, referenc
 def main() -> None:
     """Tracks the portraits, writes table and overlay sheet."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--publish", action="store_true", help="update docs/results.md")
+    parser.add_argument("--publish", action="store_true", help="rewrite its page in docs/results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     folder = shared_folder() / "data" / "p4d"

@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--source", default="s02")
     parser.add_argument("--driver", default="d02")
-    parser.add_argument("--publish", action="store_true", help="update docs/results.md")
+    parser.add_argument("--publish", action="store_true", help="rewrite its page in docs/results")
     arguments = parser.parse_args()
     source, clip, device = find(arguments.source), find(arguments.driver), arguments.device
     time_stages(source, clip, device)  # fills the caches of compiled code and of the disk

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from flame.heads.head_model import HeadParams
 from material import conclude, output_folder, table
 from preprocess.dataset.reading.dataset import Dataset, StreamingDataset, collate
 from preprocess.dataset.records.record import DatasetInfo, Record
@@ -41,8 +42,8 @@ def synthetic_record(key: str, random: np.random.Generator) -> Record:
     return Record(
         key=key, source=key, image=smooth.clip(0, 255).astype(np.uint8),
         mask=(255 * (np.hypot(rows, columns) < SIDE / 3)).astype(np.uint8), crop_matrix=np.eye(3),
-        source_size=(SIDE, SIDE), landmarks=values(478, 3), camera=values(25), shape=values(300),
-        expression=values(86), neck=values(3), jaw=values(3), eyes=values(2, 3), quality={"sharpness": 1.0},
+        source_size=(SIDE, SIDE), landmarks=values(478, 3), camera=values(25),
+        head=HeadParams(values(300), values(86), values(3), values(3), values(2, 3)), quality={"sharpness": 1.0},
     )  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def processor_milliseconds(dataset: Any) -> float:
 def main() -> None:
     """Measures all ways of reading and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--publish", action="store_true", help="update docs/results.md")
+    parser.add_argument("--publish", action="store_true", help="rewrite its page in docs/results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []

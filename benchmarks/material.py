@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "docs" / "results.md"
+RESULTS = ROOT / "docs" / "results"
+NOTICE = "[All results](../results.md). Written by a benchmark's `--publish`, not by hand."
 
 
 def shared_folder() -> Path:
@@ -78,24 +79,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, digits: int =
     return "\n".join(lines)
 
 
-def publish(section: str, text: str, *, path: Path = RESULTS) -> None:
-    """Replaces one section of docs/results.md, or adds it at the end."""
-    begin, end = f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
-    page = path.read_text() if path.is_file() else "# Results\n"
-    block = f"{begin}\n{text.strip()}\n{end}"
-    if begin in page and end in page:
-        page = page[: page.index(begin)] + block + page[page.index(end) + len(end) :]
-    else:
-        page = page.rstrip() + "\n\n" + block + "\n"
-    path.write_text(page)
+def publish(name: str, text: str, *, folder: Path = RESULTS) -> Path:
+    """Writes the page `<name>.md` of a benchmark's tables; docs/results.md links to it, and is written by hand."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.md"
+    path.write_text(f"{NOTICE}\n\n{text.strip()}\n", encoding="utf-8")
+    return path
 
 
-def conclude(section: str, text: str, data: Any, *, is_published: bool) -> None:
-    """Prints a benchmark's tables and keeps them in the output folder; `is_published` also updates docs/results.md."""
-    folder = output_folder(section)
+def conclude(name: str, text: str, data: Any, *, is_published: bool) -> None:
+    """Prints a benchmark's tables and keeps them in the output folder; `is_published` also rewrites their page."""
+    folder = output_folder(name)
     (folder / "results.json").write_text(json.dumps(data, indent=1))
     (folder / "results.md").write_text(text.strip() + "\n")
     print("\n" + text.strip())
     if is_published:
-        publish(section, text)
-        print(f"\nupdated {RESULTS.relative_to(ROOT)}")
+        print(f"\nwrote {publish(name, text).relative_to(ROOT)}: do the headlines of docs/results.md still hold?")

@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="2 sources, 1 driver")
     parser.add_argument("--sources", nargs="+", default=SOURCES)
     parser.add_argument("--drivers", nargs="+", default=DRIVERS)
-    parser.add_argument("--publish", action="store_true", help="update docs/results.md")
+    parser.add_argument("--publish", action="store_true", help="rewrite its page in docs/results")
     parser.add_argument("options", nargs="*", help="after --: passed on to portrait4d reenact")
     arguments = parser.parse_args()
     folder = output_folder("pairs")

@@ -35,8 +35,8 @@ class Projected:
 
 def project_fit(fit: BatchFit, model: HeadModel, *, size: int) -> Projected:
     """The whole mesh, through the camera label of the fit (not through the fit's own tables: this checks them)."""
-    camera = Camera.from_head_pose(fit.rotation, fit.translation, fov_degrees=fit.fov_degrees)
-    mesh = model(fit.head())
+    camera = Camera.from_head_pose(fit.pose.rotation, fit.pose.translation, fov_degrees=fit.fov_degrees)
+    mesh = model(fit.head)
     pixels, distance = camera.project(mesh, height=size, width=size)
     landmarks, _ = camera.project(model.landmarks(mesh), height=size, width=size)
     landmarks[:, ~model.landmark_embedding(478).valid] = torch.nan

@@ -142,7 +142,7 @@ class Measured:
 
 def measure_fit(fit: BatchFit, reference: FrameParameters) -> Measured:
     """Turns, distances and errors of a fit."""
-    plain, rest = rotation_difference(fit.rotation, reference.head.neck)
+    plain, rest = rotation_difference(fit.pose.rotation, reference.head.neck)
     distance, theirs = (
         frames.camera.cam2world[:, :3, 3].norm(dim=-1) for frames in (fit.frame_parameters(), reference)
     )
@@ -152,7 +152,7 @@ def measure_fit(fit: BatchFit, reference: FrameParameters) -> Measured:
         "far %": 100 * (distance / theirs - 1),
         "fit %": 100 * fit.error,
     }
-    offset = torch.stack(matrix_to_euler_degrees(pose_offset(fit.rotation, reference.head.neck)))
+    offset = torch.stack(matrix_to_euler_degrees(pose_offset(fit.pose.rotation, reference.head.neck)))
     return Measured({name: column.double().numpy() for name, column in columns.items()}, offset.tolist())
 
 
@@ -252,7 +252,7 @@ def main() -> None:
     """Measures all portraits and writes tables, and the sheet if asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="three portraits only")
-    parser.add_argument("--publish", action="store_true", help="update docs/results.md")
+    parser.add_argument("--publish", action="store_true", help="rewrite its page in docs/results")
     parser.add_argument("--sheet", type=Path, help="PNG of the portraits with points and meshes; not for publication")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -263,7 +263,7 @@ def main() -> None:
     fits = run_fits(portraits, head, flame, scattered)
     measured = {name: measure_fit(fit, portraits.parameters) for name, fit in fits.items()}
     rows = measure_points(portraits)
-    agreement = float(rotation_difference(fits[OPEN].rotation, fits[FLAME].rotation)[1].median())
+    agreement = float(rotation_difference(fits[OPEN].pose.rotation, fits[FLAME].pose.rotation)[1].median())
     text = report_text(rows, measured, portraits.missed, agreement=agreement)
     for index, row in enumerate(rows):
         for name, fit in measured.items():

@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--mode", choices=("absolute", "relative"), default="absolute")
     parser.add_argument("--skip", nargs="*", default=[], choices=("zero", "self", "cross"))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--publish", action="store_true", help="update docs/results.md")
+    parser.add_argument("--publish", action="store_true", help="rewrite its page in docs/results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     models = load_models(ReenactOptions(device=arguments.device))

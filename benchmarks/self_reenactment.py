@@ -38,7 +38,7 @@ from preprocess.fitting.clip import fit_clip
 from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import to_uint8
 from preprocess.media.video import probe, read_frames
-from preprocess.tracking.motion import Motion
+from preprocess.tracking.motion import Motion, head_fields
 from preprocess.tracking.tracker import TrackedFrame
 
 LIDS = tuple((*LID_MIDDLES[side], *EYE_CORNERS[side]) for side in ("right", "left"))
@@ -92,8 +92,16 @@ def in_crop(tracked: TrackedFrame, crop: Crop, models: Models) -> TrackedFrame:
     fitter = HeadFitter(models.head_model, crop_size=crop.size)
     points = crop.to_crop(tracked.landmarks.points)[None]
     fitted = fit_clip(fitter, points, seen=np.ones(1, bool), cuts=np.zeros(1, bool))
-    values = {field.name: getattr(fitted, field.name) for field in dataclasses.fields(fitted)}
-    motion = dataclasses.replace(tracked.motion, crop_matrix=crop.matrix, crop_size=crop.size, **values)
+    motion = dataclasses.replace(
+        tracked.motion,
+        **head_fields(fitted.pose, fitted.head),
+        crop_matrix=crop.matrix,
+        crop_size=crop.size,
+        landmarks=fitted.landmarks,
+        valid=fitted.valid,
+        eye_open=fitted.eye_open,
+        fit_error=fitted.fit_error,
+    )
     return TrackedFrame(tracked.image, motion, crop, tracked.landmarks)
 
 
@@ -126,8 +134,8 @@ def render_plain_mesh(
     photo = texture[inside, inside, :3].contiguous()
     for index in indices:
         part = drive[index : index + 1]
-        points = rig.deform(part.expression, rig.source_residual[None])[:, :count]
-        turned = points @ axis_angle_to_matrix(part.rotation).mT + part.translation[:, None]
+        points = rig.deform(part.head.expression, rig.source_residual[None])[:, :count]
+        turned = points @ axis_angle_to_matrix(part.pose.rotation).mT + part.pose.translation[:, None]
         screen = project_points(turned, rig.focal_px, crop.size)[0].contiguous()
         box = (0, 0, crop.size, crop.size)
         layer, _ = draw_surface(screen, faces, rig.uv[:count].contiguous(), torch.ones(count), texture, box=box)

@@ -95,12 +95,13 @@ def measure(model: HeadModel, config: FitConfig, *, frames: int, count: int) -> 
     fit: BatchFit = fitter.fit(faces.noisy(1.0), people=people)
     seconds = time.process_time() - started
     active, face = active_expressions(model, config), model.regions.get("face", torch.arange(model.num_vertices))
-    turn = axis_angle_to_matrix(fit.rotation.double()) @ axis_angle_to_matrix(faces.rotation).mT
+    turn = axis_angle_to_matrix(fit.pose.rotation.double()) @ axis_angle_to_matrix(faces.rotation).mT
     degrees = torch.rad2deg(matrix_to_axis_angle(turn).norm(dim=1))
-    found, truth = fit.expression.double()[:, active], faces.head.expression[:, active]
+    found, truth = fit.head.expression.double()[:, active], faces.head.expression[:, active]
     moves, shapes = model.expression_basis[face][..., active].double(), model.shape_basis[face].double()
     of_vertices = correlation(*(torch.einsum("vcp,bp->bvc", moves, part) for part in (found, truth)))
-    identity = torch.einsum("vcp,bp->bvc", shapes, fit.shape.double() - faces.head.shape).norm(dim=-1).mean() * 1000
+    difference = fit.head.shape.double() - faces.head.shape
+    identity = torch.einsum("vcp,bp->bvc", shapes, difference).norm(dim=-1).mean() * 1000
     least_pose, best, covariance = bound(model, config, faces, people)
     shapes = shapes[..., : covariance.shape[1]]
     least = torch.stack([((shapes @ part) * shapes).sum((1, 2)).sqrt().mean() for part in covariance]).mean() * 1000

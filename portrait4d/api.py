@@ -12,8 +12,9 @@ from torch import Tensor
 
 from flame.errors import InputError
 from flame.geometry.camera import Camera
-from portrait4d.engines.base import Mesh
-from portrait4d.engines.choose import ENGINE_NAMES
+from portrait4d.engines.base import Mesh, check_avatar
+from portrait4d.engines.choose import choose_engine
+from portrait4d.engines.identity import TRAINED_NAMES
 from portrait4d.engines.jitter import frame_generator, frame_seeds
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
@@ -28,7 +29,7 @@ from preprocess.media.image import read_image, to_uint8
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.tracker import Tracker
 
-NAMES = ENGINE_NAMES[1:]
+NAMES = TRAINED_NAMES
 
 Picture = str | Path | NDArray[np.uint8]
 
@@ -48,8 +49,11 @@ class Portrait4D:
         options: how drivers are applied, by default the usual way; engine and device of it are not read.
 
         Raises:
-            InputError: the engine draws the head elsewhere than the options say, or has another FLAME.
+            InputError: it is no engine portrait4d..., draws the head elsewhere than the options say, or has another
+                FLAME.
         """
+        if not isinstance(engine, Portrait4DEngine):
+            raise InputError(f"expected engine {', '.join(NAMES)}, got {getattr(engine, 'name', engine)!r}")
         tracker = Tracker(device=engine.device, head_model=engine.head_model, motion_encoder=engine.motion_encoder)
         self.engine = engine
         self.models = Models(engine, tracker, str(engine.device))
@@ -68,7 +72,8 @@ class Portrait4D:
     ) -> Portrait4D:
         """Args:
         name_or_path: portrait4d, portrait4d-static or portrait4d-v2, fetched if they are not here; or a checkpoint
-            folder or an official file, whose name begins with one of these.
+            folder or an official file, as `engines.identity.trained_engine_at` reads it. The motion encoder is always
+            the released one.
         dtype: float32, the only one so far.
         flame: file of a FLAME model instead of the one that the weights hold.
 
@@ -78,12 +83,10 @@ class Portrait4D:
         if dtype != torch.float32:
             raise InputError(f"expected dtype float32, the only one that Portrait4D is run in so far, got {dtype}")
         device, flame = check_device(str(device)), None if flame is None else str(flame)
-        if isinstance(name_or_path, str) and name_or_path in NAMES:
-            return cls(load_portrait4d(name_or_path, device=device, flame=flame))
-        path = Path(name_or_path)
-        if not path.exists():
-            raise InputError(f"expected {', '.join(NAMES)}, or a folder or file of weights; there is no {path}")
-        return cls(load_portrait4d(_engine_of(path), weights=path, device=device, flame=flame))
+        if name_or_path in ("auto", "lift"):
+            raise InputError(f"expected {', '.join(NAMES)}, or a folder or file of weights, got {name_or_path!r}")
+        chosen = choose_engine(name_or_path)
+        return cls(load_portrait4d(chosen.name, weights=chosen.weights, device=device, flame=flame))
 
     @one_torch_thread()
     def avatar(self, images: Picture | Sequence[Picture]) -> Portrait4DAvatar:
@@ -112,8 +115,9 @@ class Portrait4D:
                 the codes of a motion are used.
 
         Raises:
-            InputError: at once; codes without cameras, or of other numbers of frames.
+            InputError: at once; an avatar of another engine, codes without cameras, or of other numbers of frames.
         """
+        check_avatar(avatar, engine=self.engine.name)
         if isinstance(motion, str | Path):
             motion = track_driver(motion, options=self.options, models=self.models)
         if isinstance(motion, Motion) and cameras is None:
@@ -152,16 +156,6 @@ class Portrait4D:
         """The surface in the source's expression with vertex colours, metres; `resolution` samples along a side of its
         cube, 256 by default, decide on its size."""
         return self.engine.mesh(avatar, resolution=resolution)
-
-
-def _engine_of(path: Path) -> str:
-    for name in sorted(NAMES, key=len, reverse=True):
-        if path.name.startswith(name):
-            return name
-    raise InputError(
-        f"{path.name} does not say which network it holds: expected a name that begins with {', '.join(NAMES)}, as the "
-        "released files have: rename it"
-    )
 
 
 def _check_picture(image: NDArray) -> NDArray[np.uint8]:

@@ -19,7 +19,8 @@ class EngineOptions(DeviceOptions):
     """Which networks draw the head, and where they run."""
 
     engine: str = "auto"
-    """lift, portrait4d, portrait4d-static, portrait4d-v2, or auto: the best one present."""
+    """lift, portrait4d, portrait4d-static, portrait4d-v2, or auto: the best one present. Or the weights themselves: a
+    checkpoint folder or an official file."""
 
     flame: str | None = None
     """FLAME file (.pkl, .npz) instead of the one that the weights hold (engines portrait4d... only)."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from flame.errors import InputError
 from portrait4d.engines.base import Avatar
+from portrait4d.engines.choose import named_files
 from portrait4d.options import ReenactOptions
 from portrait4d.reenactment.compose import DriverView, PasteBack
 from portrait4d.reenactment.driver import Driver
@@ -81,7 +82,8 @@ def build_avatar(
     """Builds the avatar of a photo, or of several photos of one person, and saves it if `output` is given."""
     sources = [source] if isinstance(source, str | Path) else source
     if output is not None:
-        check_not_input(output, *sources, None if options is None else options.flame)
+        named = () if options is None else (options.flame, *named_files(options.engine))
+        check_not_input(output, *sources, *named)
     options, models = _settle(options, models)
     avatar = build_source(source, models=models, face=options.face).avatar
     if output is not None:
@@ -114,7 +116,7 @@ def track_driver(
         options = options or default_options(models)
         opened = Driver.open(driver, options)
     if output is not None:
-        check_not_input(output, opened.path, options.flame)
+        check_not_input(output, opened.path, options.flame, *named_files(options.engine))
     if opened.kind == "motion":
         motion = opened.saved_motion()
     else:

@@ -4,12 +4,30 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from places import shared_folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes of `-n 2` use one thread each, as do their children: they share the cores already."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # read when torch, numpy are loaded
+            os.environ.setdefault(name, "1")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says of each reason why tests were skipped how many they were, and with it what to do."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        is_located = isinstance(report.longrepr, tuple)  # file, line, "Skipped: reason"
+        reasons[str(report.longrepr[2] if is_located else report.longrepr).removeprefix("Skipped: ")] += 1
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} {'test' if count == 1 else 'tests'} skipped: {reason}")
 
 
 def pytest_sessionfinish() -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flame.geometry.camera import Camera
+from flame.geometry.camera import DEFAULT_FOV_DEGREES, Camera
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.head_model import HeadModel, HeadParams
+from flame.heads.head_pose import HeadPose
 
 CANONICAL_POSITION = (0.0, 0.01, 4.2)
 """Of the camera that the demonstrations of the released networks look through, straight along -z."""
@@ -51,18 +52,27 @@ class FrameParameters:
 
     @classmethod
     def from_head_pose(
-        cls, rotation: Tensor, translation: Tensor, head: HeadParams, *, units_per_metre: float = 3.0
+        cls,
+        pose: HeadPose,
+        head: HeadParams,
+        *,
+        units_per_metre: float = 3.0,
+        fov_degrees: float = DEFAULT_FOV_DEGREES,
     ) -> "FrameParameters":
         """Of tracked frames.
 
         Args:
-            rotation: `[B, 3]` axis-angle of the head in camera space.
-            translation: `[B, 3]` of the head in camera space (OpenGL axes), metres.
+            pose: of B heads.
             head: fitted; its neck is replaced.
             units_per_metre: of the world that the frames are for.
+            fov_degrees: of the cameras, over the side of the crop.
         """
-        camera = Camera.from_head_pose(rotation, translation * units_per_metre)
-        return cls(camera, head.replace(neck=rotation))
+        camera = Camera.from_head_pose(pose.rotation, pose.translation * units_per_metre, fov_degrees=fov_degrees)
+        return cls(camera, head.replace(neck=pose.rotation))
+
+    def head_pose(self, *, units_per_metre: float = 3.0) -> HeadPose:
+        """The pose of `from_head_pose`; its turn is the neck's, which repeats the camera's."""
+        return HeadPose(rotation=self.head.neck, translation=self.camera.world2cam[:, :3, 3] / units_per_metre)
 
     def to_vector437(self) -> Tensor:
         """The vectors of `from_vector437`."""

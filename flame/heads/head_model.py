@@ -5,20 +5,25 @@ blend skinning (FLAME, Li et al. 2017, eqs. 1-4). Landmarks, regions and loops r
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
 
 from flame.errors import InputError
 from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.head_pose import Array, ArrayFields, Other, join
 from flame.heads.skinning import blend_skin, chain_transforms
 
 
 @dataclass(frozen=True)
-class HeadParams:
+class HeadParams(ArrayFields, Generic[Array]):
     """What moves a head model. Rotations are axis-angle in radians, in the parent joint's frame.
+
+    A head model takes tensors; fits, clips and records hold numpy arrays (`flame.heads.head_pose`).
 
     Attributes:
         shape: `[B, S]` identity.
@@ -28,54 +33,40 @@ class HeadParams:
         eyes: `[B, 2, 3]`, `eyes[:, 0]` the subject's left.
     """
 
-    shape: Tensor
-    expression: Tensor
-    neck: Tensor
-    jaw: Tensor
-    eyes: Tensor
+    shape: Array
+    expression: Array
+    neck: Array
+    jaw: Array
+    eyes: Array
 
     @classmethod
     def zeros(cls, model: "HeadModel", batch: int = 1) -> "HeadParams":
         """The template at rest, with the model's dtype and device."""
         new = model.template.new_zeros
         shape, expression = new(batch, model.num_shape), new(batch, model.num_expression)
-        return cls(shape, expression, new(batch, 3), new(batch, 3), new(batch, 2, 3))
+        return HeadParams(shape, expression, new(batch, 3), new(batch, 3), new(batch, 2, 3))
 
     @classmethod
-    def from_vector437(cls, vector: Tensor) -> "HeadParams":
+    def from_vector437(cls, vector: Other) -> "HeadParams[Other]":
         """Parameters of Portrait4D's per-frame vector `[B, 437]`; its first 25 numbers are the camera label."""
-        if vector.ndim != 2 or vector.shape[1] != 437:
-            raise InputError(f"expected head parameters [B, 437], got {tuple(vector.shape)}: give the released layout")
-        shape, expression, neck, jaw, eyes = vector[:, 25:].split([300, 100, 3, 3, 6], 1)
-        return cls(shape, expression, neck, jaw, eyes.reshape(-1, 2, 3))
+        rows: Any = vector
+        if rows.ndim != 2 or rows.shape[1] != 437:
+            raise InputError(f"expected head parameters [B, 437], got {tuple(rows.shape)}: give the released layout")
+        shape, expression, neck, jaw = (rows[:, first:last] for first, last in pairwise((25, 325, 425, 428, 431)))
+        return HeadParams(shape, expression, neck, jaw, rows[:, 431:].reshape(-1, 2, 3))
 
-    def to_vector437(self, label25: Tensor) -> Tensor:
+    def to_vector437(self, label25: Array) -> Array:
         """The vector `[B, 437]` of `from_vector437` with a camera label `[B, 25]` in front."""
-        vector = torch.cat([label25, self.shape, self.expression, self.neck, self.jaw, self.eyes.flatten(1)], 1)
-        if self.shape.shape[1] != 300 or vector.shape[1] != 437:
-            found = f"{self.shape.shape[1]} shape and {self.expression.shape[1]} expression numbers"
+        shape, expression, neck, jaw, eyes = self.arrays()
+        vector = join([label25, shape, expression, neck, jaw, eyes.reshape(len(eyes), 6)], 1)
+        if shape.shape[1] != 300 or vector.shape[1] != 437:
+            found = f"{shape.shape[1]} shape and {expression.shape[1]} expression numbers"
             raise InputError(f"expected FLAME's 300 shape and 100 expression numbers, got {found}: track with FLAME")
         return vector
 
-    def replace(self, **changes: Tensor) -> "HeadParams":
-        """A copy with some fields changed."""
-        return replace(self, **changes)
-
-    def to(self, *args: torch.device | torch.dtype | str) -> "HeadParams":
-        """Like `Tensor.to`: a device, a dtype, or both."""
-        fields = (self.shape, self.expression, self.neck, self.jaw, self.eyes)
-        return HeadParams(*(field.to(*args) for field in fields))  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-    def __len__(self) -> int:
-        return len(self.shape)
-
-    def __getitem__(self, index: int | slice | Tensor) -> "HeadParams":
-        """Rows of the batch; an integer keeps a batch of one."""
-        if isinstance(index, int):
-            index = slice(index, index + 1) if index != -1 else slice(-1, None)
-        return HeadParams(
-            self.shape[index], self.expression[index], self.neck[index], self.jaw[index], self.eyes[index]
-        )
+    def map(self, change: Callable[[Array], Other]) -> "HeadParams[Other]":
+        """The same of other arrays: each is changed by itself."""
+        return super().map(change)
 
 
 @dataclass(frozen=True)

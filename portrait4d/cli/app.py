@@ -133,7 +133,7 @@ def doctor(tell: Annotated[Telling, Shown(("as_json",))]) -> None:
 
 
 def selfcheck(
-    engine: Annotated[str, typer.Argument(help="portrait4d, portrait4d-static, portrait4d-v2 or lift.")],
+    engine: Annotated[str, typer.Argument(help="portrait4d, portrait4d-static, portrait4d-v2, lift, or weights.")],
     photo: Annotated[Path | None, typer.Argument(help="Photo of a face. Default: a bundled portrait.")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Picture to write (.png): photo and result.")
@@ -143,6 +143,7 @@ def selfcheck(
     tell: Annotated[Telling, Shown(("as_json",))],
 ) -> None:
     """Check that an engine's weights work: a photo drives itself, and the result is measured."""
+    from portrait4d.engines.choose import named_files
     from portrait4d.jobs.selfcheck import run_selfcheck
     from portrait4d.runtime.paths import check_output
     from preprocess.files.file_check import check_not_input
@@ -150,7 +151,7 @@ def selfcheck(
 
     if output is not None:
         check_output(output, frozenset({".png"}))
-        check_not_input(output, photo, options.flame)
+        check_not_input(output, photo, options.flame, *named_files(engine))
     check = run_selfcheck(engine, photo, flame=options.flame, device=options.device)
     if output is not None:
         write_png(output, check.picture)

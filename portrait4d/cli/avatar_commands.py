@@ -31,13 +31,14 @@ def track(
     tell: Telling,
 ) -> None:
     """Track a driver once, to use it with any number of sources of one engine."""
+    from portrait4d.engines.choose import named_files
     from portrait4d.pipeline import track_driver
     from portrait4d.reenactment.report import describe_gaps, find_gaps
     from portrait4d.runtime.paths import MOTION_SUFFIXES, check_output
     from preprocess.files.file_check import check_not_input
 
     check_output(output, MOTION_SUFFIXES)
-    check_not_input(output, driver, options.flame)
+    check_not_input(output, driver, options.flame, *named_files(options.engine))
     tell_engine(options.engine, is_quiet=tell.is_quiet)
     with progress_bars(is_quiet=tell.is_quiet) as progress:
         motion = track_driver(driver, output, options=ReenactOptions(**vars(options)), progress=progress)
@@ -71,12 +72,13 @@ def avatar(
     tell: Telling,
 ) -> None:
     """Build an avatar and save it; `reenact` and `render` take the file in place of the photo."""
+    from portrait4d.engines.choose import named_files
     from portrait4d.pipeline import build_source, load_models
     from portrait4d.runtime.paths import AVATAR_SUFFIXES, check_output
     from preprocess.files.file_check import check_not_input
 
     check_output(output, AVATAR_SUFFIXES)
-    check_not_input(output, *source, options.flame)
+    check_not_input(output, *source, options.flame, *named_files(options.engine))
     tell_engine(options.engine, is_quiet=tell.is_quiet or tell.as_json)
     built = build_source(source, models=load_models(options), face=options.face)
     made = built.avatar

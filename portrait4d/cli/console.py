@@ -50,12 +50,16 @@ def warn(text: str) -> None:
 
 
 def tell_engine(asked: str, *, is_quiet: bool) -> None:
-    """One line on stderr: which engine "auto" takes, and why."""
-    if asked != "auto" or is_quiet:
+    """One line on stderr: which engine "auto" takes, and why, or which one the weights at a path run as."""
+    if is_quiet:
         return
     from portrait4d.engines.choose import available_engines, choose_engine
 
-    chosen = choose_engine()
+    chosen = choose_engine(asked)
+    if chosen.weights is not None:
+        print(f"engine {chosen.name} with the weights at {printable(str(chosen.weights))}", file=sys.stderr)
+    if asked != "auto":
+        return
     absent = [status.name for status in available_engines() if not status.available]
     others = f"; no weights here for {', '.join(absent)}" if absent else ""
     print(f"engine {chosen.name} (auto): {chosen.reason}{others}", file=sys.stderr)

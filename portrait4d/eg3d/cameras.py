@@ -1,4 +1,4 @@
-"""Cameras for a generator: the one its mapping expects, chosen views, and ways around the head."""
+"""Cameras for a generator: the one its mapping expects, chosen views, and paths around the head."""
 
 import math
 
@@ -19,19 +19,20 @@ def native_fov_degrees(config: EG3DConfig) -> float:
 
 
 def condition_camera(config: EG3DConfig) -> Camera:
-    """The frontal camera that styles are asked for, so that a head does not depend on the view."""
+    """The frontal camera that conditions the styles, so that a head does not depend on the view."""
     return view_cameras(config, torch.zeros(1), torch.zeros(1))
 
 
 def view_cameras(
     config: EG3DConfig, yaw_degrees: Tensor, pitch_degrees: Tensor, *, fov_degrees: float | None = None
 ) -> Camera:
-    """Cameras of the training distance that show the head turned by the public angles.
+    """Cameras at the training distance that show the head turned by the public angles.
 
     Args:
+        config: gives the distance, the target and the field of view.
         yaw_degrees: `[B]`, > 0 turns the nose to the viewer's right.
         pitch_degrees: `[B]`, > 0 shows the head looking up.
-        fov_degrees: true; None takes the training pictures'.
+        fov_degrees: true field of view; None takes the training pictures'.
     """
     return look_at(
         torch.deg2rad(yaw_degrees),
@@ -43,9 +44,9 @@ def view_cameras(
 
 
 def original_path(config: EG3DConfig, num_frames: int, *, fov_degrees: float | None = None) -> Camera:
-    """The way of the authors' videos, once around: an ellipse of 20 degrees to the sides, seen mostly from above.
+    """The path of the authors' videos, once around: an ellipse of 20 degrees to the sides, seen mostly from above.
 
-    Their loop ends a thousandth of a turn early, as pi is 3.14 there; this one closes.
+    Their loop ends a thousandth of a turn early, because pi is 3.14 there; this one closes.
     """
     phase = _phase(num_frames)
     return look_at(
@@ -60,7 +61,7 @@ def original_path(config: EG3DConfig, num_frames: int, *, fov_degrees: float | N
 
 
 def orbit_path(config: EG3DConfig, num_frames: int, *, fov_degrees: float | None = None) -> Camera:
-    """An ellipse once around that the nose draws: up, to the viewer's right, down, to the left, up again."""
+    """Cameras that make the nose draw one ellipse: up, to the viewer's right, down, to the left, up again."""
     phase = _phase(num_frames)
     yaw, pitch = ORBIT_YAW_DEGREES * torch.sin(phase), ORBIT_PITCH_DEGREES * torch.cos(phase)
     return view_cameras(config, yaw, pitch, fov_degrees=fov_degrees)

@@ -23,9 +23,11 @@ from portrait4d.weights.strict import check_fits, load_strict
 
 @dataclass(frozen=True)
 class Volume:
-    """A sampled head: everything that does not depend on the camera. A new view costs rendering alone.
+    """A sampled head: everything that does not depend on the camera, so that a new view costs rendering alone.
 
-    `planes` of B volumes; `w` `[B, style_dim]`, the last style, which super-resolution takes.
+    Attributes:
+        planes: of B volumes.
+        w: `[B, style_dim]`, the last style, which super-resolution takes.
     """
 
     planes: TriPlanes
@@ -40,8 +42,14 @@ class Volume:
 
 @dataclass(frozen=True)
 class GeneratedImages:
-    """`image` `[B, 3, H, H]` and its low-resolution `image_raw` `[B, 3, h, h]`, both nominally in [-1, 1];
-    `depth` `[B, 1, h, h]` world units along the rays; `alpha` `[B, 1, h, h]`."""
+    """Pictures of generated heads.
+
+    Attributes:
+        image: `[B, 3, H, H]`, nominally in [-1, 1].
+        image_raw: the low-resolution picture `[B, 3, h, h]`, nominally in [-1, 1].
+        depth: `[B, 1, h, h]`, world units along the rays.
+        alpha: `[B, 1, h, h]`, opacity.
+    """
 
     image: Tensor
     image_raw: Tensor
@@ -50,7 +58,7 @@ class GeneratedImages:
 
 
 class Backbone(nn.Module):
-    """Mapping and synthesis of the planes."""
+    """The mapping network and the synthesis network of the planes."""
 
     def __init__(self, config: EG3DConfig) -> None:
         super().__init__()
@@ -69,7 +77,7 @@ class Backbone(nn.Module):
 
 
 class EG3DGenerator(nn.Module):
-    """`sample` a volume, then `render` it from any camera."""
+    """The whole generator: `sample` makes a volume, `render` shows it from any camera."""
 
     def __init__(self, config: EG3DConfig) -> None:
         super().__init__()
@@ -90,6 +98,8 @@ class EG3DGenerator(nn.Module):
 
         Args:
             name_or_path: name of released weights, a checkpoint folder of ours, or an official `.pkl`.
+            device: of the network.
+            dtype: of the network.
 
         Raises:
             InputError: there are no such weights, or they are of another kind of network.
@@ -106,13 +116,13 @@ class EG3DGenerator(nn.Module):
         return generator.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
     def map(self, latent: Tensor, condition: Camera | Tensor, *, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
-        """Latent codes to styles.
+        """Maps latent codes to styles.
 
         Args:
             latent: z `[B, latent_dim]`.
             condition: the camera that the picture is expected from, or its label `[B, condition_dim]`.
             psi: truncation, 1 for none, 0 for the mean head.
-            cutoff: truncate only so many layers.
+            cutoff: number of first layers to truncate; None truncates all.
 
         Returns:
             `[B, num_styles, style_dim]`.
@@ -130,7 +140,7 @@ class EG3DGenerator(nn.Module):
         noise: Noise = "const",
         generator: torch.Generator | None = None,
     ) -> Volume:
-        """Styles `[B, num_styles, style_dim]` to volumes."""
+        """Makes volumes of styles `[B, num_styles, style_dim]`."""
         picture = self.backbone.synthesis(styles, noise=noise, generator=generator)
         planes = TriPlanes.from_picture(picture, layout=self.config.plane_layout, box_warp=self.config.render.box_warp)
         return Volume(planes, styles[:, -1])
@@ -138,7 +148,7 @@ class EG3DGenerator(nn.Module):
     def sample(
         self, latent: Tensor, condition: Camera | Tensor, *, psi: float = 1.0, cutoff: int | None = None
     ) -> Volume:
-        """Latent codes `[B, latent_dim]` to volumes: `map`, then `synthesise`."""
+        """Makes volumes of latent codes `[B, latent_dim]`: `map`, then `synthesise`."""
         return self.synthesise(self.map(latent, condition, psi=psi, cutoff=cutoff))
 
     def render(
@@ -150,9 +160,10 @@ class EG3DGenerator(nn.Module):
         generator: torch.Generator | None = None,
         max_points: int = DEFAULT_MAX_POINTS,
     ) -> GeneratedImages:
-        """Volumes from cameras.
+        """Renders volumes from cameras.
 
         Args:
+            volume: what is seen.
             camera: one for each volume, or any number for a single volume.
             neural_resolution: side of the rendered feature picture; None takes the config's.
             generator: source of the sampling noise; None gives the same picture every time.
@@ -185,7 +196,7 @@ class EG3DGenerator(nn.Module):
         features = seen.features * 2 - 1
         raw = features[:, :3]
         if features.device.type == "cpu" and not torch.is_grad_enabled():
-            return_freed_memory()  # super-resolution is what needs most
+            return_freed_memory()  # super-resolution needs the most memory
         image = self.superresolution(raw, features, volume.w, generator=generator)
         return GeneratedImages(image, raw, seen.depth, seen.alpha)
 

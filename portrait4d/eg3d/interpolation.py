@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 WRAPS = 2
-"""How often the keys are repeated before and behind, as the authors do; the loop's speed at its ends hangs on it."""
+"""Repetitions of the keys before and behind, as in the authors' script; the speed at the loop's ends depends on it."""
 
 
 def seed_latents(seeds: Sequence[int], dim: int) -> Tensor:
-    """Latent codes float32 `[len(seeds), dim]`, each drawn as the authors' scripts draw it: a seed means one head."""
+    """Latent codes float32 `[len(seeds), dim]`, drawn as in the authors' scripts: a seed means the same head."""
     rows = [np.random.RandomState(seed).randn(1, dim) for seed in seeds]
     return torch.from_numpy(np.concatenate(rows)).float()
 
@@ -21,6 +21,7 @@ class StyleLoop:
 
     Args:
         keys: `[K, num_styles, style_dim]`.
+        wraps: see `WRAPS`.
     """
 
     def __init__(self, keys: Tensor, *, wraps: int = WRAPS) -> None:

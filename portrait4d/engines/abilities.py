@@ -1,43 +1,59 @@
-"""Which options each engine knows."""
+"""Which of the options that not every engine knows an engine has, and the one place where they are checked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import Protocol
 
 from flame.errors import InputError
 
-if TYPE_CHECKING:
-    pass
+_UNASKED: dict[str, object] = {"placement": "tracked"}
+"""Values that ask nothing of an engine; of the options that are not here it is None."""
 
 
-_OF_TRAINED_ENGINES: dict[str, tuple[object, str]] = {
-    "placement": ("tracked", "draws the head where it was"),
-    "jitter": (None, "takes no samples along rays"),
-    "flame": (None, "has a head model of its own"),
-    "mesh_resolution": (None, "has a mesh of its own"),
-}
-"""Options that `lift` does not know: the only value that it takes, and why."""
+@dataclass(frozen=True)
+class Abilities:
+    """The options that not every engine knows, by name: empty where the engine knows it, else the reason why it does
+    not, as the end of a sentence that begins with "which"."""
+
+    placement: str = ""
+    jitter: str = ""
+    flame: str = ""
+    mesh_resolution: str = ""
 
 
-def check_choices(engine: str, choices: Mapping[str, object]) -> None:
-    """Refuses what an engine does not know.
+class Able(Protocol):
+    """What has abilities: an engine, or an `EngineStatus` before its weights are loaded."""
+
+    @property
+    def name(self) -> str:
+        """Of the engine."""
+        ...
+
+    @property
+    def abilities(self) -> Abilities:
+        """The options it knows."""
+        ...
+
+
+def check_choices(engine: Able, choices: Mapping[str, object]) -> None:
+    """Refuses an option that an engine does not know.
 
     Args:
-        engine: its name, not "auto".
-        choices: values of options by name; others than `_OF_TRAINED_ENGINES` are not looked at.
+        engine: Or its status.
+        choices: Values of options by name; others than the fields of `Abilities` are not looked at.
 
     Raises:
-        InputError: the engine does not know one of them.
+        InputError: The engine does not know one of them; both are named.
     """
-    if engine != "lift":
-        return
-    for name, (only, reason) in _OF_TRAINED_ENGINES.items():
-        value = choices.get(name, only)
-        if value != only:
-            name = name.replace("_", "-")
-            wanted = f"no {name}" if only is None else f"{name} {only!r}"
+    for field in fields(engine.abilities):
+        reason, unasked = getattr(engine.abilities, field.name), _UNASKED.get(field.name)
+        value = choices.get(field.name, unasked)
+        if reason and value != unasked:
+            option = field.name.replace("_", "-")
+            wanted = f"no {option}" if unasked is None else f"{option} {unasked!r}"
             raise InputError(
-                f"expected {wanted} for engine lift, which {reason}, got {value!r}: drop --{name}, or name an engine "
-                "portrait4d..."
+                f"expected {wanted} for engine {engine.name}, which {reason}, got {value!r}: drop --{option}, or name "
+                "an engine portrait4d..."
             )

@@ -6,55 +6,43 @@ Engines share tracker, retargeting, pipeline, video writer and mesh export; only
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-import torch
 from torch import Tensor
 
+from flame.errors import InputError
+from flame.heads.head_pose import ArrayFields, HeadPose
+from portrait4d.engines.abilities import Abilities
 from portrait4d.engines.modes import Placement
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from flame.heads.head_model import HeadModel
+    from flame.heads.head_model import HeadModel, HeadParams
     from preprocess.faces.crop import Crop
     from preprocess.tracking.motion import Motion
     from preprocess.tracking.motion_code.encoder import MotionEncoder
     from preprocess.tracking.tracker import TrackedFrame
 
 
-@dataclass(frozen=True)
-class Drive:
+@dataclass(frozen=True, kw_only=True)
+class Drive(ArrayFields):
     """What a batch of B frames asks of an avatar, in the avatar's own terms (retargeting is already done).
 
-    `expression` [B, E] of the avatar's head model; `rotation`, `translation` [B, 3] of the head in camera space
-    (radians, metres); `jaw` [B, 3] rotation of the jaw, zero where the jaw is an expression; `eyes` [B, 2, 3] eyeball
-    rotations, subject's left first; `eye_closed` [B, 2] how far each lid pair is shut, 1 = shut; `residual` [B, 478, 3]
-    what the driver's landmarks do beyond its head model, metres, head frame; `codes` [B, C] motion codes, C = 0 where
-    there are none; `noise_seeds` [B, 1] int64 of the sampling noise of each frame, [B, 0] where samples lie still.
+    `pose` of B heads; `head` the avatar's shape in B rows, a neck of zero, and expression, jaw and eyes to be shown;
+    `eye_closed` [B, 2] how far each lid pair is shut, 1 = shut; `residual` [B, 478, 3] what the driver's landmarks do
+    beyond its head model, metres, head frame; `codes` [B, C] motion codes, C = 0 where there are none; `noise_seeds`
+    [B, 1] int64 of the sampling noise of each frame, [B, 0] where samples lie still.
     """
 
-    expression: Tensor
-    rotation: Tensor
-    translation: Tensor
-    jaw: Tensor
-    eyes: Tensor
+    pose: HeadPose
+    head: HeadParams
     eye_closed: Tensor
     residual: Tensor
     codes: Tensor
     noise_seeds: Tensor
-
-    def __len__(self) -> int:
-        return self.expression.shape[0]
-
-    def __getitem__(self, index: slice) -> Drive:
-        return replace(self, **{field.name: getattr(self, field.name)[index] for field in fields(self)})
-
-    def to(self, device: torch.device | str) -> Drive:
-        """The same drive on another device."""
-        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -111,6 +99,9 @@ class Engine(Protocol):
 
     name: str
 
+    abilities: Abilities
+    """Which of the options that not every engine knows it has."""
+
     motion_encoder: MotionEncoder | None
     """Reads motion codes where the engine is driven by them."""
 
@@ -135,10 +126,51 @@ class Engine(Protocol):
         ...
 
     def render(self, avatar: Avatar, drive: Drive) -> Rendering:
-        """A batch of frames, [B, 3, 512, 512]."""
+        """A batch of frames, [B, 3, 512, 512].
+
+        Raises:
+            InputError: The avatar is of another engine, or the drive asks for what the engine does not know.
+        """
         ...
 
     def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
         """The avatar's surface in its source expression; `resolution` samples along each side, None for the engine's
-        own choice, the only one of an engine that takes no samples."""
+        own choice, the only one of an engine that takes no samples.
+
+        Raises:
+            InputError: The avatar is of another engine, or a resolution is asked of an engine that takes no samples.
+        """
         ...
+
+
+AvatarKind = TypeVar("AvatarKind", bound=Avatar)
+
+
+def own_avatar(avatar: Avatar, kind: type[AvatarKind], *, engine: str) -> AvatarKind:
+    """The avatar as an engine's own kind.
+
+    Args:
+        avatar: Of whatever engine.
+        kind: The class of the engine's avatars.
+        engine: Its name.
+
+    Raises:
+        InputError: Another engine built it; both are named.
+    """
+    check_avatar(avatar, engine=engine)
+    if not isinstance(avatar, kind):
+        raise InputError(f"expected an avatar of engine {engine} ({kind.__name__}), got a {type(avatar).__name__}")
+    return avatar
+
+
+def check_avatar(avatar: Avatar, *, engine: str) -> None:
+    """Refuses an avatar that an engine cannot draw.
+
+    Raises:
+        InputError: Another engine built it; both are named.
+    """
+    if avatar.engine != engine:
+        raise InputError(
+            f"expected an avatar of engine {engine}, got one of engine {avatar.engine}: build it again with engine "
+            f"{engine}, or use engine {avatar.engine}"
+        )

@@ -1,34 +1,136 @@
-"""Which weights an engine runs with: marks by which a record knows that results would differ."""
+"""Which weights an engine runs with, by name or at a path, and the marks by which a record knows that results would
+differ."""
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from portrait4d.weights.config import read_config
+from flame.errors import InputError
+from portrait4d.weights.config import TENSORS_FILE, CheckpointConfig, read_config
 from portrait4d.weights.folder import weights_folder
-from preprocess.files.digest import flame_digest
+from preprocess.files.digest import file_digest, flame_digest
 
 if TYPE_CHECKING:
     from portrait4d.engines.base import Engine
 
+STATIC = "portrait4d-static"
+TRAINED_NAMES = ("portrait4d", STATIC, "portrait4d-v2")
+"""Engines that have weights, as they were released."""
 
-def recorded_weights(name: str, *, flame: str | None = None) -> dict[str, str]:
-    """What `loaded_weights` would say of an engine and the user's FLAME file, as the folders of its weights record it:
-    no weights are loaded.
+MOTION_MODEL = "motion-model"
+
+
+def weights_of(name: str) -> tuple[str, ...]:
+    """Released weights that a trained engine needs; static reconstruction reads no motion."""
+    return (name,) if name == STATIC else (name, MOTION_MODEL)
+
+
+def trained_engine_at(path: Path) -> str:
+    """The released engine that the weights at a path run as.
+
+    The name of the official file that a folder was converted from tells it (`source` of its `config.json`); otherwise
+    the name of the folder or file itself. Either must begin with the engine's name, as the released files do.
+
+    Args:
+        path: A checkpoint folder of ours, or an official file. The content of a file is looked at only where its name
+            tells nothing.
 
     Raises:
-        InputError: they are not on this machine, or their config is damaged; no FLAME file.
+        InputError: Nothing is there, the config is damaged, the network is of another kind, or no name tells.
+    """
+    own_name, source = Path(os.path.abspath(path)).name, ""
+    if path.is_dir():
+        config = read_config(path)
+        check_kind(config, cure=_another_than(path))
+        if not (path / TENSORS_FILE).is_file():
+            raise InputError(f"expected {TENSORS_FILE} in the checkpoint folder {path}, there is none: convert again")
+        source = config.source
+    elif not path.is_file():
+        raise InputError(f"expected a checkpoint folder or an official file at {path}, there is none: check the path")
+    elif path.name == TENSORS_FILE:
+        raise InputError(f"expected a checkpoint folder or an official file, got {path}: give the folder it lies in")
+    for text in (source, own_name):
+        for name in sorted(TRAINED_NAMES, key=len, reverse=True):
+            if text.startswith(name):
+                return name
+    if path.is_file():
+        from portrait4d.weights.official.convert import convert_file  # loads torch
+
+        check_kind(convert_file(path).config, cure=_another_than(path))
+    raise InputError(
+        f"{own_name} does not say which network it holds: expected a name that begins with {', '.join(TRAINED_NAMES)}, "
+        "as the released files have: rename it"
+    )
+
+
+def check_kind(config: CheckpointConfig, *, engine: str = "portrait4d...", cure: str) -> None:
+    """Refuses weights that no engine runs with.
+
+    Args:
+        config: Of the weights.
+        engine: That they were meant for.
+        cure: What to do about it.
+
+    Raises:
+        InputError: They are of another kind of network.
+    """
+    if (config.family, config.network) != ("portrait4d", "generator"):
+        found = config.family if config.network == "generator" else f"{config.family}'s {config.network}"
+        raise InputError(
+            f"expected the weights of a Portrait4D network for engine {engine}, got those of {found}: {cure}"
+        )
+
+
+def _another_than(path: Path) -> str:
+    return f"give another {'folder' if path.is_dir() else 'file'} than {path}"
+
+
+def weights_mark(path: Path) -> str:
+    """What tells the weights at a path from others: of a folder what its config says, of a file its sha256.
+
+    Raises:
+        InputError: Nothing is there, or the config is damaged.
+    """
+    if path.is_dir():
+        return read_config(path).identity
+    if not path.is_file():
+        raise InputError(f"expected a checkpoint folder or an official file at {path}, there is none: check the path")
+    status = path.stat()
+    return _file_mark(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _file_mark(path: Path, num_bytes: int, changed_ns: int) -> str:
+    """The sha256 of a file of 2 GB, found once as long as neither length nor time of change differ."""
+    return file_digest(path)
+
+
+def recorded_weights(name: str, *, weights: Path | None = None, flame: str | None = None) -> dict[str, str]:
+    """What `loaded_weights` would say of an engine and the user's FLAME file: no weights are loaded.
+
+    Args:
+        name: Of the engine.
+        weights: Folder or file that it runs with instead of the released ones.
+        flame: The user's FLAME file.
+
+    Raises:
+        InputError: They are not on this machine, or their config is damaged; no FLAME file.
     """
     if name == "lift":
         return {}
-    found = {weights: read_config(weights_folder() / weights).identity for weights in weights_of(name)}
+    places = {released: weights_folder() / released for released in weights_of(name)}
+    if weights is not None:
+        places[name] = weights
+    found = {released: weights_mark(place) for released, place in places.items()}
     return {**found, name: with_flame(found[name], flame)}
 
 
 def loaded_weights(engine: Engine) -> dict[str, str]:
     """sha256 of each of the weights that an engine was loaded from, wherever they were."""
-    encoder = {} if engine.motion_encoder is None else {"motion-model": engine.motion_encoder.weights}
+    encoder = {} if engine.motion_encoder is None else {MOTION_MODEL: engine.motion_encoder.weights}
     return {engine.name: engine.weights, **encoder} if engine.weights else {}
 
 
@@ -39,6 +141,6 @@ def with_flame(weights: str, flame: str | None) -> str:
     return f"{weights}+{flame_digest(Path(flame))}"
 
 
-def weights_of(name: str) -> tuple[str, ...]:
-    """Released weights that a trained engine needs; static reconstruction reads no motion."""
-    return (name,) if name == "portrait4d-static" else (name, "motion-model")
+def without_flame(mark: str) -> str:
+    """The mark of the weights alone."""
+    return mark.partition("+")[0]

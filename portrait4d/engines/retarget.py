@@ -9,7 +9,7 @@ be shut. A source that drives itself is drawn unchanged in both modes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ from flame.geometry.rotation import (
     matrix_to_axis_angle,
     matrix_to_euler_degrees,
 )
-from flame.heads.head_model import HeadModel
+from flame.heads.head_model import HeadModel, HeadParams
+from flame.heads.head_pose import HeadPose
 from portrait4d.engines.base import Avatar, Drive
 from portrait4d.engines.jitter import frame_seeds
 from portrait4d.engines.landmark_residual import face_centre, landmark_residual, match_gaps
@@ -100,8 +101,7 @@ def reference_of(motion: Motion, options: RetargetOptions, model: HeadModel) -> 
 
 def retarget(motion: Motion, avatar: Avatar, options: RetargetOptions, model: HeadModel) -> Drive:
     """The whole clip in the avatar's terms, in one piece; see `retarget_parts`."""
-    parts = list(retarget_parts(motion, avatar, options, model))
-    return Drive(**{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Drive)})
+    return Drive.concatenate(list(retarget_parts(motion, avatar, options, model)))
 
 
 def retarget_parts(
@@ -135,14 +135,24 @@ def _retarget(
     """A stretch of the clip that begins at its frame `first`."""
     opened = eye_openness(motion, reference.eye_open)
     expression, residual = _retarget_expression(motion, source, options, model, reference, opened)
-    rotation, translation = _retarget_pose(motion, source, options, model, reference)
-    eyes = _retarget_gaze(motion, source, options, rotation)
+    pose = _retarget_pose(motion, source, options, model, reference)
+    head = HeadParams(
+        shape=_tensor(source.shape).repeat(len(motion), 1),
+        expression=expression,
+        neck=torch.zeros_like(pose.rotation),
+        jaw=_scaled(motion.jaw, source.jaw, options.expression_scale),
+        eyes=_retarget_gaze(motion, source, options, pose.rotation),
+    )
     can_shut = float(np.max(source.eye_open[0])) > SHUT_EYES
     closed = (1 - opened).clamp(0, 1) * min(options.expression_scale, 1.0) * can_shut
-    jaw = _scaled(motion.jaw, source.jaw, options.expression_scale)
-    codes = _scaled(motion.codes, source.codes, options.expression_scale)
-    seeds = frame_seeds(options.jitter, range(first, first + len(motion)))
-    return Drive(expression, rotation, translation, jaw, eyes, closed, residual, codes, seeds)
+    return Drive(
+        pose=pose,
+        head=head,
+        eye_closed=closed,
+        residual=residual,
+        codes=_scaled(motion.codes, source.codes, options.expression_scale),
+        noise_seeds=frame_seeds(options.jitter, range(first, first + len(motion))),
+    )
 
 
 def _retarget_expression(
@@ -188,8 +198,8 @@ def _face_place(model: HeadModel, motion: Motion) -> Tensor:
 
 def _retarget_pose(
     motion: Motion, source: Motion, options: RetargetOptions, model: HeadModel, reference: Reference
-) -> tuple[Tensor, Tensor]:
-    """Rotations and translations [T, 3]. The middle of the face is what is moved: tracked well, unlike the neck, whose
+) -> HeadPose:
+    """Of T frames. The middle of the face is what is moved: tracked well, unlike the neck, whose
     place swings with every degree of pitch."""
     driver = axis_angle_to_matrix(_tensor(motion.rotation))
     own = axis_angle_to_matrix(_tensor(source.rotation)[0])
@@ -204,7 +214,7 @@ def _retarget_pose(
     sideways = own_place[:2] + options.pose_scale * (place[:, :2] - reference.place[:2])
     distance = own_place[2] * (place[:, 2] / reference.place[2]) ** options.pose_scale
     translation = torch.cat([sideways, distance[:, None]], 1) - rotation @ face_centre(model, source)
-    return matrix_to_axis_angle(rotation), translation
+    return HeadPose(rotation=matrix_to_axis_angle(rotation), translation=translation)
 
 
 def eye_openness(motion: Motion, opened: Tensor) -> Tensor:
@@ -250,18 +260,17 @@ def orbit_drive(
     own = axis_angle_to_matrix(_tensor(source.rotation)[0])
     centre = rotation.new_tensor(HEAD_CENTRE)
     translation = own @ centre + _tensor(source.translation)[0] - rotation @ centre
-    repeat = lambda values: _tensor(values)[:1].expand(count, *_tensor(values).shape[1:]).clone()  # noqa: E731
-    residual = landmark_residual(model, source)[:1].expand(count, -1, -1).clone()
+
+    def repeat(values: np.ndarray | Tensor) -> Tensor:
+        return _tensor(values)[:1].expand(count, *values.shape[1:]).clone()
+
     return Drive(
-        repeat(source.expression),
-        matrix_to_axis_angle(rotation),
-        translation,
-        repeat(source.jaw),
-        repeat(source.eyes),
-        torch.zeros(count, 2),
-        residual,
-        repeat(source.codes),
-        frame_seeds(jitter, range(count)),
+        pose=HeadPose(rotation=matrix_to_axis_angle(rotation), translation=translation),
+        head=source.head.map(repeat).replace(neck=torch.zeros(count, 3)),
+        eye_closed=torch.zeros(count, 2),
+        residual=repeat(landmark_residual(model, source)),
+        codes=repeat(source.codes),
+        noise_seeds=frame_seeds(jitter, range(count)),
     )
 
 

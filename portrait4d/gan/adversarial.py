@@ -1,5 +1,7 @@
-"""What generator and discriminator minimise: the non-saturating loss (Goodfellow et al. 2014, section 3) and the R1
-gradient penalty (Mescheder et al. 2018, equation 9)."""
+"""What generator and discriminator minimise: the non-saturating loss and the R1 gradient penalty.
+
+Goodfellow et al. 2014, section 3; Mescheder et al. 2018, equation 9.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,16 +14,16 @@ from flame.geometry.camera import Camera
 from portrait4d.gan.discriminator import JudgedImages
 
 Judge = Callable[[JudgedImages, Camera | Tensor], Tensor]
-"""A discriminator: images and their cameras to logits `[B, 1]`."""
+"""A discriminator, which maps images and their cameras to logits `[B, 1]`."""
 
 
 def generator_loss(fake_logits: Tensor) -> Tensor:
-    """`-log sigmoid(logit)` of generated images, mean over the batch."""
+    """Mean of `-log sigmoid(logit)` over generated images."""
     return F.softplus(-fake_logits).mean()
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """`-log sigmoid(real) - log(1 - sigmoid(fake))`, mean over each batch."""
+    """Mean of `-log sigmoid(real) - log(1 - sigmoid(fake))` over each batch."""
     return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
 
 
@@ -43,10 +45,13 @@ class R1Weights:
 def r1_penalty(
     judge: Judge, images: JudgedImages, condition: Camera | Tensor, *, weights: R1Weights | None = None
 ) -> Tensor:
-    """`sum over parts of gamma / 2 * |d logit / d part|^2`, differentiable in the discriminator's parameters.
+    """Penalty `sum over parts of gamma / 2 * |d logit / d part|^2`, differentiable in the discriminator's parameters.
 
     Args:
+        judge: the discriminator.
         images: real ones; no gradient flows back into them.
+        condition: their cameras or labels.
+        weights: gamma of each part.
 
     Returns:
         `[B]`, to be averaged by the caller.
@@ -66,9 +71,12 @@ def r1_penalty(
 def r1_gradients(
     judge: Judge, images: JudgedImages, condition: Camera | Tensor, *, create_graph: bool = False
 ) -> dict[str, Tensor]:
-    """Gradient of the summed logits with respect to each part of real images, by name and of its shape.
+    """Gradient of the summed logits with respect to each part of real images, by the part's name.
 
     Args:
+        judge: the discriminator.
+        images: real ones.
+        condition: their cameras or labels.
         create_graph: let the gradients be differentiated again.
     """
     images = images.requiring_grad()

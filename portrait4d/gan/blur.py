@@ -1,5 +1,7 @@
-"""Blurring what the discriminator sees at the start of training, so that it first judges shapes, not pixels (EG3D,
-Chan et al. 2022, supplement; after StyleGAN3, Karras et al. 2021, section 3.2)."""
+"""The blur of the discriminator's input at the start of training, so that it first judges shapes, not pixels.
+
+EG3D, Chan et al. 2022, supplement; after StyleGAN3, Karras et al. 2021, section 3.2.
+"""
 
 import math
 
@@ -10,7 +12,7 @@ from portrait4d.ops.resample import filter_same
 
 
 def blur_sigma(num_images: int, *, initial_sigma: float = 10.0, fade_images: int = 200_000) -> float:
-    """Width of the blur in pixels after `num_images` seen: linear from `initial_sigma` to 0 at `fade_images`."""
+    """Width of the blur in pixels after `num_images` images: linear from `initial_sigma` to 0 at `fade_images`."""
     if fade_images <= 0:
         return 0.0
     return initial_sigma * max(1.0 - num_images / fade_images, 0.0)
@@ -28,6 +30,6 @@ def blur_kernel(sigma: float) -> Tensor:
 
 
 def blur(picture: Tensor, sigma: float) -> Tensor:
-    """Blurred `[B, C, H, W]`, black outside; the picture itself where the kernel has a single tap."""
+    """Blurs `[B, C, H, W]`, black outside; returns the picture itself where the kernel has a single tap."""
     kernel = blur_kernel(sigma)
     return picture if len(kernel) == 1 else filter_same(picture, kernel)

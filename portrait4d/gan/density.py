@@ -1,5 +1,7 @@
-"""Density that changes little from one point to the next: no floaters, no fog (EG3D, Chan et al. 2022, supplement;
-total variation after Rudin et al. 1992)."""
+"""A regulariser that makes density change little from one point to the next, against floaters and fog.
+
+EG3D, Chan et al. 2022, supplement; total variation after Rudin et al. 1992.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,13 +12,16 @@ from torch import Tensor
 from portrait4d.render.field import Field
 
 PointRange = Literal["cube", "official"]
-"""Where points are drawn: "cube" fills the field's cube; "official" is [-1, 1] on each axis whatever the cube, as the
-released models were trained, so that most points lie where there is nothing to regularise."""
+"""Where points are drawn.
+
+"cube" fills the field's cube; "official" is [-1, 1] on each axis whatever the cube, as in training of the released
+models, so that most points lie where there is nothing to regularise.
+"""
 
 
 @dataclass(frozen=True)
 class DensityVariationConfig:
-    """How density is compared; the defaults are EG3D's and GenHead's but for the range.
+    """How density is compared; the defaults are EG3D's and GenHead's except for the range.
 
     Attributes:
         num_points: pairs of points for each volume.
@@ -41,9 +46,12 @@ def density_variation(
     """Mean absolute difference of raw density between random points and their neighbours.
 
     Args:
-        field: of `batch` volumes in cubes of side `box_warp` around the origin.
+        field: volumes in cubes around the origin.
+        batch: number of volumes.
+        box_warp: side of a cube in world units.
         generator: source of the points.
-        like: points take its dtype and device, which must be the generator's.
+        config: how density is compared.
+        like: gives the dtype and device of the points; the device must be the generator's.
     """
     points, neighbours = draw_point_pairs(batch, box_warp, generator=generator, config=config, like=like)
     first, second = field(torch.cat([points, neighbours], 1)).density.chunk(2, 1)

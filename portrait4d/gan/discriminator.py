@@ -1,5 +1,7 @@
-"""The dual discriminator: it sees a picture beside the raw rendering that it was made of, so that both must agree
-(EG3D, Chan et al. 2022, section 4.3), and knows the camera (section 4.4)."""
+"""The dual discriminator: it sees a picture and the raw rendering behind it, so that both must agree, and the camera.
+
+EG3D, Chan et al. 2022, sections 4.3 and 4.4.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +18,7 @@ from portrait4d.stylegan.discriminator import DiscriminatorBlock, DiscriminatorE
 from portrait4d.stylegan.mapping import MappingNetwork
 from portrait4d.weights.official.structure import check_class
 
-_OFFICIAL_KEYS = (
+_OFFICIAL_KEYS = (  # noqa: SIM905  (a list would take one line a name)
     "c_dim img_resolution img_channels architecture channel_base channel_max num_fp16_res conv_clamp cmap_dim "
     "disc_c_noise sr_upsample_factor block_kwargs mapping_kwargs epilogue_kwargs "
     "has_superresolution has_uv has_seg"
@@ -30,7 +32,7 @@ class JudgedImages:
     Attributes:
         image: `[B, 3, H, H]` at full resolution.
         image_raw: `[B, 3, h, h]` as rendered, before super-resolution.
-        correspondence: `[B, 3, H, H]` where on the canonical face each pixel lies, as the head model says ("uv").
+        correspondence: `[B, 3, H, H]` position of each pixel on the canonical face, from the head model ("uv").
         mask: `[B, 1, h, h]` 1 on the head, -1 on the background ("seg").
     """
 
@@ -43,12 +45,12 @@ class JudgedImages:
         return len(self.image)
 
     def parts(self) -> dict[str, Tensor]:
-        """Those that are there, by name."""
+        """The parts that are present, by name."""
         values = {name: getattr(self, name) for name in ("image", "image_raw", "correspondence", "mask")}
         return {name: value for name, value in values.items() if value is not None}
 
     def requiring_grad(self) -> "JudgedImages":
-        """The same values, cut from what made them, with gradients wanted."""
+        """The same values, detached from their graph, with gradients enabled."""
         return replace(self, **{name: value.detach().requires_grad_() for name, value in self.parts().items()})
 
 
@@ -68,7 +70,7 @@ class DualDiscriminatorConfig:
         num_mapping_layers: fully connected layers over the label.
         group_size: pictures compared with each other, None for all; 2 for GenHead and Portrait4D.
         num_deviation_channels: see `append_batch_deviation`.
-        camera_axes: of the labels, which say nothing about it themselves; "opengl" for GenHead and Portrait4D.
+        camera_axes: of the labels, which do not state them; "opengl" for GenHead and Portrait4D.
     """
 
     resolution: int = 512
@@ -86,7 +88,7 @@ class DualDiscriminatorConfig:
 
     @property
     def picture_channels(self) -> int:
-        """Image, raw image, and what else is looked at."""
+        """Channels of image, raw image and the optional parts."""
         return 6 + 3 * self.has_correspondence + self.has_mask
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,10 +104,10 @@ class DualDiscriminatorConfig:
         Args:
             init_kwargs: constructor arguments of `DualDiscriminator` (EG3D) or `DualDiscriminatorDeform` (GenHead,
                 Portrait4D), as the file holds them.
-            class_name: whose arguments they are, by the file; EG3D's other discriminators have the same.
+            class_name: class in the file; EG3D's other discriminators have the same arguments.
 
         Raises:
-            InputError: another class, or an option that this engine does not know.
+            InputError: another class, or an option that is not known here.
         """
         check_class(class_name)
         _check_official(init_kwargs)
@@ -131,10 +133,10 @@ class DualDiscriminatorConfig:
 
 
 class DualDiscriminator(nn.Module):
-    """Images and the camera that they claim to be seen from, to one logit each: high for real.
+    """Maps images and their claimed cameras to one logit each, high for real.
 
-    Memory is left in torch's usual order: channels last takes a quarter less time on a CPU, but its rounding puts other
-    activations on the other side of zero than in the released code, and the R1 gradients of those pixels differ.
+    Memory stays in torch's usual order. Channels last takes a quarter less time on a CPU, but rounds some activations
+    to the other side of zero than the released code, and the R1 gradients of those pixels differ.
     """
 
     def __init__(self, config: DualDiscriminatorConfig) -> None:
@@ -170,7 +172,7 @@ class DualDiscriminator(nn.Module):
         )
 
     def forward(self, images: JudgedImages, condition: Camera | Tensor) -> Tensor:
-        """Logits `[B, 1]`.
+        """Logits `[B, 1]` of images.
 
         Args:
             images: exactly the parts that the config asks for.
@@ -186,7 +188,7 @@ class DualDiscriminator(nn.Module):
         return self.b4(x, self.mapping(None, condition.to(self.mapping.embed.weight)))
 
     def _stack(self, images: JudgedImages) -> Tensor:
-        """All parts side by side at full resolution, `[B, picture_channels, H, H]`."""
+        """All parts as channels of one picture at full resolution, `[B, picture_channels, H, H]`."""
         side, parts = self.config.resolution, images.parts()
         channels = {"image": 3, "image_raw": 3}
         if self.config.has_correspondence:

@@ -1,22 +1,25 @@
-"""Conditioning the generator on a camera that may be another picture's, so that it can't draw a head that faces
-whichever camera asks (EG3D, Chan et al. 2022, section 4.4, "generator pose conditioning")."""
+"""Conditions of the generator that may be another picture's camera, so that heads cannot all face their camera.
+
+EG3D, Chan et al. 2022, section 4.4, "generator pose conditioning".
+"""
 
 import torch
 from torch import Tensor
 
 
 def swap_probability(num_images: int, *, final: float = 0.5, fade_images: int = 1_000_000) -> float:
-    """Probability of another's camera after `num_images` seen: linear from 1 to `final` at `fade_images`."""
+    """Probability of another picture's camera after `num_images` images: linear from 1 to `final` at `fade_images`."""
     progress = min(num_images / fade_images, 1.0) if fade_images > 0 else 1.0
     return 1.0 + progress * (final - 1.0)
 
 
 def swap_conditions(condition: Tensor, probability: float, *, generator: torch.Generator) -> Tensor:
-    """Labels `[B, C]`, each replaced by its predecessor's in the batch (the first by the last's) with a probability.
+    """Replaces labels at random by their predecessor in the batch, the first by the last.
 
     Args:
+        condition: labels `[B, C]`.
         probability: 0 keeps all, 1 replaces all; a batch of one has no other label to take.
-        generator: on the labels' device.
+        generator: source of the choice, on the labels' device.
     """
     if not 0.0 <= probability <= 1.0:
         raise ValueError(f"probability must be in [0, 1], got {probability}")

@@ -1,1 +1,1 @@
-"""What the commands do, without a word printed."""
+"""The work of the commands, without printing."""

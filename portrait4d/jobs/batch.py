@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from flame.errors import InputError
 from portrait4d.engines.abilities import check_choices
 from portrait4d.engines.base import Engine
-from portrait4d.engines.choose import choose_engine, ensure_engine
+from portrait4d.engines.choose import choose_engine, ensure_engine, named_files
 from portrait4d.engines.identity import loaded_weights, recorded_weights
 from portrait4d.jobs.batch_items import BatchItem
 from portrait4d.options import ReenactOptions
@@ -75,10 +75,14 @@ class BatchRun:
     def __init__(self, folder: Path, options: ReenactOptions, models: Models | None, progress: Progress) -> None:
         self._folder = folder
         self._options = options
-        # "auto" is another engine once better weights are here
-        engine = choose_engine(options.engine).name if models is None else models.engine.name
+        # "auto" is another engine once better weights are here; those at a path are known by their content
+        if models is None:
+            chosen = choose_engine(options.engine)
+            engine = chosen.name
+            self._weights = recorded_weights(engine, weights=chosen.weights, flame=options.flame)
+        else:
+            engine, self._weights = models.engine.name, loaded_weights(models.engine)
         self._keyed = replace(options, engine=engine)
-        self._weights = loaded_weights(models.engine) if models else recorded_weights(engine, flame=options.flame)
         self._models = models
         self._progress = progress
         self._source: tuple[Path, Source | InputError] | None = None
@@ -199,7 +203,7 @@ def run_batch(
     check_device(options.device)
     ensure_engine(options.engine)
     if models is None:
-        check_choices(choose_engine(options.engine).name, vars(options))
+        check_choices(choose_engine(options.engine), vars(options))
     else:
         check_models(models, options)
     run = BatchRun(folder, options, models, progress)
@@ -216,7 +220,7 @@ def _check_outputs(items: Sequence[BatchItem], options: ReenactOptions) -> None:
     """Refuses to write over an input of any item, not only of its own."""
     inputs = {path for item in items for path in (item.source, item.driver)}
     flame = [] if options.flame is None else [Path(options.flame)]
-    check_no_input_among([item.output for item in items], [*inputs, *flame])
+    check_no_input_among([item.output for item in items], [*inputs, *flame, *named_files(options.engine)])
 
 
 def record_path(item: BatchItem, folder: Path) -> Path:

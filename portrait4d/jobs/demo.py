@@ -44,7 +44,7 @@ def run_demo(
     """Writes `photo.png`, `demo.mp4` and `demo.png` (photo and frames of the result) into `folder`.
 
     Raises:
-        InputError: an engine other than lift, whose head model the bundled motion is of.
+        InputError: an engine other than lift was chosen; the bundled motion is of lift's head model.
     """
     options = options or ReenactOptions()
     if options.engine not in ("auto", "lift"):
@@ -63,7 +63,7 @@ def run_demo(
 
 
 def write_sheet(photo: np.ndarray, video: Path, num_frames: int, path: Path) -> None:
-    """The photo and evenly spaced frames of the result, in two rows."""
+    """Writes the photo and evenly spaced frames of the result, in two rows."""
     chosen = {int((index + 0.5) * num_frames / NUM_SHEET_FRAMES) for index in range(NUM_SHEET_FRAMES)}
     pictures = [frame.image for frame in read_frames(video) if frame.index in chosen]
     pictures = [photo, *pictures]

@@ -1,4 +1,4 @@
-"""Looks at the installation: what is there, what is missing, and how to get it."""
+"""Checks of the installation: what is present, what is missing, and how to get it."""
 
 import importlib.metadata
 import platform
@@ -12,7 +12,7 @@ from typing import Literal
 from portrait4d.runtime.version import version
 
 _HOUSE = Path(__file__).resolve().parents[2]
-"""Where the four packages lie."""
+"""The folder that holds the four packages."""
 
 REINSTALL = "in the checkout of portrait4d: pip install --force-reinstall --no-deps ."
 REINSTALL_AV = "pip install --force-reinstall --only-binary :all: 'av>=15,<20'"
@@ -30,12 +30,12 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """All checks. Never raises for what it is looking for."""
+    """Runs all checks; a broken part becomes a finding, not an exception."""
     checks = [_python(), _package()]
     for part in (_torch, _ffmpeg, _numba, _opencv, _assets, _engines, _disk):
         try:
             checks.extend(part())
-        except Exception as error:  # a broken installation fails in any way it likes; that is the finding
+        except Exception as error:  # a broken installation can fail in any way; that is the finding
             name = part.__name__.strip("_")
             reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             checks.append(Check(name, "missing", reason, REINSTALL))
@@ -78,7 +78,7 @@ def _ffmpeg() -> Iterator[Check]:
         return
     try:
         worst = _clip_error()
-    except Exception as error:  # a PyAV that does not fit fails in any way it likes; that is the finding
+    except Exception as error:  # a PyAV that does not fit can fail in any way; that is the finding
         reason = (str(error).splitlines() or ["no message"])[0]
         detail = f"a test clip cannot be written and read: {type(error).__name__}: {reason}"
         yield Check("video", "missing", detail, REINSTALL_AV)
@@ -91,7 +91,7 @@ def _ffmpeg() -> Iterator[Check]:
 
 
 def _clip_error() -> float:
-    """Writes and reads a clip of three grey frames as the program does; the worst mean difference, in levels."""
+    """Writes and reads a clip of three grey frames as the program does; gives the largest mean error in levels."""
     import numpy as np
 
     from preprocess.media.video import read_frames

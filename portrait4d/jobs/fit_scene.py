@@ -1,4 +1,4 @@
-"""`portrait4d fit-scene`: posed pictures in, a fitted scene with its held-out quality, pictures and a video out."""
+"""The work of `portrait4d fit-scene`: posed pictures become a fitted scene, its held-out quality and a video."""
 
 import hashlib
 import json
@@ -40,12 +40,13 @@ class SceneReport:
 
     Attributes:
         output: the folder.
-        psnr: dB of each held-out view by file name.
+        psnr: in dB, of each held-out view by file name.
         mean_psnr: their mean.
         num_train: views that were fitted.
-        num_steps: of the optimiser.
-        resumed_at: the step this run went on from, 0 if it began.
-        wall_seconds, cpu_seconds: of all steps over all runs, CPU over all threads.
+        num_steps: steps of the optimiser.
+        resumed_at: the step at which this run resumed, 0 if it started anew.
+        wall_seconds: of all steps over all runs.
+        cpu_seconds: of all threads for the same.
         scene: settings of the scene.
         fitter: settings of the optimisation.
         format: of the labels.
@@ -74,13 +75,14 @@ class SceneReport:
 def fit_scene(
     data: str | Path, output: str | Path, *, options: SceneOptions | None = None, progress: Progress | None = None
 ) -> SceneReport:
-    """Fits a scene and writes it with all that shows its quality; goes on where an earlier run of the same was stopped.
+    """Fits a scene and writes it with its quality; resumes where an earlier run of the same job was stopped.
 
     Args:
         data: folder of posed pictures, see `portrait4d.scene.labels`.
         output: folder for `scene.safetensors`, `config.json`, `test_views.png`, `orbit.mp4`, `metrics.json` and the
             checkpoint.
-        progress: called with a stage, steps done and all steps.
+        options: what a user can choose.
+        progress: called with a stage, the steps done and the number of all steps.
 
     Raises:
         InputError: see `read_scene`; or the output holds a fit of other pictures or settings.
@@ -128,7 +130,7 @@ def _optimise(
     options: SceneOptions,
     progress: Progress,
 ) -> None:
-    """All steps that are left, with checkpoints and a row of history now and then."""
+    """Takes all remaining steps, with checkpoints and rows of history at intervals."""
     held_out = HeldOutRays(fitter.scene, test)
     total, errors = fitter.config.num_steps, []
     wall, cpu = time.perf_counter(), time.process_time()
@@ -190,7 +192,7 @@ def _write_orbit(path: Path, scene: FittedScene, views: PosedViews, progress: Pr
 
 
 def _describe_job(scene: Scene, fitter: SceneFitter) -> dict[str, Any]:
-    """What two runs must share for one to go on where the other stopped, as JSON gives it back."""
+    """What two runs must share for one to resume where the other stopped, as JSON values."""
     digest = hashlib.sha256()
     for tensor in (scene.train.images, scene.train.camera.cam2world, scene.train.camera.intrinsics):
         digest.update(tensor.contiguous().numpy().tobytes())

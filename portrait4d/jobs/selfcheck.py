@@ -1,7 +1,7 @@
-"""Whether the weights of a Portrait4D engine work: a photo drives itself, and what comes out is measured.
+"""A check that the weights of an engine work: a photo drives itself, and the result is measured.
 
-The ranges are wide: they tell working weights from broken ones, not good from better. Where a range is ours and not
-from a publication, `basis` says "guess".
+The ranges are wide: they distinguish working weights from broken ones, not good from better. Where a range is ours and
+not from a publication, `basis` says "guess".
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from preprocess.tracking.tracker import TrackedFrame
 LEAST_PSNR_DB = 18.0
 MOST_L1 = 0.10
 MOST_LANDMARK_ERROR = 0.10
-"""Mean distance over the outer-eye distance."""
+"""Mean distance of landmarks, as a share of the outer-eye distance."""
 VIEW_YAW_DEGREES = 20.0
 MOST_YAW_ERROR_DEGREES = 10.0
 LEAST_FACE_OPACITY = 0.9
@@ -45,7 +45,7 @@ _CORNER = 0.06
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the check; `passed` is None for what was not judged, `basis` says where the range comes from."""
+    """One line of the check; `passed` is None where nothing was judged, `basis` says where the range comes from."""
 
     name: str
     value: str
@@ -72,12 +72,13 @@ class SelfCheck:
 def run_selfcheck(
     name: str, photo: str | Path | None = None, *, flame: str | None = None, device: str = "cpu"
 ) -> SelfCheck:
-    """Checks the weights of an engine, which are fetched if they are not here.
+    """Checks the weights of an engine, which are fetched if they are not on this machine.
 
     Args:
-        name: of the engine; `lift` can be checked as well.
+        name: of the engine, or the path of its weights; `lift` can be checked as well.
         photo: of one face; None takes the public-domain portrait of the demo.
         flame: as in `ReenactOptions`.
+        device: as torch names it.
 
     Raises:
         InputError: no such weights, or no face in the photo.
@@ -103,14 +104,14 @@ def run_selfcheck(
 
 
 def face_mask(points: NDArray, *, size: int) -> NDArray[np.bool_]:
-    """`[size, size]` True inside the contour of landmarks `[478, 2 or 3]` (px of the square)."""
+    """A mask `[size, size]`, True inside the contour of landmarks `[478, 2 or 3]` (px of the square)."""
     mask = np.zeros((size, size), np.uint8)
     contour = points[list(CONTOUR), :2].round().astype(np.int32)
     return cv2.fillPoly(mask, [contour], (1,)).astype(bool)
 
 
 def _reconstruction(shown: NDArray, target: NDArray, face: NDArray[np.bool_]) -> list[Finding]:
-    """Colours inside the face, in [0, 1]."""
+    """Differences of colours inside the face, in [0, 1]."""
     difference = (shown[face].astype(np.float64) - target[face]) / 255
     psnr = -10 * math.log10(max(float((difference**2).mean()), 1e-10))
     l1 = float(np.abs(difference).mean())
@@ -121,7 +122,7 @@ def _reconstruction(shown: NDArray, target: NDArray, face: NDArray[np.bool_]) ->
 
 
 def _landmarks(shown: NDArray[np.uint8], points: NDArray, models: Models) -> list[Finding]:
-    """The tracker on the result, against what it saw in the photo."""
+    """Landmarks that the tracker finds in the result, compared with those of the photo."""
     found = _track(shown, models)
     if found is None:
         return [Finding("face in the result", "none found", "found", False)]
@@ -155,7 +156,7 @@ def _opacity(result: Rendering, face: NDArray[np.bool_]) -> list[Finding]:
 
 
 def _views(avatar: Avatar, models: Models, device: str) -> list[Finding]:
-    """The head turned to both sides, and the yaw that the tracker sees."""
+    """The yaw that the tracker finds in views of the head turned to both sides."""
     yaw = np.array([-VIEW_YAW_DEGREES, VIEW_YAW_DEGREES])
     drive = orbit_drive(avatar, models.head_model, yaw, np.zeros(2))
     findings = []
@@ -173,7 +174,7 @@ def _views(avatar: Avatar, models: Models, device: str) -> list[Finding]:
 
 
 def _track(picture: NDArray[np.uint8], models: Models) -> TrackedFrame | None:
-    """None where the tracker finds no face."""
+    """The tracked picture; None where the tracker finds no face."""
     try:
         return models.tracker.track_image(picture)
     except InputError:
@@ -181,7 +182,7 @@ def _track(picture: NDArray[np.uint8], models: Models) -> TrackedFrame | None:
 
 
 def _lpips(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:
-    """Told, not judged: one photo is no data set."""
+    """LPIPS of the result; reported, not judged: one photo is no data set."""
     expected = "0.224 on VFHQ"
     if importlib.util.find_spec("lpips") is None:
         return Finding("LPIPS", "not measured: pip install lpips", expected, None, "published")
@@ -194,7 +195,7 @@ def _lpips(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:
         network = lpips.LPIPS(net="alex", verbose=False)
     except (OSError, RuntimeError) as error:  # its backbone comes through torchvision's download
         reason = (str(error).splitlines() or ["no reason given"])[0]
-        return Finding("LPIPS", f"not measured: its weights are not to be had ({reason})", expected, None, "published")
+        return Finding("LPIPS", f"not measured: its weights cannot be loaded ({reason})", expected, None, "published")
     pair = [torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1 for picture in (shown, target)]
     with torch.inference_mode():
         return Finding("LPIPS", f"{float(network(*pair)):.3f} (alex)", expected, None, "published")
@@ -206,7 +207,7 @@ def _has_backbone() -> bool:
 
 
 def _identity(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:
-    """Cosine of ArcFace's vectors; told, not judged."""
+    """Cosine of ArcFace's vectors; reported, not judged."""
     from preprocess.faces.backends.insightface_pack import IdentityEncoder
 
     def finding(value: str) -> Finding:

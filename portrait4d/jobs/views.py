@@ -9,6 +9,7 @@ import numpy as np
 
 from flame.errors import InputError
 from portrait4d.engines.base import Avatar
+from portrait4d.engines.choose import named_files
 from portrait4d.engines.retarget import orbit_drive
 from portrait4d.options import RenderOptions
 from portrait4d.pipeline import build_source
@@ -29,7 +30,7 @@ ORBIT_PITCH_DEGREES = 8.0
 
 @dataclass(frozen=True)
 class RenderReport:
-    """The files that were written, the engine, and what the source makes it bad at."""
+    """The files that were written, the engine, and warnings about the source."""
 
     files: tuple[str, ...]
     engine: str
@@ -45,10 +46,10 @@ def render_avatar(
     models: Models | None = None,
     progress: Progress = ignore_progress,
 ) -> RenderReport:
-    """Shows a photo or an avatar file from chosen sides; the suffix of `output` says what is written.
+    """Shows a photo or an avatar file from chosen sides; the suffix of `output` decides what is written.
 
-    A video suffix gives an orbit or a way through the key angles, `.png` one picture per key angle, `.glb`, `.ply`
-    or `.obj` the textured mesh in metres.
+    A video suffix gives an orbit or a path through the key angles, `.png` one picture per key angle, `.glb`, `.ply` or
+    `.obj` the textured mesh in metres.
     """
     options = options or (RenderOptions() if models is None else RenderOptions(device=models.device))
     source, output = Path(source), Path(output)
@@ -57,7 +58,7 @@ def render_avatar(
     _check_use(options, output)
     names = picture_names(output, options) if output.suffix.lower() == ".png" else [output]
     for name in names:
-        check_not_input(name, source, options.flame)
+        check_not_input(name, source, options.flame, *named_files(options.engine))
     models = load_models(options) if models is None else check_models(models, options)
     avatar = build_source(source, models=models, face=options.face).avatar
     suffix = output.suffix.lower()
@@ -85,18 +86,18 @@ def render_avatar(
 
 
 def _check_use(options: RenderOptions, output: Path) -> None:
-    """Refuses what cannot be done and options that what is written has no use for."""
+    """Refuses options that do not apply to the kind of output."""
     is_mesh = output.suffix.lower() in MESH_SUFFIXES
     if options.mesh_resolution is not None and not is_mesh:
         raise InputError(f"--mesh-resolution is for meshes ({', '.join(sorted(MESH_SUFFIXES))}), got {output.name}")
     if options.mesh_resolution is not None:
-        ShapeConfig(resolution=options.mesh_resolution)  # says what is wrong with it
+        ShapeConfig(resolution=options.mesh_resolution)  # raises if it is out of range
     if options.jitter is not None and is_mesh:
         raise InputError(f"--jitter is for pictures and videos, got the mesh {output.name}: drop it")
 
 
 def video_angles(options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Yaw and pitch in degrees of every frame, `[T]` each: an ellipse, or a smooth way through the key angles."""
+    """Yaw and pitch in degrees of every frame, `[T]` each: an ellipse, or a smooth path through the key angles."""
     num_frames = max(1, round(options.duration * options.fps))
     if not options.yaw_degrees and not options.pitch_degrees:
         phase = 2 * np.pi * np.arange(num_frames) / num_frames
@@ -110,7 +111,7 @@ def video_angles(options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
 
 
 def key_angles(options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
-    """The key angles as two lists of one length; a single value or none holds for all."""
+    """The key angles as two lists of one length; a single value applies to all, none means zero."""
     count = max(len(options.yaw_degrees), len(options.pitch_degrees), 1)
     yaw = np.resize(np.array(options.yaw_degrees or (0.0,), dtype=np.float64), count)
     pitch = np.resize(np.array(options.pitch_degrees or (0.0,), dtype=np.float64), count)
@@ -118,7 +119,7 @@ def key_angles(options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
 
 
 def picture_names(output: Path, options: RenderOptions) -> list[Path]:
-    """Where the picture of each key angle goes: `output` itself if there is one, else names with the degrees."""
+    """The path of each key angle's picture: `output` itself for a single one, else names with the degrees."""
     yaw, pitch = key_angles(options)
     if len(yaw) == 1:
         return [output]

@@ -1,1 +1,1 @@
-"""The few operations that StyleGAN networks need beyond torch's own; plain torch, differentiable twice."""
+"""Operations that StyleGAN networks need beyond torch's own; plain torch, differentiable twice."""

@@ -41,15 +41,16 @@ def bias_act(
     leaky_slope: float = 0.2,
     may_overwrite: bool = False,
 ) -> Tensor:
-    """`clamp(gain * default_gain * activation(x + bias))`.
+    """Computes `clamp(gain * default_gain * activation(x + bias))`.
 
     Args:
         x: `[B, C, ...]`.
         bias: `[C]`.
+        activation: the function; `default_gain` follows from it.
         gain: multiplies the activation's own default gain.
         clamp: symmetric limit of the result.
-        leaky_slope: below zero, for "lrelu".
-        may_overwrite: nobody needs `x` any more; saves memory where no gradient is wanted.
+        leaky_slope: slope below zero, for "lrelu".
+        may_overwrite: `x` is not needed afterwards; saves memory where no gradient is wanted.
     """
     if activation not in _FUNCTIONS:
         raise ValueError(f"activation must be one of {', '.join(_FUNCTIONS)}; got {activation!r}")
@@ -58,10 +59,8 @@ def bias_act(
         bias = bias.to(x.dtype).reshape(-1, *[1] * (x.ndim - 2))
         x = x.add_(bias) if is_in_place else x + bias
         is_in_place = not torch.is_grad_enabled()
-    if activation == "lrelu":
-        x = F.leaky_relu(x, leaky_slope, inplace=is_in_place)
-    else:
-        x = _FUNCTIONS[activation](x)
+    is_leaky = activation == "lrelu"
+    x = F.leaky_relu(x, leaky_slope, inplace=is_in_place) if is_leaky else _FUNCTIONS[activation](x)
     factor = gain * default_gain(activation)
     if factor != 1.0:
         x = x.mul_(factor) if is_in_place else x * factor

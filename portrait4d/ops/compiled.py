@@ -1,4 +1,4 @@
-"""When compiled loops may stand in for torch, and how they, which hold no interpreter lock, share its threads."""
+"""When compiled loops may replace torch, and how they share its threads; they hold no interpreter lock."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 def can_compile(*tensors: Tensor) -> bool:
-    """Whether all of them are float32 on the CPU and nobody wants gradients, less precision or the graph."""
+    """Whether all tensors are float32 on the CPU, outside of gradients, autocast and graph tracing."""
     is_plain_memory = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
-    # autocast would compute in less than float32, an export could not follow
+    # autocast would compute in less than float32; an export could not follow
     is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
     return is_plain_memory and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or is_traced)
 
@@ -19,7 +19,10 @@ def split_range(count: int, work: Callable, *arguments: object, pool: ThreadPool
     """Calls `work(*arguments, begin, stop)` for parts of `0` to `count`.
 
     Args:
-        pool: taken instead of a pool of this call's own; for many short calls.
+        count: size of the range.
+        work: a function that releases the interpreter lock.
+        *arguments: passed on to `work`.
+        pool: used instead of a pool of this call's own; saves time over many short calls.
     """
     num_threads = torch.get_num_threads()
     if num_threads == 1:

@@ -33,6 +33,7 @@ def resampling_conv(
         up: 1 or 2.
         down: 1 or 2; not together with `up`.
         is_correlation: False mirrors the weight, as a convolution in the strict sense does.
+        groups: of channels, each with its own weights.
 
     Returns:
         `[B, D, H * up / down, W * up / down]`.
@@ -62,12 +63,10 @@ def _down(x: Tensor, weight: Tensor, kernel: Tensor, groups: int) -> Tensor:
 def _up(x: Tensor, weight: Tensor, kernel: Tensor, is_correlation: bool, groups: int) -> Tensor:
     if weight.shape[-1] == 1:
         return upsample(F.conv2d(x, weight, groups=groups), kernel)
-    # A transposed convolution lays the weight down unmirrored, which is a convolution of the zero-spaced picture.
+    # A transposed convolution applies the weight unmirrored, which is a convolution of the zero-spaced picture.
     weight = weight.flip([2, 3]) if is_correlation else weight
-    if groups == 1:
-        weight = weight.transpose(0, 1)
-    else:
-        weight = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    # [D, C / groups, k, k] to [C, D / groups, k, k]
+    weight = weight.transpose(0, 1) if groups == 1 else weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
     spread = F.conv_transpose2d(x, weight, stride=2, groups=groups)
     return fir_resample(spread, kernel, padding=Padding(1, 1, 1, 1), gain=4.0)
 
@@ -89,8 +88,9 @@ def modulated_conv(
         weight: `[D, C, k, k]`.
         styles: `[B, C]`.
         kernel: FIR filter for `up=2`.
+        up: 1, or 2 to double the size.
         is_demodulated: scale each output channel's weight to unit norm (equation 3).
-        is_fused: scale the weight (True) or the signals around a shared convolution (False): equal up to rounding.
+        is_fused: scale the weight (True) or the signals around a shared convolution (False); equal up to rounding.
             None takes whichever is faster: the weight for a single picture, else the signals.
 
     Returns:
@@ -122,7 +122,7 @@ def modulated_conv(
 
 
 def _demodulation(weight: Tensor, styles: Tensor) -> Tensor:
-    """`[B, D]`: one over the norm of each output channel's scaled weight, without building that weight."""
+    """One over the norm of each output channel's scaled weight, `[B, D]`, without building that weight."""
     return (styles.square() @ weight.square().sum([2, 3]).T + _EPSILON).rsqrt()
 
 

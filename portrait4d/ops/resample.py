@@ -11,7 +11,7 @@ BINOMIAL_TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
 class Padding(NamedTuple):
-    """Pixels added around a picture; negative numbers cut."""
+    """Pixels added around a picture; negative numbers remove pixels."""
 
     left: int = 0
     right: int = 0
@@ -40,14 +40,14 @@ def fir_resample(
     gain: float = 1.0,
     is_correlation: bool = False,
 ) -> Tensor:
-    """Insert zeros, pad, filter, keep every n-th pixel.
+    """Inserts zeros, pads, filters and keeps every n-th pixel.
 
     Args:
         x: `[B, C, H, W]`.
         kernel: `[h, w]`.
-        up: zeros to make of one pixel, (vertical, horizontal); the pixel comes first.
+        up: pixels that one pixel becomes, (vertical, horizontal): itself first, then zeros.
         down: stride, (vertical, horizontal).
-        padding: after the zeros are in.
+        padding: applied after the zeros are inserted.
         gain: multiplies the result.
         is_correlation: apply the kernel as it stands instead of mirrored.
     """
@@ -64,7 +64,7 @@ def fir_resample(
 
 
 def upsample(x: Tensor, kernel: Tensor, *, factor: int = 2) -> Tensor:
-    """`[B, C, H, W]` to `[B, C, H * factor, W * factor]`, brightness kept."""
+    """Enlarges `[B, C, H, W]` to `[B, C, H * factor, W * factor]`; the brightness stays."""
     height, width = kernel.shape
     padding = Padding(
         (width + factor - 1) // 2, (width - factor) // 2, (height + factor - 1) // 2, (height - factor) // 2
@@ -73,7 +73,7 @@ def upsample(x: Tensor, kernel: Tensor, *, factor: int = 2) -> Tensor:
 
 
 def downsample(x: Tensor, kernel: Tensor, *, factor: int = 2) -> Tensor:
-    """`[B, C, H, W]` to `[B, C, H / factor, W / factor]`."""
+    """Shrinks `[B, C, H, W]` to `[B, C, H / factor, W / factor]`."""
     height, width = kernel.shape
     padding = Padding(
         (width - factor + 1) // 2, (width - factor) // 2, (height - factor + 1) // 2, (height - factor) // 2
@@ -82,9 +82,10 @@ def downsample(x: Tensor, kernel: Tensor, *, factor: int = 2) -> Tensor:
 
 
 def filter_same(x: Tensor, kernel: Tensor) -> Tensor:
-    """Filter `[B, C, H, W]` and keep its size, with zeros outside.
+    """Filters a picture and keeps its size, with zeros outside.
 
     Args:
+        x: `[B, C, H, W]`.
         kernel: `[h, w]`, or `[n]` for the same filter along both axes (cheaper when it is long).
     """
     if kernel.ndim == 1:
@@ -94,16 +95,19 @@ def filter_same(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def resize(x: Tensor, *, height: int, width: int, antialias: float = 1.0) -> Tensor:
-    """Bilinear resizing of `[B, C, H, W]`, pixel centres at halves.
+    """Resizes a picture bilinearly; pixel centres lie at halves.
 
     Args:
-        antialias: 1 widens the filter when shrinking, 0 does not; in between blends both.
+        x: `[B, C, H, W]`.
+        height: of the result.
+        width: of the result.
+        antialias: 1 widens the filter when shrinking, 0 does not; a number in between blends both.
     """
     if not 0.0 <= antialias <= 1.0:
         raise ValueError(f"antialias must be in [0, 1], got {antialias}")
 
     def interpolated(is_antialiased: bool) -> Tensor:
-        # the antialiased kernel of the CPU knows no half types
+        # the antialiased kernel of the CPU has no half types
         source = x.float() if is_antialiased and x.dtype in (torch.bfloat16, torch.float16) else x
         found = F.interpolate(source, (height, width), mode="bilinear", align_corners=False, antialias=is_antialiased)
         return found.to(x.dtype)
@@ -114,7 +118,7 @@ def resize(x: Tensor, *, height: int, width: int, antialias: float = 1.0) -> Ten
 
 
 def resize_with_fir(x: Tensor, kernel: Tensor, *, size: int) -> Tensor:
-    """Square resizing by way of the double size, filtered before and after (StyleGAN2-ADA's augmentation warp)."""
+    """Resizes to a square by way of the double size, filtered before and after (StyleGAN2-ADA's augmentation warp)."""
     x = resize(upsample(x, kernel), height=2 * size + 2, width=2 * size + 2, antialias=0.0)
     height, width = kernel.shape
     padding = Padding((width - 1) // 2 - 1, (width - 2) // 2 - 1, (height - 1) // 2 - 1, (height - 2) // 2 - 1)

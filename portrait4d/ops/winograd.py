@@ -1,8 +1,8 @@
 """3x3 convolutions with a quarter of the multiplications (Winograd's F(4x4, 3x3); Lavin and Gray 2016, section 4.3).
 
 Torch's convolution defines the result. On a CPU, in float32 and where no gradient is wanted, the picture is cut into
-6x6 tiles that overlap by two pixels; transformed, each of a tile's 36 places is a product of matrices over the
-channels. Strips of tiles keep what is between in the cache.
+6x6 tiles that overlap by two pixels; after the transform, each of a tile's 36 places is a product of matrices over the
+channels. Working in strips of tiles keeps the intermediate values in the cache.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -19,29 +19,35 @@ Backend = Literal["auto", "torch", "winograd"]
 
 _TILES_AT_ONCE = 128
 _LANES = 16
-"""As in `winograd_numba`, which is loaded at first use."""
+"""The same number as in `winograd_numba`, which is loaded at first use."""
 
 _MIN_CHANNELS, _MIN_PIXELS = 64, 32**2
-"""Below these torch is as fast."""
+"""Sizes below which torch is as fast."""
 
 
 class Convolution3x3(nn.Conv2d):
-    """`nn.Conv2d` with a 3x3 kernel that keeps the picture's size, through `conv3x3`."""
+    """A `nn.Conv2d` with a 3x3 kernel that keeps the picture's size and computes through `conv3x3`."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002, D102
+    def forward(self, input: Tensor) -> Tensor:  # noqa: D102
         return conv3x3(input, self.weight, self.bias)
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, backend: Backend = "auto") -> Tensor:
-    """Stride 1, a border of zeros: `[B, C, H, W]`, `[D, C, 3, 3]` and `[D]` to `[B, D, H, W]`.
+    """Convolves with stride 1 and a border of zeros.
 
     Args:
-        backend: "torch" defines the result. "winograd" wants float32 on a CPU, multiples of 16 channels and no
-            gradients; of the result's standard deviation it differs by 1e-6 in the root mean square, by 1e-5 at most.
+        x: `[B, C, H, W]`.
+        weight: `[D, C, 3, 3]`.
+        bias: `[D]`.
+        backend: "torch" defines the result. "winograd" needs float32 on a CPU, multiples of 16 channels and no
+            gradients; it differs by 1e-6 of the result's standard deviation in the root mean square, by 1e-5 at most.
             "auto" takes it where it is faster.
+
+    Returns:
+        `[B, D, H, W]`.
     """
     if backend not in ("auto", "torch", "winograd"):
         raise ValueError(f"backend must be 'auto', 'torch' or 'winograd', got {backend!r}")
@@ -88,7 +94,7 @@ def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _transform(weight: Tensor) -> Tensor:
-    """`G g G^T` of each kernel, `[36, C, D]`; takes a hundredth of the convolution's time, so nothing is kept."""
+    """Computes `G g G^T` of each kernel, `[36, C, D]`, in a hundredth of the convolution's time: nothing is cached."""
     from portrait4d.ops.winograd_numba import kernel_points
 
     line = torch.from_numpy(kernel_points())

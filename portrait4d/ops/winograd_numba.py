@@ -5,23 +5,29 @@ import numpy as np
 from flame.compiled import compiled
 
 LANES = 16
-"""Channels that go through a transform together: one AVX-512 register, and their tile stays in the first cache."""
+"""Channels that are transformed together: one AVX-512 register; their tile stays in the first-level cache."""
 
 NEAR, FAR = np.float32(5 / 8), np.float32(3 / 2)
-"""Tiles and kernels are taken, as polynomials, at 0, plus and minus these, and infinity. Lavin and Gray's 1 and 2 round
-twice as much, at most four times as much (on the choice of points: Alam et al. 2022). These are exact in binary."""
+"""Points at which tiles and kernels are evaluated as polynomials, beside 0, the negatives and infinity.
+
+Lavin and Gray's 1 and 2 round twice as much, at most four times as much (on the choice of points: Alam et al. 2022).
+These are exact in binary.
+"""
 
 NEAR_2, NEAR_3, FAR_2, FAR_3 = NEAR**2, NEAR**3, FAR**2, FAR**3
 SUM, PRODUCT = NEAR_2 + FAR_2, NEAR_2 * FAR_2
 
 
 @compiled(fastmath={"contract"}, error_model="numpy")
-def to_tiles(picture, spread, first_row, begin, stop):  # noqa: ANN001, ANN201
-    """`B^T d B` of tiles `begin` to `stop` of a strip that starts at tile row `first_row`.
+def to_tiles(picture, spread, first_row, begin, stop):
+    """Writes `B^T d B` of the tiles `begin` to `stop` of a strip.
 
     Args:
         picture: `[H, W, C]`.
         spread: written, `[36, tiles of the strip, C]`.
+        first_row: row of tiles at which the strip starts.
+        begin: first tile.
+        stop: one after the last tile.
     """
     height, width, channels = picture.shape
     across = (width + 3) // 4
@@ -64,13 +70,16 @@ def to_tiles(picture, spread, first_row, begin, stop):  # noqa: ANN001, ANN201
 
 
 @compiled(fastmath={"contract"}, error_model="numpy")
-def from_tiles(spread, bias, picture, first_row, begin, stop):  # noqa: ANN001, ANN201
-    """`A^T m A + bias` of the same tiles.
+def from_tiles(spread, bias, picture, first_row, begin, stop):
+    """Writes `A^T m A + bias` of the same tiles.
 
     Args:
         spread: `[36, tiles of the strip, D]`.
         bias: `[D]`.
         picture: written, `[H, W, D]`.
+        first_row: row of tiles at which the strip starts.
+        begin: first tile.
+        stop: one after the last tile.
     """
     height, width, channels = picture.shape
     across = (width + 3) // 4

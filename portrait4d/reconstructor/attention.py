@@ -1,7 +1,7 @@
 """Transformer blocks over token grids, with a convolution inside the MLP (SegFormer, Xie et al. 2021, section 3.1).
 
 transformers' SegFormer layer has the same parts, but its key and value are two matrices and it has no
-cross-attention; the released weights hold one matrix for both, so the blocks are written here.
+cross-attention; the released weights hold one matrix for both, hence these blocks.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def tokens_to_grid(tokens: Tensor, *, height: int, width: int) -> Tensor:
-    """`[B, height * width, D]` to `[B, D, height, width]`: a view, in torch's channels-last format."""
+    """Views `[B, height * width, D]` as `[B, D, height, width]`, in torch's channels-last format."""
     return tokens.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
 
@@ -20,7 +20,7 @@ def grid_to_tokens(grid: Tensor) -> Tensor:
 
 
 class PatchEmbedding(nn.Module):
-    """Stride-2 convolution and norm: `[B, C, H, W]` to tokens `[B, H/2 * W/2, D]`, rows one after the other."""
+    """Stride-2 convolution and norm: `[B, C, H, W]` to tokens `[B, H/2 * W/2, D]`, in row-major order."""
 
     def __init__(self, in_channels: int, dim: int) -> None:
         super().__init__()
@@ -35,6 +35,8 @@ class Attention(nn.Module):
     """Multi-head attention of tokens to themselves or to others.
 
     Args:
+        dim: size of a token.
+        num_heads: heads, which divide `dim`.
         reduction: keys and values come from a grid shrunk by this factor.
     """
 
@@ -49,7 +51,7 @@ class Attention(nn.Module):
             self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, others: Tensor | None = None, *, height: int, width: int) -> Tensor:
-        """Tokens `[B, N, D]`; `others` `[B, M, D]` are asked instead of `x` itself."""
+        """Attention of tokens `[B, N, D]` to `others` `[B, M, D]`, or to `x` itself."""
         if others is not None and self.reduction == 1 and others.shape[1] * self.num_heads < x.shape[2]:
             return self._folded(x, others)
         asked = x if others is None else others
@@ -61,7 +63,7 @@ class Attention(nn.Module):
         return self.proj(attended.transpose(1, 2).flatten(2))
 
     def _folded(self, x: Tensor, others: Tensor) -> Tensor:
-        """The same for few others: the projections of queries and results are applied to keys and values instead."""
+        """The same result, faster for few others: keys and values take the projections of queries and results."""
         keys, values = (self._heads(part) for part in self.kv(others).chunk(2, -1))
         to_query = self.q.weight.unflatten(0, (self.num_heads, -1))
         to_result = self.proj.weight.unflatten(1, (self.num_heads, -1)).permute(1, 2, 0)
@@ -76,7 +78,7 @@ class Attention(nn.Module):
 
 
 class MixMLP(nn.Module):
-    """Linear, depthwise 3x3 convolution on the grid, GELU, linear."""
+    """Linear layer, depthwise 3x3 convolution on the grid, GELU and linear layer."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -118,11 +120,14 @@ class CrossBlock(nn.Module):
     def forward(
         self, x: Tensor, motion: Tensor | None, *, motion_scale: float | Tensor = 1.0, height: int, width: int
     ) -> Tensor:
-        """Tokens `[B, N, D]` on a grid of `height` x `width`.
+        """Applies the block to tokens.
 
         Args:
-            motion: tokens `[B, M, D]`; None leaves the cross-attention out, which a scale of 0 comes to.
+            x: `[B, N, D]`.
+            motion: tokens `[B, M, D]`; None leaves the cross-attention out, as a scale of 0 does.
             motion_scale: number or `[B, 1, 1]`, multiplies what the motion adds.
+            height: of the token grid.
+            width: of the token grid.
         """
         if motion is not None:
             x = x + motion_scale * self.attn2(self.norm2(x), motion, height=height, width=width)

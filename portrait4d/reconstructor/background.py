@@ -10,7 +10,7 @@ NUM_BACKGROUND_CHANNELS = 32
 
 
 class BackgroundNetwork(nn.Module):
-    """Three steps down, four up; the first and the last change from and to the photo's own size."""
+    """Three steps down and four up; the first convolution halves the photo's size and the last step restores it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class BackgroundNetwork(nn.Module):
         self.out_conv = nn.Conv2d(64, NUM_BACKGROUND_CHANNELS, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """`[B, 3, H, W]` in [-1, 1] to logits `[B, 32, H, W]`; H and W are multiples of 16."""
+        """Takes `[B, 3, H, W]` in [-1, 1] to logits `[B, 32, H, W]`; H and W are multiples of 16."""
         half = self.input_conv(append_coordinates(image))
         quarter = self.down_conv_1(half)
         eighth = self.down_conv_2(quarter)

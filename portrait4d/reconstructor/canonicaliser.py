@@ -1,7 +1,7 @@
 """Phi_de and Phi_re: the source's motion is taken out of its features, the driver's is put in.
 
-Portrait4D (Deng et al. 2024), section 3.3. The first blocks see the source's motion alone, the last ones the
-driver's, so that everything up to `neutralise` is done once per source.
+Portrait4D (Deng et al. 2024), section 3.3. The first blocks take the source's motion alone, the last ones the
+driver's, so that `neutralise` runs once per source.
 """
 
 from dataclasses import dataclass, replace
@@ -16,17 +16,17 @@ from portrait4d.reconstructor.encoders import LEAKY_SLOPE
 
 @dataclass(frozen=True)
 class CanonicaliserConfig:
-    """Defaults are the released networks'.
+    """Sizes of the canonicaliser; the defaults are the released networks'.
 
     Attributes:
-        in_channels: of the global features.
-        dim: of a token.
+        in_channels: channels of the global features.
+        dim: size of a token.
         motion_dim: size of a motion code.
-        hidden_dim: between code and tokens.
+        hidden_dim: size of the layers between code and tokens.
         motion_grid: side of the square of motion tokens.
-        num_heads: of each attention.
-        num_neutral_blocks: blocks that see the source's motion.
-        num_motion_blocks: blocks that see the driver's.
+        num_heads: heads of each attention.
+        num_neutral_blocks: blocks that take the source's motion.
+        num_motion_blocks: blocks that take the driver's motion.
         num_map_layers: linear layers between code and tokens.
     """
 
@@ -43,7 +43,7 @@ class CanonicaliserConfig:
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """`tokens` `[B, height * width, D]`, rows one after the other."""
+    """Tokens `[B, height * width, D]` of a grid, in row-major order."""
 
     tokens: Tensor
     height: int
@@ -51,7 +51,7 @@ class TokenGrid:
 
 
 class Canonicaliser(nn.Module):
-    """`neutralise`, then `reenact`."""
+    """Both transformers: `neutralise`, then `reenact`."""
 
     def __init__(self, config: CanonicaliserConfig) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Canonicaliser(nn.Module):
     def neutralise(
         self, features: Tensor, source_motion: Tensor | None, *, motion_scale: float | Tensor = 1.0
     ) -> TokenGrid:
-        """Take the source's motion out; done once per source.
+        """Takes the source's motion out; runs once per source.
 
         Args:
             features: global features `[B, C, H, W]`.
@@ -98,23 +98,25 @@ class Canonicaliser(nn.Module):
     def reenact(
         self, neutral: TokenGrid, driver_motion: Tensor | None, *, motion_scale: float | Tensor = 1.0
     ) -> Tensor:
-        """Put the driver's motion in: F_re `[B, 96, 8 * h, 8 * w]` of a token grid of h x w.
+        """Puts the driver's motion in: F_re `[B, 96, 8 * h, 8 * w]` of a token grid of h x w.
 
         Args:
+            neutral: what `neutralise` returned.
             driver_motion: `[B, M]`; None where `motion_scale` is the number 0.
+            motion_scale: see `CrossBlock`.
         """
         return self.convs(self.reenact_coarse(neutral, driver_motion, motion_scale=motion_scale))
 
     def reenact_coarse(
         self, neutral: TokenGrid, driver_motion: Tensor | None, *, motion_scale: float | Tensor = 1.0
     ) -> Tensor:
-        """`reenact` before its convolutions, `[B, D / 4, 2 * h, 2 * w]`."""
+        """The result of `reenact` before its convolutions, `[B, D / 4, 2 * h, 2 * w]`."""
         motion = None if _is_off(motion_scale) else self._tokens(driver_motion, self.maps, self.proj_y)
         grid = _run(self.trans_blocks_motion, neutral, motion, motion_scale)
         return F.pixel_shuffle(tokens_to_grid(grid.tokens, height=grid.height, width=grid.width), 2)
 
     def _tokens(self, code: Tensor | None, layers: nn.Module, projection: nn.Linear) -> Tensor:
-        """Code `[B, M]` to tokens `[B, grid * grid, D]`."""
+        """Maps a code `[B, M]` to tokens `[B, grid * grid, D]`."""
         dim = self.config.motion_dim
         if code is None or code.ndim != 2 or code.shape[1] != dim:
             raise ValueError(f"motion code must be [B, {dim}], got {None if code is None else tuple(code.shape)}")

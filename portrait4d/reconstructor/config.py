@@ -15,13 +15,13 @@ BOX_WARP = 1.3
 
 @dataclass(frozen=True)
 class ReconstructorConfig:
-    """Architecture and rendering.
+    """Architecture and rendering of a reconstructor.
 
     Attributes:
         canonicaliser: the two transformers.
         plane_decoder_dim: size of a token in the plane decoder's transformer.
         neural_resolution: side of the rendered feature picture.
-        decoder_lr_multiplier: of the small decoder.
+        decoder_lr_multiplier: of the tri-plane decoder.
         render: how the volume is sampled.
         superresolution: from the feature picture to the result.
     """

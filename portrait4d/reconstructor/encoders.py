@@ -1,4 +1,4 @@
-"""The two appearance encoders: coarse features with a wide view, and fine ones at half the picture's size."""
+"""The two appearance encoders: coarse features of a wide receptive field, fine ones at half the picture's size."""
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,10 @@ NUM_GLOBAL_CHANNELS, NUM_DETAIL_CHANNELS = 256, 96
 
 
 def append_coordinates(image: Tensor) -> Tensor:
-    """`[B, C, H, W]` with two more channels, x and y from -1 to 1 at the outer pixels' centres; channels last, which
-    the convolutions after it keep and are faster with."""
+    """Appends two channels to `[B, C, H, W]`: x and y, from -1 to 1 at the outer pixels' centres.
+
+    The result is channels last; the convolutions after it keep that format and are faster with it.
+    """
     batch, _, height, width = image.shape
     x = torch.linspace(-1, 1, width, dtype=image.dtype, device=image.device)
     y = torch.linspace(-1, 1, height, dtype=image.dtype, device=image.device)
@@ -21,7 +23,7 @@ def append_coordinates(image: Tensor) -> Tensor:
 
 
 class GlobalEncoder(nn.Module):
-    """ResNet-34 with dilated last stages (stride 8) and atrous pyramid pooling, without any norm or bias.
+    """ResNet-34 with dilated last stages (stride 8) and atrous pyramid pooling, without norms and biases.
 
     He et al. 2016; DeepLabV3, Chen et al. 2017, section 3.3. Not torchvision's or timm's ResNet: their blocks have
     norms, and the first convolution of a dilated stage keeps dilation 1.
@@ -37,7 +39,7 @@ class GlobalEncoder(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """`[B, 3, H, W]` in [-1, 1] to `[B, 256, H / 8, W / 8]`."""
+        """Takes `[B, 3, H, W]` in [-1, 1] to `[B, 256, H / 8, W / 8]`."""
         return self.decoder(self.encoder(append_coordinates(image)))
 
 
@@ -52,7 +54,7 @@ class DetailEncoder(nn.Module):
         self.encoder = nn.Sequential(*layers)
 
     def forward(self, image: Tensor) -> Tensor:
-        """`[B, 3, H, W]` in [-1, 1] to `[B, 96, H / 2, W / 2]`."""
+        """Takes `[B, 3, H, W]` in [-1, 1] to `[B, 96, H / 2, W / 2]`."""
         return self.encoder(append_coordinates(image))
 
 

@@ -23,10 +23,10 @@ from portrait4d.stylegan.superresolution import SuperResolution
 
 @dataclass(frozen=True)
 class SourceFeatures:
-    """All that depends on the source alone.
+    """Everything that depends on the source alone.
 
     Attributes:
-        tokens: `[B, h * w, D]`, motion taken out.
+        tokens: `[B, h * w, D]`, without the source's motion.
         height: h of the token grid.
         width: w of the token grid.
         detail: `[B, 256, H, W]`, the detail features' part of the plane decoder's first convolution.
@@ -51,7 +51,7 @@ class SourceFeatures:
         return self._map(lambda tensor: tensor.expand(batch, *tensor.shape[1:]))
 
     def to(self, device: torch.device | str) -> "SourceFeatures":
-        """On another device."""
+        """The same features on another device."""
         return self._map(lambda tensor: tensor.to(device))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "SourceFeatures":
@@ -61,9 +61,17 @@ class SourceFeatures:
 
 @dataclass(frozen=True)
 class ReconstructedImages:
-    """`image` `[B, 3, 512, 512]`; `features` `[B, 32, R, R]` over the background and `foreground` over black, the first
-    three channels of both RGB; all nominally in [-1, 1]. `depth` and `alpha` `[B, 1, R, R]`; the samples' `depths`
-    `[B, R * R, K]` and their intervals' `weights` `[B, R * R, K - 1]`, which losses need."""
+    """What `render` gives; all pictures are nominally in [-1, 1].
+
+    Attributes:
+        image: `[B, 3, 512, 512]`.
+        features: `[B, 32, R, R]` over the background; the first three channels are RGB.
+        foreground: the features over black.
+        depth: `[B, 1, R, R]`.
+        alpha: `[B, 1, R, R]`, opacity.
+        sample_depths: `[B, R * R, K]`, for losses.
+        weights: `[B, R * R, K - 1]` of the intervals between samples, for losses.
+    """
 
     image: Tensor
     features: Tensor
@@ -86,7 +94,7 @@ class PosedField:
 
 
 class Reconstructor(nn.Module):
-    """`encode` the source, `animate` it, `render` the result."""
+    """The whole network: `encode` the source, `animate` it, `render` the result."""
 
     def __init__(self, config: ReconstructorConfig) -> None:
         super().__init__()
@@ -104,11 +112,12 @@ class Reconstructor(nn.Module):
     def encode(
         self, image: Tensor, source_motion: Tensor | None, *, motion_scale: float | Tensor = 1.0
     ) -> SourceFeatures:
-        """What depends on the source alone.
+        """Computes what depends on the source alone.
 
         Args:
             image: aligned crop `[B, 3, H, W]` in [-1, 1], 512 for released weights.
             source_motion: `[B, 548]`; None where `motion_scale` is the number 0 (static reconstruction).
+            motion_scale: see `CrossBlock`.
         """
         neutral = self.encoder_canonical.neutralise(
             self.encoder_global(image), source_motion, motion_scale=motion_scale
@@ -121,10 +130,12 @@ class Reconstructor(nn.Module):
     def animate(
         self, source: SourceFeatures, driver_motion: Tensor | None, *, motion_scale: float | Tensor = 1.0
     ) -> TriPlanes:
-        """Planes of the source with the driver's motion.
+        """Computes planes of the source with the driver's motion.
 
         Args:
+            source: what `encode` returned.
             driver_motion: `[B, 548]`, any number of frames for one source; None where `motion_scale` is the number 0.
+            motion_scale: see `CrossBlock`.
         """
         if driver_motion is not None:
             source = source.repeat(len(driver_motion))
@@ -144,13 +155,16 @@ class Reconstructor(nn.Module):
         generator: torch.Generator | None = None,
         max_points: int = DEFAULT_MAX_POINTS,
     ) -> ReconstructedImages:
-        """Animated planes from a camera.
+        """Renders animated planes from a camera.
 
         Args:
+            planes: what `animate` returned.
+            source: what `encode` returned; gives the background.
             camera: one for each of the planes; world in Portrait4D's unit.
-            pose: takes the head's pose out of space; None where the camera holds it.
-            box_scale: scales the cube that planes fill and rays cross.
+            pose: maps points of the posed head to the head at rest; None where the camera holds the pose.
+            box_scale: factor on the cube that the planes fill and the rays cross.
             generator: source of the sampling noise; None gives the same picture every time.
+            max_points: see `portrait4d.render.renderer.render`.
         """
         source, config = source.repeat(len(planes)), self.config
         box_warp = config.render.box_warp * box_scale

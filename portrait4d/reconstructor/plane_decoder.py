@@ -12,10 +12,10 @@ NUM_REENACTED_CHANNELS = 96
 
 
 class PlaneDecoder(nn.Module):
-    """Convolutions, one transformer block at half size, convolutions.
+    """Convolutions, one transformer block at half size, and convolutions again.
 
-    The first convolution sees both inputs side by side; being linear, it is the sum of one convolution of each, and
-    the detail features' half depends on the source alone: see `prepare`.
+    The first convolution takes both inputs as channels; being linear, it is the sum of one convolution of each, and the
+    part of the detail features depends on the source alone: see `prepare`.
     """
 
     def __init__(self, dim: int = 1024, *, out_channels: int = 96) -> None:
@@ -46,7 +46,7 @@ class PlaneDecoder(nn.Module):
         return conv3x3(detail, first.weight[:, NUM_REENACTED_CHANNELS:], first.bias)
 
     def forward(self, reenacted: Tensor, prepared: Tensor) -> Tensor:
-        """F_re `[B, 96, H, W]` and prepared detail `[B, 256, H, W]` to `[B, 96, H, W]`."""
+        """Takes F_re `[B, 96, H, W]` and prepared detail `[B, 256, H, W]` to `[B, 96, H, W]`."""
         first = self.convs1[0]
         assert isinstance(first, nn.Conv2d)
         x = conv3x3(reenacted, first.weight[:, :NUM_REENACTED_CHANNELS]) + prepared

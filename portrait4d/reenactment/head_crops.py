@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 import torch
 
-from portrait4d.engines.base import Avatar, Drive
+from portrait4d.engines.base import Avatar, Drive, check_avatar
 from portrait4d.engines.retarget import batches, retarget_parts
 from portrait4d.options import ReenactOptions
 from portrait4d.reenactment.kept_frames import KeptFrames
@@ -24,7 +24,12 @@ HeadCrops = Generator[np.ndarray, None, None]
 def render_frames(
     avatar: Avatar, motion: Motion, *, options: ReenactOptions, models: Models, kept: KeptFrames | None = None
 ) -> HeadCrops:
-    """The head crops, one per frame of the motion."""
+    """The head crops, one per frame of the motion.
+
+    Raises:
+        InputError: at once, if the avatar is of another engine.
+    """
+    check_avatar(avatar, engine=models.engine.name)
     drives = retarget_parts(motion, avatar, options, models.head_model)
     return render_drives(avatar, drives, models=models, device=options.device, kept=kept)
 
@@ -32,8 +37,11 @@ def render_frames(
 def render_drives(
     avatar: Avatar, drives: Iterable[Drive], *, models: Models, device: str, kept: KeptFrames | None = None
 ) -> HeadCrops:
-    """The head crops of successive drives; those that `kept` holds are not drawn again, a chunk wholly or not at all:
-    on a GPU the last bits of a frame hang on those it is drawn with."""
+    """The head crops of successive drives.
+
+    Those that `kept` holds are not drawn again, a chunk wholly or not at all: on a GPU the last bits of a frame depend
+    on those it is drawn with.
+    """
 
     def render(part: Drive) -> np.ndarray:
         with torch.inference_mode():

@@ -1,6 +1,7 @@
 """What is loaded once and used for any number of sources and drivers, and whether it is what a call asks for."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -9,7 +10,7 @@ from flame.heads.head_model import HeadModel
 from portrait4d.engines.abilities import check_choices
 from portrait4d.engines.base import Engine
 from portrait4d.engines.choose import choose_engine, load_engine
-from portrait4d.engines.identity import with_flame
+from portrait4d.engines.identity import recorded_weights, with_flame, without_flame
 from portrait4d.options import EngineOptions, ReenactOptions
 from portrait4d.reenactment.report import Stopwatch
 from portrait4d.runtime.device import check_device
@@ -35,7 +36,7 @@ def load_models(options: EngineOptions) -> Models:
     """Loads the engine and the face networks; faces and smoothing are chosen per call."""
     watch = Stopwatch()
     device = check_device(options.device)
-    check_choices(choose_engine(options.engine).name, vars(options))
+    check_choices(choose_engine(options.engine), vars(options))
     placement = options.placement if isinstance(options, ReenactOptions) else "tracked"
     engine = load_engine(options.engine, device=device, placement=placement, flame=options.flame)
     tracker = Tracker(device=device, head_model=engine.head_model, motion_encoder=engine.motion_encoder)
@@ -49,18 +50,16 @@ def check_models(models: Models, options: EngineOptions) -> Models:
         InputError: they are of another engine or do not know an option, draw the head elsewhere, have another FLAME,
             or are on another device.
     """
-    check_choices(models.engine.name, vars(options))
+    check_choices(models.engine, vars(options))
     if options.engine not in ("auto", models.engine.name):
-        raise InputError(
-            f"expected models of engine {options.engine!r}, got {models.engine.name!r}: load_models(options) again"
-        )
+        _check_engine(models.engine, options.engine)
     if isinstance(options, ReenactOptions) and options.placement != models.engine.placement:
         raise InputError(
             f"expected models with placement {options.placement!r}, got {models.engine.placement!r}: "
             "load_models(options) again"
         )
     if options.flame is not None and models.engine.weights != with_flame(
-        models.engine.weights.partition("+")[0], options.flame
+        without_flame(models.engine.weights), options.flame
     ):
         raise InputError(f"expected models with the FLAME file {options.flame}: load_models(options) again")
     asked, held = (torch.device(check_device(name)) for name in (options.device, models.device))
@@ -69,3 +68,17 @@ def check_models(models: Models, options: EngineOptions) -> Models:
             f"expected models on {options.device}, got them on {models.device}: load_models(options) again"
         )
     return models
+
+
+def _check_engine(engine: Engine, asked: str | Path) -> None:
+    """Refuses an engine other than the one that was asked for by another name or by the place of its weights."""
+    chosen = choose_engine(asked)
+    if chosen.name != engine.name:
+        raise InputError(f"expected models of engine {chosen.name!r}, got {engine.name!r}: load_models(options) again")
+    if chosen.weights is not None:
+        wanted = recorded_weights(chosen.name, weights=chosen.weights)[chosen.name]
+        if without_flame(engine.weights) != wanted:
+            raise InputError(
+                f"expected models with the weights at {chosen.weights}, got {engine.name} with others: "
+                "load_models(options) again"
+            )

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from flame.errors import InputError
+from portrait4d.engines.choose import named_files
 from portrait4d.options import ReenactOptions
 from portrait4d.reenactment.driver import Driver
 from portrait4d.runtime.paths import (
@@ -30,7 +31,7 @@ def check_request(source: Path, driver: str | Path, output: Path, options: Reena
         raise InputError(f"expected a photo or an avatar file as source, got the motion file {source.name}")
     if source.suffix.lower() in VIDEO_SUFFIXES - IMAGE_SUFFIXES - {".gif", ".apng"}:
         raise InputError(f"expected a photo as source, got the video {source.name}: save one frame of it as a picture")
-    check_not_input(output, source, opened.path, options.flame)
+    check_not_input(output, source, opened.path, options.flame, *named_files(options.engine))
     if opened.path.is_dir() and output.suffix.lower() in IMAGE_SUFFIXES:
         check_not_input(output, *(path for path in opened.path.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES))
     if options.placement == "canonical" and not options.crop:

@@ -1,1 +1,1 @@
-"""Volume rendering: rays, samples along them, what a field says there, and the sum."""
+"""Volume rendering: rays, samples along them, a field's values there, and their sum."""

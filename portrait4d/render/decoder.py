@@ -8,22 +8,24 @@ from torch import Tensor, nn
 from portrait4d.stylegan.layers import FullyConnected
 
 DecoderLayout = Literal["joint", "split"]
-"""How the released files hold the last layer: "joint" is one matrix, density first (EG3D); "split" is `out_sigma` and
-`out_rgb` (GenHead, Portrait4D)."""
+"""How the released files store the last layer.
+
+"joint" is one matrix, density first (EG3D); "split" is `out_sigma` and `out_rgb` (GenHead, Portrait4D).
+"""
 
 # Sigmoid widened a little, so that 0 and 1 are reached (mip-NeRF, Barron et al. 2021, section 3.1).
 _WIDENING = 0.001
 
 
 class FieldSamples(NamedTuple):
-    """What a field says at points: raw `density` `[...]` (before softplus) and `features` `[..., C]` in [0, 1]."""
+    """Values of a field at points: raw `density` `[...]` (before softplus) and `features` `[..., C]` in [0, 1]."""
 
     density: Tensor
     features: Tensor
 
 
 class TriPlaneDecoder(nn.Module):
-    """Fully connected, softplus, fully connected."""
+    """Two fully connected layers with a softplus between them."""
 
     def __init__(
         self,
@@ -49,7 +51,7 @@ class TriPlaneDecoder(nn.Module):
             raise ValueError(f"decoder layout must be 'joint' or 'split', got {layout!r}")
 
     def forward(self, features: Tensor) -> FieldSamples:
-        """Plane features `[..., C]` to density and colour features."""
+        """Maps plane features `[..., C]` to density and colour features."""
         rows = features.flatten(0, -2)
         hidden = self.net(rows)
         if self.layout == "joint":

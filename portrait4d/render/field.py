@@ -1,4 +1,4 @@
-"""Volumes that can be asked for density and colour at points."""
+"""Volumes that give density and colour at points."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,7 +13,7 @@ class Field(Protocol):
     """A batch of volumes."""
 
     def __call__(self, points: Tensor) -> FieldSamples:
-        """World points `[B, N, 3]` to density `[B, N]` and features `[B, N, C]`."""
+        """Maps world points `[B, N, 3]` to density `[B, N]` and features `[B, N, C]`."""
         ...
 
 

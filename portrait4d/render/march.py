@@ -1,4 +1,4 @@
-"""Summing a field's samples along rays (Max 1995; midpoint form of EG3D's marcher, after mip-NeRF)."""
+"""The sum of a field's samples along rays (Max 1995; midpoint form of EG3D's marcher, after mip-NeRF)."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Marched:
 
     Attributes:
         features: `[B, R, C]`, not divided by the opacity.
-        depth: `[B, R]` mean distance, infinite where nothing was met.
+        depth: `[B, R]` mean distance, infinite where the ray met nothing.
         opacity: `[B, R]` in [0, 1].
         sample_depths: `[B, R, K]`, ascending.
         weights: `[B, R, K - 1]` of the intervals between samples.
@@ -29,10 +29,10 @@ class Marched:
 
 
 def interval_weights(depths: Tensor, densities: Tensor) -> Tensor:
-    """What each interval between samples adds to the picture.
+    """Weight of each interval between samples in the picture.
 
-    `alpha = 1 - exp(-softplus(sigma - 1) * length)` with the mean raw density `sigma` of both ends, times what the
-    intervals before let through.
+    `alpha = 1 - exp(-softplus(sigma - 1) * length)` with the mean raw density `sigma` of both ends, times the
+    transmittance of the intervals before.
 
     Args:
         depths: `[..., K]`, ascending.
@@ -50,7 +50,7 @@ def interval_weights(depths: Tensor, densities: Tensor) -> Tensor:
 
 
 def march(depths: Tensor, densities: Tensor, features: Tensor, *, is_sorted: bool = False) -> Marched:
-    """Sum samples along each ray.
+    """Sums samples along each ray.
 
     An interval shows the mean of its two ends, so the weight of a sample is the mean of the weights beside it: the
     features need neither be sorted nor averaged.

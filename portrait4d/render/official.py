@@ -1,4 +1,4 @@
-"""Rendering and super-resolution as the options in an official file name them."""
+"""Configs of rendering and super-resolution from the options in an official file."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +9,11 @@ from portrait4d.stylegan.superresolution import SuperResolutionConfig
 
 
 def official_render(options: Mapping[str, Any]) -> RenderConfig:
+    """How an official file's rendering options sample the volume.
+
+    Raises:
+        InputError: `ray_start` and `ray_end` are of an unknown kind.
+    """
     start, end = options.get("ray_start"), options.get("ray_end")
     bounds = {}
     if start == end == "auto":
@@ -32,6 +37,11 @@ def official_render(options: Mapping[str, Any]) -> RenderConfig:
 
 
 def official_superresolution(init_kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> SuperResolutionConfig:
+    """The super-resolution of an official file's generator.
+
+    Raises:
+        InputError: the file names an unknown super-resolution module.
+    """
     name = str(options.get("superresolution_module", "")).rpartition("SuperresolutionHybrid")[2]
     kind = {"2X": "2X", "4X": "4X", "8X": "8X", "8XDC": "8XDC", "Deepfp32": "4X"}.get(name)
     if kind is None:

@@ -10,9 +10,11 @@ from torch import Tensor
 from portrait4d.ops.compiled import can_compile, split_range
 
 PlaneLayout = Literal["eg3d", "orthogonal"]
-"""Which coordinates span the three planes, (horizontal, vertical) each:
-"orthogonal" is xy, yz, zx (GenHead, Portrait4D); "eg3d" is xy, xz, zx, which its released weights were trained with
-although the yz plane is missing from it."""
+"""Which coordinates span the three planes, (horizontal, vertical) each.
+
+"orthogonal" is xy, yz, zx (GenHead, Portrait4D); "eg3d" is xy, xz, zx: EG3D's released weights were trained with it,
+although it lacks the yz plane.
+"""
 
 Backend = Literal["auto", "torch", "numba"]
 
@@ -46,7 +48,7 @@ class TriPlanes:
 
     @classmethod
     def from_picture(cls, picture: Tensor, *, layout: PlaneLayout, box_warp: float) -> "TriPlanes":
-        """Planes from a picture `[B, 3 * C, H, W]` as networks make it, stored the way they are read fastest."""
+        """Planes from a picture `[B, 3 * C, H, W]` as networks make it, stored in the order that is fastest to read."""
         if picture.ndim != 4 or picture.shape[1] % 3:
             raise ValueError(f"expected a picture [B, 3 * C, H, W], got {tuple(picture.shape)}")
         planes = picture.unflatten(1, (3, -1)).flatten(0, 1)
@@ -64,7 +66,8 @@ class TriPlanes:
         """Mean of the three planes' features at world points `[B, N, 3]`, as `[B, N, C]`.
 
         Args:
-            backend: "torch" defines the result. "numba" wants float32 on a CPU and no gradients, is equal up to
+            points: world units.
+            backend: "torch" defines the result. "numba" needs float32 on a CPU and no gradients, is equal up to
                 rounding and takes a fraction of the time; "auto" takes it where it can.
         """
         if backend not in ("auto", "torch", "numba"):
@@ -100,5 +103,5 @@ class TriPlanes:
         return replace(self, features=self.features[index])
 
     def to(self, *args: torch.device | torch.dtype | str) -> "TriPlanes":
-        """Like `Tensor.to`."""
+        """The planes on another device or in another dtype; arguments as for `Tensor.to`."""
         return replace(self, features=self.features.to(*args))  # pyright: ignore[reportCallIssue, reportArgumentType]

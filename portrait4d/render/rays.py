@@ -11,7 +11,7 @@ from flame.geometry.camera import Camera
 
 @dataclass(frozen=True)
 class Rays:
-    """`origins` and unit `directions`, both `[B, R, 3]` in world units, rows of the picture one after the other."""
+    """Rays: `origins` and unit `directions`, both `[B, R, 3]` in world units, in the row-major order of the picture."""
 
     origins: Tensor
     directions: Tensor
@@ -36,14 +36,14 @@ class Rays:
         return self.origins.shape[1]
 
     def select(self, rays: slice) -> "Rays":
-        """Some rays of every picture."""
+        """A slice of the rays of every picture."""
         return Rays(self.origins[:, rays], self.directions[:, rays])
 
 
 def cast_rays(camera: Camera, *, height: int, width: int) -> Rays:
     """One ray through the centre of each pixel, `[B, height * width, 3]`.
 
-    Labels in OpenCV axes (EG3D) come in through `Camera.from_label25(..., axes="opencv")`; the rays are the same.
+    Labels in OpenCV axes (EG3D) are read by `Camera.from_label25(..., axes="opencv")`; the rays are the same.
     """
     like = camera.cam2world
     x = (torch.arange(width, dtype=like.dtype, device=like.device) + 0.5) / width
@@ -55,8 +55,8 @@ def cast_rays(camera: Camera, *, height: int, width: int) -> Rays:
     down = (y - centre_y) / focal_y
     right = (x - centre_x + centre_y * skew / focal_y - skew * y / focal_y) / focal_x
     in_camera = torch.stack([right, -down, -torch.ones_like(right), torch.ones_like(right)], 1)
-    # World points less the origin, rather than rotated directions: the released models' rounding. A plane of 256
-    # texels amplifies the last digit to the third.
+    # World points minus the origin, not rotated directions: this rounds as the released models do. A plane of 256
+    # texels amplifies a difference in the last digit to the third.
     in_world = (camera.cam2world @ in_camera).transpose(1, 2)[..., :3]
     origins = camera.cam2world[:, None, :3, 3].expand_as(in_world)
     return Rays(origins, F.normalize(in_world - origins, dim=-1))

@@ -1,4 +1,4 @@
-"""From rays and a field to a picture of features, in two passes (EG3D, Chan et al. 2022, section 4.3)."""
+"""Rendering of a field to a picture of features, in two passes (EG3D, Chan et al. 2022, section 4.3)."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Literal
@@ -26,10 +26,10 @@ RangeMode = Literal["fixed", "box", "plane"]
 """Where rays are sampled: between two distances; inside the cube; or around the camera's distance from the origin."""
 
 Backend = Literal["auto", "torch"]
-"""Who computes. "torch" defines the result; "auto" takes the fastest that is equal to it, today torch itself."""
+"""What computes. "torch" defines the result; "auto" takes the fastest that is equal to it, today torch itself."""
 
 DEFAULT_MAX_POINTS = 2**16
-"""Points asked for at once: more needs more memory and is not faster on a CPU."""
+"""Points sampled at once: more need more memory and are not faster on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class RenderConfig:
         box_warp: side of the field's cube in world units.
         num_coarse: even samples per ray.
         num_fine: samples per ray drawn by weight; 0 leaves the second pass out.
-        is_disparity: even in one over the distance.
-        has_white_background: what is not covered is white instead of black.
+        is_disparity: space even samples in one over the distance.
+        has_white_background: uncovered pixels are white instead of black.
         is_noise_shared: rays of a picture share their coarse noise (Portrait4D).
     """
 
@@ -98,11 +98,17 @@ def render(
     max_points: int = DEFAULT_MAX_POINTS,
     backend: Backend = "auto",
 ) -> Rendering:
-    """A picture of a field.
+    """Renders a picture of a field.
 
     Args:
+        field: the volumes.
+        camera: one for each volume.
+        config: how rays are sampled.
+        height: of the picture.
+        width: of the picture.
         generator: source of the sampling noise; None takes fixed samples.
-        max_points: points asked for at once, which bounds the memory; the result does not depend on it.
+        max_points: points sampled at once, which bounds the memory; the result does not depend on it.
+        backend: see `Backend`.
     """
     rays = cast_rays(camera, height=height, width=width)
     noise = MIDPOINTS if generator is None else RandomNoise(generator)
@@ -116,7 +122,7 @@ def render(
 
 
 def choose_range(rays: Rays, config: RenderConfig, *, world2cam: Tensor) -> DepthRange:
-    """Where `config` samples these rays."""
+    """The distances between which `config` samples these rays."""
     if config.range_mode == "fixed":
         return DepthRange(config.near, config.far)
     if config.range_mode == "box":
@@ -136,7 +142,7 @@ def render_rays(
     max_points: int = DEFAULT_MAX_POINTS,
     backend: Backend = "auto",
 ) -> Marched:
-    """Both passes over all rays; see `render`."""
+    """Runs both passes over all rays; see `render`."""
     if backend not in ("auto", "torch"):
         raise ValueError(f"backend must be 'auto' or 'torch', got {backend!r}")
     batch, num_rays = len(rays), rays.num_rays
@@ -153,7 +159,7 @@ def render_rays(
 def _place_samples(
     rays: Rays, config: RenderConfig, depth_range: DepthRange, noise: SampleNoise
 ) -> tuple[Tensor, Tensor]:
-    """Even distances `[B, R, K]` and quantiles of the second pass `[B, R, M]`; drawn at once, whatever the chunks."""
+    """Even distances `[B, R, K]` and quantiles of the second pass `[B, R, M]`, drawn before any split into chunks."""
     batch, num_rays = len(rays), rays.num_rays
     shape = (batch, 1 if config.is_noise_shared else num_rays, config.num_coarse)
     coarse = even_depths(
@@ -187,12 +193,12 @@ def _join(parts: list[Marched]) -> Marched:
 
 
 def _finish(marched: Marched, hits: Tensor | None, *, has_white_background: bool) -> Marched:
-    """Rays that miss see nothing; depths stay between the nearest and the farthest sample."""
+    """Clears rays that miss, and keeps depths between the nearest and the farthest sample."""
     features, depth, opacity = marched.features, marched.depth, marched.opacity
     nearest, farthest = marched.sample_depths[..., 0], marched.sample_depths[..., -1]
     if hits is not None:
         nearest, farthest = nearest.where(hits, torch.inf), farthest.where(hits, -torch.inf)
-    # of each picture for itself; the original takes the whole batch, which differs where a ray meets nothing
+    # per picture; the original code takes the whole batch, which differs where a ray meets nothing
     depth = depth.clamp(nearest.amin(1, keepdim=True), farthest.amax(1, keepdim=True))
     if hits is not None:
         features, opacity = features.where(hits[..., None], 0.0), opacity.where(hits, 0.0)

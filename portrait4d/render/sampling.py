@@ -1,4 +1,4 @@
-"""Where along a ray a field is asked: evenly at first, then where the weight is (NeRF, Mildenhall et al. 2020, 5.2)."""
+"""Where rays sample a field: evenly at first, then where the weight is (NeRF, Mildenhall et al. 2020, 5.2)."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,23 +10,23 @@ from torch import Tensor
 from portrait4d.render.rays import Rays
 
 _PARALLEL = 1e-12
-"""Directions nearer to zero than this are taken for it, so that a ray along a side of the cube divides by something."""
+"""Directions nearer to zero are replaced by this, so that a ray along a side of the cube does not divide by zero."""
 
 
 class SampleNoise(Protocol):
     """Numbers in [0, 1) that place samples within their intervals."""
 
     def coarse(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """For the even samples, `[B, R or 1, K]`."""
+        """Numbers for the even samples, `[B, R or 1, K]`."""
         ...
 
     def fine(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """For the samples drawn by weight, `[B, R, K]`."""
+        """Numbers for the samples drawn by weight, `[B, R, K]`."""
         ...
 
 
 class Midpoints:
-    """No noise: the middle of each interval, even quantiles. The same picture every time, no flicker."""
+    """No noise: the middle of each interval and even quantiles. The same picture every time, without flicker."""
 
     def coarse(self, shape: tuple[int, ...], like: Tensor) -> Tensor:  # noqa: D102
         return like.new_full((1,), 0.5).expand(shape)
@@ -41,7 +41,7 @@ MIDPOINTS = Midpoints()
 
 @dataclass(frozen=True)
 class RandomNoise:
-    """Uniform noise from a generator, as training wants it."""
+    """Uniform noise from a generator, for training."""
 
     generator: torch.Generator
 
@@ -53,12 +53,12 @@ class RandomNoise:
 
 @dataclass(frozen=True)
 class DepthRange:
-    """Distances along the rays between which the field is asked.
+    """Distances along the rays between which the field is sampled.
 
     Attributes:
         near: `[B, R or 1, 1]`, or one number for all rays.
         far: like `near`.
-        hits: `[B, R]`, False for rays that have nothing to ask; None where all have.
+        hits: `[B, R]`, False for rays without samples; None where all have some.
     """
 
     near: Tensor | float
@@ -70,7 +70,9 @@ def plane_range(rays: Rays, world2cam: Tensor, *, box_warp: float) -> DepthRange
     """The cube's extent around the camera's distance from the origin along its axis (Portrait4D).
 
     Args:
+        rays: their dtype and device are taken.
         world2cam: `[B, 4, 4]`.
+        box_warp: side of the cube in world units.
     """
     distance = world2cam[:, 2, 3].abs().to(rays.origins)[:, None, None]
     return DepthRange(distance - box_warp / 2, distance + box_warp / 2)
@@ -89,17 +91,19 @@ def box_range(rays: Rays, *, box_warp: float) -> DepthRange:
 
 
 def even_depths(depth_range: DepthRange, count: int, noise: Tensor, *, is_disparity: bool = False) -> Tensor:
-    """`count` distances from near to far, each moved towards the next by its noise.
+    """Places `count` distances from near to far, each moved towards the next by its noise.
 
     Args:
+        depth_range: near and far.
+        count: number of distances.
         noise: `[B, R or 1, count]` in [0, 1).
-        is_disparity: even in one over the distance.
+        is_disparity: space them evenly in one over the distance.
 
     Returns:
         `[B, R or 1, count]`; the last may lie beyond `far`.
 
     Raises:
-        ValueError: even in one over the distance, the last sample would lie beyond infinity.
+        ValueError: with `is_disparity`, the last sample would lie beyond infinity.
     """
     near, far, gaps = depth_range.near, depth_range.far, max(count - 1, 1)
     place = torch.arange(count, dtype=noise.dtype, device=noise.device) / gaps
@@ -108,7 +112,7 @@ def even_depths(depth_range: DepthRange, count: int, noise: Tensor, *, is_dispar
         if bool(torch.as_tensor(1.0 / near * (1.0 - place) + 1.0 / far * place).min() <= 0):
             raise ValueError("the last sample would lie beyond infinity: take a larger near, or more samples")
         return 1.0 / (1.0 / near * (1.0 - place) + 1.0 / far * place)
-    if isinstance(near, float) and isinstance(far, float):  # not the formula below: its rounding is another one
+    if isinstance(near, float) and isinstance(far, float):  # the formula below rounds differently
         even = torch.linspace(near, far, count, dtype=noise.dtype, device=noise.device)
     else:
         even = near + place * (far - near)
@@ -119,7 +123,7 @@ def even_depths(depth_range: DepthRange, count: int, noise: Tensor, *, is_dispar
 def weighted_depths(depths: Tensor, weights: Tensor, noise: Tensor) -> Tensor:
     """Distances drawn where the weights of a first pass are; carries no gradient.
 
-    Weights are widened by one sample to both sides before (mip-NeRF, Barron et al. 2021, equation 18).
+    Weights are first widened by one sample to both sides (mip-NeRF, Barron et al. 2021, equation 18).
 
     Args:
         depths: `[B, R, K]` of the first pass.
@@ -127,7 +131,7 @@ def weighted_depths(depths: Tensor, weights: Tensor, noise: Tensor) -> Tensor:
         noise: `[B, R, M]` in [0, 1), the quantiles to take.
 
     Returns:
-        `[B, R, M]`, unsorted if the noise is.
+        `[B, R, M]`, unsorted if the noise is unsorted.
     """
     rays = weights.flatten(0, 1)[:, None]
     blurred = F.avg_pool1d(F.max_pool1d(rays, 2, stride=1, padding=1), 2, stride=1)[:, 0] + 0.01
@@ -136,7 +140,7 @@ def weighted_depths(depths: Tensor, weights: Tensor, noise: Tensor) -> Tensor:
 
 
 def draw_from_histogram(edges: Tensor, weights: Tensor, quantiles: Tensor) -> Tensor:
-    """Inverse of the cumulative sum of weights over intervals, linear inside each.
+    """Inverts the cumulative sum of weights over intervals, linearly inside each.
 
     Args:
         edges: `[N, K]`; edges beyond the intervals' count + 1 are not used.

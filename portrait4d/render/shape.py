@@ -1,4 +1,4 @@
-"""From a field to a triangle mesh: densities on a grid, marching cubes (Lorensen and Cline 1987), vertex colours."""
+"""A triangle mesh from a field: densities on a grid, marching cubes (Lorensen and Cline 1987), vertex colours."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from portrait4d.render.shape_config import ShapeConfig
 from preprocess.media.mesh_files import vertex_normals
 
 _REFERENCE_STEPS = 32
-"""Opacity for the automatic level is that of a step of one 32nd of the cube's side."""
+"""The automatic level takes opacities over a step of one 32nd of the cube's side."""
 
 _MAX_SAMPLED_SIDE = 96
 _LEAST_CONTRAST = 1e-3
-"""Below this difference of opacity between empty and full there is nothing to tell apart."""
+"""Smallest difference of opacity at which empty and full can be distinguished."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Shape:
         faces: int64 `[F, 3]`, counter-clockwise from outside.
         normals: float32 `[V, 3]`, outward.
         colours: uint8 `[V, 3]`, the field's first three features.
-        iso: the raw density at which it was taken.
+        iso: raw density of the surface.
         density_range: least and greatest raw density of the grid.
     """
 
@@ -43,7 +43,7 @@ class Shape:
 
 
 def ignore_steps(done: int, total: int) -> None:
-    """The default callback."""
+    """Does nothing; the default callback."""
 
 
 def extract_shape(
@@ -58,10 +58,12 @@ def extract_shape(
     """The surface of a field of batch 1, closed where it meets the border of the region.
 
     Args:
+        field: the volume.
+        config: how the surface is extracted.
         box_size: side of the field's cube around the origin, in world units.
-        like: its dtype and device are those of the points that the field is asked.
-        max_points: points asked for at once.
-        on_step: told how many points are done, of how many.
+        like: gives the dtype and device of the points at which the field is sampled.
+        max_points: points sampled at once.
+        on_step: called with the number of points done and of all.
 
     Raises:
         InputError: the iso level is not among the field's densities, or the field is the same everywhere.
@@ -115,11 +117,11 @@ def density_grid(
 
 
 def automatic_iso(densities: np.ndarray, *, box_size: float) -> float:
-    """A raw density between empty and full, as a viewer would tell them apart.
+    """A raw density between empty and full, chosen by the opacity that a viewer sees.
 
-    Densities count by the opacity `1 - exp(-softplus(density - 1) * step)` that the renderer gives to a step of
-    `box_size / 32`. Otsu's method (1979) parts the grid's opacities into two classes; the level lies at the middle
-    between the means of both.
+    Densities are compared by the opacity `1 - exp(-softplus(density - 1) * step)` that the renderer gives to a step of
+    `box_size / 32`. Otsu's method (1979) divides the grid's opacities into two classes; the level lies in the middle
+    between their means.
 
     Raises:
         InputError: the field is equally opaque everywhere.
@@ -127,7 +129,7 @@ def automatic_iso(densities: np.ndarray, *, box_size: float) -> float:
     from skimage.filters import threshold_otsu
 
     step = box_size / _REFERENCE_STEPS
-    stride = max(1, len(densities) // _MAX_SAMPLED_SIDE)  # all of a fine grid would cost memory and say the same
+    stride = max(1, len(densities) // _MAX_SAMPLED_SIDE)  # all of a fine grid would cost memory and give the same
     sampled = densities[::stride, ::stride, ::stride].astype(np.float64)
     opacity = -np.expm1(-np.logaddexp(0.0, sampled - 1) * step)
     if np.ptp(opacity) < _LEAST_CONTRAST:
@@ -141,7 +143,7 @@ def automatic_iso(densities: np.ndarray, *, box_size: float) -> float:
 
 
 def surface(densities: np.ndarray, iso: float, *, side: float) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices `[V, 3]` and faces `[F, 3]` of the level set of a grid as `density_grid` makes it.
+    """Vertices `[V, 3]` and faces `[F, 3]` of the level set of a grid that `density_grid` made.
 
     Whatever reaches the border of the cube is closed there, exactly on it.
     """
@@ -158,7 +160,7 @@ def surface(densities: np.ndarray, iso: float, *, side: float) -> tuple[np.ndarr
 
 
 def largest_part(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The connected part with the largest surface: on an even grid the one with most triangles."""
+    """The connected part with the largest surface: on an even grid the one with the most triangles."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -171,7 +173,7 @@ def largest_part(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _close_border(padded: np.ndarray, iso: float) -> None:
-    """Fill the outermost layers: as far below the level as the layer beneath is above it."""
+    """Fills the outermost layers with values as far below the level as the layer beneath is above it."""
     inside = slice(1, -1)
     # later axes cover the edges and corners that earlier ones have left
     for axis, done in enumerate([(), (slice(None),), (slice(None), slice(None))]):

@@ -1,4 +1,4 @@
-"""How a surface is taken out of a field; loads no torch, so that the command line can be made from it."""
+"""Choices for the surface of a field; loads no torch, so that the command line can be made from it."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ MIN_RESOLUTION, MAX_RESOLUTION = 8, 1024
 
 @dataclass(frozen=True)
 class ShapeConfig:
-    """How a surface is taken out of a field."""
+    """How a surface is extracted from a field."""
 
     resolution: int = 256
     """Samples along each side; time and memory grow with its cube."""

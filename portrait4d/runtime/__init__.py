@@ -1,1 +1,1 @@
-"""What every command stands on: memory, threads, records of runs, settings."""
+"""What all commands share: memory, threads, records of runs, settings."""

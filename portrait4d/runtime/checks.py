@@ -1,4 +1,4 @@
-"""Values that a user gives: refused before any work is done."""
+"""Checks of values that a user gives, before any work is done."""
 
 from flame.errors import InputError
 
@@ -10,6 +10,7 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def check_range(name: str, value: float | None, low: float, high: float | None) -> None:
+    """Refuses a value outside `low` to `high`; None as `high` sets no upper bound, None as value passes."""
     if value is None or (value >= low and (high is None or value <= high)):
         return
     bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"

@@ -1,4 +1,4 @@
-"""The device that a user names."""
+"""Checks of the device that a user names."""
 
 import torch
 
@@ -6,7 +6,11 @@ from flame.errors import InputError
 
 
 def check_device(device: str) -> str:
-    """The name itself if the program can use such a device here."""
+    """Returns the name if the program can use such a device here.
+
+    Raises:
+        InputError: the device cannot be used.
+    """
     if device.split(":")[0] == "mps":
         raise InputError("device 'mps' cannot be used: the rasteriser needs float64, which it lacks; use --device cpu")
     try:

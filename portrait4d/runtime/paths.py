@@ -1,4 +1,4 @@
-"""Names of files: what a suffix says, and what can be read or written, before any work is done."""
+"""File names: what a suffix means, and checks of inputs and outputs before any work is done."""
 
 import os
 from pathlib import Path
@@ -18,12 +18,12 @@ MESH_SUFFIXES = frozenset({".glb", ".ply", ".obj"})
 
 
 def is_motion_file(path: Path) -> bool:
-    """Whether the name says that a driver was tracked before."""
+    """Whether the name is that of a motion file, a driver tracked before."""
     return path.suffix.lower() in MOTION_SUFFIXES
 
 
 def is_avatar_file(path: Path) -> bool:
-    """Whether the name says that a source was built before."""
+    """Whether the name is that of an avatar file, a source built before."""
     return path.suffix.lower() in AVATAR_SUFFIXES
 
 
@@ -37,7 +37,7 @@ def require_file(path: Path, role: str, *, folder_allowed: bool = False) -> Path
     """The path itself if it exists.
 
     Raises:
-        InputError: It does not, or is a folder where a file is wanted.
+        InputError: it does not exist, or is a folder where a file is expected.
     """
     if path.is_file() or (folder_allowed and path.is_dir()):
         return path
@@ -47,7 +47,7 @@ def require_file(path: Path, role: str, *, folder_allowed: bool = False) -> Path
 
 
 def check_output(path: Path, suffixes: frozenset[str]) -> None:
-    """Refuses an output that cannot be written by its suffix or its name, before any work is done."""
+    """Refuses an output whose suffix or name cannot be written, before any work is done."""
     if (length := len(os.fsencode(path.name))) > _MAX_NAME_BYTES:
         raise InputError(
             f"expected an output name of at most {_MAX_NAME_BYTES} bytes, got {length}: shorten {path.name[:40]}..."

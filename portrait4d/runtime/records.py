@@ -1,4 +1,4 @@
-"""How a run knows what an earlier one finished: a record beside each result, with a key of its inputs and options."""
+"""Records of finished results, from which a later run knows what to skip: a key of inputs and options for each."""
 
 import hashlib
 import json
@@ -11,12 +11,12 @@ from preprocess.files.atomic import atomic_path
 
 
 def digest(facts: Any) -> str:
-    """A short name for JSON-ready facts: another one whenever they differ."""
+    """A key of JSON-ready facts that differs whenever they differ."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def file_facts(path: Path) -> list[Any]:
-    """What changes when a file, or a file anywhere in a folder, changes.
+    """Facts that change whenever a file, or a file anywhere in a folder, changes.
 
     Raises:
         InputError: there is nothing of that name.
@@ -31,7 +31,7 @@ def file_facts(path: Path) -> list[Any]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record, empty if there is none that can be read."""
+    """The record; empty if it is missing or cannot be read."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -40,6 +40,6 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def write_record(path: Path, key: str, report: Mapping[str, Any]) -> None:
-    """Write a record after its result is whole."""
+    """Writes a record; called once its result is complete."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps({"key": key, **report}, indent=1), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Configs of networks from the plain values of a `config.json`."""
+"""Reads configs of networks from the plain values of a `config.json`."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -15,7 +15,9 @@ def read_settings(kind: type[Config], values: Mapping[str, Any], *, nested: Mapp
     """A config dataclass from plain values; missing keys take their defaults.
 
     Args:
-        nested: names of the settings that are configs themselves, with their kinds.
+        kind: the dataclass.
+        values: settings by name.
+        nested: names of the settings that are configs themselves, with their dataclasses.
 
     Raises:
         InputError: an unknown key, with the nearest known one, or a value where settings should be.
@@ -54,7 +56,7 @@ def _check_keys(kind: type, values: Any, prefix: str) -> None:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of the kind that a field says."""
+    """Whether a value is of a field's annotated type."""
     if get_origin(kind) is Literal:
         return any(type(value) is type(choice) and value == choice for choice in get_args(kind))
     if get_origin(kind) in (Union, UnionType):
@@ -70,7 +72,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _describe(kind: Any) -> str:
-    """The kind in words."""
+    """A field's type in words."""
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))
     if get_origin(kind) in (Union, UnionType):

@@ -1,6 +1,6 @@
-"""Threads between the stages: an iterator filled ahead, a map that runs ahead but keeps the order, torch kept to one.
+"""Threads between stages: an iterator filled ahead, a map that runs ahead but keeps the order, one thread for torch.
 
-Stages run beside each other, so each torch call gets one thread: with more, idle ones spin and cost the other stages
+Stages run beside each other, so each torch call gets one thread: with more, idle threads spin and cost the other stages
 more time than they save (44 against 18 CPU seconds for a clip of 200 frames on two cores).
 """
 
@@ -84,7 +84,7 @@ def _get(queue: "Queue[Any]", thread: Thread) -> Any:
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], *, num_workers: int, ahead: int = 2
 ) -> Iterator[Result]:
-    """`map(function, items)` on threads, results in order, at most `num_workers + ahead` items in flight."""
+    """Runs `map(function, items)` on threads, results in order, at most `num_workers + ahead` items in flight."""
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="render")
     pending: deque[Future[Result]] = deque()
     try:
@@ -100,7 +100,7 @@ def ordered_map(
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Each torch call inside runs on one thread; also usable as a decorator."""
+    """Runs each torch call inside on one thread; also usable as a decorator."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -110,5 +110,5 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def num_render_workers(device: str) -> int:
-    """Threads that render at once: both cores of a laptop; one on an accelerator, which queues by itself."""
+    """Threads that render at once: at most four on a CPU; one on an accelerator, which queues by itself."""
     return min(4, os.cpu_count() or 1) if device == "cpu" else 1

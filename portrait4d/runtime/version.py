@@ -4,7 +4,7 @@ from importlib import metadata
 
 
 def version() -> str:
-    """The installed distribution's version; "0+checkout" where nothing is installed."""
+    """The version of the installed distribution; "0+checkout" where none is installed."""
     try:
         return metadata.version("portrait4d")
     except metadata.PackageNotFoundError:

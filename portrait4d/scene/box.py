@@ -9,10 +9,10 @@ from flame.errors import InputError
 from flame.geometry.camera import Camera
 
 BOX_WARP = 2.0
-"""Side of the cube in the units that the planes are fitted in, whatever the scene's own unit."""
+"""Side of the cube in fitted units, those of the planes, whatever the scene's own unit."""
 
 _LEAST_CROSSING = 1e-3
-"""Share of the largest singular value below which optical axes count as parallel in a direction."""
+"""Share of the largest singular value below which optical axes count as parallel."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class SceneBox:
         return BOX_WARP / self.side
 
     def to_fitted(self, camera: Camera) -> Camera:
-        """The camera in the units that the planes are fitted in, the cube's centre at the origin."""
+        """The camera in fitted units, with the cube's centre at the origin."""
         cam2world = camera.cam2world.clone()
         centre = cam2world.new_tensor(self.centre)
         cam2world[:, :3, 3] = (cam2world[:, :3, 3] - centre) * self.scale
@@ -53,7 +53,7 @@ class SceneBox:
 def nearest_point(camera: Camera) -> Tensor:
     """The point `[3]` float64 with the least sum of squared distances from the cameras' optical axes.
 
-    Where the axes do not say (all parallel, a single camera), the one nearest to the origin.
+    Where the axes do not determine it (all parallel, a single camera), the point nearest to the origin.
     """
     pose = camera.cam2world.double()
     axis, origin = -pose[:, :3, 2], pose[:, :3, 3]

@@ -17,10 +17,11 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @dataclass
 class FitRecord:
-    """What is known of a fit beside its tensors.
+    """What a checkpoint records of a fit beside its tensors.
 
     Attributes:
-        wall_seconds, cpu_seconds: spent on steps so far, over all runs; CPU counts all threads.
+        wall_seconds: spent on steps so far, over all runs.
+        cpu_seconds: of all threads, spent on the same.
         history: rows of step, PSNR of the rays fitted since the last row, PSNR of some held-out rays.
     """
 
@@ -30,7 +31,7 @@ class FitRecord:
 
 
 def save_checkpoint(folder: Path, fitter: SceneFitter, record: FitRecord, *, job: dict[str, Any]) -> None:
-    """Writes the state; `job` is what must be the same for another run to go on from here."""
+    """Writes the state; `job` is what must be the same for another run to resume from it."""
     tensors = {f"scene.{name}": value.detach().contiguous() for name, value in fitter.scene.state_dict().items()}
     for number, state in fitter.optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{number}.{name}": value.contiguous() for name, value in state.items()}
@@ -54,7 +55,9 @@ def restore_checkpoint(folder: Path, fitter: SceneFitter, *, job: dict[str, Any]
             said = json.loads(file.metadata()["fit"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected the state of a fit, it is damaged: remove it to start again") from error
+        raise InputError(
+            f"{path}: expected the state of a fit, got a damaged file: remove it to start again"
+        ) from error
     odd = sorted(key for key in {*job, *said["job"]} if job.get(key) != said["job"].get(key))
     if odd:
         changes = ", ".join(f"{key} {said['job'].get(key)} -> {job.get(key)}" for key in odd)

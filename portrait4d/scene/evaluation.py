@@ -1,4 +1,4 @@
-"""How well a fitted scene shows held-out views: PSNR, and a sheet of truth, fit and error beside each other."""
+"""How well a fitted scene shows held-out views: PSNR, and a sheet of truth, fit and error side by side."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +40,7 @@ class HeldOutRays:
 
     @torch.no_grad()
     def psnr(self, scene: FittedScene) -> float:
-        """dB over these rays; rays that miss the scene's cube, which are always right, are not among them."""
+        """PSNR in dB over these rays, which leave out rays that miss the scene's cube: those are always right."""
         marched = render_rays(
             scene.field(), self._rays, scene.config.render, depth_range=box_range(self._rays, box_warp=BOX_WARP)
         )
@@ -59,7 +59,7 @@ def render_views(scene: FittedScene, camera: Camera, *, side: int) -> Iterator[T
 
 
 def write_comparison(path: Path, rendered: Tensor, views: PosedViews) -> None:
-    """A sheet of truth, fit and enlarged error, at most 12 views spread over all."""
+    """Writes a sheet of truth, fit and enlarged error: at most 12 views, spread over all."""
     chosen = np.unique(np.linspace(0, len(views) - 1, min(len(views), _MAX_VIEWS)).round().astype(int))
     truth, fit = to_uint8(views.images), to_uint8(rendered)
     quality = psnr(rendered, views.images)

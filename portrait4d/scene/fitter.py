@@ -20,13 +20,13 @@ class FitterConfig:
     """How a scene is optimised.
 
     Attributes:
-        num_steps: of Adam.
-        num_rays: per step.
-        planes_rate: learning rate of the planes at first.
-        decoder_rate: of the decoder.
-        final_share: of both rates at the last step; they fall exponentially.
+        num_steps: steps of Adam.
+        num_rays: rays per step.
+        planes_rate: learning rate of the planes at the first step.
+        decoder_rate: learning rate of the decoder at the first step.
+        final_share: share of both rates at the last step; they fall exponentially.
         smoothness: weight of the planes' mean squared difference between neighbouring texels.
-        seed: of everything random.
+        seed: of all random numbers.
     """
 
     num_steps: int = NUM_STEPS
@@ -62,7 +62,7 @@ class SceneFitter:
         self._rates = [config.planes_rate, config.decoder_rate]
 
     def step(self) -> float:
-        """One step; returns the mean squared error of its rays, colours in [0, 1]."""
+        """Takes one step; returns the mean squared error of its rays, colours in [0, 1]."""
         config = self.config
         share = config.final_share ** (self.step_index / max(config.num_steps - 1, 1))
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):

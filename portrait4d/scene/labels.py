@@ -1,6 +1,6 @@
-"""Which pictures a folder of posed pictures holds and what their cameras are: EG3D `dataset.json`, NeRF transforms.
+"""The pictures of a folder and their cameras: EG3D `dataset.json` or NeRF `transforms.json`.
 
-No picture is opened here. Of a folder that holds both formats, EG3D's is taken: it says the intrinsics in full.
+No picture is opened here. Of a folder that holds both formats, EG3D's is taken: it states the intrinsics in full.
 """
 
 import json
@@ -17,7 +17,7 @@ from flame.geometry.camera import Camera
 from portrait4d.scene.choices import SceneFormat
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-"""Tried where a NeRF file names a picture without its suffix."""
+"""Suffixes tried where a NeRF file names a picture without one."""
 _DISTORTIONS = ("k1", "k2", "k3", "k4", "p1", "p2")
 _INTRINSICS = ("camera_angle_x", "fl_x", "fl_y", "cx", "cy", "w", "h")
 _RIGID_TOLERANCE = 1e-3
@@ -30,9 +30,10 @@ class ViewLabel:
     Attributes:
         path: the picture.
         cam2world: `[4, 4]` float64, OpenGL axes, in the scene's own unit.
-        focal, centre: horizontal and vertical, in picture widths and heights; in pixels where `is_in_pixels`.
+        focal: horizontal and vertical, in picture widths and heights; in pixels where `is_in_pixels`.
+        centre: like `focal`.
         skew: like `focal`.
-        is_in_pixels: the file did not say the size of the picture, which then divides these.
+        is_in_pixels: the file did not state the size of the picture, by which these are then divided.
     """
 
     path: Path
@@ -43,7 +44,7 @@ class ViewLabel:
     is_in_pixels: bool = False
 
     def intrinsics(self, *, height: int, width: int) -> Tensor:
-        """`[3, 3]` float64, normalised by the picture's size."""
+        """Intrinsics `[3, 3]` float64, normalised by the picture's size."""
         across, down = (width, height) if self.is_in_pixels else (1, 1)
         first = [self.focal[0] / across, self.skew / across, self.centre[0] / across]
         second = [0.0, self.focal[1] / down, self.centre[1] / down]
@@ -52,7 +53,7 @@ class ViewLabel:
 
 @dataclass(frozen=True)
 class SceneLabels:
-    """Views to fit and views that the folder itself holds out, none if it does not say."""
+    """Views to fit, and views that the folder itself holds out; none if it has no test labels."""
 
     train: list[ViewLabel]
     test: list[ViewLabel]
@@ -108,7 +109,7 @@ def read_eg3d(path: Path) -> list[ViewLabel]:
 def read_nerf(path: Path) -> list[ViewLabel]:
     """Views of a `transforms.json`: OpenGL axes; `camera_angle_x` in radians, or `fl_x`, `fl_y`, `cx`, `cy` in pixels.
 
-    What stands with a frame counts more than what stands on top.
+    Values of a frame override those of the file.
     """
     values = _read_json(path)
     frames = values.get("frames")
@@ -167,14 +168,14 @@ def _read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: expected a JSON file, it cannot be read ({reason})") from error
+        raise InputError(f"{path}: expected a JSON file, but it cannot be read ({reason})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected a JSON object, got {_kind(values)}")
     return values
 
 
 def _picture(path: Path, labels: Path) -> Path:
-    """The picture's file; a name without suffix gets the one that is there."""
+    """The picture's file; a name without a suffix gets that of the file present."""
     candidates = [path] if path.suffix.lower() in _SUFFIXES else [path.with_name(path.name + end) for end in _SUFFIXES]
     for candidate in candidates:
         if candidate.is_file():

@@ -31,11 +31,12 @@ class FittedSceneConfig:
     Attributes:
         centre: of the cube, in the scene's own unit and axes.
         side: of the cube.
-        has_white_background: what no density covers is white, else black.
+        has_white_background: uncovered pixels are white, else black.
         plane_resolution: texels of a plane's side.
-        plane_channels: of each plane.
-        hidden_channels: of the decoder.
-        num_coarse, num_fine: samples per ray.
+        plane_channels: channels of each plane.
+        hidden_channels: width of the decoder's hidden layer.
+        num_coarse: even samples per ray.
+        num_fine: samples per ray drawn by weight.
         plane_layout: axes of the planes.
     """
 
@@ -75,7 +76,9 @@ class FittedSceneConfig:
         names = {entry.name for entry in fields(cls)}
         odd = sorted(names ^ set(values))
         if odd:
-            raise InputError(f"expected the settings of a fitted scene, these are missing or unknown: {', '.join(odd)}")
+            raise InputError(
+                f"expected the settings of a fitted scene, but these are missing or unknown: {', '.join(odd)}"
+            )
         return cls(**{**values, "centre": tuple(values["centre"])})
 
 
@@ -101,7 +104,7 @@ class FittedScene(nn.Module):
 
     @torch.no_grad()
     def render(self, camera: Camera, *, height: int, width: int) -> Rendering:
-        """A picture from a camera `[1]` in the scene's own unit and axes; depth too is in that unit. Deterministic."""
+        """A picture from a camera `[1]` in the scene's own unit and axes; depth is in that unit too. Deterministic."""
         box = self.config.box
         seen = render(self.field(), box.to_fitted(camera), self.config.render, height=height, width=width)
         return replace(seen, depth=seen.depth / box.scale)
@@ -124,7 +127,7 @@ def load_scene(folder: str | Path) -> FittedScene:
     missing = [name for name in (WEIGHTS, CONFIG) if not (folder / name).is_file()]
     if missing:
         raise InputError(
-            f"{folder}: expected a fitted scene, {', '.join(missing)} is missing: run portrait4d fit-scene"
+            f"{folder}: expected a fitted scene, but {', '.join(missing)} is missing: run portrait4d fit-scene"
         )
     scene = FittedScene(_read_config(folder / CONFIG))
     try:

@@ -1,4 +1,4 @@
-"""Cameras around a target: a turntable, and a way around a scene that stays where its cameras were."""
+"""Cameras around a target: a turntable, and a path around a scene that stays where its cameras were."""
 
 import numpy as np
 import torch
@@ -8,18 +8,20 @@ from flame.geometry.camera import Camera, fov_to_intrinsics
 from portrait4d.scene.box import SceneBox
 
 _FULL_TURN_DEGREES = 150.0
-"""Cameras that reach further to the sides than this are taken to stand all around."""
+"""Cameras that reach further to the sides than this count as standing all around."""
 _STAY_INSIDE = 0.8
 _LARGEST_ELEVATION_DEGREES = 80.0
 
 
 def orbit_cameras(camera: Camera, box: SceneBox, *, num_frames: int) -> Camera:
-    """Cameras `[num_frames]` of a closed orbit: an ellipse over most of the directions the cameras came from, or a
-    full turn where they stand all around.
+    """Cameras `[num_frames]` of a closed orbit.
+
+    The orbit is an ellipse over most of the directions of the fitted views, or a full turn where they stand all around.
 
     Args:
         camera: of the fitted views.
         box: what they look at.
+        num_frames: number of cameras.
     """
     centre = torch.tensor(box.centre, dtype=torch.float64)
     pose = camera.cam2world.double()
@@ -48,14 +50,17 @@ def orbit_cameras(camera: Camera, box: SceneBox, *, num_frames: int) -> Camera:
 def turntable(
     azimuth_degrees: Tensor, elevation_degrees: Tensor, *, radius: float, target: Tensor, fov_degrees: float = 12.0
 ) -> Camera:
-    """Upright cameras that look at a target. Unlike `Camera.orbit`, whose angles are those of a head in the picture, a
-    camera of one elevation stays at one height.
+    """Upright cameras that look at a target.
+
+    Cameras of one elevation stay at one height, unlike those of `Camera.orbit`, whose angles are those of a head in the
+    picture.
 
     Args:
         azimuth_degrees: `[B]`, 0 on the z axis, 90 on the x axis.
         elevation_degrees: `[B]` above the target.
         radius: distance to the target.
         target: `[3]`.
+        fov_degrees: field of view.
     """
     azimuth, elevation = torch.deg2rad(azimuth_degrees), torch.deg2rad(elevation_degrees)
     zero = torch.zeros_like(azimuth)
@@ -72,7 +77,11 @@ def _basis(pose: Tensor, centre: Tensor) -> Tensor:
     """Right, up and towards the mean camera, as columns `[3, 3]`; up is the mean of the cameras' own."""
     up = torch.nn.functional.normalize(pose[:, :3, 1].mean(0), dim=0)
     offsets = pose[:, :3, 3] - centre
-    for candidate in (offsets.mean(0), offsets[0], pose[0, :3, 0]):  # the mean may vanish where they stand all around
+    for candidate in (
+        offsets.mean(0),
+        offsets[0],
+        pose[0, :3, 0],
+    ):  # the mean may be zero where cameras stand all around
         towards = candidate - up * (up @ candidate)
         if towards.norm() > 0.1 * offsets.norm(dim=1).mean():
             break

@@ -41,7 +41,7 @@ class PosedViews:
         return len(self.images)
 
     def select(self, indices: Sequence[int]) -> "PosedViews":
-        """Some of the views."""
+        """The views of these indices."""
         chosen = torch.tensor(indices, dtype=torch.long)
         names = tuple(self.names[index] for index in indices)
         return PosedViews(names, self.images[chosen], self.camera[chosen])
@@ -52,10 +52,10 @@ class Scene:
     """What a folder shows.
 
     Attributes:
-        train: to fit.
-        test: held out.
+        train: views to fit.
+        test: views held out.
         format: of the labels, "eg3d" or "nerf".
-        is_white: the background is white, else black.
+        is_white: whether the background is white, else black.
         notes: what was decided on the user's behalf, one line each.
     """
 
@@ -77,10 +77,12 @@ def read_scene(
     """Reads the posed pictures of a folder.
 
     Args:
-        background: what transparent pixels show and empty space looks like; "auto" is white for transparent pictures,
-            else white or black by the pictures' borders.
+        folder: the pictures and their labels.
+        scene_format: of the labels; "auto" takes what is there.
+        background: colour of transparent pixels and of empty space; "auto" is white for transparent pictures, else
+            white or black by the pictures' borders.
         max_side: larger pictures are scaled down to this side, in pixels.
-        hold_out: every so many views are held out where the folder has no test views.
+        hold_out: one view of this many is held out where the folder has no test views.
 
     Raises:
         InputError: see `read_labels`; or pictures that are damaged, not square, of different sizes, or too few.

@@ -1,4 +1,4 @@
 """StyleGAN2's networks: mapping, synthesis, super-resolution and discriminator blocks.
 
-Module and parameter names are those of the released checkpoints, so that converting one is no more than copying.
+Module and parameter names are those of the released checkpoints, so that converting one only copies tensors.
 """

@@ -9,7 +9,7 @@ def num_channels(resolution: int, *, channel_base: int = 32768, channel_max: int
 
 
 def block_resolutions(resolution: int) -> list[int]:
-    """4, 8, ... up to `resolution`.
+    """Resolutions of the blocks: 4, 8, ... up to `resolution`.
 
     Raises:
         ValueError: `resolution` is not a power of two of at least 4.
@@ -21,6 +21,6 @@ def block_resolutions(resolution: int) -> list[int]:
 
 
 def is_half_block(block_resolution: int, *, resolution: int, num_half_resolutions: int) -> bool:
-    """Whether a block is one of the `num_half_resolutions` finest, which compute in fp16 on CUDA; never below 8."""
+    """Whether a block is among the `num_half_resolutions` finest, which compute in fp16 on CUDA; never below 8."""
     first = max(2 ** (int(math.log2(resolution)) + 1 - num_half_resolutions), 8)
     return block_resolution >= first

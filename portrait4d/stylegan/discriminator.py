@@ -1,5 +1,7 @@
-"""Blocks of StyleGAN2's discriminator (Karras et al. 2020, section 4, "residual"), and what compares a batch's pictures
-with each other (minibatch standard deviation: Karras et al. 2018, section 3)."""
+"""Blocks of StyleGAN2's discriminator, and the comparison of a batch's pictures with each other.
+
+Karras et al. 2020, section 4, "residual"; minibatch standard deviation: Karras et al. 2018, section 3.
+"""
 
 import math
 
@@ -13,9 +15,9 @@ _HALF_POWER = math.sqrt(0.5)
 
 
 def append_batch_deviation(x: Tensor, *, group_size: int | None = 4, num_channels: int = 1) -> Tensor:
-    """Append how much the pictures of a group differ, averaged over pixels and channels, as constant channels.
+    """Appends constant channels: how much a group's pictures differ, averaged over pixels and channels.
 
-    Picture n is grouped with n + B / G, n + 2 B / G, ..., as the released networks have it.
+    Picture n is grouped with n + B / G, n + 2 B / G, ..., as in the released networks.
 
     Args:
         x: `[B, C, H, W]`.
@@ -70,7 +72,7 @@ class DiscriminatorBlock(nn.Module):
         self.skip = Conv2d(width, next_width, kernel_size=1, has_bias=False, down=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Picture or features `[B, C, H, W]` to features `[B, next_width, H / 2, W / 2]`."""
+        """Takes a picture or features `[B, C, H, W]` to features `[B, next_width, H / 2, W / 2]`."""
         x = x.to(torch.float16 if self.is_half and x.is_cuda else self.conv0.weight.dtype)
         if self.takes_picture:
             x = self.fromrgb(x)
@@ -79,7 +81,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class DiscriminatorEpilogue(nn.Module):
-    """From 4x4 features to one number, projected on the condition (Miyato & Koyama 2018).
+    """The last layers: 4x4 features to one number, projected on the condition (Miyato & Koyama 2018).
 
     Args:
         width: channels of the features.
@@ -105,7 +107,7 @@ class DiscriminatorEpilogue(nn.Module):
         self.out = FullyConnected(width, condition_dim)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Features `[B, width, 4, 4]` and mapped condition `[B, condition_dim]` to logits `[B, 1]`."""
+        """Takes features `[B, width, 4, 4]` and mapped condition `[B, condition_dim]` to logits `[B, 1]`."""
         x = x.to(self.conv.weight.dtype)
         if self.num_deviation_channels:
             x = append_batch_deviation(x, group_size=self.group_size, num_channels=self.num_deviation_channels)

@@ -14,7 +14,7 @@ from portrait4d.ops.resample import make_filter
 
 
 class FullyConnected(nn.Module):
-    """`activation(x @ (weight * lr_multiplier / sqrt(in)) + bias * lr_multiplier)` on `[B, in]`."""
+    """Computes `activation(x @ (weight * lr_multiplier / sqrt(in)) + bias * lr_multiplier)` on `[B, in]`."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Conv2d(nn.Module):
         self.kernel: Tensor
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        """`gain` multiplies the result, and the clamp with it."""
+        """Convolves `[B, C, H, W]`; `gain` multiplies the result and the clamp."""
         weight = (self.weight * self.weight_gain).to(x.dtype)
         x = resampling_conv(x, weight, kernel=self.kernel, down=self.down)
         clamp = None if self.clamp is None else self.clamp * gain
@@ -73,5 +73,5 @@ class Conv2d(nn.Module):
 
 
 def normalise_second_moment(x: Tensor) -> Tensor:
-    """Scale each row of `[B, D]` to a mean square of one."""
+    """Scales each row of `[B, D]` to a mean square of one."""
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()

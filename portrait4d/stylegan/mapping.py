@@ -12,7 +12,7 @@ class MappingNetwork(nn.Module):
     """Normalised latent and embedded condition, then fully connected layers.
 
     Args:
-        latent_dim: size of z; 0 for a network of the condition alone (discriminators).
+        latent_dim: size of z; 0 for a network that takes only the condition (discriminators).
         condition_dim: size of the condition; 0 for none.
         style_dim: size of w.
         num_layers: fully connected layers.
@@ -44,7 +44,7 @@ class MappingNetwork(nn.Module):
         self.w_avg: Tensor
 
     def forward(self, latent: Tensor | None, condition: Tensor | None = None) -> Tensor:
-        """`[B, latent_dim]` and `[B, condition_dim]` to w `[B, style_dim]`."""
+        """Maps `[B, latent_dim]` and `[B, condition_dim]` to w `[B, style_dim]`."""
         parts = []
         for name, value, dim in (("latent", latent, self.latent_dim), ("condition", condition, self.condition_dim)):
             if dim and (value is None or value.ndim != 2 or value.shape[1] != dim):
@@ -64,7 +64,7 @@ class MappingNetwork(nn.Module):
 
     @torch.no_grad()
     def update_average(self, w: Tensor, *, decay: float = 0.998) -> None:
-        """Move the running mean towards the mean of w `[B, style_dim]`; called by training, once a batch."""
+        """Moves the running mean towards the mean of w `[B, style_dim]`; training calls it once a batch."""
         self.w_avg.copy_(w.mean(0).lerp(self.w_avg, decay))
 
     def truncate(self, w: Tensor, psi: float, *, cutoff: int | None = None, num_layers: int) -> Tensor:
@@ -73,7 +73,7 @@ class MappingNetwork(nn.Module):
         Args:
             w: `[B, style_dim]`.
             psi: 1 keeps w, 0 gives the mean.
-            cutoff: pull only the first so many layers; None pulls all.
+            cutoff: number of first layers to pull; None pulls all.
             num_layers: styles to return.
 
         Returns:

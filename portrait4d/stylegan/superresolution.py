@@ -17,7 +17,7 @@ _CLAMP = 256.0
 
 @dataclass(frozen=True)
 class _Shape:
-    """What a kind takes and makes: sizes, and widths of its two blocks; the second block doubles the size."""
+    """Input and output sizes of a kind, and the widths of its two blocks; the second block doubles the size."""
 
     input_resolution: int
     resolution: int
@@ -34,11 +34,11 @@ _SHAPES: dict[str, _Shape] = {
 
 @dataclass(frozen=True)
 class SuperResolutionConfig:
-    """Defaults are EG3D's for FFHQ at 512.
+    """How pictures are enlarged; the defaults are EG3D's for FFHQ at 512.
 
     Attributes:
-        kind: "8XDC" makes 512 (EG3D, GenHead, Portrait4D), "8X" is its narrower forerunner, "4X" makes 256, "2X" 128.
-        style_source: "given" takes the w handed in (EG3D: the last one, Portrait4D: a buffer), "ones" takes ones
+        kind: "8XDC" makes 512 (EG3D, GenHead, Portrait4D), "8X" is its narrower predecessor, "4X" makes 256, "2X" 128.
+        style_source: "given" takes the w of the call (EG3D: the last one, Portrait4D: a buffer), "ones" takes ones
             (GenHead).
         antialias: widen the filter where the input must shrink.
         noise: per-pixel noise.
@@ -53,7 +53,7 @@ class SuperResolutionConfig:
 
     @property
     def resolution(self) -> int:
-        """Of the result."""
+        """Side of the result in pixels."""
         return shape_of(self.kind).resolution
 
 
@@ -110,13 +110,14 @@ class SuperResolution(nn.Module):
         noise: Noise | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Rendered picture to full resolution.
+        """Enlarges a rendered picture to full resolution.
 
         Args:
             rgb: `[B, 3, H, H]` in [-1, 1].
             features: `[B, C, H, H]` in [-1, 1].
             w: `[B, style_dim]` or `[style_dim]`; its values are not read where the style is "ones".
             noise: overrides the configured noise.
+            generator: source of random noise.
 
         Returns:
             `[B, 3, resolution, resolution]`, nominally in [-1, 1], not clamped.

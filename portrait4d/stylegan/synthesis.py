@@ -18,7 +18,7 @@ Noise = Literal["const", "none", "random"]
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated 3x3 convolution, noise, bias, leaky ReLU."""
+    """Modulated 3x3 convolution, noise, bias and leaky ReLU."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class SynthesisLayer(nn.Module):
         generator: torch.Generator | None = None,
         gain: float = 1.0,
     ) -> Tensor:
-        """`[B, C, H, W]` and w `[B, style_dim]` to `[B, D, H * up, W * up]`."""
+        """Takes `[B, C, H, W]` and w `[B, style_dim]` to `[B, D, H * up, W * up]`."""
         styles = self.affine(w)
         x = modulated_conv(x, self.weight, styles, kernel=self.kernel, up=self.up)
         if noise == "random":
@@ -68,7 +68,7 @@ class SynthesisLayer(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to the channels of the picture; no demodulation, no activation."""
+    """Modulated 1x1 convolution to the channels of the picture, without demodulation and activation."""
 
     def __init__(self, in_channels: int, out_channels: int, *, style_dim: int, clamp: float | None = None) -> None:
         super().__init__()
@@ -90,9 +90,11 @@ class SynthesisBlock(nn.Module):
     Args:
         in_channels: 0 for the first block, which starts from a learned constant.
         out_channels: width of this resolution.
+        style_dim: size of w.
         picture_channels: channels of the picture.
         resolution: of the result.
         up: 2, or 1 for a block that keeps the size (super-resolution).
+        clamp: limit of the activations, which fp16 needs.
         is_half: compute in fp16 on CUDA; the picture is always summed in the parameters' precision.
     """
 
@@ -124,7 +126,7 @@ class SynthesisBlock(nn.Module):
 
     @property
     def num_convolutions(self) -> int:
-        """Styles of its own; the style of `torgb` is shared with the next block's first layer."""
+        """Number of the block's own styles; the style of `torgb` is shared with the next block's first layer."""
         return 2 if self.has_input else 1
 
     def forward(
@@ -136,10 +138,14 @@ class SynthesisBlock(nn.Module):
         noise: Noise = "const",
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Features and picture of the block before (None for the first) to those of this block.
+        """Features and picture of this block.
 
         Args:
+            x: features of the block before, None for the first.
+            picture: picture of the block before, None for the first.
             styles: `[B, num_convolutions + 1, style_dim]`.
+            noise: per-pixel noise.
+            generator: source of random noise.
         """
         if styles.shape[1] != self.num_convolutions + 1:
             raise ValueError(f"styles must be [B, {self.num_convolutions + 1}, ...], got {tuple(styles.shape)}")
@@ -159,10 +165,15 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """Blocks from 4x4 to `resolution`.
+    """Blocks from 4x4 to `resolution`, each of which adds to the picture.
 
     Args:
-        num_half_resolutions: so many of the finest blocks compute in fp16 on CUDA.
+        style_dim: size of w.
+        resolution: side of the picture.
+        picture_channels: channels of the picture.
+        channel_base: see `num_channels`.
+        channel_max: see `num_channels`.
+        num_half_resolutions: number of the finest blocks, which compute in fp16 on CUDA.
         clamp: limit of the activations, which fp16 needs.
     """
 
@@ -195,7 +206,7 @@ class SynthesisNetwork(nn.Module):
 
     @property
     def num_styles(self) -> int:
-        """Styles that `forward` wants: one per convolution and one for the last picture."""
+        """Number of styles that `forward` takes: one per convolution and one for the last picture."""
         return 2 * len(self.resolutions)
 
     def forward(
@@ -205,7 +216,7 @@ class SynthesisNetwork(nn.Module):
         noise: Noise = "const",
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Styles `[B, num_styles, style_dim]` to a picture `[B, picture_channels, resolution, resolution]`."""
+        """Takes styles `[B, num_styles, style_dim]` to a picture `[B, picture_channels, resolution, resolution]`."""
         if styles.ndim != 3 or styles.shape[1:] != (self.num_styles, self.style_dim):
             raise ValueError(f"styles must be [B, {self.num_styles}, {self.style_dim}], got {tuple(styles.shape)}")
         x = picture = None
@@ -220,5 +231,5 @@ class SynthesisNetwork(nn.Module):
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """On a CPU the convolutions take half of the time when a pixel's channels lie side by side."""
+    """Lays a pixel's channels side by side on a CPU, where convolutions then take half of the time."""
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x

@@ -1,1 +1,1 @@
-"""What trains a network: averages, lazy phases."""
+"""Parts of training that depend on no network: averaged weights, lazy regularisation."""

@@ -15,7 +15,7 @@ class AverageConfig:
     """How long weights are remembered; the defaults are EG3D's at a batch of 32.
 
     Attributes:
-        half_life_images: seen images after which a weight counts half.
+        half_life_images: images after which a weight counts half.
         ramp_up: the half-life is at most this share of the images seen so far; None for runs that resume.
     """
 
@@ -42,11 +42,12 @@ class WeightAverage(Generic[Network]):
 
     @torch.no_grad()
     def update(self, network: nn.Module, *, num_images: int, batch_size: int) -> None:
-        """Move towards `network`; called after each of its steps.
+        """Moves towards `network`; called after each of its steps.
 
         Args:
-            num_images: seen before this step.
-            batch_size: seen in this step.
+            network: the one in training.
+            num_images: images seen before this step.
+            batch_size: images seen in this step.
         """
         decay = self.decay(num_images=num_images, batch_size=batch_size)
         for average, value in _pairs(dict(self.network.named_parameters()), dict(network.named_parameters())):
@@ -55,11 +56,11 @@ class WeightAverage(Generic[Network]):
             average.copy_(value)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All there is to save; how many images were seen is the training loop's to remember."""
+        """Everything to save; the training loop keeps the number of images seen."""
         return self.network.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `state_dict`, strictly."""
+        """Restores what `state_dict` gave; names must match exactly."""
         self.network.load_state_dict(state, strict=True)
 
 

@@ -1,5 +1,7 @@
-"""Regularisation every few steps only, at the strength of every step (StyleGAN2, Karras et al. 2020, section 3.1 and
-appendix B, "lazy regularization")."""
+"""Regularisation in every n-th step only, with the strength of every step.
+
+StyleGAN2, Karras et al. 2020, section 3.1 and appendix B, "lazy regularization".
+"""
 
 from dataclasses import dataclass
 
@@ -24,7 +26,7 @@ class LazyRegularisation:
 
     @property
     def gain(self) -> float:
-        """Factor on the regulariser's loss, for the steps that leave it out."""
+        """Factor on the regulariser's loss that makes up for the steps without it."""
         return float(self.interval)
 
     def is_due(self, step: int) -> bool:
@@ -32,7 +34,7 @@ class LazyRegularisation:
         return step % self.interval == 0
 
     def correct(self, settings: AdamSettings) -> AdamSettings:
-        """Settings for an optimiser that takes k + 1 steps where k were meant: lr * c, beta^c with c = k / (k + 1)."""
+        """Settings for an optimiser that takes k + 1 steps instead of k: lr * c and beta^c with c = k / (k + 1)."""
         share = self.interval / (self.interval + 1)
         first, second = settings.betas
         return AdamSettings(settings.learning_rate * share, (first**share, second**share))

@@ -1,1 +1,1 @@
-"""Weights: the table of released ones, where they lie, our own format."""
+"""Weights: the table of released files, where they lie on this machine, and our own format."""

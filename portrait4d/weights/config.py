@@ -1,4 +1,4 @@
-"""What stands in `config.json` beside the tensors of a checkpoint of ours, and its checks."""
+"""The content of `config.json` beside the tensors of a checkpoint of ours, and its checks."""
 
 import difflib
 import json
@@ -28,7 +28,7 @@ LICENCES: dict[Family, str] = {
     "portrait4d": _PORTRAIT4D_LICENCE,
     "motion-encoder": "PD-FGC motion encoder; see the authors' page",
 }
-"""What is known here; the page a file comes from counts."""
+"""What is known here; the terms on the page that a file comes from are decisive."""
 
 _MAX_BYTES = 1 << 24
 
@@ -42,18 +42,24 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """Everything about a checkpoint but its tensors.
+    """Everything about a checkpoint except its tensors.
 
     Attributes:
-        architecture: what the network's own config makes of itself (`EG3DConfig.to_dict()`); empty for families that
-            have no config of ours yet, whose engines will make one from `official`.
-        plane_layout, camera_axes, box_warp: None where the network has no planes.
+        family: of the network.
+        network: its part in the family.
+        architecture: the network's own config as plain values (`EG3DConfig.to_dict()`); empty for families without a
+            config of ours, whose engines make one from `official`.
+        plane_layout: axes of the planes; None where the network has none.
+        camera_axes: axes of the camera labels; None where the network has no planes.
+        box_warp: side of the cube that the planes fill; None where the network has none.
         official: `class_name`, `init_args`, `init_kwargs`, `rendering_kwargs`, `neural_rendering_resolution` of the
             official file.
         label_std: the official root buffer `dataset_label_std`, `{"dtype", "shape", "values"}`.
-        resample_filters: names of the constant FIR buffers that the official state dict has and ours has not; None for
-            a network of our own.
-        source, source_sha256: name and hash of the file it was made from.
+        resample_filters: names of the constant FIR buffers that the official state dict has and ours lacks; None for a
+            network of our own.
+        source: name of the file it was made from.
+        source_sha256: hash of that file.
+        licence: of the weights, in words.
         tensors_sha256: hash of `model.safetensors`.
     """
 
@@ -81,20 +87,21 @@ class CheckpointConfig:
             value = getattr(self, name)
             if self.architecture.get(name, value) != value:
                 raise InputError(
-                    f"checkpoint {name} is {value!r}, in its architecture {self.architecture[name]!r}: make them agree"
+                    f"checkpoint {name} is {value!r}, but {self.architecture[name]!r} in its architecture: "
+                    "make them agree"
                 )
         render = self.architecture.get("render")
         inner = render.get("box_warp", self.box_warp) if isinstance(render, dict) else self.box_warp
         if inner != self.box_warp:
             raise InputError(
-                f"checkpoint box_warp is {self.box_warp!r}, in its architecture {inner!r}: make them agree"
+                f"checkpoint box_warp is {self.box_warp!r}, but {inner!r} in its architecture: make them agree"
             )
         if self.box_warp is not None and not (_is_number(self.box_warp) and 0 < self.box_warp < math.inf):
             raise InputError(f"checkpoint box_warp is {self.box_warp!r}: expected a length above 0")
 
     @property
     def identity(self) -> str:
-        """What tells these weights from others: the hash of the tensors, or of the file they came from."""
+        """What distinguishes these weights from others: the hash of the tensors, or of the file they came from."""
         return self.tensors_sha256 or self.source_sha256
 
     def to_json(self) -> str:
@@ -109,15 +116,15 @@ class CheckpointConfig:
 
     @classmethod
     def from_json(cls, text: str, name: str) -> "CheckpointConfig":
-        """The config of a text; `name` is for messages.
+        """Reads the config from a text; `name` is for messages.
 
         Raises:
-            InputError: no JSON, another format or version, an unknown or missing key, or a value of the wrong kind.
+            InputError: not JSON, another format or version, an unknown or missing key, or a value of the wrong kind.
         """
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{name} is no JSON ({str(error)[:80]}): convert the checkpoint again") from error
+            raise InputError(f"{name} is not JSON ({str(error)[:80]}): convert the checkpoint again") from error
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise InputError(f'{name} is not the config of a checkpoint: expected "format": "{FORMAT}"')
         if (version := values.pop("format_version", None)) != FORMAT_VERSION:
@@ -125,7 +132,7 @@ class CheckpointConfig:
         _check_keys(values, name)
         if (filters := values.get("resample_filters")) is not None:
             if not all(isinstance(item, str) for item in filters):
-                raise InputError(f"{name} has something else than names among resample_filters: convert it again")
+                raise InputError(f"{name} has something other than names among resample_filters: convert it again")
             values["resample_filters"] = tuple(filters)
         return cls(**values)
 

@@ -1,6 +1,6 @@
 """What an EG3D generator is built from; the defaults are the released model for FFHQ at 512.
 
-It stands here because it is the `architecture` of a `config.json`: conversion writes it, the generator reads it.
+It lies here because it is the `architecture` of a `config.json`: conversion writes it, the generator reads it.
 """
 
 from collections.abc import Mapping
@@ -32,16 +32,16 @@ class EG3DConfig:
         num_half_resolutions: finest blocks of the backbone that compute in fp16 on CUDA.
         clamp: limit of the backbone's activations, None for none.
         plane_layout: axes of the planes.
-        camera_axes: of the labels, which say nothing about it themselves.
-        decoder_lr_multiplier: of the decoder.
+        camera_axes: of the labels, which do not state them.
+        decoder_lr_multiplier: of the tri-plane decoder.
         condition_scale: multiplies the label; 0 ignores it.
         neural_resolution: side of the rendered feature picture.
         render: how the volume is sampled.
         superresolution: from the feature picture to the result.
         camera_radius: distance of the training cameras to the origin, in world units.
         camera_target: world point that pictures of this network look at.
-        camera_focal: of the training cameras, in image widths; no checkpoint says it, the default is the
-            face networks'.
+        camera_focal: of the training cameras, in image widths; no checkpoint states it, the default is that of the
+            face networks.
     """
 
     latent_dim: int = 512
@@ -93,13 +93,13 @@ class EG3DConfig:
 
         Args:
             init_kwargs: constructor arguments of `TriPlaneGenerator`, as the file holds them.
-            rendering_kwargs: the module's own, which count more than those in `init_kwargs`: the authors' scripts
-                change them after construction.
+            rendering_kwargs: the module's own, which override those in `init_kwargs`: the authors' scripts change
+                them after construction.
             neural_rendering_resolution: the module's own.
 
         Raises:
-            InputError: an option with a value that this engine does not know. Options of no effect here are passed
-                over: released files hold several that only training reads.
+            InputError: an option has a value that is not known here. Options without effect here are ignored:
+                released files hold several that only training reads.
         """
         options = dict(rendering_kwargs if rendering_kwargs is not None else init_kwargs.get("rendering_kwargs", {}))
         if options.get("clamp_mode", "softplus") != "softplus":
@@ -116,7 +116,7 @@ class EG3DConfig:
             num_half_resolutions=init_kwargs.get("num_fp16_res", 4),
             clamp=init_kwargs.get("conv_clamp", 256),
             decoder_lr_multiplier=options.get("decoder_lr_mul", 1.0),
-            # A file without the key counts as 0, as the authors' code has it.
+            # A file without the key counts as 0, as in the authors' code.
             condition_scale=float(options.get("c_scale", 0)) if is_label_used else 0.0,
             neural_resolution=neural_rendering_resolution or 64,
             render=official_render(options),

@@ -1,4 +1,4 @@
-"""Where weights are kept on this machine, and which are there. Loads no torch."""
+"""The folder of weights on this machine, and what is in it. Does not load torch."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ def present_weights() -> dict[str, Path]:
 
 
 def describe_released() -> list[dict[str, Any]]:
-    """The table for people and programs, with what is on this machine."""
+    """Rows of the table of released files, with what is on this machine."""
     present = present_weights()
     rows = []
     for file in released_files():

@@ -1,4 +1,4 @@
-"""Downloads released files through huggingface_hub, and says in one line why it could not."""
+"""Downloads of released files through huggingface_hub; a failure is explained in one line."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from portrait4d.weights.table import ReleasedFile
 
 
 def download(file: ReleasedFile, folder: Path, *, is_offline: bool) -> Path:
-    """Download a file into `folder`; an interrupted download goes on where it stopped.
+    """Downloads a file into `folder`; an interrupted download resumes where it stopped.
 
     Raises:
         InputError: offline, the extra is missing, the repository is gated or lacks the file, or the network fails.
@@ -24,7 +24,7 @@ def download(file: ReleasedFile, folder: Path, *, is_offline: bool) -> Path:
         path = Path(hub.hf_hub_download(file.location, remote, local_dir=str(folder)))
     except InputError:
         raise
-    except Exception as error:  # the libraries below raise what they like; each becomes one line with its name
+    except Exception as error:  # the libraries below raise many kinds; each becomes one line with its name
         raise InputError(_explain(error, file, folder)) from error
     if not path.is_file() or not path.stat().st_size:
         path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Our own checkpoints: a folder with `model.safetensors` and `config.json`.
 
-Tensors are written one after the other, so that writing costs the memory of the largest one, and the hash of their file
-binds the two files together. `config.json` is written last: a folder without it is no checkpoint.
+Tensors are written one after the other, so that writing takes the memory of the largest one. The hash of their file in
+`config.json` binds the two together. It is written last: a folder without it is not a checkpoint.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from preprocess.files.atomic import atomic_path
 from preprocess.files.digest import file_digest
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with a stage, what is done and the total, in bytes."""
+"""Called with a stage, the bytes done and the total in bytes."""
 
 _TYPE_NAMES = {
     torch.float64: "F64",
@@ -45,7 +45,7 @@ def write_checkpoint(
     *,
     progress: Progress | None = None,
 ) -> CheckpointConfig:
-    """Write a checkpoint; returns the config with the hash of the tensors.
+    """Writes a checkpoint; returns the config with the hash of the tensors.
 
     Raises:
         InputError: the folder cannot be written to, or a tensor is of a type that is not stored.
@@ -55,7 +55,7 @@ def write_checkpoint(
     header, names = _header(tensors)
     total = len(header) + sum(_num_bytes(tensor) for tensor in tensors.values())
     digest, done = hashlib.sha256(), 0
-    (folder / CONFIG_FILE).unlink(missing_ok=True)  # without it nobody takes what is half replaced for a checkpoint
+    (folder / CONFIG_FILE).unlink(missing_ok=True)  # without it a half-replaced folder is not taken for a checkpoint
     with atomic_path(folder / TENSORS_FILE) as temporary, temporary.open("wb") as stream:
         for piece in itertools.chain([header], (_content(tensors[name]) for name in names)):
             stream.write(piece)
@@ -75,7 +75,7 @@ def read_checkpoint(
     """Config and tensors of a checkpoint.
 
     Raises:
-        InputError: a file is missing or damaged, or the tensors are not those that the config speaks of.
+        InputError: a file is missing or damaged, or the tensors are not those that the config was written for.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -107,7 +107,7 @@ def hash_file(path: str | Path, *, progress: Progress | None = None) -> str:
 
 
 def _header(tensors: Mapping[str, torch.Tensor | StoredTensor]) -> tuple[bytes, list[str]]:
-    """How a safetensors file begins, and the order of the tensors that follow without gaps."""
+    """The beginning of a safetensors file, and the order of the tensors that follow without gaps."""
     names = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))  # keeps each tensor aligned
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0

@@ -1,7 +1,7 @@
-"""Weights by name or path: where they lie on this machine, how they get there, and how they are opened.
+"""Weights by name or path: finding them on this machine, fetching them, and opening them.
 
-Looks on this machine first. Downloading is left to huggingface_hub, which resumes; what came is checked, converted to
-our own format, and kept in `weights_folder()`.
+Weights on this machine come first. huggingface_hub downloads and resumes; the file is then checked, converted to our
+own format, and kept in `weights_folder()`.
 """
 
 from collections.abc import Iterable
@@ -36,8 +36,8 @@ class Fetched:
 def resolve_weights(name_or_path: str | Path) -> "tuple[CheckpointConfig, dict[str, torch.Tensor]]":
     """Config and tensors of released weights that are on this machine, a folder of ours, or an official file.
 
-    An official file is converted in memory, without hashing it.
-    A name of `released_files()` means that; write `./NAME` for a folder of the same name.
+    An official file is converted in memory, without hashing it. A name of `released_files()` means those weights; write
+    `./NAME` for a folder of the same name.
 
     Raises:
         InputError: there is nothing of that path and name, it is damaged, or the weights have not been fetched.
@@ -61,11 +61,11 @@ def resolve_weights(name_or_path: str | Path) -> "tuple[CheckpointConfig, dict[s
 
 
 def fetch(name: str, *, keep_download: bool = False, progress: Progress | None = None) -> Fetched:
-    """Bring released weights to this machine: found, or downloaded and converted.
+    """Finds released weights on this machine, or downloads and converts them.
 
     Args:
         name: of `released_files()`.
-        keep_download: keep the downloaded file; one that was put there by hand is always kept.
+        keep_download: keep the downloaded file; a file that the user put there is always kept.
         progress: called while hashing and writing; huggingface_hub shows its own bar.
 
     Raises:
@@ -101,7 +101,7 @@ def fetch(name: str, *, keep_download: bool = False, progress: Progress | None =
 
 
 def _check_kept(folder: Path, progress: Progress | None) -> CheckpointConfig:
-    """Config of weights that are here.
+    """The config of weights on this machine, after a check of their hash.
 
     Raises:
         InputError: they are damaged.
@@ -117,10 +117,10 @@ def _check_kept(folder: Path, progress: Progress | None) -> CheckpointConfig:
 
 
 def install(path: Path, name: str, *, progress: Progress | None = None) -> Fetched:
-    """Check an official file against the table, convert it, and keep it under the released name.
+    """Checks an official file against the table, converts it, and keeps it under the released name.
 
     Raises:
-        InputError: its hash or its content is not what the table says.
+        InputError: its hash or its content is not that of the table.
     """
     file = find_released(name)
     return _keep(_open_released(path, file, progress), file, progress)
@@ -143,7 +143,7 @@ def _keep(conversion: Conversion, file: ReleasedFile, progress: Progress | None)
 def convert(
     path: str | Path, output: str | Path, *, network: Network = "generator", progress: Progress | None = None
 ) -> tuple[CheckpointConfig, tuple[str, ...]]:
-    """Convert an official file into a checkpoint folder; returns its config and what a user should know.
+    """Converts an official file into a checkpoint folder; returns its config and notes for the user.
 
     Raises:
         InputError: the file is refused, or the output cannot be written.

@@ -1,4 +1,4 @@
-"""Loads tensors into a module, all or none: what is missing, extra or misshapen is listed in one error."""
+"""Loading of tensors into a module, all or none: what is missing, extra or misshapen is listed in one error."""
 
 from collections.abc import Callable, Mapping
 
@@ -9,7 +9,7 @@ from flame.errors import InputError, printable
 _NUM_SHOWN = 5
 
 
-class CheckpointMismatch(InputError):
+class CheckpointMismatch(InputError):  # noqa: N818  (the word says what is wrong)
     """The tensors are not those of the module. The message shortens long lists; the attributes hold them whole."""
 
     def __init__(
@@ -28,7 +28,7 @@ class CheckpointMismatch(InputError):
 
 
 def load_strict(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Copy `tensors` into the parameters and persistent buffers of `module`.
+    """Copies `tensors` into the parameters and persistent buffers of `module`.
 
     Raises:
         CheckpointMismatch: names, shapes or kinds of numbers differ; the module is then unchanged.
@@ -39,14 +39,15 @@ def load_strict(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) ->
 
 
 def check_fits(build: Callable[[], torch.nn.Module], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Compare tensors with a network before memory is taken for it, whatever sizes its config claims.
+    """Compares tensors with a network before any memory is allocated for it, whatever sizes its config claims.
 
     Args:
         build: makes the network.
+        tensors: by state-dict name.
 
     Raises:
         CheckpointMismatch: names, shapes or kinds of numbers differ.
-        InputError: no network can be made of the config.
+        InputError: no network can be built from the config.
     """
     try:
         with torch.device("meta"):
@@ -62,7 +63,7 @@ def check_fits(build: Callable[[], torch.nn.Module], tensors: Mapping[str, torch
 
 
 def check_names(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> None:
-    """Compare names, shapes and kinds of numbers (float may be of any width).
+    """Compares names, shapes and kinds of numbers (floats may be of any width).
 
     Raises:
         CheckpointMismatch: they differ.

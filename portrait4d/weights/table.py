@@ -1,7 +1,7 @@
 """The released files: where each comes from, its licence, and what is known of its content.
 
-A size or hash that nobody has told us stands as unknown. Where no hash is known, a file is checked by the names, types
-and shapes of its tensors, and its hash is written down when it is converted.
+A size or hash that is not published is None. Without a known hash, a file is checked by the names, types and shapes of
+its tensors, and its hash is recorded when it is converted.
 """
 
 import difflib
@@ -22,15 +22,15 @@ class ReleasedFile:
     """One file that its authors have released.
 
     Attributes:
-        name: what it is called here.
+        name: its name here.
         family: of the network inside.
         file_name: as released; its folder in the repository is looked up there.
         origin: `hub`, a Hugging Face repository that a program may fetch from; `page`, a page where a person must
             accept the licence and download.
         location: the repository or the page.
-        about: one line.
-        num_bytes: about, or None where unknown.
-        sha256: or None where unknown.
+        about: description in one line.
+        num_bytes: approximate size, None where unknown.
+        sha256: hash of the file, None where unknown.
         structure: the released structure that it must have, or None where only the family is known.
     """
 
@@ -46,7 +46,7 @@ class ReleasedFile:
 
 
 def released_files() -> tuple[ReleasedFile, ...]:
-    """All of them, by family."""
+    """All released files, ordered by family."""
     return (
         _eg3d("ffhq512-128", "faces, 512 pixels, rendered at 128", is_512=True),
         _eg3d("ffhqrebalanced512-64", "faces, poses rebalanced, 512 pixels, rendered at 64", is_512=True),
@@ -76,16 +76,16 @@ def released_files() -> tuple[ReleasedFile, ...]:
 
 
 def find_released(name: str) -> ReleasedFile:
-    """The entry of that name.
+    """The entry of a name.
 
     Raises:
-        InputError: there is none; names the nearest.
+        InputError: there is none; the message names the nearest.
     """
     files = {file.name: file for file in released_files()}
     if name not in files:
         nearest = difflib.get_close_matches(name, files, n=1, cutoff=0.0)[0]
         raise InputError(
-            f"no released weights are called {name!r}, nearest is {nearest!r}: see portrait4d weights list"
+            f"no released weights are called {name!r}, the nearest is {nearest!r}: see portrait4d weights list"
         )
     return files[name]
 

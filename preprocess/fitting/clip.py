@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from flame.heads.head_model import HeadParams
+from flame.heads.head_pose import HeadPose
 from flame.landmarks.groups import EARS, NOSE_TIP, eye_opening
 from preprocess.fitting.frames import HeadFit, HeadFitter, VideoFitter
 
@@ -21,25 +23,21 @@ FRAMES_AT_ONCE = 64
 """Frames whose landmarks are blended together; bounds the memory of long clips."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClipFit:
-    """Head parameters of T frames, float32 unless said otherwise.
+    """One head in T frames, float32 unless said otherwise.
 
     Attributes:
-        shape: `[S]`.
-        expression: `[T, E]`, rotation: `[T, 3]`, translation: `[T, 3]`, jaw: `[T, 3]`, eyes: `[T, 2, 3]`.
+        pose: of T frames.
+        head: of T frames, the shape the same in all, the neck zero.
         landmarks: `[T, 478, 3]` crop px.
         eye_open: `[T, 2]`.
         fit_error: `[T]`.
         valid: `[T]` bool, False in gaps.
     """
 
-    shape: NDArray[np.float32]
-    expression: NDArray[np.float32]
-    rotation: NDArray[np.float32]
-    translation: NDArray[np.float32]
-    jaw: NDArray[np.float32]
-    eyes: NDArray[np.float32]
+    pose: HeadPose[NDArray[np.float32]]
+    head: HeadParams[NDArray[np.float32]]
     landmarks: NDArray[np.float32]
     eye_open: NDArray[np.float32]
     fit_error: NDArray[np.float32]
@@ -59,7 +57,7 @@ def fit_clip(
     """
     if len(landmarks) == 1:
         return _fill_gaps(_FittedFrames(fitter.fit(list(landmarks)), 1), landmarks, seen, cuts)
-    shape = fitter.fit(list(landmarks[shape_frames(landmarks)]))[0].shape
+    shape = fitter.fit(list(landmarks[shape_frames(landmarks)]))[0].head.shape
     video = VideoFitter(fitter, shape)
     scene = np.cumsum(cuts)[seen]
     frames = np.flatnonzero(seen)
@@ -98,21 +96,20 @@ class _FittedFrames:
 
     Attributes:
         shape: `[S]`.
-        rows: `[N, ...]` for each quantity of a frame.
+        rows: `[N, ...]` for each quantity of a frame, under its name in pose or head, and "error".
     """
 
     def __init__(self, fits: Iterable[HeadFit], count: int) -> None:
         self.rows: dict[str, NDArray] = {}
         for index, fit in enumerate(fits):
-            values = {name: np.asarray(getattr(fit, name)) for name in _FITTED}
+            quantities = {**fit.pose.named(), **fit.head.named(), "error": fit.error}
+            shape = quantities.pop("shape")
+            values = {name: np.asarray(value) for name, value in quantities.items()}
             if index == 0:
-                self.shape = fit.shape
+                self.shape = shape
                 self.rows = {name: np.empty((count, *value.shape), value.dtype) for name, value in values.items()}
             for name, value in values.items():
                 self.rows[name][index] = value
-
-
-_FITTED = ("expression", "rotation", "translation", "jaw", "eyes", "error")
 
 
 def _fill_gaps(
@@ -130,19 +127,17 @@ def _fill_gaps(
             result[part] = rows[before[part]] * (1 - weight) + rows[after[part]] * weight
         return result
 
-    rotvec = fits.rows["rotation"]
+    rotvec = fits.rows.pop("rotation")
     start, end = Rotation.from_rotvec(rotvec[before]), Rotation.from_rotvec(rotvec[after])
     turned = start * Rotation.from_rotvec((start.inv() * end).as_rotvec() * share[:, None])
+    rows = {name: blend(values) for name, values in fits.rows.items()}
+    translation, error = rows.pop("translation"), rows.pop("error")
     return ClipFit(
-        shape=fits.shape,
-        expression=blend(fits.rows["expression"]),
-        rotation=turned.as_rotvec().astype(np.float32),
-        translation=blend(fits.rows["translation"]),
-        jaw=blend(fits.rows["jaw"]),
-        eyes=blend(fits.rows["eyes"]),
+        pose=HeadPose(rotation=turned.as_rotvec().astype(np.float32), translation=translation),
+        head=HeadParams(shape=np.tile(fits.shape, (len(seen), 1)), **rows),
         landmarks=blend(landmarks),
         eye_open=blend(eye_opening(landmarks)),
-        fit_error=blend(fits.rows["error"]),
+        fit_error=error,
         valid=seen.copy(),
     )
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from flame.errors import InputError
-from flame.heads.head_model import HeadModel
+from flame.heads.head_model import HeadModel, HeadParams
+from flame.heads.head_pose import HeadPose
 from flame.landmarks.groups import NUM_MESH, outer_eye_distance
 from preprocess.fitting.config import FitConfig, active_expressions, joint_axes, make_prior
 from preprocess.fitting.gauss_newton import Normal, solve_box, solve_shared
@@ -19,23 +20,19 @@ _RIGID_DAMPING = 1e-3
 _MIN_LANDMARKS = 40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HeadFit:
-    """A head model in one frame.
+    """A head model in one frame: arrays without a batch axis.
 
     Attributes:
-        shape: `[S]`, expression: `[E]`, full length of the head model.
-        rotation: `[3]` axis-angle and translation: `[3]` metres of the head in camera space.
-        jaw: `[3]` and eyes: `[2, 3]` (subject's left first), radians.
+        pose: rotation `[3]`, translation `[3]`.
+        head: shape `[S]` and expression `[E]` in the full length of the head model, jaw `[3]`, eyes `[2, 3]`; the neck
+            `[3]` is zero.
         error: mean distance of the 468 face mesh landmarks, as a fraction of the outer-eye distance.
     """
 
-    shape: NDArray[np.float32]
-    expression: NDArray[np.float32]
-    rotation: NDArray[np.float32]
-    translation: NDArray[np.float32]
-    jaw: NDArray[np.float32]
-    eyes: NDArray[np.float32]
+    pose: HeadPose[NDArray[np.float32]]
+    head: HeadParams[NDArray[np.float32]]
     error: float
 
 
@@ -123,6 +120,7 @@ class HeadFitter:
         size = self.landmark_model.num_expression
         turns = dict(zip(self.config.joints, self.residuals.joint_turns(pose), strict=True))
         zero = np.zeros(3)
+        eyes = np.stack([turns.get("eye_left", zero), turns.get("eye_right", zero)])
         full_shape = np.zeros(self._num_full_shape, np.float32)
         full_shape[: len(shape)] = shape
         expression = np.zeros(self._num_full_expression, np.float32)
@@ -130,35 +128,31 @@ class HeadFitter:
         distance = np.linalg.norm(self.residuals.project(pose, shape) - landmarks[:, :2], axis=-1)
         mesh = self.landmark_model.valid.copy()
         mesh[NUM_MESH:] = False
+        rotation = Rotation.from_matrix(pose.rotation).as_rotvec()
         return HeadFit(
-            shape=full_shape,
-            expression=expression,
-            rotation=Rotation.from_matrix(pose.rotation).as_rotvec().astype(np.float32),
-            translation=pose.translation.astype(np.float32),
-            jaw=turns.get("jaw", zero).astype(np.float32),
-            eyes=np.stack([turns.get("eye_left", zero), turns.get("eye_right", zero)]).astype(np.float32),
+            pose=HeadPose(rotation=rotation.astype(np.float32), translation=pose.translation.astype(np.float32)),
+            head=HeadParams(
+                shape=full_shape,
+                expression=expression,
+                neck=np.zeros(3, np.float32),
+                jaw=turns.get("jaw", zero).astype(np.float32),
+                eyes=eyes.astype(np.float32),
+            ),
             error=float(distance[mesh].mean() / outer_eye_distance(landmarks)),
         )
 
     def project(
-        self,
-        shape: NDArray,
-        expression: NDArray,
-        rotation: NDArray,
-        translation: NDArray,
-        *,
-        jaw: NDArray,
-        eyes: NDArray,
+        self, pose: HeadPose[NDArray[np.float32]], head: HeadParams[NDArray[np.float32]]
     ) -> NDArray[np.float64]:
-        """Landmarks `[478, 2]` (crop px) of one frame's parameters, in the shapes of `HeadFit`."""
-        joints = {"jaw": jaw, "eye_left": eyes[0], "eye_right": eyes[1]}
+        """Landmarks `[478, 2]` (crop px) of one frame's head, in the shapes of `HeadFit`."""
+        joints = {"jaw": head.jaw, "eye_left": head.eyes[0], "eye_right": head.eyes[1]}
         angles = [joints[self.config.joints[joint]][axis] for joint, axis in joint_axes(self.config)]
-        pose = Pose(
-            np.concatenate([expression[self._active], angles]).astype(np.float64),
-            Rotation.from_rotvec(rotation).as_matrix(),
-            translation.astype(np.float64),
+        unknowns = Pose(
+            np.concatenate([head.expression[self._active], angles]).astype(np.float64),
+            Rotation.from_rotvec(pose.rotation).as_matrix(),
+            pose.translation.astype(np.float64),
         )
-        return self.residuals.project(pose, shape[: self.landmark_model.num_shape].astype(np.float64))
+        return self.residuals.project(unknowns, head.shape[: self.landmark_model.num_shape].astype(np.float64))
 
     def _normals(
         self,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from flame.errors import InputError, printable
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadModel, HeadParams
+from flame.heads.head_pose import HeadPose
 from preprocess.files.atomic import atomic_path
 
 FORMAT = "portrait4d-motion"
@@ -30,6 +32,10 @@ VERSION = 1
 @dataclass(frozen=True)
 class Motion:
     """T frames of one head. A photo has T = 1.
+
+    The fields are those of the file, flat and under the same names, because the file, its readers and
+    `dataclasses.replace` go by them; `pose` and `head` show them as the rest of the program takes a head, and
+    `head_fields` leads back.
 
     Attributes:
         head_model: name of the head model that the numbers belong to.
@@ -103,6 +109,17 @@ class Motion:
             raise TypeError(f"a motion is sliced, not indexed: use motion[i:i + 1], got {index!r}")
         return dataclasses.replace(self, **{name: getattr(self, name)[index] for name in _PER_FRAME})
 
+    @property
+    def pose(self) -> HeadPose[NDArray[np.float32]]:
+        """Of T frames."""
+        return HeadPose(rotation=self.rotation, translation=self.translation)
+
+    @property
+    def head(self) -> HeadParams[NDArray[np.float32]]:
+        """Of T frames, the shape repeated."""
+        shape = np.tile(self.shape, (len(self), 1))
+        return HeadParams(shape=shape, expression=self.expression, neck=self.neck, jaw=self.jaw, eyes=self.eyes)
+
     def check_model(self, model: HeadModel) -> None:
         """Refuses head models other than the one the motion was made for.
 
@@ -129,22 +146,13 @@ class Motion:
         """
         self.check_model(model)
         rows = _rows(index)
-        like = model.template
-        shape = torch.from_numpy(self.shape)[None].expand(len(self.seconds[rows]), -1)
-        return HeadParams(
-            shape=shape.to(like),
-            expression=_tensor(self.expression[rows], like),
-            neck=_tensor(self.neck[rows], like),
-            jaw=_tensor(self.jaw[rows], like),
-            eyes=_tensor(self.eyes[rows], like),
-        )
+        return self.head.map(lambda part: _tensor(part[rows], model.template))
 
     def camera(self, index: int | slice | None = None, *, device: torch.device | str = "cpu") -> Camera:
         """The camera that sees the resting head as the crop shows it: one frame (B = 1), a slice, or all frames."""
         rows = _rows(index)
-        return Camera.from_head_pose(
-            torch.from_numpy(self.rotation[rows]).to(device), torch.from_numpy(self.translation[rows]).to(device)
-        )
+        pose = self.pose.map(lambda part: torch.from_numpy(part[rows]).to(device))
+        return Camera.from_head_pose(pose.rotation, pose.translation)
 
     def save(self, path: str | Path) -> None:
         """Writes an `.npz`; the file appears whole or not at all."""
@@ -283,6 +291,16 @@ def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
         **sizes,
         **values,
     )
+
+
+def head_fields(pose: HeadPose[NDArray[np.float32]], head: HeadParams[NDArray[np.float32]]) -> dict[str, Any]:
+    """The fields of a motion that hold its head, for the constructor; the inverse of `Motion.pose` and `Motion.head`.
+
+    Args:
+        pose: of T frames.
+        head: of T frames of one person: the first row of the shape is that of all.
+    """
+    return {**pose.named(), **head.named(), "shape": head.shape[0].copy()}
 
 
 def _numbers(arrays: Mapping[str, NDArray], name: str) -> NDArray:

@@ -51,9 +51,8 @@ def frames_of_motion(motion: Motion, model: HeadModel) -> FrameParameters:
     Raises:
         InputError: the motion belongs to another head model.
     """
-    like = model.template
-    rotation, translation = (torch.from_numpy(part).to(like) for part in (motion.rotation, motion.translation))
-    return FrameParameters.from_head_pose(rotation, translation, motion.params(model))
+    pose = motion.pose.map(lambda part: torch.from_numpy(part).to(model.template))
+    return FrameParameters.from_head_pose(pose, motion.params(model))
 
 
 def read_frame(path: Path | str) -> FrameParameters:

@@ -18,9 +18,10 @@ from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.flame import PORTRAIT4D_UNITS_PER_METRE
 from flame.heads.frame_parameters import FrameParameters
 from flame.heads.head_model import HeadModel, HeadParams
+from flame.heads.head_pose import HeadPose
 from flame.landmarks.sets import IBUG_LEFT_EYE, IBUG_OF_478, IBUG_OUTER_EYE_CORNERS, IBUG_RIGHT_EYE
 from preprocess.media.image import read_image, to_tensor
-from preprocess.tracking.motion import Motion
+from preprocess.tracking.motion import Motion, head_fields
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 from preprocess.tracking.released_files import LANDMARKS, PARAMETERS, PICTURES, DriverFolder, read_driver_folder
 
@@ -62,11 +63,11 @@ def motion_of_folder(
             "engine portrait4d..."
         )
     driver = read_driver_folder(folder)
-    rotation, translation = _head_pose(driver.frames)
+    pose = _head_pose(driver.frames)
     size, codes = _read_pictures(driver, motion_encoder, progress)
     head = driver.frames.head
     head = head.replace(neck=torch.zeros_like(head.neck), shape=head.shape.mean(0, keepdim=True).expand_as(head.shape))
-    landmarks = _all_landmarks(model, head, Camera.from_head_pose(rotation, translation), size=size)
+    landmarks = _all_landmarks(model, head, Camera.from_head_pose(pose.rotation, pose.translation), size=size)
     given = driver.landmarks.astype(np.float32)
     width = np.linalg.norm(given[:, IBUG_OUTER_EYE_CORNERS[0]] - given[:, IBUG_OUTER_EYE_CORNERS[1]], axis=-1)
     if not (width > 1).all():
@@ -76,16 +77,10 @@ def motion_of_folder(
     landmarks[:, places, :2] = given
     frames = len(driver.pictures)
     return Motion(
+        **head_fields(pose.map(Tensor.numpy), head.map(Tensor.numpy)),
         head_model=model.name,
         frame_rate=frame_rate,
         seconds=np.arange(frames) / float(frame_rate),
-        shape=head.shape[0].numpy(),
-        expression=head.expression.numpy(),
-        rotation=rotation.numpy(),
-        translation=translation.numpy(),
-        neck=head.neck.numpy(),
-        jaw=head.jaw.numpy(),
-        eyes=head.eyes.numpy(),
         landmarks=landmarks,
         valid=np.ones(frames, bool),
         crop_matrix=np.eye(3),
@@ -99,8 +94,12 @@ def motion_of_folder(
     )
 
 
-def _head_pose(frames: FrameParameters) -> tuple[Tensor, Tensor]:
-    """Turn and place (metres) of the head in camera space, `[T, 3]` each."""
+def _head_pose(frames: FrameParameters) -> HeadPose:
+    """Of T frames, metres.
+
+    Raises:
+        InputError: camera and neck disagree, or the lens is not that of aligned pictures.
+    """
     world2cam = frames.camera.world2cam
     turn = axis_angle_to_matrix(frames.head.neck)
     apart = (world2cam[:, :3, :3] - turn).abs().amax((1, 2))
@@ -115,7 +114,7 @@ def _head_pose(frames: FrameParameters) -> tuple[Tensor, Tensor]:
             f"the driver's cameras see another angle than {DEFAULT_FOV_DEGREES:g} degrees, which aligned pictures "
             "show: make the parameters again with the released tools"
         )
-    return frames.head.neck, world2cam[:, :3, 3] / PORTRAIT4D_UNITS_PER_METRE
+    return frames.head_pose(units_per_metre=PORTRAIT4D_UNITS_PER_METRE)
 
 
 def _read_pictures(

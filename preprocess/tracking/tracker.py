@@ -23,7 +23,7 @@ from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import to_tensor
 from preprocess.media.video import Frame, probe, read_frames
 from preprocess.tracking.follow import FaceFollower, bounding_box, choose_face
-from preprocess.tracking.motion import Motion
+from preprocess.tracking.motion import Motion, head_fields
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 from preprocess.tracking.smooth import smooth_motion
 
@@ -211,34 +211,27 @@ class Tracker:
         source: str,
         warnings: Sequence[str],
     ) -> Motion:
-        fields = {field.name: getattr(clip, field.name) for field in dataclasses.fields(clip)}
         return Motion(
+            **head_fields(clip.pose, clip.head),
             head_model=self.head_model.name,
             frame_rate=frame_rate,
             seconds=seconds,
-            neck=np.zeros((len(seconds), 3), np.float32),
+            landmarks=clip.landmarks,
+            valid=clip.valid,
+            eye_open=clip.eye_open,
+            fit_error=clip.fit_error,
             crop_matrix=crop.matrix,
             crop_size=crop.size,
             frame_height=crop.image_size[0],
             frame_width=crop.image_size[1],
             source=source,
             warnings=tuple(warnings),
-            **fields,
         )
 
     def predict(self, motion: Motion) -> NDArray[np.float32]:
         """Landmarks `[T, 478, 2]` where the fitted model has them, crop px."""
-        frames = [
-            self._fitter.project(
-                motion.shape,
-                motion.expression[index],
-                motion.rotation[index],
-                motion.translation[index],
-                jaw=motion.jaw[index],
-                eyes=motion.eyes[index],
-            )  # fmt: skip
-            for index in range(len(motion))
-        ]
+        pose, head = motion.pose, motion.head
+        frames = [self._fitter.project(pose.row(index), head.row(index)) for index in range(len(motion))]
         return np.stack(frames).astype(np.float32)
 
 

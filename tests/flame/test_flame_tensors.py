@@ -168,6 +168,7 @@ class Sample:
         return float(np.degrees((Rotation.from_rotvec(rotation) * self.rotation.inv()).magnitude()))
 
 
+@pytest.mark.slow
 def test_a_fit_by_53_points_finds_the_pose(model: Flame) -> None:
     """In Portrait4D's unit; the next test shows that the unit does not matter."""
     fitter, errors = HeadFitter(model), []

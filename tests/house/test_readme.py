@@ -73,10 +73,7 @@ def test_demo_motion_fits_the_open_head():
     motion = Motion.load(MOTION_FILE)
     fitter = HeadFitter(load_open_head())
     for index in (0, 60, 120, 199):
-        predicted = fitter.project(
-            motion.shape, motion.expression[index], motion.rotation[index], motion.translation[index],
-            jaw=motion.jaw[index], eyes=motion.eyes[index],
-        )  # fmt: skip
+        predicted = fitter.project(motion.pose.row(index), motion.head.row(index))
         assert np.abs(predicted - motion.landmarks[index, :, :2])[:468].max() < 0.2
 
 

@@ -55,6 +55,7 @@ def test_paths_and_arrays_give_the_same_avatar(model: Portrait4D, avatar: Portra
         model.avatar(np.zeros((4, 4, 3)))  # pyright: ignore[reportArgumentType]  (the error is tested)
 
 
+@pytest.mark.slow
 def test_a_view_is_a_frame_of_the_sources_own_codes(model: Portrait4D, avatar: Portrait4DAvatar) -> None:
     cameras = _cameras(-20.0, 20.0)
     views = model.render(avatar, cameras)
@@ -65,6 +66,7 @@ def test_a_view_is_a_frame_of_the_sources_own_codes(model: Portrait4D, avatar: P
     assert len(frames) == 2 and np.array_equal(frames[0], views[0]) and not np.array_equal(frames[1], views[1])
 
 
+@pytest.mark.slow
 def test_jitter_comes_from_a_seed_or_not_at_all(model: Portrait4D, avatar: Portrait4DAvatar) -> None:
     camera = _cameras(10.0)
     still = [model.render(avatar, camera) for _ in range(2)]
@@ -94,7 +96,7 @@ def test_weights_by_path(home: Path, avatar: Portrait4DAvatar, tmp_path: Path) -
     other.symlink_to(home / "weights" / "portrait4d-v2")
     with pytest.raises(InputError, match="mine does not say which network it holds"):
         Portrait4D.from_pretrained(other)
-    with pytest.raises(InputError, match="there is no portrait4d-v3"):
+    with pytest.raises(InputError, match="got 'portrait4d-v3': did you mean 'portrait4d-v2'"):
         Portrait4D.from_pretrained("portrait4d-v3")
     with pytest.raises(InputError, match="float32, the only one"):
         Portrait4D.from_pretrained("portrait4d-v2", dtype=torch.bfloat16)

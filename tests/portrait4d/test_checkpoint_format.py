@@ -96,7 +96,7 @@ def test_the_official_form_comes_back_bit_for_bit(tmp_path: Path) -> None:
         ({"box_warp": -1.0}, "box_warp is -1.0: expected a length above 0"),
         ({"box_warp": True}, "box_warp as bool"),
         ({"architecture": []}, "architecture as list: expected dict"),
-        ({"resample_filters": [1]}, "something else than names"),
+        ({"resample_filters": [1]}, "something other than names"),
         ({"tensors_sha256": "11"}, "sha256 differs"),
     ],
 )
@@ -115,7 +115,7 @@ def test_a_missing_key_and_no_json(tmp_path: Path) -> None:
     del values["family"]
     for text, said in (
         (json.dumps(values), "lacks family"),
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "not the config"),
         ("\xff", "is not text"),
     ):

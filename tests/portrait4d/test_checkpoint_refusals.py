@@ -127,7 +127,7 @@ CALLS = {  # content under G_ema; what the refusal says
         "3 numbers, 4 announced",
     ),
     "blob that is no storage": (lambda mark: storage(zip_bytes()), "expected a storage .* got a NoneType"),
-    "blob that is text": (lambda mark: Call(torch.storage._load_from_bytes, "text"), "no byte string"),
+    "blob that is text": (lambda mark: Call(torch.storage._load_from_bytes, "text"), "not a byte string"),
     "zip bomb": (lambda mark: storage(zip_bytes(compression=zipfile.ZIP_DEFLATED)), "compressed or encrypted"),
     "broken zip": (lambda mark: storage(b"PK\x03\x04" + bytes(64)), "is damaged"),
     "tensor beyond its storage": (
@@ -135,9 +135,9 @@ CALLS = {  # content under G_ema; what the refusal says
         "reaches to number 6 of a storage of 4",
     ),
     "tensor with a negative stride": (lambda mark: tensor(FLOATS, 3, (4,), (-1,)), r"stride \(-1\)"),
-    "tensor with a huge stride": (lambda mark: tensor(FLOATS, 0, (2,), (2**62,)), "it is false"),
-    "tensor without a storage": (lambda mark: tensor("text", 0, (1,), (1,)), "no storage"),
-    "tensor of forty dimensions": (lambda mark: tensor(FLOATS, 0, (1,) * 40, (1,) * 40), "it is false"),
+    "tensor with a huge stride": (lambda mark: tensor(FLOATS, 0, (2,), (2**62,)), "it is damaged"),
+    "tensor without a storage": (lambda mark: tensor("text", 0, (1,), (1,)), "not a storage"),
+    "tensor of forty dimensions": (lambda mark: tensor(FLOATS, 0, (1,) * 40, (1,) * 40), "it is damaged"),
     "tensor whose shape explodes when printed": (
         lambda mark: tensor(FLOATS, 0, functools.reduce(lambda inner, _: (inner, inner), range(60), ()), ()),
         r"shape a tuple",
@@ -305,7 +305,7 @@ def test_bool_tensors_with_other_bytes_are_refused(tmp_path: Path) -> None:
     with official_names() as plain:
         evil = tensor(storage(storage_bytes("BoolStorage", data=b"\0\1\2\0")), 0, (4,), (1,))
         (tmp_path / "a.pkl").write_bytes(pickle.dumps({"G_ema": network(plain, _buffers={"x": evil})}))
-    with pytest.raises(InputError, match="other bytes than 0 and 1"):
+    with pytest.raises(InputError, match="bytes other than 0 and 1"):
         read_official(tmp_path / "a.pkl").networks["G_ema"].tensors["x"].read()
 
 
@@ -337,6 +337,7 @@ print("grown", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of address space are set through Linux")
 def test_memory_stays_bounded(tmp_path: Path) -> None:
     """All bombs one after the other in a process that may take 768 MB more than it has after its imports."""

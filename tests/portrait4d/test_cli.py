@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -45,14 +45,10 @@ def levels_of(path: Path) -> list[float]:
     return [float(frame.image.mean()) for frame in read_frames(path)]
 
 
-def test_help_is_quick_and_loads_no_torch():
-    program = (
-        "import sys, time; begin = time.perf_counter(); from portrait4d.cli.main import run; code = run(['--help']);"
-        "print(code, 'torch' in sys.modules, time.perf_counter() - begin)"
-    )
-    last = min(_run_python(program).stdout.splitlines()[-1].split() for _ in range(2))
-    assert last[:2] == ["0", "False"]
-    assert float(last[2]) < 0.5
+def test_help_loads_no_torch():
+    """What keeps it quick; benchmarks/startup.py measures how quick."""
+    program = "import sys; from portrait4d.cli.main import run; print(run(['--help']), 'torch' in sys.modules)"
+    assert _run_python(program).stdout.splitlines()[-1] == "0 False"
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]):
@@ -275,13 +271,22 @@ def test_stopping_leaves_no_file(folder: Path, stop: signal.Signals, code: int):
         [sys.executable, str(script), "reenact", "photo.png", "nod.mp4", "-o", "x.mp4"],
         env={**__import__("os").environ, "PORTRAIT4D_FAKE_SECONDS": "0.2"}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    assert process.stderr is not None
-    while "rendering" not in process.stderr.readline():
-        assert time.monotonic() < deadline and process.poll() is None
-    process.send_signal(stop)
-    errors = process.communicate(timeout=30)[1]
-    assert process.returncode == code
+    watchdog = threading.Timer(300, process.kill)  # a dead child ends every wait for its output below
+    watchdog.start()
+    try:
+        assert process.stderr is not None
+        said = ""
+        while "rendering" not in said:
+            line = process.stderr.readline()
+            assert line, f"ended before it drew: {said}"
+            said += line
+        process.send_signal(stop)
+        errors = process.communicate()[1]
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait()
+    assert process.returncode == code, errors
     assert "Traceback" not in errors
     assert set(folder.iterdir()) == before
 

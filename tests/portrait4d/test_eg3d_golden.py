@@ -279,7 +279,13 @@ def test_volume_rendering_in_a_box(shared: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("eg3d_sr_2x", "2X"), ("eg3d_sr_4x", "4X"), ("eg3d_sr_8xdc", "8XDC"), ("eg3d_sr_deepfp32", "4X")]
+    ("name", "kind"),
+    [
+        ("eg3d_sr_2x", "2X"),
+        ("eg3d_sr_4x", "4X"),
+        ("eg3d_sr_deepfp32", "4X"),
+        pytest.param("eg3d_sr_8xdc", "8XDC", marks=pytest.mark.slow),
+    ],
 )
 def test_superresolution(shared: Path, name: str, kind: str) -> None:
     fixture = Fixture.load(shared, name)
@@ -291,7 +297,7 @@ def test_superresolution(shared: Path, name: str, kind: str) -> None:
     assert fixture.error("image_from48", network(small[:, :3], small, w)) < NETWORK
 
 
-@pytest.mark.parametrize("name", ["eg3d_small", "eg3d_ffhq512"])
+@pytest.mark.parametrize("name", ["eg3d_small", pytest.param("eg3d_ffhq512", marks=pytest.mark.slow)])
 def test_generator(shared: Path, name: str) -> None:
     fixture = Fixture.load(shared, name)
     generator = EG3DGenerator(EG3DConfig.from_official(fixture.about["kwargs"]))
@@ -331,6 +337,7 @@ def _features(generator: EG3DGenerator, planes: TriPlanes, camera: Camera, size:
     return 2 * render(field, camera, generator.config.render, height=size, width=size).features - 1
 
 
+@pytest.mark.slow
 def test_unfused_backbone(shared: Path) -> None:
     fixture = Fixture.load(shared, "eg3d_small")
     generator = EG3DGenerator(EG3DConfig.from_official(fixture.about["kwargs"]))
@@ -340,6 +347,7 @@ def test_unfused_backbone(shared: Path) -> None:
     assert fixture.error("planes_unfused", volume.planes.features.flatten(1, 2)) < NETWORK
 
 
+@pytest.mark.slow
 def test_generator_grad(shared: Path) -> None:
     """Loss and parameter gradients in training form; every parameter's gradient norm."""
     fixture = Fixture.load(shared, "eg3d_small_grad")

@@ -30,7 +30,14 @@ def _load(shared: Path, name: str) -> tuple[Fixture, DualDiscriminator, JudgedIm
     return fixture, network, JudgedImages(*(fixture.input(name) for name in names))
 
 
-@pytest.mark.parametrize("name", ["eg3d_disc_small", "eg3d_disc_512", "p4d_disc_small", "p4d_disc_512"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "eg3d_disc_small",
+        "p4d_disc_small",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("eg3d_disc_512", "p4d_disc_512")),
+    ],
+)
 def test_logits(shared: Path, name: str) -> None:
     fixture, network, images = _load(shared, name)
     label = fixture.input("c")
@@ -49,6 +56,7 @@ def test_r1_gradients(shared: Path) -> None:
     assert fixture.error("r1_grad_raw", found["image_raw"]) < NETWORK
 
 
+@pytest.mark.slow
 def test_r1_gradients_at_full_size(shared: Path) -> None:
     """The whole agrees to 4e-6 on the machine that made the fixture.
 

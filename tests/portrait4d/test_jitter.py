@@ -83,6 +83,7 @@ def test_a_seed_belongs_to_a_frame_however_frames_are_parted() -> None:
     assert retarget(motion, target, RetargetOptions(), FakeHead()).noise_seeds.shape == (7, 0)
 
 
+@pytest.mark.slow
 def test_each_frame_has_its_own_noise_in_any_company(
     engine: Portrait4DEngine, avatar: Portrait4DAvatar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +109,7 @@ def test_the_noise_is_the_renderers_own(engine: Portrait4DEngine, avatar: Portra
     assert torch.equal(engine.render(avatar, drive).image, seen.image)
 
 
-@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_the_pipeline_s_chunks_and_threads_do_not_matter(
     models: Models, avatar: Portrait4DAvatar, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
@@ -129,6 +130,7 @@ def test_views_of_an_orbit_have_it_too(engine: Portrait4DEngine, avatar: Portrai
     assert torch.equal(still[0], still[1])
 
 
+@pytest.mark.slow
 def test_the_commands_hand_the_seed_on(
     models: Models, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,10 @@ def _decoded(path: Path) -> np.ndarray:
     return np.stack([frame.image for frame in read_frames(path)])
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
+@pytest.mark.parametrize(
+    "stop",
+    [pytest.param(signal.SIGINT, id="ctrl-c"), pytest.param(signal.SIGKILL, id="kill", marks=pytest.mark.slow)],
+)
 def test_frames_that_take_long_outlive_their_process(tmp_path: Path, stop: signal.Signals) -> None:
     write_png(tmp_path / "photo.png", np.full((SIZE, SIZE, 3), 90, np.uint8))
     with VideoWriter(tmp_path / "nod.mp4", height=SIZE, width=SIZE, frame_rate=25) as writer:

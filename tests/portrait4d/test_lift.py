@@ -8,6 +8,7 @@ import skimage.data
 import torch
 
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
+from portrait4d.engines.base import Drive
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.bind import patch_faces, residual_weights
 from portrait4d.engines.lift.engine import LiftEngine, source_warnings
@@ -38,12 +39,12 @@ def still(engine, source, avatar):
 
 
 def _set(engine, drive, **values):
-    expression = drive.expression.clone()
+    expression = drive.head.expression.clone()
     for name, value in values.items():
         for index, full in enumerate(engine.head_model.expression_names):
             if full.startswith(name):
                 expression[:, index] = value
-    return dataclasses.replace(drive, expression=expression)
+    return drive.replace(head=drive.head.replace(expression=expression))
 
 
 def _psnr(first, second):
@@ -62,13 +63,7 @@ def test_no_motion_draws_the_photo(engine, source, avatar, still):
 
 def test_a_batch_is_its_frames(engine, avatar, still):
     opened = _set(engine, still, jawOpen=0.6)
-    both = dataclasses.replace(
-        still,
-        **{
-            field.name: torch.cat([getattr(still, field.name), getattr(opened, field.name)])
-            for field in dataclasses.fields(still)
-        },
-    )
+    both = Drive.concatenate([still, opened])
     batch = engine.render(avatar, both).image
     assert (batch[:1] - engine.render(avatar, still).image).abs().max() < 1e-4
     assert (batch[1:] - engine.render(avatar, opened).image).abs().max() < 1e-4
@@ -110,7 +105,7 @@ def test_the_mouth_opens_and_the_lids_shut(engine, avatar, still):
 
 
 def test_gaze_moves_the_irises_to_where_the_eyes_turn(engine, avatar, still):
-    turned = dataclasses.replace(still, eyes=still.eyes + torch.tensor([0.0, 0.3, 0.0]))
+    turned = still.replace(head=still.head.replace(eyes=still.head.eyes + torch.tensor([0.0, 0.3, 0.0])))
     before = _tracked(engine, engine.render(avatar, still)).landmarks.points
     after = _tracked(engine, engine.render(avatar, turned)).landmarks.points
     for iris, corners in ((468, (33, 133)), (473, (362, 263))):

@@ -15,6 +15,7 @@ from flame.errors import InputError
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.frame_parameters import PosedView
 from flame.heads.head_model import HeadParams
+from flame.heads.head_pose import HeadPose
 from flame.heads.pose_field import HeadPoseField
 from flame_tensors import network_tensors
 from generated_weights import SMALL, generated, install_generated
@@ -74,12 +75,16 @@ def _drive(avatar: Portrait4DAvatar, count: int, *, seed: int = 0) -> Drive:
         start = torch.from_numpy(values).expand(count, *values.shape[1:])
         return start + spread * torch.randn(start.shape, generator=generator)
 
+    expression, rotation = near(source.expression, 0.1), near(source.rotation, 0.1)
     return Drive(
-        expression=near(source.expression, 0.1),
-        rotation=near(source.rotation, 0.1),
-        translation=near(source.translation, 0.01),
-        jaw=near(source.jaw, 0.05),
-        eyes=near(source.eyes, 0.05),
+        pose=HeadPose(rotation=rotation, translation=near(source.translation, 0.01)),
+        head=HeadParams(
+            shape=torch.from_numpy(source.shape).repeat(count, 1),
+            expression=expression,
+            neck=torch.zeros(count, 3),
+            jaw=near(source.jaw, 0.05),
+            eyes=near(source.eyes, 0.05),
+        ),
         eye_closed=torch.zeros(count, 2),
         residual=torch.zeros(count, 478, 3),
         codes=near(source.codes, 0.3),
@@ -108,9 +113,8 @@ def test_the_head_is_drawn_where_it_was_tracked(
     size = avatar.crop.size
     found, depth = view.camera.project(engine.flame(view.head), height=size, width=size)
     model = engine.head_model
-    shape = torch.from_numpy(motion.shape).expand(3, -1)
-    rest = model(HeadParams(shape, drive.expression, torch.zeros(3, 3), drive.jaw, drive.eyes))
-    in_camera = rest @ axis_angle_to_matrix(drive.rotation).mT + drive.translation[:, None]
+    rest = model(drive.head)
+    in_camera = rest @ axis_angle_to_matrix(drive.pose.rotation).mT + drive.pose.translation[:, None]
     focal = float(motion.camera(0).intrinsics[0, 0, 0]) * motion.crop_size
     flat = torch.stack([in_camera[..., 0], -in_camera[..., 1]], -1) / -in_camera[..., 2:] * focal
     in_image = tracked.crop.to_image((flat + motion.crop_size / 2).double().numpy())
@@ -119,8 +123,8 @@ def test_the_head_is_drawn_where_it_was_tracked(
     assert np.median(np.abs(found.numpy() - expected)) < 1.0
     joint = engine.flame.joint_names.index("neck")
     placed, _ = view.camera.project(engine.flame.joints(view.head)[:, joint : joint + 1], height=size, width=size)
-    own = model.joints(HeadParams(shape, drive.expression, torch.zeros(3, 3), drive.jaw, drive.eyes))[:, joint]
-    turned = (axis_angle_to_matrix(drive.rotation) @ own[..., None])[..., 0] + drive.translation
+    own = model.joints(drive.head)[:, joint]
+    turned = (axis_angle_to_matrix(drive.pose.rotation) @ own[..., None])[..., 0] + drive.pose.translation
     at = torch.stack([turned[:, 0], -turned[:, 1]], -1) / -turned[:, 2:] * focal + motion.crop_size / 2
     expected_joint = avatar.crop.to_crop(tracked.crop.to_image(at.double().numpy()))
     assert np.abs(placed[:, 0].numpy() - expected_joint).max() < 0.05
@@ -134,7 +138,7 @@ def test_canonical_placement_puts_the_camera_where_the_demonstrations_do(
     other = _with_placement(engine, "canonical")
     view = other.posed_view(avatar, drive)
     assert torch.equal(view.camera.cam2world[:, :3, 3], torch.tensor([[0.0, 0.01, 4.2]]).expand(2, 3))
-    assert torch.equal(view.head.neck, drive.rotation)
+    assert torch.equal(view.head.neck, drive.pose.rotation)
 
 
 def test_the_command_places_the_head(
@@ -201,6 +205,7 @@ def test_a_saved_avatar_is_the_uncached_forward(
     assert loaded.motion.codes.shape == (1, 548) and np.array_equal(loaded.motion.codes, tracked.motion.codes)
 
 
+@pytest.mark.slow
 def test_a_batch_of_frames_is_its_singles(engine: Portrait4DEngine, avatar: Portrait4DAvatar) -> None:
     drive = _drive(avatar, 2)
     view = engine.posed_view(avatar, drive)
@@ -230,6 +235,7 @@ def test_a_new_view_reuses_the_planes(engine: Portrait4DEngine, avatar: Portrait
     assert torch.equal(seen[1].image, again.image)
 
 
+@pytest.mark.slow
 def test_planes_of_a_still_face_are_made_once(
     engine: Portrait4DEngine, avatar: Portrait4DAvatar, tracked: TrackedFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,6 +426,7 @@ def test_codes_are_kept_in_motion_files_and_scaled(shared: Path, engine: Portrai
     )
 
 
+@pytest.mark.slow
 def test_the_whole_command(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A real photo and a real clip: a playable file of the right length; a batch run again does nothing."""
     photo = shared / "data" / "sources" / "s01_astronaut.png"

@@ -43,9 +43,9 @@ def test_a_source_that_drives_itself_stays_as_it_is(model, mode, yaw):
     turned = np.array([[0.05, np.radians(yaw), -0.03]], np.float32)
     source = dataclasses.replace(source, rotation=turned)
     drive = retarget(source, _avatar(source), RetargetOptions(mode=mode), model)
-    assert torch.allclose(drive.expression, torch.from_numpy(source.expression), atol=1e-6)
-    assert torch.allclose(drive.rotation, torch.from_numpy(source.rotation), atol=1e-5)
-    assert torch.allclose(drive.translation, torch.from_numpy(source.translation), atol=1e-6)
+    assert torch.allclose(drive.head.expression, torch.from_numpy(source.expression), atol=1e-6)
+    assert torch.allclose(drive.pose.rotation, torch.from_numpy(source.rotation), atol=1e-5)
+    assert torch.allclose(drive.pose.translation, torch.from_numpy(source.translation), atol=1e-6)
     assert torch.allclose(drive.residual[0], landmark_residual(model, source)[0], atol=1e-7)
     assert drive.eye_closed.abs().max() == 0
 
@@ -65,9 +65,9 @@ def test_residual_is_zero_for_perfect_landmarks_and_measures_a_shift(model):
 def test_absolute_copies_the_driver(model):
     driver, source = make_motion(8), make_motion(1)
     drive = retarget(driver, _avatar(source), RetargetOptions(mode="absolute", yaw_limit=None), model)
-    assert torch.allclose(drive.rotation, torch.from_numpy(driver.rotation), atol=1e-5)
+    assert torch.allclose(drive.pose.rotation, torch.from_numpy(driver.rotation), atol=1e-5)
     expected = torch.from_numpy(driver.expression).clamp(max=1)
-    assert torch.allclose(drive.expression, torch.maximum(expected, model.expression_min), atol=1e-6)
+    assert torch.allclose(drive.head.expression, torch.maximum(expected, model.expression_min), atol=1e-6)
 
 
 def test_zero_scales_freeze_pose_and_expression(model):
@@ -75,8 +75,8 @@ def test_zero_scales_freeze_pose_and_expression(model):
     driver = dataclasses.replace(driver, eye_open=np.linspace(0, 0.3, 16).reshape(8, 2).astype(np.float32))
     options = RetargetOptions(expression_scale=0, pose_scale=0)
     drive = retarget(driver, _avatar(source), options, model)
-    assert torch.allclose(drive.rotation, torch.from_numpy(source.rotation).expand(8, -1), atol=1e-5)
-    assert torch.allclose(drive.expression, torch.from_numpy(source.expression).expand(8, -1), atol=1e-6)
+    assert torch.allclose(drive.pose.rotation, torch.from_numpy(source.rotation).expand(8, -1), atol=1e-5)
+    assert torch.allclose(drive.head.expression, torch.from_numpy(source.expression).expand(8, -1), atol=1e-6)
     assert drive.eye_closed.abs().max() == 0
 
 
@@ -86,7 +86,7 @@ def test_yaw_stays_under_the_limit_and_small_turns_are_untouched(model):
     driver = dataclasses.replace(make_motion(5), rotation=rotation, valid=np.ones(5, bool))
     source = dataclasses.replace(make_motion(1), rotation=np.zeros((1, 3), np.float32))
     drive = retarget(driver, _avatar(source), RetargetOptions(mode="absolute", yaw_limit=25), model)
-    yaw = matrix_to_euler_degrees(axis_angle_to_matrix(drive.rotation))[0]
+    yaw = matrix_to_euler_degrees(axis_angle_to_matrix(drive.pose.rotation))[0]
     assert torch.allclose(yaw[:3], torch.tensor([0.0, 5, 15]), atol=1e-2)
     assert 20 < yaw[3] <= 25 and -25 <= yaw[4] < -20
 
@@ -94,8 +94,8 @@ def test_yaw_stays_under_the_limit_and_small_turns_are_untouched(model):
 def test_a_picture_as_driver_passes_on_its_whole_face(model):
     driver, source = make_motion(9)[8:], make_motion(1)
     drive = retarget(driver, _avatar(source), RetargetOptions(), model)
-    assert torch.allclose(drive.expression, torch.from_numpy(driver.expression).clamp(0, 1), atol=1e-6)
-    assert torch.allclose(drive.rotation, torch.from_numpy(driver.rotation), atol=1e-4)
+    assert torch.allclose(drive.head.expression, torch.from_numpy(driver.expression).clamp(0, 1), atol=1e-6)
+    assert torch.allclose(drive.pose.rotation, torch.from_numpy(driver.rotation), atol=1e-4)
 
 
 def test_another_head_model_is_refused(model):
@@ -115,11 +115,12 @@ def test_gaze_modes(model, mode):
     eyes = np.full((6, 2, 3), 0.2, np.float32)
     driver, source = dataclasses.replace(make_motion(6), eyes=eyes), make_motion(1)
     kept = retarget(driver, _avatar(source), RetargetOptions(gaze="source"), model)
-    assert kept.eyes.abs().max() == 0
+    assert kept.head.eyes.abs().max() == 0
     followed = retarget(driver, _avatar(source), RetargetOptions(gaze="driver"), model)
-    assert torch.allclose(followed.eyes, torch.from_numpy(eyes))
+    assert torch.allclose(followed.head.eyes, torch.from_numpy(eyes))
     held = retarget(driver, _avatar(source), RetargetOptions(gaze="camera", mode=mode), model)
-    forward = axis_angle_to_matrix(held.rotation) @ axis_angle_to_matrix(held.eyes[:, 0]) @ torch.tensor([0, 0, 1.0])
+    head, eye = axis_angle_to_matrix(held.pose.rotation), axis_angle_to_matrix(held.head.eyes[:, 0])
+    forward = head @ eye @ torch.tensor([0, 0, 1.0])
     assert torch.allclose(forward, torch.tensor([0, 0, 1.0]).expand(6, 3), atol=2e-2)
 
 
@@ -143,9 +144,8 @@ def test_long_clips_are_retargeted_in_parts_with_one_reference(model):
     whole = retarget(driver, _avatar(source), RetargetOptions(), model)
     parts = list(retarget_parts(driver, _avatar(source), RetargetOptions(), model, size=7))
     assert [len(part) for part in parts] == [7, 7, 7, 7, 2]
-    for field in dataclasses.fields(whole):
-        joined = torch.cat([getattr(part, field.name) for part in parts])
-        assert torch.allclose(getattr(whole, field.name), joined, atol=1e-6)
+    for values, *pieces in zip(whole.arrays(), *(part.arrays() for part in parts), strict=True):
+        assert torch.allclose(values, torch.cat(pieces), atol=1e-6)
 
 
 def test_a_long_clip_is_retargeted_only_as_far_as_it_is_read(model, monkeypatch):
@@ -166,7 +166,7 @@ def test_a_long_clip_is_retargeted_only_as_far_as_it_is_read(model, monkeypatch)
 def test_a_clip_without_a_valid_frame_still_has_a_reference(model):
     driver = dataclasses.replace(make_motion(4), valid=np.zeros(4, bool))
     drive = retarget(driver, _avatar(make_motion(1)), RetargetOptions(), model)
-    assert torch.isfinite(drive.expression).all() and torch.isfinite(drive.translation).all()
+    assert torch.isfinite(drive.head.expression).all() and torch.isfinite(drive.pose.translation).all()
 
 
 def test_batches_hold_every_frame_once(model):
@@ -174,12 +174,12 @@ def test_batches_hold_every_frame_once(model):
     drive = retarget(driver, _avatar(make_motion(1)), RetargetOptions(), model)
     parts = list(batches(drive, 4))
     assert [len(part) for part in parts] == [4, 4, 3]
-    assert torch.equal(torch.cat([part.rotation for part in parts]), drive.rotation)
+    assert torch.equal(torch.cat([part.pose.rotation for part in parts]), drive.pose.rotation)
 
 
 def test_orbit_turns_the_head_with_the_public_signs(model):
     source = make_motion(1)
     drive = orbit_drive(_avatar(source), model, np.array([20.0, 0]), np.array([0.0, 10]))
-    nose = axis_angle_to_matrix(drive.rotation) @ torch.tensor([0, 0, 1.0])
+    nose = axis_angle_to_matrix(drive.pose.rotation) @ torch.tensor([0, 0, 1.0])
     assert nose[0, 0] > 0.3 and abs(nose[0, 1]) < 1e-5  # to the viewer's right
     assert nose[1, 1] > 0.1 and abs(nose[1, 0]) < 1e-5  # up

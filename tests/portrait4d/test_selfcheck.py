@@ -26,6 +26,7 @@ def _failed(check: selfcheck.SelfCheck) -> set[str]:
     return {finding.name for finding in check.findings if finding.passed is False}
 
 
+@pytest.mark.slow
 def test_generated_weights_fail(
     shared: Path,
     synthetic_flame: Path,

@@ -83,10 +83,10 @@ def test_agrees_with_the_fit_of_single_frames(head: FakeHead, fitter: BatchFitte
     other = HeadFitter(head, config=dataclasses.replace(FitConfig.for_model(head), iterations=30))
     for index, frame in enumerate(landmarks.numpy()):
         single = other.fit([frame])[0]
-        assert np.allclose(batch.expression[index], single.expression, atol=2e-2)
-        assert np.allclose(batch.shape[index], single.shape, atol=0.1)
-        assert np.allclose(batch.rotation[index], single.rotation, atol=2e-3)
-        assert np.allclose(batch.translation[index], single.translation, atol=2e-2)
+        assert np.allclose(batch.head.expression[index], single.head.expression, atol=2e-2)
+        assert np.allclose(batch.head.shape[index], single.head.shape, atol=0.1)
+        assert np.allclose(batch.pose.rotation[index], single.pose.rotation, atol=2e-3)
+        assert np.allclose(batch.pose.translation[index], single.pose.translation, atol=2e-2)
         assert abs(float(batch.error[index]) - single.error) < 1e-4
 
 
@@ -96,21 +96,23 @@ def test_a_batch_is_its_images_one_by_one(fitter: BatchFitter, faces: SyntheticF
     together = fitter.fit(landmarks)
     for index in (0, 1, 3, 5):
         alone = fitter.fit(landmarks[index : index + 1])
-        for field in ("shape", "expression", "rotation", "translation", "eyes", "error"):
-            assert torch.allclose(getattr(together, field)[index], getattr(alone, field)[0], atol=1e-5), field
+        assert torch.allclose(together.error[index], alone.error[0], atol=1e-5)
+        for mine, other in ((together.pose, alone.pose), (together.head, alone.head)):
+            for field, row in mine.row(index).named().items():
+                assert torch.allclose(row, other.row(0).named()[field], atol=1e-5), field
 
 
 def test_recovers_the_pose_and_converges(fitter: BatchFitter, faces: SyntheticFaces) -> None:
     fit = fitter.fit(_noisy(faces))
     assert fit.converged.all()
-    assert _turn_degrees(fit.rotation, faces.rotation).mean() < 1.0
+    assert _turn_degrees(fit.pose.rotation, faces.rotation).mean() < 1.0
 
 
 def test_images_of_a_person_share_the_shape(fitter: BatchFitter, faces: SyntheticFaces) -> None:
     fit = fitter.fit(_noisy(faces), people=torch.tensor([7, 2, 7, 2, 2, 9]))
-    assert torch.equal(fit.shape[0], fit.shape[2])
-    assert torch.equal(fit.shape[1], fit.shape[4])
-    assert not torch.allclose(fit.shape[0], fit.shape[1])
+    assert torch.equal(fit.head.shape[0], fit.head.shape[2])
+    assert torch.equal(fit.head.shape[1], fit.head.shape[4])
+    assert not torch.allclose(fit.head.shape[0], fit.head.shape[1])
 
 
 def test_copies_count_once_unless_their_errors_are_independent(head: FakeHead, faces: SyntheticFaces) -> None:
@@ -119,7 +121,7 @@ def test_copies_count_once_unless_their_errors_are_independent(head: FakeHead, f
 
     def shapes(config: FitConfig) -> tuple[torch.Tensor, torch.Tensor]:
         fitter = BatchFitter(head, config=config, dtype=torch.float64)
-        return fitter.fit(copies[:1]).shape[0], fitter.fit(copies, people=people).shape[0]
+        return fitter.fit(copies[:1]).head.shape[0], fitter.fit(copies, people=people).head.shape[0]
 
     alone, together = shapes(FitConfig.for_model(head))
     assert torch.allclose(alone, together, atol=1e-3)
@@ -131,7 +133,7 @@ def test_a_clip_changes_less_from_frame_to_frame(fitter: BatchFitter, faces: Syn
     people = torch.zeros(6, dtype=torch.long)
 
     def change(fit: BatchFit) -> float:
-        return float(fit.expression.diff(dim=0).abs().mean())
+        return float(fit.head.expression.diff(dim=0).abs().mean())
 
     landmarks = _noisy(faces)
     assert change(fitter.fit(landmarks, people=people, is_clip=True)) < change(fitter.fit(landmarks, people=people))
@@ -143,14 +145,14 @@ def test_seventy_points_tell_the_pose(head: FakeHead, fitter: BatchFitter, faces
 
     seventy = faces.landmarks[:, IBUG_OF_478 + PUPILS_OF_478, :2]
     fit = fitter.fit(landmarks_of_set(seventy))
-    assert _turn_degrees(fit.rotation, faces.rotation).median() < 6.0
+    assert _turn_degrees(fit.pose.rotation, faces.rotation).median() < 6.0
 
 
 def test_camera_shows_the_fitted_points(head: FakeHead, faces: SyntheticFaces) -> None:
     """Through the camera label, in units of a third of a metre, with EG3D's lens."""
     fitter = BatchFitter(head, fov_degrees=13.37, dtype=torch.float64)
     fit = fitter.fit(_noisy(faces))
-    points = 3 * head.landmarks(head(fit.head()))
+    points = 3 * head.landmarks(head(fit.head))
     pixels, _ = fit.frame_parameters().camera.project(points, height=512, width=512)
     distance = (pixels - _noisy(faces)[..., :2]).norm(dim=-1)[:, :468].mean(1)
     unit = (_noisy(faces)[:, 33, :2] - _noisy(faces)[:, 263, :2]).norm(dim=-1)
@@ -189,10 +191,10 @@ class TestOpenHead:
         faces = synthetic_faces(open_head, config, people=people)
         fit = BatchFitter(open_head, config=config).fit(faces.noisy(1.0), people=people)
         assert fit.converged.all() and fit.iterations.max() <= 30
-        assert _turn_degrees(fit.rotation, faces.rotation).mean() < 1.0
+        assert _turn_degrees(fit.pose.rotation, faces.rotation).mean() < 1.0
         active = active_expressions(open_head, config)
-        assert _correlation(fit.expression[:, active], faces.head.expression[:, active]) > 0.9
-        assert _identity_mm(open_head, fit.shape, faces.head.shape).mean() < identity_mm
+        assert _correlation(fit.head.expression[:, active], faces.head.expression[:, active]) > 0.9
+        assert _identity_mm(open_head, fit.head.shape, faces.head.shape).mean() < identity_mm
 
     def test_finds_the_truth_itself_without_noise(self, open_head: OpenHead) -> None:
         """As the noise goes to nothing, so do the priors' weight and all errors."""
@@ -200,9 +202,9 @@ class TestOpenHead:
         faces = synthetic_faces(open_head, config, people=torch.arange(8))
         fit = BatchFitter(open_head, config=config, dtype=torch.float64).fit(faces.landmarks)
         assert fit.converged.all()
-        assert _turn_degrees(fit.rotation, faces.rotation).max() < 0.01
-        assert (fit.expression - faces.head.expression).abs().max() < 0.01
-        assert _identity_mm(open_head, fit.shape, faces.head.shape).max() < 0.1
+        assert _turn_degrees(fit.pose.rotation, faces.rotation).max() < 0.01
+        assert (fit.head.expression - faces.head.expression).abs().max() < 0.01
+        assert _identity_mm(open_head, fit.head.shape, faces.head.shape).max() < 0.1
 
 
 def _correlation(first: torch.Tensor, second: torch.Tensor) -> float:

@@ -139,12 +139,7 @@ def test_the_label_projects_the_head_onto_the_landmarks(stages: Stages) -> None:
     outcome = stages(DATA / "sources/s03_podium.jpg", Item("00", "s03_podium.jpg"))
     (record,) = outcome.records
     head = load_open_head()
-    params = HeadParams(
-        *(
-            torch.from_numpy(part[None])
-            for part in (record.shape, record.expression, 0 * record.neck, record.jaw, record.eyes)
-        )
-    )
+    params = record.head.map(lambda part: torch.from_numpy(part[None])).replace(neck=torch.zeros(1, 3))
     assert head.joint_template[1].abs().max() < 1e-6
     points = 3 * head.landmarks(head(params))
     camera = Camera.from_label25(torch.from_numpy(record.camera[None]), axes="opengl")

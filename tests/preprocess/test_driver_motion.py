@@ -116,6 +116,7 @@ def test_the_command_takes_such_a_folder(home: Path, folder: Path, shared: Path,
     assert "align_images" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_batch_takes_such_folders(home: Path, folder: Path, shared: Path, tmp_path: Path, capsys) -> None:
     """By name, and among videos in a folder of drivers; run again, it does only the one whose numbers changed."""
     photo = shared / "data" / "sources" / "s01_astronaut.png"

@@ -179,12 +179,12 @@ def test_prior_is_convex(head: FakeHead) -> None:
 def test_one_image_recovers_its_parameters(head: FakeHead, fitter: HeadFitter, noise_px: float, seed: int) -> None:
     sample = Sample(head, seed, noise_px=noise_px)
     fit = fitter.fit([sample.landmarks])[0]
-    angle = (Rotation.from_rotvec(fit.rotation) * sample.rotation.inv()).magnitude()
+    angle = (Rotation.from_rotvec(fit.pose.rotation) * sample.rotation.inv()).magnitude()
     assert np.degrees(angle) < 2.5
-    assert np.corrcoef(fit.expression, sample.expression)[0, 1] > 0.9
-    assert np.abs(np.degrees(fit.eyes - sample.eyes)).max() < 2 + 3 * noise_px  # a third of a pixel is a degree
+    assert np.corrcoef(fit.head.expression, sample.expression)[0, 1] > 0.9
+    assert np.abs(np.degrees(fit.head.eyes - sample.eyes)).max() < 2 + 3 * noise_px  # a third of a pixel is a degree
     assert fit.error < 0.003 + 0.009 * noise_px
-    assert (fit.expression >= 0).all() and (fit.expression <= 1).all()
+    assert (fit.head.expression >= 0).all() and (fit.head.expression <= 1).all()
 
 
 def test_several_images_share_a_better_shape(head: FakeHead, fitter: HeadFitter) -> None:
@@ -192,8 +192,9 @@ def test_several_images_share_a_better_shape(head: FakeHead, fitter: HeadFitter)
     samples = [Sample(head, seed, shape=shape, noise_px=1.0) for seed in range(10, 18)]
     together = fitter.fit([sample.landmarks for sample in samples])
     alone = [fitter.fit([sample.landmarks])[0] for sample in samples]
-    assert all(np.array_equal(fit.shape, together[0].shape) for fit in together)
-    assert np.linalg.norm(together[0].shape - shape) < np.mean([np.linalg.norm(fit.shape - shape) for fit in alone])
+    assert all(np.array_equal(fit.head.shape, together[0].head.shape) for fit in together)
+    apart = [np.linalg.norm(fit.head.shape - shape) for fit in alone]
+    assert np.linalg.norm(together[0].head.shape - shape) < np.mean(apart)
 
 
 def test_many_frames_weigh_like_one(head: FakeHead, fitter: HeadFitter) -> None:
@@ -201,9 +202,9 @@ def test_many_frames_weigh_like_one(head: FakeHead, fitter: HeadFitter) -> None:
     landmarks = Sample(head, 3, noise_px=1.0).landmarks
     alone, copies = fitter.fit([landmarks])[0], fitter.fit([landmarks] * 5)
     for fit in copies:
-        np.testing.assert_allclose(fit.shape, alone.shape, atol=1e-4)
-        np.testing.assert_allclose(fit.rotation, alone.rotation, atol=1e-5)
-        np.testing.assert_allclose(fit.expression, alone.expression, atol=1e-4)
+        np.testing.assert_allclose(fit.head.shape, alone.head.shape, atol=1e-4)
+        np.testing.assert_allclose(fit.pose.rotation, alone.pose.rotation, atol=1e-5)
+        np.testing.assert_allclose(fit.head.expression, alone.head.expression, atol=1e-4)
 
 
 def test_video_follows_a_moving_face(head: FakeHead, fitter: HeadFitter) -> None:
@@ -222,8 +223,8 @@ def test_video_follows_a_moving_face(head: FakeHead, fitter: HeadFitter) -> None
         landmarks = _project(head, params, rotation.as_matrix(), first.translation)
         fit = video(landmarks)
         fresh = VideoFitter(fitter, first.shape)(landmarks)
-        errors.append((Rotation.from_rotvec(fit.rotation) * rotation.inv()).magnitude())
-        np.testing.assert_allclose(fit.expression, fresh.expression, atol=0.12)
+        errors.append((Rotation.from_rotvec(fit.pose.rotation) * rotation.inv()).magnitude())
+        np.testing.assert_allclose(fit.head.expression, fresh.head.expression, atol=0.12)
     assert np.degrees(max(errors)) < 1.5
 
 
@@ -234,7 +235,7 @@ def test_outliers_are_ignored(head: FakeHead, fitter: HeadFitter) -> None:
     chosen = np.flatnonzero(fitter.config.weights.per_landmark() == fitter.config.weights.skin)[:40]
     wild[chosen, :2] += 90
     clean, spoiled = fitter.fit([sample.landmarks])[0], fitter.fit([wild])[0]
-    angle = (Rotation.from_rotvec(clean.rotation) * Rotation.from_rotvec(spoiled.rotation).inv()).magnitude()
+    angle = (Rotation.from_rotvec(clean.pose.rotation) * Rotation.from_rotvec(spoiled.pose.rotation).inv()).magnitude()
     assert np.degrees(angle) < 3
 
 
@@ -247,7 +248,7 @@ def test_missing_landmarks_are_skipped(head: FakeHead) -> None:
     broken[468:, :2] += 500
     fitter = HeadFitter(blind)
     first, second = (fitter.fit([landmarks])[0] for landmarks in (sample.landmarks, broken))
-    np.testing.assert_allclose(first.expression, second.expression, atol=1e-5)
+    np.testing.assert_allclose(first.head.expression, second.head.expression, atol=1e-5)
     assert first.error == pytest.approx(second.error) and first.error < 0.005
 
 

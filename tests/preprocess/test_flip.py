@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fakes import make_fake_head
-from fakes_dataset import make_record
+from fakes_dataset import FIELDS, make_record
 from flame.errors import InputError
 from flame.geometry.camera import Camera
 from flame.heads.flame import load_flame
@@ -41,25 +41,26 @@ def _record(head: OpenHead) -> Record:
     return replace(
         make_record("a", code_size=0, landmarks=478),
         camera=label,
-        shape=random.normal(size=head.num_shape).astype(np.float32),
-        expression=random.uniform(0, 0.3, head.num_expression).astype(np.float32),
-        neck=np.array([0.1, 0.3, -0.2], np.float32),
-        jaw=np.array([0.15, 0.05, 0.02], np.float32),
-        eyes=np.array([[0.1, 0.2, 0.0], [0.1, -0.1, 0.03]], np.float32),
+        head=HeadParams(
+            shape=random.normal(size=head.num_shape).astype(np.float32),
+            expression=random.uniform(0, 0.3, head.num_expression).astype(np.float32),
+            neck=np.array([0.1, 0.3, -0.2], np.float32),
+            jaw=np.array([0.15, 0.05, 0.02], np.float32),
+            eyes=np.array([[0.1, 0.2, 0.0], [0.1, -0.1, 0.03]], np.float32),
+        ),
         quality={"yaw_degrees": 20.0, "opening_left": 0.2, "opening_right": 0.3, "sharpness": 5.0},
     )
 
 
 def _vertices(head: HeadModel, record: Record) -> torch.Tensor:
-    parts = (record.shape, record.expression, record.neck, record.jaw, record.eyes)
-    return head(HeadParams(*(torch.from_numpy(part.copy()).double()[None] for part in parts)))[0]
+    return head(record.head.map(lambda part: torch.from_numpy(part.copy()).double()[None]))[0]
 
 
 def test_twice_is_the_identity(head: OpenHead, mirror: HeadMirror):
     record = _record(head)
     once = flip_record(record, mirror)
     twice = flip_record(once, mirror)
-    for name in Record.__dataclass_fields__:
+    for name in FIELDS:
         before, after = getattr(record, name), getattr(twice, name)
         if isinstance(before, np.ndarray) and before.size:
             assert after == pytest.approx(before, abs=1e-5 if name == "landmarks" else 1e-6), name
@@ -128,6 +129,7 @@ def test_the_table_of_98_fits_reference_landmarks(shared):
     assert np.linalg.norm(difference - other, axis=1).max() < 16  # px of 512; neighbours in the eye are 10 apart
 
 
+@pytest.mark.slow
 def test_a_head_that_mixes_both_sides_is_solved_by_least_squares(head: OpenHead, mirror: HeadMirror):
     fitted = fit_head_mirror(head, mirror_partners(head))
     assert fitted.residual_mm < 1e-3
@@ -135,6 +137,7 @@ def test_a_head_that_mixes_both_sides_is_solved_by_least_squares(head: OpenHead,
     assert fitted.expression == pytest.approx(mirror.expression, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_least_squares_is_its_own_inverse_even_where_the_components_are_not_closed(head: OpenHead):
     names = [head.expression_names.index(name) for name in ("mouthSmileLeft", "browDownRight", "jawOpen")]
     with torch.no_grad():
@@ -148,7 +151,8 @@ def test_least_squares_is_its_own_inverse_even_where_the_components_are_not_clos
 def test_a_record_without_a_head_needs_no_mirror_of_its_own(head: OpenHead, mirror: HeadMirror):
     """EG3D's datasets, which are mirrored more than others, know no head."""
     empty = np.zeros(0, np.float32)
-    record, once = _record(head), flip_record(replace(_record(head), shape=empty, expression=empty), mirror)
+    record = _record(head)
+    once = flip_record(replace(record, head=record.head.replace(shape=empty, expression=empty)), mirror)
     assert once.shape.shape == once.expression.shape == (0,) and once.shape.dtype == np.float32
     assert (once.camera == flip_record(record, mirror).camera).all() and (once.image == record.image[:, ::-1]).all()
 
@@ -175,11 +179,13 @@ def test_flame_in_the_mirror(synthetic_flame: Path):
     random = np.random.default_rng(3)
     record = replace(
         make_record("a", code_size=0, landmarks=70),
-        shape=random.normal(size=300).astype(np.float32),
-        expression=random.normal(size=100).astype(np.float32),
-        neck=np.array([0.1, 0.3, -0.2], np.float32),
-        jaw=np.array([0.15, 0.0, 0.0], np.float32),
-        eyes=np.array([[0.1, 0.2, 0.0], [0.1, -0.1, 0.0]], np.float32),
+        head=HeadParams(
+            shape=random.normal(size=300).astype(np.float32),
+            expression=random.normal(size=100).astype(np.float32),
+            neck=np.array([0.1, 0.3, -0.2], np.float32),
+            jaw=np.array([0.15, 0.0, 0.0], np.float32),
+            eyes=np.array([[0.1, 0.2, 0.0], [0.1, -0.1, 0.0]], np.float32),
+        ),
     )
     flipped = flip_record(record, mirror)
     twice = flip_record(flipped, mirror)
@@ -187,5 +193,5 @@ def test_flame_in_the_mirror(synthetic_flame: Path):
         assert getattr(twice, name) == pytest.approx(getattr(record, name), abs=5e-3), name
     wanted = _vertices(flame, record)[partners] * REFLECTION
     assert float((_vertices(flame, flipped) - wanted).norm(dim=1).max()) < 0.0005  # metres
-    unmirrored = replace(flipped, shape=record.shape, expression=record.expression)
+    unmirrored = replace(flipped, head=flipped.head.replace(shape=record.shape, expression=record.expression))
     assert float((_vertices(flame, unmirrored) - wanted).norm(dim=1).max()) > 0.005

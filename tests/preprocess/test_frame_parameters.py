@@ -142,9 +142,7 @@ def test_released_frames_follow_the_convention(vectors: dict[str, Tensor], rigid
         frames = FrameParameters.from_vector437(table)
         turn = axis_angle_to_matrix(frames.head.neck)
         torch.testing.assert_close(frames.camera.cam2world[:, :3, :3], turn.transpose(1, 2), atol=2e-7, rtol=0)
-        again = FrameParameters.from_head_pose(
-            frames.head.neck, frames.camera.world2cam[:, :3, 3], frames.head, units_per_metre=1
-        )
+        again = FrameParameters.from_head_pose(frames.head_pose(), frames.head)
         torch.testing.assert_close(again.to_vector437(), table, atol=2e-6, rtol=0)
         if name == "bfm2flame":
             place = frames.camera.world2cam[:, :3, 3]

@@ -131,8 +131,8 @@ def test_records_that_do_not_fit_are_refused_and_leave_nothing(tmp_path: Path):
     wrong = {
         "image": replace(record, image=record.image[:31]),
         "landmarks": replace(record, landmarks=record.landmarks[:67]),
-        "float32": replace(record, neck=record.neck.astype(np.float64)),
-        "finite": replace(record, jaw=record.jaw * np.float32(np.nan)),
+        "float32": replace(record, head=record.head.replace(neck=record.neck.astype(np.float64))),
+        "finite": replace(record, head=record.head.replace(jaw=record.jaw * np.float32(np.nan))),
         "key": replace(record, key="a.b"),
     }
     for words, bad in wrong.items():

@@ -70,10 +70,10 @@ def test_open_head_is_recovered(head: OpenHead, fitter: HeadFitter, noise_px: fl
         params, rotation, landmarks = _synthetic(head, seed, noise_px)
         truth = params.expression[0].numpy()
         fit = fitter.fit([landmarks])[0]
-        angles.append((Rotation.from_rotvec(fit.rotation) * Rotation.from_rotvec(rotation).inv()).magnitude())
-        agreement.append(np.corrcoef(fit.expression, truth)[0, 1])
+        angles.append((Rotation.from_rotvec(fit.pose.rotation) * Rotation.from_rotvec(rotation).inv()).magnitude())
+        agreement.append(np.corrcoef(fit.head.expression, truth)[0, 1])
         video = VideoFitter(fitter, params.shape[0].numpy())(landmarks)
-        known.append(np.corrcoef(video.expression, truth)[0, 1])
+        known.append(np.corrcoef(video.head.expression, truth)[0, 1])
     assert np.degrees(np.mean(angles)) < 1.0 and np.degrees(max(angles)) < 2.5
     assert np.mean(agreement) > 0.8 and np.mean(known) > 0.9
 
@@ -93,10 +93,10 @@ def test_mirrored_face_gives_mirrored_fit(head: OpenHead, fitter: HeadFitter) ->
         pixels, depth = camera.project(points, height=512, width=512)
         landmarks = torch.cat([pixels, (depth[..., None] - depth.mean()) * 1450], -1)[0].numpy()
         fits.append(fitter.fit([landmarks])[0])
-    left = fits[0].expression[names.index("mouthSmileLeft")]
-    right = fits[1].expression[names.index("mouthSmileRight")]
+    left = fits[0].head.expression[names.index("mouthSmileLeft")]
+    right = fits[1].head.expression[names.index("mouthSmileRight")]
     assert left > 0.25 and abs(left - right) < 0.1
-    np.testing.assert_allclose(fits[0].rotation, fits[1].rotation * [1, -1, -1], atol=np.radians(1))
+    np.testing.assert_allclose(fits[0].pose.rotation, fits[1].pose.rotation * [1, -1, -1], atol=np.radians(1))
 
 
 def test_gaps_are_bridged_or_held(head: OpenHead, fitter: HeadFitter) -> None:
@@ -104,7 +104,7 @@ def test_gaps_are_bridged_or_held(head: OpenHead, fitter: HeadFitter) -> None:
     seen = np.array([False] * 2 + [True] * 3 + [False] * MAX_BRIDGED_FRAMES + [True] + [False] * 9 + [True] + [False])
     landmarks = np.stack([start + np.float32([4 * index, 0, 0]) for index in range(int(seen.sum()))])
     clip = fit_clip(fitter, landmarks, seen=seen, cuts=np.zeros(len(seen), bool))
-    x = clip.translation[:, 0]
+    x = clip.pose.translation[:, 0]
     np.testing.assert_allclose(x[:2], x[2])  # before the first face
     bridged = x[4 : 4 + MAX_BRIDGED_FRAMES + 2]
     np.testing.assert_allclose(np.diff(bridged), (bridged[-1] - bridged[0]) / (MAX_BRIDGED_FRAMES + 1), rtol=1e-2)
@@ -113,7 +113,8 @@ def test_gaps_are_bridged_or_held(head: OpenHead, fitter: HeadFitter) -> None:
     cuts = np.zeros(len(seen), bool)
     cuts[7] = True
     cut = fit_clip(fitter, landmarks, seen=seen, cuts=cuts)
-    np.testing.assert_allclose(cut.translation[5:10, 0], cut.translation[4, 0])  # nothing is blended across a cut
+    places = cut.pose.translation[:, 0]
+    np.testing.assert_allclose(places[5:10], places[4])  # nothing is blended across a cut
 
 
 def _frames(image: np.ndarray, count: int) -> list[Frame]:

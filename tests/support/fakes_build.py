@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from flame.errors import InputError
+from flame.heads.head_model import HeadParams
 from preprocess.dataset.building.plan import Item
 from preprocess.dataset.building.stage_options import Outcome, StageOptions
 from preprocess.dataset.records.record import Record
@@ -81,10 +82,12 @@ def fake_record(item: Item, seed: int, index: int) -> Record:
         source_size=(512, 512),
         landmarks=random.uniform(0, 512, (478, 3)).astype(np.float32),
         camera=random.normal(size=25).astype(np.float32),
-        shape=random.normal(size=NUM_SHAPE).astype(np.float32),
-        expression=random.normal(size=NUM_EXPRESSION).astype(np.float32),
-        neck=np.zeros(3, np.float32),
-        jaw=np.zeros(3, np.float32),
-        eyes=np.zeros((2, 3), np.float32),
+        head=HeadParams(
+            shape=random.normal(size=NUM_SHAPE).astype(np.float32),
+            expression=random.normal(size=NUM_EXPRESSION).astype(np.float32),
+            neck=np.zeros(3, np.float32),
+            jaw=np.zeros(3, np.float32),
+            eyes=np.zeros((2, 3), np.float32),
+        ),
         quality={name: float(random.uniform(0, 0.1)) for name in names},
     )

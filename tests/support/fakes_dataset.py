@@ -4,7 +4,11 @@ import zlib
 
 import numpy as np
 
+from flame.heads.head_model import HeadParams
 from preprocess.dataset.records.record import DatasetInfo, Record
+
+FIELDS = [*HeadParams.__dataclass_fields__, *(name for name in Record.__dataclass_fields__ if name != "head")]
+"""All that a record holds, its head's arrays one by one."""
 
 INFO = DatasetInfo("open", "CC0", image_size=32, landmarks="68", code_size=4)
 
@@ -25,11 +29,7 @@ def make_record(key: str, *, side: int = 32, landmarks: int = 68, code_size: int
         source_size=(480, 640),
         landmarks=values(landmarks, 3),
         camera=values(25),
-        shape=values(shape),
-        expression=values(7),
-        neck=values(3),
-        jaw=values(3),
-        eyes=values(2, 3),
+        head=HeadParams(values(shape), values(7), values(3), values(3), values(2, 3)),
         code=values(code_size),
         quality={"sharpness": float(random.uniform()), "yaw_degrees": float(random.normal(0, 20))},
     )
@@ -37,7 +37,7 @@ def make_record(key: str, *, side: int = 32, landmarks: int = 68, code_size: int
 
 def assert_same(first: Record, second: Record) -> None:
     """All fields are equal, bit by bit."""
-    for name in Record.__dataclass_fields__:
+    for name in FIELDS:
         mine, other = getattr(first, name), getattr(second, name)
         if isinstance(mine, np.ndarray):
             assert mine.dtype == other.dtype, name

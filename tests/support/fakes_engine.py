@@ -19,6 +19,7 @@ from torch import Tensor
 
 from flame.errors import InputError
 from flame.heads.head_model import HeadModel, HeadParams, HeadTables, LandmarkEmbedding
+from portrait4d.engines.abilities import Abilities
 from portrait4d.engines.base import Drive, Mesh, Rendering
 from portrait4d.reenactment.models import Models
 from preprocess.faces.crop import Crop
@@ -162,6 +163,7 @@ class FakeEngine:
     """
 
     name = "fake"
+    abilities = Abilities()
 
     def __init__(self) -> None:
         self.num_built = 0
@@ -173,15 +175,15 @@ class FakeEngine:
     def build(self, sources: Sequence[TrackedFrame]) -> FakeAvatar:
         self.num_built += 1
         shown = max(sources, key=lambda item: item.image.mean())
-        return FakeAvatar(shown.motion, shown.crop, float(shown.image.mean()) / 255)
+        return FakeAvatar(shown.motion, shown.crop, float(shown.image.mean()) / 255, engine=self.name)
 
     def load(self, path: Path | str) -> FakeAvatar:
         level = float(load_file(path)["level"][0])
-        return FakeAvatar(fake_motion([0.0]), Crop.whole((SIZE, SIZE), size=SIZE), level)
+        return FakeAvatar(fake_motion([0.0]), Crop.whole((SIZE, SIZE), size=SIZE), level, engine=self.name)
 
     def render(self, avatar: FakeAvatar, drive: Drive) -> Rendering:
         time.sleep(float(os.environ.get("PORTRAIT4D_FAKE_SECONDS", "0")) * len(drive))
-        level = drive.expression[:, 0].reshape(-1, 1, 1, 1) * 2 - 1
+        level = drive.head.expression[:, 0].reshape(-1, 1, 1, 1) * 2 - 1
         image = level.expand(-1, 3, SIZE, SIZE)
         return Rendering(image, torch.ones_like(image[:, :1]))
 
@@ -203,7 +205,7 @@ class WatchedEngine(FakeEngine):
         with self._lock:
             if self._error is not None and len(self.drawn) >= self._after:
                 raise self._error
-            self.drawn += drive.expression[:, 0].tolist()
+            self.drawn += drive.head.expression[:, 0].tolist()
         return super().render(avatar, drive)
 
 

@@ -1,5 +1,6 @@
 """`portrait4d` with the fakes in place of the models: `python tests/support/run_with_fakes.py batch ...`."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -15,4 +16,5 @@ from portrait4d.cli.main import main  # noqa: E402
 for module in (portrait4d.jobs.batch, portrait4d.pipeline, portrait4d.jobs.views):
     module.load_models = fake_models
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 main()

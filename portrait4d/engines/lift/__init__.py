@@ -1,1 +1,1 @@
-"""The embedded engine: lifts one photo onto the open head, without any trained avatar network."""
+"""The embedded engine: lifts one photo onto the open head, without a trained avatar network."""

@@ -1,5 +1,4 @@
-"""The avatar of the embedded engine and the file it is kept in: safetensors with arrays named `part.field` and a JSON
-header."""
+"""The avatar of the embedded engine and its file: safetensors with arrays named `part.field` and a JSON header."""
 
 from __future__ import annotations
 
@@ -33,13 +32,27 @@ VERSION = 1
 class LiftAvatar:
     """One source, ready to be drawn.
 
-    `person` [H, W, 4] premultiplied canvas; `under` [H, W, 4] what shows through the openings (eyes completed under
-    the lids, the photo's mouth);
-    `changed` [H, W, 4] the skin of closed lids, and the photo's teeth without the lips around them; `background` [S,
-    S, 3]; all in [0, 1]. `light` [4] see `lighting`.
-    `lids`: patch points (upper, lower) of the
-    subject's left and right eye, [2, 2];
-    `lips`: patch points (upper, lower), [2].
+    Pictures are in [0, 1].
+
+    Attributes:
+        rig: the drawn points and their motion.
+        left_eye: the subject's left eye.
+        right_eye: the subject's right eye.
+        left_lid: both lids of the left eye.
+        right_lid: both lids of the right eye.
+        interior: the generic inside of the mouth.
+        own_mouth: the inside of the mouth that the photo shows.
+        person: [H, W, 4] premultiplied canvas.
+        under: [H, W, 4] what shows through the openings: eyes completed under the lids, the photo's mouth.
+        changed: [H, W, 4] the skin of closed lids, and the photo's teeth without the lips around them.
+        background: [S, S, 3].
+        light: [4], see `lighting`.
+        lids: [2, 2] patch points (upper, lower) of the subject's left and right eye.
+        lips: [2] patch points (upper, lower).
+        motion: the tracked source.
+        crop: where the rendered square lies in the photo.
+        warnings: what makes the source hard.
+        engine: name of the engine.
     """
 
     rig: Rig
@@ -69,8 +82,10 @@ class LiftAvatar:
         return LiftAvatar(**{field.name: moved.get(field.name, getattr(self, field.name)) for field in fields(self)})
 
     def save(self, path: Path | str) -> None:
-        """Write to a `.safetensors` file, atomically. Pictures are kept in half precision: finer than the 8 bits they
-        came from."""
+        """Writes to a `.safetensors` file, atomically.
+
+        Pictures are kept in half precision, finer than the 8 bits they came from.
+        """
         tensors: dict[str, Tensor] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -90,10 +105,10 @@ class LiftAvatar:
 
     @classmethod
     def load(cls, path: Path | str) -> LiftAvatar:
-        """Read what `save` wrote.
+        """Reads what `save` wrote.
 
         Raises:
-            InputError: not an avatar file, a damaged one, or one of a newer version.
+            InputError: the file is not an avatar, is damaged, or is of a newer version.
         """
         header, tensors = read_avatar(path, file_format=FORMAT, version=VERSION)
         try:
@@ -171,7 +186,7 @@ _LAYOUT: dict[str, tuple[str | int | None, ...]] = {
     "lids": (2, 2),
     "lips": (2,),
 }  # fmt: skip
-"""Shapes in a file: the same letter is the same length, None any; three rows for each point where it says 3."""
+"""Shapes in a file: the same letter means the same length, None any; a 3 before it means three rows a point."""
 
 _INDICES = {
     "rig.faces": "V",
@@ -185,14 +200,15 @@ _INDICES = {
     "lids": "P",
     "lips": "P",
 }
-"""What holds numbers of points, and the letter of how many points there are; None for the head model's."""
+"""Arrays of point numbers, and the letter of the count of points; None for those of the head model."""
 
 
 def _check_tensors(tensors: dict[str, Tensor]) -> None:
-    """What a file holds fits together: a number of a point that is not there would stop the drawing, or crash it.
+    """Checks that the arrays of a file fit together: the number of an absent point would stop the drawing, or crash it.
 
     Raises:
-        KeyError, ValueError: it does not.
+        KeyError: an array is missing.
+        ValueError: the arrays do not fit together.
     """
     sizes: dict[str, int] = {}
     for name, layout in _LAYOUT.items():

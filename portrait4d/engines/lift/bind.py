@@ -1,6 +1,6 @@
 """Binding one source's canvas to its fitted head.
 
-The face patch follows the head model's own triangles, the sheet its own grid, and both agree where they overlap.
+The face patch follows the head model's triangles, the sheet its own grid, and both agree where they overlap.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ GRAZING = 0.5
 """Cosine to the view below which skin at the side of the face is left to the sheet."""
 
 RESIDUAL_RADIUS = 0.022
-"""Reach of one landmark's displacement, metres on the opened face."""
+"""Reach of one landmark's displacement, in metres on the face with mouth and eyes open."""
 
 
 def build_rig(
     model: HeadModel, motion: Motion, canvas: Canvas, source_residual: Tensor, landmark_weights: np.ndarray
 ) -> Rig:
-    """Bind the canvas of one source to its fitted head.
+    """Binds the canvas of one source to its fitted head.
 
     Args:
         model: the head model the source was tracked with.
         motion: the tracked source, T = 1.
-        canvas: its texture.
+        canvas: its layers.
         source_residual: [478, 3] landmark displacement of the source beyond its fitted head.
         landmark_weights: [P, 478], see `residual_weights`.
     """
@@ -127,8 +127,10 @@ def residual_weights(model: HeadModel, vertices: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Surface:
-    """The fitted skin drawn at the source pose over the canvas: per grid point, whether it was hit, the triangle's
-    vertices and the barycentrics."""
+    """The fitted skin drawn at the source pose over the canvas.
+
+    Per grid point: whether it was hit, the triangle's vertices and the barycentric coordinates.
+    """
 
     hit: np.ndarray
     corners: np.ndarray
@@ -146,15 +148,19 @@ def _surface_under(points: np.ndarray, screen: Tensor, faces: Tensor, side: int)
 
 
 def _rooted_weight(points: np.ndarray, chin_y: float, face_height: float) -> np.ndarray:
-    """What a grid point outside the head model would belong to if nothing else were known: 1 level with the face, 0
-    at the chest."""
+    """How much a grid point outside the head model belongs to the head, by its height alone.
+
+    1 at the height of the face, 0 at the chest.
+    """
     below = (points[:, 1] - chin_y) / face_height
     return 1 - np.clip(below / 0.5, 0, 1)
 
 
 def _drop_grazing(vertices: Tensor, faces: Tensor, view: SourceView) -> Tensor:
-    """Patch faces without those near the rim that the photo sees edge-on: their few pixels would smear over the cheek
-    when the head turns; the smoother sheet shows that place instead."""
+    """Patch faces without those near the rim that the photo sees edge-on.
+
+    Their few pixels would smear over the cheek when the head turns; the smoother sheet shows that place instead.
+    """
     normal = vertex_normals(vertices[None], faces)[0] @ view.rotation.T
     rim = torch.from_numpy(_distance_inside(vertices, faces, torch.arange(len(vertices))))
     keep = ~((normal[:, 2] < GRAZING) & (rim < 0.03))
@@ -162,8 +168,10 @@ def _drop_grazing(vertices: Tensor, faces: Tensor, view: SourceView) -> Tensor:
 
 
 def _distance_inside(vertices: Tensor, faces: Tensor, chosen: Tensor) -> np.ndarray:
-    """Distance [len(chosen)] in metres of patch vertices from the patch's outer rim (lid and lip openings are no
-    rim)."""
+    """Distance [len(chosen)] in metres of patch vertices from the patch's outer rim.
+
+    Lid and lip openings are not part of the rim.
+    """
     edges = torch.sort(torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), -1).values
     unique, counts = torch.unique(edges, dim=0, return_counts=True)
     open_edges = unique[counts == 1].numpy()
@@ -183,8 +191,10 @@ def _connected(edges: np.ndarray) -> list[np.ndarray]:
 
 
 def _under_patch(points: np.ndarray, screen: Tensor, faces: Tensor, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Grid points deep enough under the face patch to be hidden by it, and all under it; eye and mouth openings count
-    as inside."""
+    """Grid points deep enough under the face patch to be hidden by it, and all points under it.
+
+    Eye and mouth openings count as inside.
+    """
     mask = (rasterize(screen, faces, height=side, width=side).face_id.numpy() >= 0).astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = cv2.drawContours(np.zeros_like(mask), contours, -1, 1, cv2.FILLED)
@@ -203,7 +213,7 @@ def _near_visible(points: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def _grid_depth(
     grid: Grid, surface: _Surface, under_patch: np.ndarray, vertex_depth: np.ndarray, pivot_depth: float
 ) -> np.ndarray:
-    """Depth [V] in metres: the head where it is, smoothly on around it, no further back than the neck joint.
+    """Depth [V] in metres: that of the head, continued smoothly around it, no further back than the neck joint.
 
     Steps in depth beside the face (jaw to neck, ear to hair) are smoothed: a steep sheet would smear when it turns.
     """
@@ -234,7 +244,7 @@ def _grid_weight(
 def _grid_expression(
     grid: Grid, surface: _Surface, under_patch: np.ndarray, model: HeadModel, face_height: float
 ) -> np.ndarray:
-    """How expressions move each grid point, [V * 3, E]: as the face under it, dying out around the face."""
+    """How expressions move each grid point, [V * 3, E]: as the face under it, fading around the face."""
     basis = model.expression_basis.numpy()
     num_expression = basis.shape[-1]
     under = under_patch & surface.hit

@@ -1,9 +1,8 @@
-"""The photo as a texture: a canvas around the crop, cut into person and background so that putting both back gives
-the photo exactly.
+"""The photo as a texture: a canvas around the crop, cut into person and background, which together give the photo.
 
-With matte a, photo I and filled-in background G the person layer is stored premultiplied,
-`P = I - (1 - a) G`. Unmoved, `P + (1 - a) G = I` for any matte and any fill,
-so an error of either shows only where the person moves, and there as a faint ghost and not as a halo.
+With matte a, photo I and filled-in background G the person layer is stored premultiplied, `P = I - (1 - a) G`.
+Unmoved, `P + (1 - a) G = I` exactly for any matte and any fill, so an error of either shows only where the person
+moves, and there as a faint ghost and not as a halo.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 from preprocess.faces.crop import Crop
 
 MARGIN = 64
-"""Canvas pixels beyond each side of the crop: what moves in from outside the picture's edge."""
+"""Canvas pixels beyond each side of the crop, from which content can move into the picture."""
 
 MIRRORED_PX = 70
 """Depth in pixels of the strip along the person's outline that is filled with mirrored background."""
@@ -24,10 +23,13 @@ MIRRORED_PX = 70
 
 @dataclass(frozen=True)
 class Canvas:
-    """All arrays cover the canvas, whose pixel (MARGIN, MARGIN) is the crop's pixel (0, 0).
+    """The layers of a photo; pixel (MARGIN, MARGIN) of the canvas is the crop's pixel (0, 0).
 
-    `photo` float32 [H, W, 3] in [0, 1], mirrored where it ends; `alpha` float32 [H, W]; `person` float32 [H, W, 3],
-    premultiplied; `background` float32 [H, W, 3].
+    Attributes:
+        photo: float32 [H, W, 3] in [0, 1], mirrored beyond its edges.
+        alpha: float32 [H, W].
+        person: float32 [H, W, 3], premultiplied.
+        background: float32 [H, W, 3].
     """
 
     photo: np.ndarray
@@ -37,7 +39,7 @@ class Canvas:
 
 
 def cut_canvas(image: np.ndarray, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
-    """Resample the photo onto the canvas.
+    """Resamples the photo onto the canvas.
 
     Args:
         image: uint8 [H, W, 3].
@@ -59,11 +61,10 @@ def cut_canvas(image: np.ndarray, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
 
 
 def refine_matte(photo: np.ndarray, matte: np.ndarray, *, radius: int = 9, epsilon: float = 2e-4) -> np.ndarray:
-    """Pull a coarse matte onto the photo's edges.
+    """Aligns a coarse matte with the photo's edges.
 
     Guided filter with a colour guide (He, Sun, Tang, "Guided Image Filtering", 2013, eq. 19-21), its coefficients
-    computed at half size ("Fast Guided Filter",
-    2015); then the ends of the range are made solid.
+    computed at half size ("Fast Guided Filter", 2015); then the ends of the range are made solid.
 
     Args:
         photo: float32 [H, W, 3] in [0, 1].
@@ -90,7 +91,7 @@ def refine_matte(photo: np.ndarray, matte: np.ndarray, *, radius: int = 9, epsil
 
 
 def keep_component(matte: np.ndarray, row: int, column: int) -> np.ndarray:
-    """Drop every part of the matte that does not hang together with the given pixel (other people, for one)."""
+    """Drops every part of the matte that is not connected with the given pixel, such as other people."""
     _, labels = cv2.connectedComponents((matte > 0.3).astype(np.uint8))
     label = labels[row, column]
     if label == 0:
@@ -100,7 +101,7 @@ def keep_component(matte: np.ndarray, row: int, column: int) -> np.ndarray:
 
 
 def fill(image: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Fill unknown pixels from known ones over a pyramid (push-pull), smoothly and without a seam.
+    """Fills unknown pixels from known ones over a pyramid (push-pull), smoothly and without a seam.
 
     Args:
         image: float32 [H, W, C].
@@ -122,7 +123,7 @@ def fill(image: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def continue_background(photo: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """What may lie behind the person: the background mirrored at the person's outline, smoother further inside.
+    """A guess of what lies behind the person: the background mirrored at the outline, smoother further inside.
 
     A mirrored background keeps the grain and the pattern of the real one, which a smooth fill does not; only a strip
     along the outline is ever seen.
@@ -151,7 +152,7 @@ def continue_background(photo: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def split_canvas(photo: np.ndarray, known: np.ndarray, alpha: np.ndarray) -> Canvas:
-    """Cut the photo into person and background.
+    """Cuts the photo into person and background.
 
     Args:
         photo: float32 [H, W, 3] in [0, 1].

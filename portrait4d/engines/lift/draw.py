@@ -1,8 +1,8 @@
 """Drawing: textured triangles over a picture, one surface at a time, premultiplied "over" (Porter, Duff 1984).
 
 Texture coordinates are interpolated linearly on the screen and not in perspective: they are positions in the photo,
-and where nothing moved the map from
-screen to photo must be the identity. `shade` in torch is the definition; on the CPU a numba loop does the same.
+and where nothing moved the map from screen to photo must be the identity. `shade` in torch is the definition; on the
+CPU a numba loop does the same.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def shade(
     *,
     backend: Backend = "auto",
 ) -> Tensor:
-    """Colour of each pixel of one surface, [H, W, 4] premultiplied; zero where the surface is not.
+    """Colour of each pixel of one surface, [H, W, 4] premultiplied; zero outside the surface.
 
     Args:
         fragments: visibility, [H, W].
@@ -41,7 +41,7 @@ def shade(
         uv: [V, 2] texture pixels, origin at the top-left corner.
         gain: [V] brightness factor.
         texture: [Ht, Wt, 4] premultiplied; bilinear, its border repeated.
-        backend: `auto` is numba on the CPU.
+        backend: "auto" is numba on the CPU, else torch.
     """
     if backend == "numba" or (backend == "auto" and screen.device.type == "cpu"):
         arrays = (fragments.face_id, fragments.barycentric, screen, faces, uv, gain, texture)
@@ -74,7 +74,7 @@ def _shade_torch(
 
 
 @compiled(fastmath=True)
-def _shade_numba(face_id, barycentric, screen, faces, uv, gain, texture):  # noqa: ANN001, ANN202
+def _shade_numba(face_id, barycentric, screen, faces, uv, gain, texture):
     height, width = face_id.shape
     texture_height, texture_width = texture.shape[0], texture.shape[1]
     result = np.zeros((height, width, 4), np.float32)
@@ -111,7 +111,7 @@ def _shade_numba(face_id, barycentric, screen, faces, uv, gain, texture):  # noq
 
 
 def put_over(target: Tensor, layer: Tensor) -> None:
-    """Put a premultiplied layer [H, W, 4] over a premultiplied picture [H, W, 4], in place."""
+    """Puts a premultiplied layer [H, W, 4] over a premultiplied picture [H, W, 4], in place."""
     target.mul_(1 - layer[..., 3:]).add_(layer)
 
 
@@ -124,13 +124,14 @@ def blur(layer: Tensor) -> Tensor:
 def soften_edges(
     layer: Tensor, depth: Tensor, amount: float, *, step: float = 0.004, backend: Backend = "auto"
 ) -> Tensor:
-    """Anti-alias folds and openings: the 3 x 3 mean replaces pixels whose neighbourhood steps in depth.
+    """Anti-aliases folds and openings: the 3 x 3 mean replaces pixels whose neighbourhood steps in depth.
 
     Args:
         layer: [H, W, 4] premultiplied.
-        depth: [H, W] metres, inf where the surface is not.
+        depth: [H, W] metres, inf outside the surface.
         amount: 0 leaves the layer as it is, 1 replaces edge pixels by the mean.
-        step: metres that count as an edge.
+        step: difference of depth in metres that counts as an edge.
+        backend: as in `shade`.
     """
     if amount <= 0:
         return layer
@@ -143,7 +144,7 @@ def soften_edges(
 
 
 @compiled()
-def _soften_numba(layer, depth, amount, step):  # noqa: ANN001, ANN202
+def _soften_numba(layer, depth, amount, step):
     height, width = depth.shape
     result = layer.copy()
     for row in range(height):
@@ -170,14 +171,19 @@ def _soften_numba(layer, depth, amount, step):  # noqa: ANN001, ANN202
 def draw_surface(
     screen: Tensor, faces: Tensor, uv: Tensor, gain: Tensor, texture: Tensor, *, box: Box, backend: Backend = "auto"
 ) -> tuple[Tensor, Tensor]:
-    """Rasterise and shade one surface.
+    """Rasterises and shades one surface.
 
     Args:
-        screen, faces, uv, gain, texture: as in `shade`.
+        screen: as in `shade`.
+        faces: as in `shade`.
+        uv: as in `shade`.
+        gain: as in `shade`.
+        texture: as in `shade`.
         box: the part of the picture to draw.
+        backend: as in `shade`.
 
     Returns:
-        Premultiplied colours [h, w, 4] of the box and the depth [h, w] in metres, inf where the surface is not.
+        Premultiplied colours [h, w, 4] of the box and the depth [h, w] in metres, inf outside the surface.
     """
     top, left, bottom, right = box
     shifted = screen - screen.new_tensor([left, top, 0])

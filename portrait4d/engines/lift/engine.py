@@ -1,4 +1,4 @@
-"""The embedded engine behind the engine interface: build once per photo, then draw frames."""
+"""The embedded engine behind the engine interface: an avatar is built once per photo, then frames are drawn."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
 from flame.landmarks.groups import INNER_LIP_MIDDLES, INNER_LIPS, LID_MIDDLES, OUTER_LIPS
 from portrait4d.engines.abilities import check_choices
-from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering
+from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering, own_avatar
 from portrait4d.engines.landmark_residual import landmark_residual
+from portrait4d.engines.lift.abilities import ABILITIES
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.bind import build_rig, patch_faces, residual_weights
 from portrait4d.engines.lift.canvas import MARGIN, Canvas, cut_canvas, keep_component, refine_matte, split_canvas
@@ -44,13 +45,14 @@ from preprocess.tracking.tracker import TrackedFrame
 
 TURNED_DEGREES = 25.0
 ONE_SIDED_LIGHT = 0.75
-"""When a source is warned of: degrees of turn, side light over mean light."""
+"""Limits beyond which a source gets a warning: degrees of turn, side light over mean light."""
 
 
 class LiftEngine:
     """One photo becomes a drivable head, with no trained avatar network."""
 
     name = "lift"
+    abilities = ABILITIES
     motion_encoder: MotionEncoder | None = None
     placement: Placement = "tracked"
     weights = ""
@@ -61,7 +63,7 @@ class LiftEngine:
         self._matte = PortraitMatte(device=device)
 
     def build(self, sources: Sequence[TrackedFrame]) -> LiftAvatar:
-        """The avatar of the most frontal source.
+        """Builds the avatar of the most frontal source.
 
         Args:
             sources: tracked pictures of one person.
@@ -124,7 +126,7 @@ class LiftEngine:
 
     @cached_property
     def _landmark_weights(self) -> np.ndarray:
-        """See `bind.residual_weights`; the same for every source."""
+        """The weights of `bind.residual_weights`, which are the same for every source."""
         return residual_weights(self.head_model, torch.unique(patch_faces(self.head_model)).numpy())
 
     def _canvas(self, image: np.ndarray, crop: Crop, landmarks: np.ndarray) -> Canvas:
@@ -155,8 +157,11 @@ class LiftEngine:
         return eyes, torch.from_numpy(texture)
 
     def _opening_points(self, rig: Rig) -> tuple[Tensor, Tensor]:
-        """Patch points nearest to the middles of the lids [2, 2] (left, right eye; upper, lower) and of the inner
-        lips [2]."""
+        """Patch points nearest to the middles of the lids and of the inner lips.
+
+        Returns:
+            Lids [2, 2] (left, right eye; upper, lower) and lips [2] (upper, lower).
+        """
         rest = self.head_model.shaped(
             torch.zeros(1, self.head_model.num_shape), torch.zeros(1, self.head_model.num_expression)
         )
@@ -173,26 +178,33 @@ class LiftEngine:
         return nearest[:4].reshape(2, 2), nearest[4:]
 
     def load(self, path: Path | str) -> LiftAvatar:
-        """Read an avatar file."""
+        """Reads an avatar file."""
         return LiftAvatar.load(path).to(self.device)
 
     def render(self, avatar: Avatar, drive: Drive) -> Rendering:
-        """A batch of frames; see `render.draw_frames`."""
-        assert isinstance(avatar, LiftAvatar)
-        with torch.inference_mode():
-            return draw_frames(avatar, drive.to(self.device), self.head_model.expression_names)
-
-    def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
-        """The drawn surface in the source expression, textured with the photo: the front of the head, hair, neck and
-        shoulders as far as the photo shows them.
+        """Draws a batch of frames; see `render.draw_frames`.
 
         Raises:
-            InputError: a resolution, which the drawn surface has not.
+            InputError: the avatar is of another engine, or the drive has seeds of sampling noise.
         """
-        check_choices(self.name, {"mesh_resolution": resolution})
-        assert isinstance(avatar, LiftAvatar)
-        rig = avatar.rig.to("cpu")
-        texture = avatar.person.cpu().clone()
+        own = own_avatar(avatar, LiftAvatar, engine=self.name)
+        if drive.noise_seeds.numel():
+            check_choices(self, {"jitter": "seeds of sampling noise"})
+        with torch.inference_mode():
+            return draw_frames(own, drive.to(self.device), self.head_model.expression_names)
+
+    def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
+        """The drawn surface in the source expression, textured with the photo.
+
+        It holds the front of the head, hair, neck and shoulders where the photo shows them.
+
+        Raises:
+            InputError: the avatar is of another engine, or a resolution was given, which the drawn surface does not have.
+        """
+        check_choices(self, {"mesh_resolution": resolution})
+        own = own_avatar(avatar, LiftAvatar, engine=self.name)
+        rig = own.rig.to("cpu")
+        texture = own.person.cpu().clone()
         colour = texture[..., :3] / texture[..., 3:].clamp(min=0.05)
         pixels = torch.cat([colour.clamp(0, 1), texture[..., 3:]], -1)
         column = rig.uv[:, 0].long().clamp(0, texture.shape[1] - 1)

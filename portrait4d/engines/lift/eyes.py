@@ -1,5 +1,7 @@
-"""Eyes: what lies behind the lid openings. The photo's own eye, completed under the lids, on a sphere that turns with
-the gaze."""
+"""Eyes: what lies behind the lid openings.
+
+The photo's own eye, completed under the lids, lies on a sphere that turns with the gaze.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +18,26 @@ from portrait4d.engines.lift.canvas import fill
 from portrait4d.engines.lift.view import SourceView
 
 LIDS = {"left": LEFT_EYE, "right": RIGHT_EYE}
-"""Lid edge, in order around the opening."""
+"""Landmarks of the lid edge, in order around the opening."""
 
 IRIS = {"left": LEFT_IRIS, "right": RIGHT_IRIS}
-"""Centre and four points of the rim."""
+"""Landmarks of the iris: centre and four points of the rim."""
 
 _ROWS, _COLUMNS = 9, 13
 
 
 @dataclass(frozen=True)
 class Eye:
-    """`rest` [V, 3] metres in the head frame, `from_centre` [V, 3] the matching points of the eyeball seen from its
-    centre, `follow` [V] how much a point turns
-    with the eyeball, `uv` [V, 2] canvas pixels, `faces` [F, 3], `source_gaze` [3] axis-angle."""
+    """One eye of a source.
+
+    Attributes:
+        rest: [V, 3] metres in the head frame.
+        from_centre: [V, 3] the matching points of the eyeball, relative to its centre.
+        follow: [V] how much a point turns with the eyeball.
+        uv: [V, 2] canvas pixels.
+        faces: [F, 3].
+        source_gaze: [3] axis-angle.
+    """
 
     rest: Tensor
     from_centre: Tensor
@@ -49,7 +58,7 @@ class Eye:
 
 
 def polygon_mask(points: np.ndarray, side: int, grow: float = 0.0) -> np.ndarray:
-    """Coverage [side, side] in [0, 1] of a polygon given in pixels, grown (or, if negative, shrunk) by some pixels."""
+    """Coverage [side, side] in [0, 1] of a polygon in pixels, which `grow` enlarges (or, if negative, shrinks)."""
     scale = 8
     mask = np.zeros((side, side), np.uint8)
     cv2.fillPoly(mask, [np.round((points - 0.5) * scale).astype(np.int32)], 255, cv2.LINE_AA, 3)
@@ -65,10 +74,10 @@ def complete_eye(photo: np.ndarray, lids: np.ndarray, iris: np.ndarray) -> np.nd
     Args:
         photo: float32 [H, W, 3].
         lids: [16, 2] lid edge in canvas pixels.
-        iris: [5, 2] centre and rim.
+        iris: [5, 2] centre and rim in canvas pixels.
 
     Returns:
-        float32 [H, W, 3]; meaningful around the eye only.
+        Picture float32 [H, W, 3], meaningful around the eye only.
     """
     side = photo.shape[0]
     centre = iris[0]
@@ -94,8 +103,10 @@ def complete_eye(photo: np.ndarray, lids: np.ndarray, iris: np.ndarray) -> np.nd
 def _complete_iris(
     photo: np.ndarray, inside: np.ndarray, centre: np.ndarray, radius: float, distance: np.ndarray
 ) -> np.ndarray:
-    """Hidden iris pixels from the visible ones: mirrored top to bottom where that is visible, else the mean of their
-    ring."""
+    """Fills hidden iris pixels from the visible ones.
+
+    They are mirrored top to bottom where the mirror image is visible, else the median of their ring.
+    """
     side = photo.shape[0]
     disc = distance < 1.3 * radius
     visible = inside & disc
@@ -121,12 +132,12 @@ def _complete_iris(
 
 
 def build_eye(lids: np.ndarray, centre: Tensor, radius: float, gaze: Tensor, view: SourceView) -> Eye:
-    """Geometry of one eye.
+    """Builds the geometry of one eye.
 
     Args:
         lids: [16, 2] canvas pixels.
         centre: [3] of the eyeball, head frame, metres.
-        radius: of the head model's eyeball, metres: gaze angles are measured with it.
+        radius: of the head model's eyeball, metres; gaze angles are measured with it.
         gaze: [3] eyeball rotation of the source.
         view: of the source.
     """

@@ -1,8 +1,8 @@
 """Closed lids: skin without lashes, shown while an eye shuts.
 
 An open eye shows its upper lid as a few rows of pixels with lashes in front. Stretched over the closing eye they
-would become stripes, so a second texture
-holds the skin around the eye continued over it, and the lash line is drawn as a dark edge.
+would become stripes, so a second texture holds the skin around the eye, continued over it, and the lash line is drawn
+as a dark edge.
 """
 
 from __future__ import annotations
@@ -20,23 +20,27 @@ from portrait4d.engines.lift.canvas import fill
 from portrait4d.engines.lift.eyes import LIDS, polygon_mask
 
 BROWS = {"left": LEFT_BROW[:5] + LEFT_BROW[:4:-1], "right": RIGHT_BROW[:5] + RIGHT_BROW[:4:-1]}
-"""Outline: lower edge outwards in, upper edge back."""
+"""Outline of a brow: the lower edge from outside to inside, the upper edge back."""
 
 LASH_GAIN, LASH_WIDTH = 0.25, 0.005
-"""Brightness at the upper lid's edge, and the distance in metres at which it is that of skin."""
+"""Brightness factor at the upper lid's edge, and the distance in metres at which it reaches 1, that of skin."""
 
 LID_WIDTH = 0.013
-"""Skin within this distance of the lid edge, metres, can be replaced."""
+"""Distance from the lid edge, in metres, within which skin can be replaced."""
 
 CLOSES_FROM, CLOSES_AT = 0.15, 0.6
-"""Share of the source's lid gap that has gone when the lid texture begins to show, and when it has replaced the
-photo."""
+"""Share of the source's lid gap that is closed when the lid texture begins to show, and when it replaces the photo."""
 
 
 @dataclass(frozen=True)
 class Lid:
-    """Both lids of one eye. `faces` [F, 3] and `gain` [P] refer to the rig's patch points; `gap` the source's lid gap
-    in metres."""
+    """Both lids of one eye.
+
+    Attributes:
+        faces: [F, 3] of the rig's patch points.
+        gain: [P] brightness factor of the rig's patch points.
+        gap: the source's lid gap in metres.
+    """
 
     faces: Tensor
     gain: Tensor
@@ -54,7 +58,7 @@ class Lid:
 
 
 def build_lid(model: HeadModel, side: str, patch_vertices: Tensor, patch_faces: Tensor, gap: float) -> Lid:
-    """Lids of the subject's left or right eye.
+    """Builds the lids of the subject's left or right eye.
 
     Args:
         model: the head model.
@@ -75,8 +79,9 @@ def build_lid(model: HeadModel, side: str, patch_vertices: Tensor, patch_faces: 
 
 
 def lid_texture(photo: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Skin over both eyes, premultiplied float32 [H, W, 4]: solid over lids and lashes, fading into the skin around
-    them, never over the brows.
+    """Skin over both eyes, premultiplied float32 [H, W, 4].
+
+    It is solid over lids and lashes, fades into the skin around them, and never covers the brows.
 
     Args:
         photo: float32 [H, W, 3].
@@ -96,6 +101,6 @@ def lid_texture(photo: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     around = (alpha[..., 0] > 0.02) & (hidden < 0.5)
     luminance = cv2.GaussianBlur(photo.mean(-1), (0, 0), 1.0)
     typical = np.median(luminance[around]) if around.any() else 0.5
-    is_skin = np.clip((luminance / typical - 0.5) / 0.3, 0, 1)  # lashes are no lid skin
+    is_skin = np.clip((luminance / typical - 0.5) / 0.3, 0, 1)  # lashes are not lid skin
     skin = fill(photo, (1 - hidden) * (1 - brow) * is_skin)
     return np.concatenate([skin * alpha, alpha], -1).astype(np.float32)

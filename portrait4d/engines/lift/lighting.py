@@ -1,10 +1,8 @@
 """Light that stays in place while the head turns: a linear model of the photo's shading, applied as a ratio.
 
 Luminance on the face is fitted as `a + b . n` over surface normals (first-order spherical harmonics, Ramamoorthi,
-Hanrahan 2001). A point whose normal goes from
-n to n' is brightened by a power of `(a + b . n') / (a + b . n)`: 1 where nothing moved. Folds of the moving face get
-their shade
-the same way.
+Hanrahan 2001). A point whose normal goes from n to n' is brightened by a power of `(a + b . n') / (a + b . n)`, which
+is 1 where nothing moved. Folds of the moving face are shaded in the same way.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from torch import Tensor
 
 _LIMITS = (0.86, 1.14)
 _STRENGTH = 0.6
-"""Exponent of the ratio: the fitted light takes part of the albedo for shading."""
+"""Exponent of the ratio, below 1 because the fitted light mistakes part of the albedo for shading."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -28,7 +26,7 @@ def fit_light(photo: np.ndarray, uv: np.ndarray, normals: np.ndarray) -> np.ndar
         normals: [V, 3] of the same points, camera space.
 
     Returns:
-        Coefficients for luminance in units of the face's median; (1, 0, 0, 0) if the face is too small to tell.
+        Coefficients for luminance in units of the face's median; (1, 0, 0, 0) if the face is too small for a fit.
     """
     facing = normals[:, 2] > 0.3
     if facing.sum() < 50:
@@ -40,7 +38,7 @@ def fit_light(photo: np.ndarray, uv: np.ndarray, normals: np.ndarray) -> np.ndar
     design = np.concatenate([np.ones((facing.sum(), 1)), normals[facing]], 1)
     weight = np.ones(len(luminance))
     solution = np.array([median, 0, 0, 0])
-    for _ in range(8):  # iteratively reweighted least squares: brows, lips and nostrils are no shading
+    for _ in range(8):  # iteratively reweighted least squares: brows, lips and nostrils are not shading
         scaled = design * weight[:, None]
         solution = np.linalg.solve(
             scaled.T @ design + 1e-2 * np.diag([0, 1, 1, 1]) * len(weight) / 10, scaled.T @ luminance
@@ -59,5 +57,5 @@ def shading_ratio(light: Tensor, before: Tensor, after: Tensor) -> Tensor:
 
 
 def light_asymmetry(light: np.ndarray) -> float:
-    """How one-sided the light is: difference between both sides of the face over their mean."""
+    """How one-sided the light is: the difference between both sides of the face over their mean."""
     return float(abs(light[1]) * 1.4 / max(light[0] + 0.6 * light[3], 0.2))

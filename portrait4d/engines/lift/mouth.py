@@ -1,9 +1,8 @@
-"""Mouth: what lies behind the lip opening.
+"""The mouth: what lies behind the lip opening.
 
-The source's own mouth where the photo shows it, in front of teeth, tongue and cavity of the head model in a small
-texture painted here by rule
-(no picture of anyone's teeth is in the project). The generic part gets darker with depth and where the mouth is
-hardly open.
+The source's own mouth, where the photo shows it, lies in front of teeth, tongue and cavity of the head model, whose
+small texture is painted here by rule (no picture of anyone's teeth is in the project). The generic part gets darker
+with depth and where the mouth is hardly open.
 """
 
 from __future__ import annotations
@@ -21,14 +20,21 @@ from portrait4d.engines.lift.view import SourceView
 
 _ATLAS = 128
 _TOOTH_EDGES = np.array([0, 0.0086, 0.0152, 0.0228, 0.0298, 0.0366, 0.0466])
-"""Where teeth meet, metres along the upper arch from the midline: average crown widths (Wheeler's Dental Anatomy)."""
+"""Metres along the upper arch from the midline where teeth meet: average crown widths (Wheeler's Dental Anatomy)."""
 
 
 @dataclass(frozen=True)
 class Interior:
-    """Generic inside of the mouth. `rest` [V, 3] at zero expression, `expression_basis` [V * 3, E], `uv` [V, 2] atlas
-    pixels, `occlusion` [V] brightness factor by
-    depth, `faces` [F, 3], `atlas` [H, W, 4]."""
+    """Generic inside of the mouth.
+
+    Attributes:
+        rest: [V, 3] at zero expression, metres in the head frame.
+        expression_basis: [V * 3, E].
+        uv: [V, 2] atlas pixels.
+        occlusion: [V] brightness factor by depth.
+        faces: [F, 3].
+        atlas: [H, W, 4] texture.
+    """
 
     rest: Tensor
     expression_basis: Tensor
@@ -48,9 +54,16 @@ class Interior:
 
 @dataclass(frozen=True)
 class OwnMouth:
-    """The part of the mouth's inside that the photo shows. `rest` [V, 3], `uv` [V, 2] canvas pixels, `faces` [F, 3],
-    `with_jaw` [V] how much a point follows the lower lip, `opening` the source's lip gap in metres, `shows_teeth`
-    whether the photo shows teeth, which then stay."""
+    """The part of the mouth's inside that the photo shows.
+
+    Attributes:
+        rest: [V, 3] metres in the head frame.
+        uv: [V, 2] canvas pixels.
+        faces: [F, 3].
+        with_jaw: [V] how much a point follows the lower lip.
+        opening: the source's lip gap in metres.
+        shows_teeth: whether the photo shows teeth, which then stay.
+    """
 
     rest: Tensor
     uv: Tensor
@@ -60,7 +73,7 @@ class OwnMouth:
     shows_teeth: Tensor
 
     def to(self, device: torch.device | str) -> OwnMouth:
-        """The same on another device."""
+        """The same mouth on another device."""
         return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
@@ -71,13 +84,13 @@ _CROWN_FROM = 0.52
 """Share of the model's tooth rows, from above, that is gum."""
 
 _TEETH_DROP = {"teeth_upper": 0.0042, "teeth_lower": 0.003}
-"""Metres by which the model's teeth are lowered: speech shows upper incisors under the lip, hardly lower ones."""
+"""Metres by which the model's teeth are lowered: in speech, upper incisors show under the lip, lower ones hardly do."""
 
 
 def paint_atlas(tooth_colour: np.ndarray, flesh_colour: np.ndarray) -> np.ndarray:
     """The interior's texture, float32 [4 * 128, 128, 4]: rows of upper teeth, lower teeth, tongue, cavity.
 
-    Teeth: across = along the arch (midline in the middle), down = from gum to edge.
+    Teeth run across along the arch, with the midline in the middle, and down from gum to edge.
     """
     arch = np.abs(np.linspace(-1, 1, _ATLAS)) * _TOOTH_EDGES[-1]
     atlas = np.ones((4, _ATLAS, _ATLAS, 4), np.float32)
@@ -108,13 +121,14 @@ def build_interior(
     *,
     own_teeth: np.ndarray | None,
 ) -> Interior:
-    """Teeth, tongue and cavity of one person.
+    """Builds teeth, tongue and cavity of one person.
 
     Args:
         model: the head model.
-        shape: [1, S].
+        shape: [1, S] of the head model.
         photo: canvas [H, W, 3] in [0, 1].
-        inner_lips, outer_lips: polygons in canvas pixels, for the colours.
+        inner_lips: polygon in canvas pixels, for the colours.
+        outer_lips: polygon in canvas pixels, for the colours.
         own_teeth: colour of the teeth that the photo shows, if any; a second upper row is then left out.
     """
     parts = ("teeth_upper", "teeth_lower", "tongue", "inner_mouth")
@@ -192,7 +206,7 @@ def light_colours(photo: np.ndarray, outer_lips: np.ndarray, inner_lips: np.ndar
 
 
 def build_own_mouth(inner_lips: np.ndarray, depth: float, view: SourceView, *, shows_teeth: bool) -> OwnMouth:
-    """Geometry of the visible inside: a flat patch at the lips' depth.
+    """Builds the geometry of the visible inside: a flat patch at the lips' depth.
 
     Args:
         inner_lips: [20, 2] canvas pixels.
@@ -211,8 +225,10 @@ def build_own_mouth(inner_lips: np.ndarray, depth: float, view: SourceView, *, s
 
 
 def own_mouth_texture(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray:
-    """The photo inside the lip opening, premultiplied float32 [H, W, 4]; solid two pixels beyond it, then fading
-    under the lips."""
+    """The photo inside the lip opening, premultiplied float32 [H, W, 4].
+
+    It is solid up to two pixels beyond the opening, then fades under the lips.
+    """
     side = photo.shape[0]
     solid = polygon_mask(inner_lips, side, grow=2)
     alpha = np.maximum(solid, cv2.GaussianBlur(solid, (0, 0), 1.0))[..., None]

@@ -1,4 +1,4 @@
-"""Frames from an avatar: move the rig, put it before the camera, draw from back to front."""
+"""Frames from an avatar: the rig is moved, placed before the camera, and drawn from back to front."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from portrait4d.engines.lift.rig import smooth_normals
 from portrait4d.engines.lift.view import project_points
 
 SHUT_FROM, SHUT_AT = 0.42, 0.6
-"""Lids that the driver has closed this far begin to be, and are, fully shut: the tracker sees some opening in shut
-eyes, and blends of open shapes stop half-way."""
+"""How far the driver's lids are closed when these begin to shut fully, and when they are fully shut.
+
+The tracker sees some opening in shut eyes, and blends of open shapes stop half-way.
+"""
 
 LID_OVERLAP = 0.0008
 """Metres by which shut lids overlap, so that no line of eye is left between them."""
@@ -27,21 +29,21 @@ WIDE_OPENING = 0.014
 
 
 def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ...]) -> Rendering:
-    """Draw B frames of an avatar.
+    """Draws B frames of an avatar.
 
     Returns:
-        image [B, 3, S, S] in [-1, 1] and alpha [B, 1, S, S].
+        Image [B, 3, S, S] in [-1, 1] and alpha [B, 1, S, S].
     """
     rig = avatar.rig
     size = avatar.background.shape[0]
     expression = _shut_lids(avatar, drive, expression_names)
     points = rig.deform(expression, drive.residual)
-    screen = rig.project(rig.pose(points, drive.rotation, drive.translation), size)
-    gain = _shading(avatar, points, drive.rotation)
-    rotation = axis_angle_to_matrix(drive.rotation)
+    screen = rig.project(rig.pose(points, drive.pose.rotation, drive.pose.translation), size)
+    gain = _shading(avatar, points, drive.pose.rotation)
+    rotation = axis_angle_to_matrix(drive.pose.rotation)
 
     def on_screen(rest: Tensor) -> Tensor:
-        return project_points(rest @ rotation.mT + drive.translation[:, None], rig.focal_px, size)
+        return project_points(rest @ rotation.mT + drive.pose.translation[:, None], rig.focal_px, size)
 
     gap = avatar.own_mouth.opening + (points - rig.rest)[:, avatar.lips, 1] @ points.new_tensor([1.0, -1.0])
     lid_gaps = (points[:, avatar.lids[:, 0]] - points[:, avatar.lids[:, 1]]).norm(dim=-1)
@@ -53,8 +55,8 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
         interior=on_screen(avatar.interior.deform(expression)),
         mouth=on_screen(mouth),
         eyes=[
-            on_screen(avatar.left_eye.turned(drive.eyes[:, 0])),
-            on_screen(avatar.right_eye.turned(drive.eyes[:, 1])),
+            on_screen(avatar.left_eye.turned(drive.head.eyes[:, 0])),
+            on_screen(avatar.right_eye.turned(drive.head.eyes[:, 1])),
         ],
         gap=gap,
         lid_strength=torch.stack(
@@ -70,8 +72,11 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
 
 @dataclass(frozen=True)
 class _Layers:
-    """Everything to be drawn for a batch: screen positions [B, V, 3] per surface, brightness `gain` [B, V], lip `gap`
-    [B], `lid_strength` [B, 2]."""
+    """Everything to be drawn for a batch.
+
+    `screen`, `interior`, `mouth` and `eyes` are screen positions [B, V, 3] of a surface each; `gain` [B, V] is
+    brightness, `gap` [B] of the lips in metres, `lid_strength` [B, 2].
+    """
 
     screen: Tensor
     gain: Tensor
@@ -88,7 +93,7 @@ def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ..
     The lid gap is linear in the blink coefficient, so the missing amount is the remaining gap over its slope.
     """
     rig = avatar.rig
-    expression = drive.expression.clone()
+    expression = drive.head.expression.clone()
     points = rig.deform_some(avatar.lids.flatten(), expression, drive.residual).unflatten(1, (2, 2))
     basis = rig.expression_basis.reshape(-1, 3, len(expression_names))
     for index, side in enumerate(("Left", "Right")):
@@ -103,8 +108,10 @@ def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ..
 
 
 def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
-    """Brightness factor [B, V]: light stands still while the face turns and folds; the sheet around it keeps the
-    photo's."""
+    """Brightness factor [B, V] of light that stays in place while the face turns and folds.
+
+    The sheet around the face keeps the photo's brightness.
+    """
     rig = avatar.rig
     after = smooth_normals(points[:, : rig.num_patch], rig.patch_faces) @ axis_angle_to_matrix(rotation).mT
     gain = points.new_ones(points.shape[:2])
@@ -113,7 +120,7 @@ def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
 
 
 def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> None:
-    """One frame into an empty target [S, S, 4]: colour in [0, 1] and alpha."""
+    """Draws one frame into an empty target [S, S, 4]: colour in [0, 1] and alpha."""
     size = avatar.background.shape[0]
     target[..., :3] = avatar.background
     _draw_mouth(avatar, layers, index, target)
@@ -140,14 +147,17 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
 
 
 def _source_screen(avatar: LiftAvatar) -> Tensor:
-    """Where patch points are in the unmoved picture, [V, 2] crop pixels."""
+    """Positions of patch points in the unmoved picture, [V, 2] crop pixels."""
     margin = (avatar.person.shape[0] - avatar.background.shape[0]) / 2
     return avatar.rig.uv[: avatar.rig.num_patch] - margin
 
 
 def _draw_mouth(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> None:
-    """Teeth, tongue and cavity, then the photo's own teeth if they show, then its whole mouth until it opens
-    further."""
+    """Draws the mouth from back to front.
+
+    Teeth, tongue and cavity come first, then the photo's own teeth if they show, then its whole mouth until it opens
+    further.
+    """
     interior, own = avatar.interior, avatar.own_mouth
     light = 0.55 + 0.45 * (layers.gap[index] / WIDE_OPENING).clamp(0, 1)
     box = bounding_box(layers.mouth[index], *target.shape[:2], pad=target.shape[0] // 8)
@@ -175,7 +185,7 @@ def _put(
     strength: float = 1.0,
     is_blurred: bool = False,
 ) -> None:
-    """Draw a surface over the picture, in place."""
+    """Draws a surface over the picture, in place."""
     box = bounding_box(screen, *target.shape[:2])
     if box is None:
         return

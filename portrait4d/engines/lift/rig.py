@@ -1,7 +1,7 @@
 """The rig: every drawn point of a source, and how each one follows expression, landmarks and head pose.
 
 A point rests at `rest` in the head frame of the source. With expression change `de` and landmark displacement `r`
-(metres, head frame) it moves to `x = rest + expression_basis de + residual_basis r`, then to the camera as
+(metres, head frame) it moves to `x = rest + expression_basis de + residual_basis r`, then to camera space as
 `w (R x + t) + (1 - w) (R0 x + t0)`: `w` is how much it belongs to the head, `R0, t0` the source pose. Its texture
 coordinate is where the photo showed it, so the source pose draws the photo itself.
 """
@@ -20,10 +20,23 @@ from portrait4d.engines.lift.view import project_points
 
 @dataclass(frozen=True)
 class Rig:
-    """`rest` [V, 3] metres; `uv` [V, 2] canvas pixels; `faces` [F, 3]; `expression_basis` [V * 3, E];
-    `residual_basis` [P, 478]; `head_weight` [V]; `light_weight` [P] share of relighting of the patch points, fading out
-    at its rim; `focal_px` of the crop camera; the source pose and expression. Points 0..P-1 are head-model vertices,
-    their numbers in the head model are `patch_vertices`."""
+    """The drawn points of a source. Points 0..P-1, the patch, are vertices of the head model.
+
+    Attributes:
+        rest: [V, 3] metres.
+        uv: [V, 2] canvas pixels.
+        faces: [F, 3].
+        expression_basis: [V * 3, E].
+        residual_basis: [P, 478].
+        head_weight: [V] how much a point belongs to the head.
+        light_weight: [P] share of relighting of the patch points, fading out at the rim of the patch.
+        patch_vertices: [P] numbers of the patch points in the head model.
+        source_expression: [E].
+        source_rotation: [3] axis-angle.
+        source_translation: [3] metres.
+        source_residual: [478, 3] metres.
+        focal_px: of the crop camera.
+    """
 
     rest: Tensor
     uv: Tensor
@@ -45,12 +58,12 @@ class Rig:
 
     @property
     def num_patch(self) -> int:
-        """Points of the face patch; they come first."""
+        """Number of points of the face patch, which come first."""
         return len(self.patch_vertices)
 
     @cached_property
     def patch_faces(self) -> Tensor:
-        """Triangles of the face patch [F, 3]; they come first."""
+        """Triangles of the face patch [F, 3], which come first."""
         return self.faces[: int((self.faces < self.num_patch).all(1).sum())]
 
     @cached_property
@@ -68,19 +81,19 @@ class Rig:
         return moved
 
     def deform_some(self, chosen: Tensor, expression: Tensor, residual: Tensor) -> Tensor:
-        """The same for a few patch points [N]: [B, N, 3]."""
+        """The same as `deform` for a few patch points [N]: [B, N, 3]."""
         basis = self.expression_basis.reshape(len(self.rest), 3, -1)[chosen]
         moved = torch.einsum("nie,be->bni", basis, expression - self.source_expression) + self.rest[chosen]
         return moved + self.residual_basis[chosen] @ (residual - self.source_residual)
 
     def pose(self, points: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
-        """Head frame to camera space: [B, V, 3] under axis-angle rotations and translations [B, 3]."""
+        """Takes head-frame points [B, V, 3] to camera space, under axis-angle rotations and translations [B, 3]."""
         turned = points @ axis_angle_to_matrix(rotation).mT + translation[:, None]
         still = points @ axis_angle_to_matrix(self.source_rotation).mT + self.source_translation
         return still + self.head_weight[:, None] * (turned - still)
 
     def project(self, camera_points: Tensor, size: int) -> Tensor:
-        """Camera space [B, V, 3] to crop pixels and depth [B, V, 3]."""
+        """Projects camera space [B, V, 3] to crop pixels and depth [B, V, 3]."""
         return project_points(camera_points, self.focal_px, size)
 
 
@@ -95,8 +108,10 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
 
 
 def smooth_normals(vertices: Tensor, faces: Tensor, *, rounds: int = 2) -> Tensor:
-    """Vertex normals [B, V, 3] averaged over their neighbourhood: creases shade softly and single triangles not at
-    all."""
+    """Vertex normals [B, V, 3] averaged over their neighbourhood.
+
+    Creases are shaded softly, and single triangles do not show.
+    """
     normals = vertex_normals(vertices, faces)
     for _ in range(rounds):
         mean = normals[:, faces].sum(2)

@@ -1,9 +1,8 @@
 """The sheet: one grid over the whole canvas that carries hair, ears, neck and shoulders with the head, without a seam.
 
 Inside the fitted head's outline a grid point follows the head surface under it. Outside, every quantity that makes a
-point move (depth, how much it belongs to
-the head, how it follows each expression) is continued by a screened Laplace equation,
-`(L + k) x = k x0`: smooth, equal to the head at its outline, dying out with distance.
+point move (depth, how much it belongs to the head, how it follows each expression) is continued by a screened Laplace
+equation, `(L + k) x = k x0`: smooth, equal to the head at its outline, fading with distance.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ SPACING = 8
 
 @dataclass(frozen=True)
 class Grid:
-    """`points` float32 [V, 2] canvas pixels, row-major over `rows` x `columns`; `faces` int64 [F, 3]."""
+    """A grid: `points` float32 [V, 2] canvas pixels, row-major over `rows` x `columns`; `faces` int64 [F, 3]."""
 
     points: np.ndarray
     faces: np.ndarray
@@ -29,8 +28,10 @@ class Grid:
 
 
 def make_grid(height: int, width: int, spacing: int = SPACING) -> Grid:
-    """A regular triangulated grid whose outermost points lie on the canvas border; diagonals alternate so that it
-    bends the same in every direction."""
+    """A regular triangulated grid whose outermost points lie on the canvas border.
+
+    Diagonals alternate, so that it bends the same way in every direction.
+    """
     rows, columns = height // spacing + 1, width // spacing + 1
     y, x = np.meshgrid(np.linspace(0, height, rows), np.linspace(0, width, columns), indexing="ij")
     points = np.stack([x, y], -1).reshape(-1, 2).astype(np.float32)
@@ -61,7 +62,7 @@ def extend(
     screening: np.ndarray | float = 0.0,
     target: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Continue values from fixed grid points to all others.
+    """Continues values from fixed grid points to all others.
 
     Solves `(L + k) x = k x0` on the free points, with the fixed ones as boundary.
 
@@ -87,7 +88,7 @@ def extend(
 
 
 def drop_covered(grid: Grid, covered: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """Faces worth drawing: not wholly under the face patch, and not wholly transparent.
+    """Faces to draw: not wholly under the face patch, and not wholly transparent.
 
     Args:
         grid: the grid.

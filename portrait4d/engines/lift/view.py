@@ -1,4 +1,4 @@
-"""How the source photo sees its head: one pinhole camera for rig, eyes and mouth."""
+"""The camera of the source photo: one pinhole camera for rig, eyes and mouth."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from preprocess.tracking.motion import Motion
 
 @dataclass(frozen=True)
 class SourceView:
-    """`rotation` [3, 3] and `translation` [3] take head-frame points to camera space; `focal_px` and `size` in crop
-    pixels."""
+    """A pinhole camera and the head's pose before it.
+
+    `rotation` [3, 3] and `translation` [3] take head-frame points to camera space; `focal_px` and `size` are in crop
+    pixels.
+    """
 
     rotation: Tensor
     translation: Tensor
@@ -31,16 +34,16 @@ class SourceView:
         return cls(rotation, translation, focal_px, motion.crop_size)
 
     def to_camera(self, points: Tensor) -> Tensor:
-        """Head frame [N, 3] to camera space."""
+        """Takes head-frame points [N, 3] to camera space."""
         return points @ self.rotation.T + self.translation
 
     def to_canvas(self, points: Tensor) -> Tensor:
-        """Head frame [N, 3] to canvas pixels and depth, [N, 3]."""
+        """Takes head-frame points [N, 3] to canvas pixels and depth, [N, 3]."""
         screen = project_points(self.to_camera(points), self.focal_px, self.size)
         return screen + screen.new_tensor([MARGIN, MARGIN, 0])
 
     def from_canvas(self, pixels: Tensor, depth: Tensor | float) -> Tensor:
-        """Canvas pixels [N, 2] at a depth ([N] or one for all, metres) to the head frame, [N, 3]."""
+        """Takes canvas pixels [N, 2] at a depth ([N] or one for all, metres) to the head frame, [N, 3]."""
         depth = torch.as_tensor(depth, dtype=torch.float32).expand(len(pixels))
         offset = (pixels - MARGIN - self.size / 2) * (depth / self.focal_px)[:, None]
         camera_points = torch.stack([offset[:, 0], -offset[:, 1], -depth], -1)
@@ -48,7 +51,7 @@ class SourceView:
 
 
 def project_points(camera_points: Tensor, focal_px: Tensor | float, size: int) -> Tensor:
-    """OpenGL camera space to (x, y, depth): pixels of a square picture of the given side, y down, and metres."""
+    """Projects OpenGL camera space to (x, y, depth): pixels of a square picture of side `size`, y down, and metres."""
     depth = -camera_points[..., 2]
     scale = focal_px / depth
     x = size / 2 + camera_points[..., 0] * scale

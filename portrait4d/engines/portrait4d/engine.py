@@ -17,11 +17,12 @@ from flame.errors import InputError
 from flame.geometry.camera import Camera
 from flame.heads.flame import PORTRAIT4D_UNITS_PER_METRE, Flame
 from flame.heads.frame_parameters import FrameParameters, PosedView
-from flame.heads.head_model import HeadModel, HeadParams
+from flame.heads.head_model import HeadModel
 from flame.heads.pose_field import CoarseMesh, HeadPoseField
-from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering
+from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering, own_avatar
 from portrait4d.engines.jitter import frame_generator
 from portrait4d.engines.modes import Placement
+from portrait4d.engines.portrait4d.abilities import ABILITIES
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.ops.resample import resize
 from portrait4d.reconstructor.network import Reconstructor, SourceFeatures
@@ -56,6 +57,8 @@ class _StillPlanes:
 
 class Portrait4DEngine:
     """One network with its FLAME, which the released files hold, and the encoder that reads motion codes."""
+
+    abilities = ABILITIES
 
     def __init__(
         self,
@@ -107,13 +110,12 @@ class Portrait4DEngine:
     def render(self, avatar: Avatar, drive: Drive) -> Rendering:
         """A batch of frames `[B, 3, 512, 512]`; where a GPU's memory does not hold it, in halves; one by one where each
         has its own noise."""
-        assert isinstance(avatar, Portrait4DAvatar)
-        drive, parts, start = drive.to(self.device), [], 0
+        own, drive, parts, start = self._own(avatar), drive.to(self.device), [], 0
         at_once = 1 if drive.noise_seeds.shape[1] else self._frames_at_once or len(drive)
         while start < len(drive):
             try:
                 with torch.inference_mode(), self._explained_memory("one frame", is_last=at_once == 1):
-                    parts.append(self._render(avatar, drive[start : start + at_once]))
+                    parts.append(self._render(own, drive[start : start + at_once]))
             except torch.OutOfMemoryError:
                 at_once = self._frames_at_once = at_once // 2
                 logger.warning("out of memory on %s: going on with %d frames at once", self.device, at_once)
@@ -138,15 +140,15 @@ class Portrait4DEngine:
         Args:
             generator: source of the sampling noise; None gives the same picture every time.
         """
-        assert isinstance(avatar, Portrait4DAvatar)
+        own = self._own(avatar)
         if len(codes) not in (1, len(camera)):
             raise ValueError(f"expected motion codes for {len(camera)} cameras or one for all, got {len(codes)}")
         with torch.inference_mode(), self._explained_memory("one frame"):
             used = self._codes(codes)
-            features = avatar.features.repeat(len(codes))
+            features = own.features.repeat(len(codes))
             planes = self.network.animate(features, used, motion_scale=self.motion_scale)
             parts = [
-                self._draw(avatar, planes[row : row + 1], camera[index : index + 1].to(self.device), None, generator)
+                self._draw(own, planes[row : row + 1], camera[index : index + 1].to(self.device), None, generator)
                 for index, row in enumerate(range(len(camera)) if len(codes) > 1 else [0] * len(camera))
             ]
         return Rendering(torch.cat([part.image for part in parts]), torch.cat([part.alpha for part in parts]))
@@ -179,11 +181,7 @@ class Portrait4DEngine:
 
     def posed_view(self, avatar: Portrait4DAvatar, drive: Drive) -> PosedView:
         """Cameras and heads of B frames: the source's shape, all else the driver's; the neck carries the pose."""
-        shape = torch.from_numpy(avatar.motion.shape).to(drive.expression).expand(len(drive), -1)
-        head = HeadParams(shape, drive.expression, drive.rotation, drive.jaw, drive.eyes)
-        frame = FrameParameters.from_head_pose(
-            drive.rotation, drive.translation, head, units_per_metre=PORTRAIT4D_UNITS_PER_METRE
-        )
+        frame = FrameParameters.from_head_pose(drive.pose, drive.head, units_per_metre=PORTRAIT4D_UNITS_PER_METRE)
         if self.placement == "canonical":
             return frame.turned_head()
         if self.placement == "tracked":
@@ -194,10 +192,10 @@ class Portrait4DEngine:
     def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
         """The avatar's surface in its source expression, with vertex colours, metres, head at rest; `resolution`
         samples along a side of its cube, by default `MESH_RESOLUTION`."""
-        assert isinstance(avatar, Portrait4DAvatar)
-        codes = self._codes(torch.from_numpy(avatar.motion.codes))
+        own = self._own(avatar)
+        codes = self._codes(torch.from_numpy(own.motion.codes))
         with torch.inference_mode(), self._explained_memory("what a mesh needs"):
-            planes = self.network.animate(avatar.features, codes, motion_scale=self.motion_scale)
+            planes = self.network.animate(own.features, codes, motion_scale=self.motion_scale)
             shape = extract_shape(
                 TriPlaneField(planes, self.network.decoder),
                 ShapeConfig(resolution=MESH_RESOLUTION if resolution is None else resolution),
@@ -206,6 +204,19 @@ class Portrait4DEngine:
             )
         vertices = shape.vertices / PORTRAIT4D_UNITS_PER_METRE
         return Mesh(vertices, shape.faces, colours=shape.colours, normals=shape.normals)
+
+    def _own(self, avatar: Avatar) -> Portrait4DAvatar:
+        """The avatar, if this engine can draw it.
+
+        Raises:
+            InputError: another engine built it, or the same one with other weights.
+        """
+        own = own_avatar(avatar, Portrait4DAvatar, engine=self.name)
+        if own.weights != self.weights:
+            raise InputError(
+                f"the avatar was built with other weights of {self.name}, or another FLAME: build it again"
+            )
+        return own
 
     @contextmanager
     def _explained_memory(self, what: str, *, is_last: bool = True) -> Iterator[None]:

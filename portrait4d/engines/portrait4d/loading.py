@@ -11,20 +11,16 @@ from torch import Tensor
 from flame.errors import InputError
 from flame.heads.flame import Flame, flame_from_tensors, load_flame
 from flame.heads.pose_field import CoarseMesh
-from portrait4d.engines.identity import with_flame
+from portrait4d.engines.identity import MOTION_MODEL, STATIC, check_kind, weights_mark, with_flame
 from portrait4d.engines.modes import Placement
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.weights.config import CheckpointConfig
 from portrait4d.weights.folder import weights_folder
-from portrait4d.weights.own_format import hash_file
 from portrait4d.weights.store import fetch, resolve_weights
 from portrait4d.weights.strict import check_fits, load_strict
 from preprocess.tracking.motion_code.encoder import MotionEncoder
-
-MOTION_MODEL = "motion-model"
-STATIC = "portrait4d-static"
 
 _HEAD_PREFIX = "deformer."
 
@@ -32,7 +28,7 @@ _HEAD_PREFIX = "deformer."
 def load_portrait4d(
     name: str,
     *,
-    weights: str | Path | None = None,
+    weights: Path | None = None,
     device: torch.device | str = "cpu",
     placement: Placement = "tracked",
     flame: str | None = None,
@@ -53,15 +49,10 @@ def load_portrait4d(
     if weights is None:
         fetch(name)
     config, tensors = resolve_weights(name if weights is None else weights)
-    if (config.family, config.network) != ("portrait4d", "generator"):
-        raise InputError(
-            f"expected the weights of a Portrait4D network for engine {name}, got those of {config.family}: delete "
-            f"{weights_folder() / name} and run `portrait4d weights fetch {name}`"
-            if weights is None
-            else f"expected the weights of a Portrait4D network for engine {name}, got those of {config.family}: give "
-            f"another file than {weights}"
-        )
-    identity = config.identity if weights is None or not Path(weights).is_file() else hash_file(weights)
+    fetch_again = f"delete {weights_folder() / name} and run `portrait4d weights fetch {name}`"
+    cure = fetch_again if weights is None else f"give others than {weights}"
+    check_kind(config, engine=name, cure=cure)
+    identity = config.identity if weights is None or weights.is_dir() else weights_mark(weights)
     # copies: views would keep the whole file, which is mapped, in this process's memory
     head = {key: value.clone() for key, value in tensors.items() if key.startswith(_HEAD_PREFIX)}
     try:

@@ -1,1 +1,1 @@
-"""What the EG3D commands do: samples, videos, shapes."""
+"""The work of the EG3D commands: samples, videos, shapes."""

@@ -1,4 +1,4 @@
-"""Depth as people look at it: grey, near is bright."""
+"""Depth as a picture: grey, near is bright."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def depth_limits(depth: np.ndarray, alpha: np.ndarray) -> tuple[float, float]:
 
 
 def depth_to_grey(depth: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """Distances to uint8 of the same shape: 255 at the first limit, 0 at the second, beyond, and where infinite."""
+    """Maps distances to uint8 of the same shape: 255 at the first limit, 0 at the second, beyond and at infinity."""
     near, far = limits
     nearness = (far - depth.astype(np.float64)) / max(far - near, 1e-12)
     return np.rint(np.clip(nearness, 0, 1) * 255).astype(np.uint8)

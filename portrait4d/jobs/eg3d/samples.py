@@ -28,7 +28,7 @@ from preprocess.files.file_check import check_not_input
 from preprocess.media.image import read_image, to_uint8, write_png
 
 _FORMAT = 1
-"""Raised whenever results of an older program must not count as finished."""
+"""Increased whenever results of an older program must not count as finished."""
 
 _LONGEST_GRID_PX = 16384
 
@@ -44,7 +44,7 @@ class SeedResult:
 
 @dataclass(frozen=True)
 class SampleReport:
-    """All seeds in the order asked, and the picture of all of them if it was asked for."""
+    """All seeds in the order of the options, and the picture of all of them if it was asked for."""
 
     results: tuple[SeedResult, ...]
     grid: str | None = None
@@ -67,7 +67,11 @@ def write_samples(
 
     Args:
         network: name of released weights, a checkpoint folder, or an official `.pkl`.
-        on_result: told after each seed.
+        folder: of the results.
+        options: seeds, views and kinds of pictures.
+        device: as torch names it.
+        progress: called after each seed.
+        on_result: called with the result of each seed.
 
     Raises:
         InputError: the network, the device or the folder cannot be used.
@@ -99,7 +103,7 @@ def write_samples(
 
 
 def map_seeds(generator: EG3DGenerator, seeds: tuple[int, ...], style: StyleOptions) -> torch.Tensor:
-    """Styles `[len(seeds), num_styles, style_dim]`, asked for the frontal camera.
+    """Styles `[len(seeds), num_styles, style_dim]`, conditioned on the frontal camera.
 
     Raises:
         InputError: the cutoff is beyond the network's layers.
@@ -115,7 +119,7 @@ def map_seeds(generator: EG3DGenerator, seeds: tuple[int, ...], style: StyleOpti
 
 @torch.no_grad()
 def render_seed(generator: EG3DGenerator, seed: int, options: SampleOptions) -> list[GeneratedImages]:
-    """All views of a seed, batch 1 each."""
+    """Renders all views of a seed, batch 1 each."""
     volume = generator.synthesise(map_seeds(generator, (seed,), options.style))
     yaw, pitch = (torch.tensor(angles) for angles in options.views)
     cameras = view_cameras(generator.config, yaw, pitch, fov_degrees=options.fov_degrees)
@@ -139,7 +143,7 @@ def _write_seed(generator: EG3DGenerator, seed: int, picture: Path, options: Sam
 
 
 def _write_grid(folder: Path, pictures: list[Path]) -> str:
-    """All rows below each other, scaled down together where they would be too long."""
+    """Writes all rows below each other, scaled down together where the picture would be too large."""
     from PIL import Image
 
     first = read_image(pictures[0])
@@ -176,12 +180,12 @@ def _stem(seed: int) -> str:
 
 
 def _key(network: list[Any], seed: int, options: SampleOptions) -> str:
-    """Changes when the network or an option that a seed's pictures hang on changes."""
+    """A key that changes with the network and with every option that a seed's pictures depend on."""
     chosen = {name: value for name, value in asdict(options).items() if name not in ("seeds", "has_grid")}
     return digest({"network": network, "seed": seed, "options": chosen, "format": _FORMAT})
 
 
 def _network_facts(network: str | Path) -> list[Any]:
-    """What changes when the weights change; a released name comes before a path, as in loading."""
+    """Facts that change when the weights change; a released name comes before a path, as in loading."""
     path = present_weights().get(str(network), Path(network))
     return file_facts(path) if path.exists() else [str(network)]

@@ -38,10 +38,14 @@ def write_seed_shape(
     device: str = "cpu",
     progress: Progress = ignore_progress,
 ) -> SeedShapeReport:
-    """Writes `.ply`, `.obj` or `.glb`; the file appears when it is whole.
+    """Writes `.ply`, `.obj` or `.glb`; the file appears once it is complete.
 
     Args:
         network: name of released weights, a checkpoint folder, or an official `.pkl`.
+        output: the file, whose suffix gives the format.
+        options: seed, style and surface.
+        device: as torch names it.
+        progress: called after each step.
 
     Raises:
         InputError: the network, the device, the output or the iso level cannot be used.
@@ -67,7 +71,7 @@ def write_seed_shape(
 
 @torch.no_grad()
 def seed_shape(generator: EG3DGenerator, options: SeedShapeOptions, *, progress: Progress = ignore_progress) -> Shape:
-    """The surface in the network's world units."""
+    """The surface of one seed's head in the network's world units."""
     volume = generator.synthesise(map_seeds(generator, (options.seed,), options.style))
     return extract_shape(
         TriPlaneField(volume.planes, generator.decoder),

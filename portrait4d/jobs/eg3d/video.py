@@ -26,7 +26,7 @@ _PATHS = {"original": original_path, "orbit": orbit_path}
 
 @dataclass(frozen=True)
 class StyleVideoReport:
-    """What was written."""
+    """What was written, and how."""
 
     output: str
     num_frames: int
@@ -44,10 +44,14 @@ def write_style_video(
     device: str = "cpu",
     progress: Progress = ignore_progress,
 ) -> StyleVideoReport:
-    """Writes the loop; the file appears when it is whole.
+    """Writes the loop; the file appears once it is complete.
 
     Args:
         network: name of released weights, a checkpoint folder, or an official `.pkl`.
+        output: the video file.
+        options: seeds, styles, camera path and length.
+        device: as torch names it.
+        progress: called after each frame.
 
     Raises:
         InputError: the network, the device or the output cannot be used.
@@ -65,7 +69,7 @@ def write_style_video(
 
 @torch.no_grad()
 def render_frames(generator: EG3DGenerator, options: StyleVideoOptions) -> Iterator[np.ndarray]:
-    """Frames uint8 `[H, W, 3]`. Planes are made anew only where the style changes.
+    """Frames uint8 `[H, W, 3]`; planes are made again only where the style changes.
 
     Depth is scaled by the limits of the first frame, so that it does not flicker.
     """

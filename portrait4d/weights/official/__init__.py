@@ -1,1 +1,1 @@
-"""The released files, read without running anything in them."""
+"""Readers of the released files, which run nothing in them."""

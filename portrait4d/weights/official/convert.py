@@ -1,4 +1,4 @@
-"""Official files to checkpoints of ours: which network, what its config says, which tensors; still unread."""
+"""Conversion of official files to checkpoints of ours: the network, its config, and its tensors, still unread."""
 
 import math
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from portrait4d.weights.strict import CheckpointMismatch
 from preprocess.tracking.motion_code.network import TRAINING_NAME_PARTS
 
 NETWORK_KEYS: dict[Network, str] = {"generator": "G_ema", "discriminator": "D"}
-"""Where a network lies in an official file; of the generator, the running mean that the authors use."""
+"""Key of a network in an official file; for the generator, the running mean that the authors use."""
 
 CAMERA_AXES: dict[Family, CameraAxes] = {"eg3d": "opencv", "genhead": "opengl", "portrait4d": "opengl"}
 
@@ -34,7 +34,7 @@ _PLANES: dict[tuple[tuple[int, ...], ...], PlaneLayoutName] = {
 
 @dataclass(frozen=True)
 class Conversion:
-    """A checkpoint that is ready to be written or read; `notes` are what a user should know."""
+    """A checkpoint that is ready to be written or read; `notes` are for the user."""
 
     config: CheckpointConfig
     tensors: dict[str, StoredTensor]
@@ -44,10 +44,10 @@ class Conversion:
 def convert_file(
     path: str | Path, *, network: Network = "generator", structure: str | None = None, source_sha256: str = ""
 ) -> Conversion:
-    """Take a network out of an official pickle, or the motion encoder out of its `.pth`. Nothing in the file is run.
+    """Takes a network out of an official pickle, or the motion encoder out of its `.pth`; runs nothing in the file.
 
     Args:
-        path: the file; its content, not its name, tells what it is.
+        path: the file, whose kind is recognised by its content, not its name.
         network: which one to take.
         structure: the released structure it must have; without it, a deviation is only noted.
         source_sha256: hash of the file, for the config.
@@ -141,7 +141,7 @@ def _official_options(module: OfficialModule) -> dict[str, Any]:
 
 
 def plane_layout(family: Family, module: OfficialModule) -> PlaneLayoutName:
-    """The planes' axes. EG3D stores them, and repaired copies of its code store others; the rest never read theirs.
+    """The planes' axes. EG3D stores them, and repaired copies of its code store others; other families ignore theirs.
 
     Row j of a stored 3 x 3 matrix is the axis of the plane's coordinate j, since the code multiplies by the inverse of
     a permutation.
@@ -150,7 +150,7 @@ def plane_layout(family: Family, module: OfficialModule) -> PlaneLayoutName:
         return "orthogonal"
     stored = module.attributes.get("renderer.plane_axes")
     if not isinstance(stored, StoredTensor) or stored.shape != (3, 3, 3):
-        return "eg3d"  # pickles older than the attribute
+        return "eg3d"  # pickles made before the attribute existed
     axes = tuple(tuple(int(row.argmax()) for row in plane[:2]) for plane in stored.read().abs())
     if axes not in _PLANES:
         named = ", ".join("".join("xyz"[axis] for axis in plane) for plane in axes)
@@ -191,10 +191,10 @@ _MAX_PLAIN_PARTS = 100_000
 
 
 def to_plain(value: Any) -> Any:
-    """What JSON can hold of a value in a file; anything else becomes its description.
+    """A value in a file as JSON values; what JSON cannot hold becomes a description.
 
     Raises:
-        InputError: written out, it would have very many parts, which shared parts in a file can bring about.
+        InputError: written out, it would have too many parts, as shared parts in a file can cause.
     """
     num_left = _MAX_PLAIN_PARTS
 
@@ -202,7 +202,9 @@ def to_plain(value: Any) -> Any:
         nonlocal num_left
         num_left -= 1
         if num_left < 0:
-            raise InputError(f"options in the file have more than {_MAX_PLAIN_PARTS} parts: no known network has")
+            raise InputError(
+                f"options in the file have more than {_MAX_PLAIN_PARTS} parts: no known network has so many"
+            )
         if isinstance(part, Mapping):
             return {str(key): visit(item) for key, item in part.items()}
         if isinstance(part, (list, tuple)):

@@ -1,6 +1,6 @@
-"""Opens an official pickle of EG3D, GenHead or Portrait4D: its networks as names, tensors and constructor arguments.
+"""Reading of official pickles of EG3D, GenHead and Portrait4D: names, tensors and constructor arguments of networks.
 
-The file is mapped into memory and tensors stay in it until they are read: a file of 2 GB costs what is taken from it.
+The file is mapped into memory and tensors stay in it until they are read: of a file of 2 GB only those take memory.
 Format: plain pickle with the "persistence" records, version 6, of the StyleGAN2-ADA, StyleGAN3 and EG3D releases.
 """
 
@@ -30,11 +30,12 @@ class OfficialModule:
 
     Attributes:
         class_name: of the network, in the file.
-        init_args, init_kwargs: what its constructor was called with.
+        init_args: positional arguments of its constructor.
+        init_kwargs: named arguments of its constructor.
         tensors: by state-dict name, in the order of `state_dict()`.
         parameters: which of them are parameters; the others are buffers.
         modules: class names by dotted path, "" for the network itself.
-        attributes: everything else that the modules keep, by dotted path; arrays and tensors included.
+        attributes: everything else that the modules hold, by dotted path; arrays and tensors included.
     """
 
     class_name: str
@@ -47,19 +48,19 @@ class OfficialModule:
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers are in the parameters."""
+        """Count of numbers in the parameters."""
         return sum(self.tensors[name].num_bytes // self.tensors[name].dtype.itemsize for name in self.parameters)
 
     @property
     def rendering_kwargs(self) -> dict[str, Any]:
-        """The rendering options: those kept as attribute, which are authoritative, else the constructor's."""
+        """The rendering options: the module's attribute, which takes precedence, else the constructor's."""
         found = self.attributes.get("rendering_kwargs", self.init_kwargs.get("rendering_kwargs", {}))
         return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """The networks of a file by their key (G, D, G_ema ...) and its other entries."""
+    """The networks of a file by their key (G, D, G_ema, ...), and its other entries."""
 
     name: str
     networks: dict[str, OfficialModule]
@@ -68,7 +69,7 @@ class OfficialFile:
 
 
 def map_file(path: Path) -> memoryview:
-    """The bytes of a file without reading them.
+    """Maps the bytes of a file without reading them.
 
     Raises:
         InputError: there is no such file, or it is empty.
@@ -82,10 +83,10 @@ def map_file(path: Path) -> memoryview:
 
 
 def read_official(path: str | Path) -> OfficialFile:
-    """Open an official pickle.
+    """Opens an official pickle.
 
     Raises:
-        InputError: the file is damaged, is no such pickle, or asks for anything but known data. Nothing was run.
+        InputError: the file is damaged, is not such a pickle, or asks for more than known data. Nothing was run.
     """
     path = Path(path)
     data = map_file(path)
@@ -126,7 +127,7 @@ def _read_module(root: InertObject, name: str, num_bytes: int, resolver: Resolve
         attributes.update({path + key: value for key, value in known[id(module)].items()})
     total = sum(tensor.num_bytes for tensor in tensors.values())
     if total > num_bytes:
-        raise InputError(f"{name} claims tensors of {total} bytes in a file of {num_bytes}: it is false")
+        raise InputError(f"{name} claims tensors of {total} bytes in a file of {num_bytes}: it is damaged")
     arguments, keywords = attributes.pop("_init_args", ()), attributes.pop("_init_kwargs", {})
     if not (
         isinstance(arguments, tuple) and isinstance(keywords, dict) and all(isinstance(key, str) for key in keywords)
@@ -166,12 +167,12 @@ def _children(module: InertObject, kind: str, expected: type, name: str) -> Iter
 
 
 _MACHINERY = frozenset(
-    "_parameters _buffers _modules _non_persistent_buffers_set _backward_hooks _backward_pre_hooks _forward_hooks "
+    "_parameters _buffers _modules _non_persistent_buffers_set _backward_hooks _backward_pre_hooks _forward_hooks "  # noqa: SIM905
     "_forward_pre_hooks _state_dict_hooks _state_dict_pre_hooks _load_state_dict_pre_hooks "
     "_load_state_dict_post_hooks _forward_hooks_with_kwargs _forward_hooks_always_called "
     "_forward_pre_hooks_with_kwargs _is_full_backward_hook training".split()
 )
-"""What every `torch.nn.Module` keeps; it says nothing about the network."""
+"""Attributes of every `torch.nn.Module`, which say nothing about the network."""
 
 
 def _attributes(module: InertObject, resolver: Resolver) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Looks into a file of weights and says what is there, without building a network."""
+"""Reports on a file of weights, without building a network."""
 
 import re
 from collections import Counter
@@ -22,7 +22,7 @@ from portrait4d.weights.strict import CheckpointMismatch
 
 @dataclass(frozen=True)
 class NetworkReport:
-    """One network of a file; `num_parameters` leaves out buffers where the file tells them apart."""
+    """One network of a file; `num_parameters` leaves out buffers where the file distinguishes them."""
 
     key: str
     family: str
@@ -41,7 +41,7 @@ class NetworkReport:
 
 @dataclass(frozen=True)
 class FileReport:
-    """What is in a file; `suspicious` lists what a user should look at twice."""
+    """What is in a file; `suspicious` lists what a user should check."""
 
     path: str
     kind: str
@@ -53,7 +53,7 @@ class FileReport:
 
 
 def inspect_file(path: str | Path) -> FileReport:
-    """Report on an official pickle, the motion encoder's `.pth`, or a checkpoint folder of ours.
+    """Reports on an official pickle, the motion encoder's `.pth`, or a checkpoint folder of ours.
 
     Raises:
         InputError: it is none of these, or it is refused.
@@ -169,7 +169,7 @@ def _inspect_own(path: Path) -> FileReport:
         raise InputError(f"{path} has a config but no {TENSORS_FILE}: convert the checkpoint again")
     try:
         with safe_open(file, "pt") as content:
-            shapes = {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}
+            shapes = {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise InputError(f"{file} is damaged ({str(error)[:100]}): convert the checkpoint again") from error
     is_bound = hash_file(file) == config.tensors_sha256
@@ -205,5 +205,5 @@ _BUFFERS = re.compile(
 
 
 def _count_parameters(tensors: Mapping[str, HasShape]) -> int:
-    """Numbers in all tensors but the well-known buffers: a state dict does not tell them apart."""
+    """Count of numbers in all tensors except known buffers: a state dict does not distinguish them."""
     return sum(torch.Size(tensor.shape).numel() for name, tensor in tensors.items() if not _BUFFERS.match(name))

@@ -1,7 +1,7 @@
 """The names that may occur in an official StyleGAN-style pickle, and what each becomes here.
 
 An allow-list: a few names rebuild data, the classes of the known projects become inert objects that only keep their
-attributes, and every other name is refused. Nothing is imported, nothing in the file is called.
+attributes, and every other name is refused. Nothing is imported, and nothing in the file is called.
 """
 
 import re
@@ -23,7 +23,7 @@ INERT = re.compile(
 )
 """Modules whose classes become inert objects: those of EG3D, GenHead and Portrait4D and of what they are built from."""
 
-_TORCH_TYPES = (
+_TORCH_TYPES = (  # noqa: SIM905  (a list would take one line a name)
     "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool contiguous_format channels_last preserve_format"
 ).split()
 _MAX_PERSISTENCE_VERSION = 6
@@ -42,11 +42,11 @@ class InertObject(PickledObject):
         return self.class_path.rpartition(".")[2]
 
     def set_state(self, state: Any) -> None:
-        """Keep the attributes; objects with slots give them as the second of a pair."""
+        """Keeps the attributes; objects with slots give them as the second of a pair."""
         parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
         if not all(part is None or isinstance(part, dict) for part in parts):
             raise InputError(
-                f"the object of {self.class_path[:100]} in the file has no attributes but a {_type(state)}"
+                f"the object of {self.class_path[:100]} in the file has a {_type(state)} instead of attributes"
             )
         for part in parts:
             self.state.update(part or {})
@@ -69,7 +69,7 @@ def find_official(module: str, name: str) -> StandIn | None:
 
 
 def _reconstruct_persistent(meta: Any) -> InertObject:
-    """`torch_utils.persistence._reconstruct_persistent_obj`; the source text in `meta` is not even kept."""
+    """Stands in for `torch_utils.persistence._reconstruct_persistent_obj`; the source text in `meta` is dropped."""
     if not isinstance(meta, dict) or meta.get("type") != "class":
         kind = brief(meta.get("type") if isinstance(meta, dict) else meta)
         raise InputError(f"expected the description of a class in the file, got {kind}: refused, nothing was run")
@@ -86,18 +86,18 @@ def _reconstruct_persistent(meta: Any) -> InertObject:
 
 
 def _reconstruct_plain(kind: Any, base: Any = None, state: Any = None) -> Any:
-    """`copyreg._reconstructor`, by which old protocols make objects."""
+    """Stands in for `copyreg._reconstructor`, with which old protocols make objects."""
     del base
     if isinstance(kind, StandIn) and kind.call is pairs_to_dict:
         return pairs_to_dict(state)
     if not isinstance(kind, StandIn) or not INERT.fullmatch(kind.name.rpartition(".")[0]):
-        raise InputError("the file makes an object of something that is no known class: refused, nothing was run")
+        raise InputError("the file makes an object of something that is not a known class: refused, nothing was run")
     return kind.call()
 
 
 def _make_set(items: Any = ()) -> set[Any]:
     if not isinstance(items, (list, tuple, set)):
-        raise InputError("a set in the file is made of something else than a list: the file is damaged")
+        raise InputError("a set in the file is made of something other than a list: the file is damaged")
     return set(map(plain_key, items))
 
 

@@ -1,7 +1,7 @@
-"""Official state dicts to ours and back, bit for bit.
+"""Conversion of official state dicts to ours and back, bit for bit.
 
-Names stay as they are. Two things move: FIR buffers, which always hold the same constant, are dropped after a look that
-they do, and the statistics of the labels that the training loops hang on the root go to the config. The head-model
+Names stay as they are. Two things change: FIR buffers, which always hold the same constant, are dropped after a check
+that they do, and the label statistics that the training loops add to the root go to the config. The head-model
 buffers under `deformer.` are already scaled and stay untouched.
 """
 
@@ -35,7 +35,7 @@ def split_official(tensors: Tensors) -> tuple[dict[str, StoredTensor], tuple[str
     """Our tensors, the names of the FIR buffers, and the label statistics of an official state dict.
 
     Raises:
-        InputError: a FIR buffer holds another kernel, or the label statistics are no short row of numbers.
+        InputError: a FIR buffer holds another kernel, or the label statistics are not a short row of numbers.
     """
     own, filters = {}, []
     for name, tensor in tensors.items():

@@ -1,4 +1,4 @@
-"""Which network a set of tensors is, told from names and shapes; and what the released networks consist of."""
+"""Recognises a network by the names and shapes of its tensors, and compares it with the released structures."""
 
 import json
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ _EG3D_CHANNELS, _DEFORM_CHANNELS = 6, 10
 """Input channels of the discriminators: two pictures, or two pictures, uv map and mask."""
 
 _SINGLE_CHANNELS = 3
-"""Of EG3D's discriminator without super-resolution, which sees one picture."""
+"""Input channels of EG3D's discriminator without super-resolution, which sees one picture."""
 
 _OTHER_DISCRIMINATORS = {
     "SingleDiscriminator": "which sees one picture",
     "DummyDualDiscriminator": "whose second picture fades out",
 }
-"""Classes of EG3D that take the arguments of its dual discriminator and answer otherwise."""
+"""Classes of EG3D that take the arguments of its dual discriminator but give other results."""
 
 _EG3D_512 = {
     "generator": ("superresolution.block1.conv1.weight", (128, 128)),
@@ -44,9 +44,10 @@ class HasShape(Protocol):
 
 
 def recognise(tensors: Mapping[str, HasShape], *, beside: Family | None = None) -> tuple[Family, Network]:
-    """Family and network of a state dict.
+    """Finds the family and the network of a state dict.
 
     Args:
+        tensors: by state-dict name.
         beside: the family of the generator in the same file: GenHead and Portrait4D have the same discriminator.
 
     Raises:
@@ -77,21 +78,21 @@ def recognise(tensors: Mapping[str, HasShape], *, beside: Family | None = None) 
 
 
 def check_class(class_name: str) -> None:
-    """Refuse the classes that would be taken for another one by their arguments or tensors.
+    """Refuses classes that their arguments or tensors do not distinguish from a supported one.
 
     Raises:
-        InputError: it names the class.
+        InputError: the class is one of them.
     """
     name = class_name.rpartition(".")[2]
     if name in _OTHER_DISCRIMINATORS:
         raise InputError(
             f"EG3D's {name}, {_OTHER_DISCRIMINATORS[name]}, is not supported: expected a DualDiscriminator or "
-            "DualDiscriminatorDeform, take a file that holds one"
+            "DualDiscriminatorDeform: take a file that holds one"
         )
 
 
 def released_structure(family: Family, network: Network, tensors: Mapping[str, HasShape]) -> str | None:
-    """The name of the released structure that a network of this kind should have; None where several exist."""
+    """The name of the structure that a released network of this kind has; None where several exist."""
     if family == "eg3d":
         name, channels = _EG3D_512[network]
         found = tensors.get(name)
@@ -100,7 +101,7 @@ def released_structure(family: Family, network: Network, tensors: Mapping[str, H
 
 
 def check_structure(structure: str, tensors: Mapping[str, HasShape]) -> None:
-    """Compare with a released structure; dimensions that depend on a licensed asset may be any.
+    """Compares tensors with a released structure; dimensions that depend on a licensed asset may be any.
 
     Raises:
         CheckpointMismatch: names, types or shapes differ.

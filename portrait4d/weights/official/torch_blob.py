@@ -1,6 +1,6 @@
-"""Reads what `torch.save` wrote, in both of its formats, without torch's loader and without running anything in it.
+"""Reading of files of `torch.save`, in both of its formats, without torch's loader and without running anything.
 
-Legacy (torch < 1.6, and still used for each storage inside a plain pickle): five pickles behind each other (magic
+Legacy (torch < 1.6, and still used for each storage inside a plain pickle): five pickles one after the other (magic
 number, version, system, object, storage keys), then per key a count (int64) and the raw numbers. Zip (torch >= 1.6):
 `NAME/data.pkl` and one uncompressed entry `NAME/data/KEY` per storage.
 """
@@ -19,7 +19,7 @@ from portrait4d.weights.official.stored_tensor import Storage, make_storage, mak
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
 MAX_BLOB_INSTRUCTIONS = 200
-"""A storage in a plain pickle needs some 70; the bound keeps a shared blob from being read for hours."""
+"""A storage in a plain pickle needs about 70; the bound keeps a shared blob from being read for hours."""
 
 
 def is_torch_file(data: memoryview) -> bool:
@@ -31,15 +31,15 @@ def read_torch_file(data: memoryview, name: str) -> Any:
     """The object in a file: dicts, lists, numbers, text and `StoredTensor`s.
 
     Raises:
-        InputError: the file is damaged, or holds more than such data.
+        InputError: the file is damaged, or holds other data.
     """
     return Resolver(name)(_read(data, name, MAX_INSTRUCTIONS))
 
 
 def read_storage(data: Any) -> Storage:
-    """What `torch.storage._load_from_bytes` makes of the bytes of one storage."""
+    """Stands in for `torch.storage._load_from_bytes`, which reads the bytes of one storage."""
     if not isinstance(data, (memoryview, bytes, bytearray)):
-        raise InputError("a storage in the file is no byte string: the file is damaged")
+        raise InputError("a storage in the file is not a byte string: the file is damaged")
     storage = _read(memoryview(data), "a storage in the file", MAX_BLOB_INSTRUCTIONS)
     if not isinstance(storage, Storage):
         raise InputError(f"expected a storage among the bytes in the file, got a {type(storage).__name__}: refused")
@@ -63,7 +63,7 @@ def _read_legacy(data: memoryview, name: str, max_instructions: int) -> Any:
         raise InputError(f"{name} was not written by torch.save: expected its magic number")
     version, system = machine.load(), machine.load()
     if version != _VERSION or not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise InputError(f"{name} was written by torch.save in a way that is not read (version {brief(version)})")
+        raise InputError(f"{name} was written by torch.save in a form that cannot be read (version {brief(version)})")
     content, keys = machine.load(), machine.load()
     if (
         not isinstance(keys, list)
@@ -105,7 +105,7 @@ def _read_archive(archive: zipfile.ZipFile, name: str, max_instructions: int) ->
         raise InputError(f"{name} is a zip file without one data.pkl: not written by torch.save")
     root = roots[0]
     if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
-        raise InputError(f"{name} was written on a big-endian machine: such files are not read")
+        raise InputError(f"{name} was written on a big-endian machine: such files cannot be read")
     storages: dict[str, Storage] = {}
     source = BoundedBytes(archive.read(f"{root}data.pkl"), name)
     content = PickleMachine(
@@ -123,18 +123,18 @@ def _announce(storages: dict[str, Storage], identity: Any) -> Storage:
     """The storage of a persistent id `("storage", kind, key, device, count[, view])`."""
     is_storage = isinstance(identity, tuple) and len(identity) in (5, 6) and identity[0] == "storage"
     if not is_storage or identity[5:] not in ((), (None,)) or not isinstance(identity[2], str):
-        raise InputError("the file refers to an outside object that is no storage: refused")
+        raise InputError("the file refers to an outside object that is not a storage: refused")
     _, kind, key, _, count = identity[:5]
     storage = storages.setdefault(key, make_storage(kind, count))
     if storage.num_items != count or storage.dtype != make_storage(kind, count).dtype:
-        raise InputError(f"the file announces storage {brief(key)} twice and differently: it is false")
+        raise InputError(f"the file announces storage {brief(key)} twice and differently: it is damaged")
     return storage
 
 
 def _find(module: str, name: str) -> StandIn | None:
     path = f"{module}.{name}"
     if module in ("torch", "torch.storage") and name.endswith("Storage"):
-        return StandIn(path, _refuse_call)  # only named; an unknown kind is refused with its name when it is used
+        return StandIn(path, _refuse_call)  # only its name matters; an unknown kind is refused by name when it is used
     calls = {
         "collections.OrderedDict": pairs_to_dict,
         "torch._utils._rebuild_tensor_v2": make_tensor,
@@ -144,7 +144,7 @@ def _find(module: str, name: str) -> StandIn | None:
 
 
 def make_parameter(tensor: Any, *unused: Any) -> Any:
-    """What `torch._utils._rebuild_parameter` makes: for us, the tensor itself."""
+    """Stands in for `torch._utils._rebuild_parameter`; returns the tensor itself."""
     del unused
     return tensor
 

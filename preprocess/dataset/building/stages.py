@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from flame.errors import InputError
 from flame.heads.flame import load_flame
 from flame.heads.frame_parameters import FrameParameters
-from flame.heads.head_model import HeadModel, HeadParams
+from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
 from flame.landmarks.ibug import to_68
 from preprocess.dataset.building.find import FaceFinder, FoundFace
@@ -166,15 +167,10 @@ class Stages:
         crop = view.crop
         picture = crop.apply(view.image)
         mask = np.rint(np.clip(self._find_mask(picture), 0, 1) * 255).astype(np.uint8)
-        quality = measure(picture, mask, fit.landmarks[index], crop=crop, rotation=fit.rotation[index])
+        quality = measure(picture, mask, fit.landmarks[index], crop=crop, rotation=fit.pose.rotation[index])
         quality["fit_error"] = float(fit.fit_error[index])
-        head = HeadParams(
-            *(
-                torch.from_numpy(part[None])
-                for part in (fit.shape, fit.expression[index], fit.rotation[index], fit.jaw[index], fit.eyes[index])
-            )
-        )
-        frame = FrameParameters.from_head_pose(head.neck, torch.from_numpy(fit.translation[index][None]), head)
+        pose, head = fit.pose[index].map(torch.from_numpy), fit.head[index].map(torch.from_numpy)
+        frame = FrameParameters.from_head_pose(pose, head)
         return Record(
             key=key,
             source=item.name,
@@ -184,11 +180,7 @@ class Stages:
             source_size=crop.image_size,
             landmarks=view.landmarks,
             camera=frame.camera.to_label25(axes="opengl")[0].numpy().astype(np.float32),
-            shape=fit.shape,
-            expression=fit.expression[index],
-            neck=fit.rotation[index],
-            jaw=fit.jaw[index],
-            eyes=fit.eyes[index],
+            head=frame.head.row(0).map(Tensor.numpy),
             code=self._code(picture, view.landmarks),
             quality={name: round(value, 5) for name, value in quality.items()},
         )

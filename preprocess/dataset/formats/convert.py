@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from flame.errors import InputError
+from flame.heads.head_model import HeadParams
 from preprocess.dataset.building.plan import KEY_LENGTH
 from preprocess.dataset.formats.eg3d_format import (
     HEADS_IN_EG3D,
@@ -156,11 +157,13 @@ def _eg3d_records(dataset: Eg3dDataset, cameras: NDArray[np.float32]) -> Iterato
             source_size=(side, image.shape[1]),
             landmarks=np.zeros((0, 3), np.float32),
             camera=camera,
-            shape=np.zeros(0, np.float32),
-            expression=np.zeros(0, np.float32),
-            neck=Rotation.from_matrix(cam2world[:3, :3].T).as_rotvec().astype(np.float32),
-            jaw=np.zeros(3, np.float32),
-            eyes=np.zeros((2, 3), np.float32),
+            head=HeadParams(
+                shape=np.zeros(0, np.float32),
+                expression=np.zeros(0, np.float32),
+                neck=Rotation.from_matrix(cam2world[:3, :3].T).as_rotvec().astype(np.float32),
+                jaw=np.zeros(3, np.float32),
+                eyes=np.zeros((2, 3), np.float32),
+            ),
         )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from flame.errors import InputError, brief
+from flame.heads.head_model import HeadParams
 from preprocess.dataset.formats.options import Message
 from preprocess.dataset.formats.protobuf_wire import read_message
 from preprocess.dataset.records.record import CODE_SIZE, Record
@@ -110,20 +111,17 @@ def records_of_message(content: bytes, message: Message, *, key: str, where: str
 
 
 def record_to_vector437(record: Record) -> NDArray[np.float32]:
-    """Returns the released code's vector `[437]` of a FLAME record, as `HeadParams.from_vector437` lays it out."""
-    vector = np.concatenate(
-        [record.camera, record.shape, record.expression, record.neck, record.jaw, record.eyes.ravel()]
-    )
-    if len(vector) != _VECTOR_SIZE or len(record.shape) != 300:
-        found = f"{len(record.shape)} shape and {len(record.expression)} expression numbers"
-        raise InputError(f"{record.key}: expected FLAME's 300 shape and 100 expression numbers, got {found}")
-    return vector.astype(np.float32)
+    """The released code's vector `[437]` of a FLAME record, as `HeadParams.from_vector437` lays it out."""
+    head = record.head.map(lambda array: array[None])
+    try:
+        return head.to_vector437(record.camera[None])[0].astype(np.float32)
+    except InputError as error:
+        raise InputError(f"{record.key}: {error}") from error
 
 
 def _record(
     key: str, image: NDArray[np.uint8], mask: NDArray[np.uint8], vector: NDArray[np.float32], code: NDArray[np.float32]
 ) -> Record:
-    camera, shape, expression, neck, jaw, eyes = np.split(vector, [25, 325, 425, 428, 431])
     if image.shape[:2] != mask.shape:
         raise InputError(f"{key}: expected a mask of the picture's size {image.shape[:2]}, got {mask.shape}")
     return Record(
@@ -134,12 +132,8 @@ def _record(
         crop_matrix=np.eye(3),
         source_size=(image.shape[0], image.shape[1]),
         landmarks=np.zeros((0, 3), np.float32),
-        camera=camera,
-        shape=shape,
-        expression=expression,
-        neck=neck,
-        jaw=jaw,
-        eyes=eyes.reshape(2, 3),
+        camera=vector[:25],
+        head=HeadParams.from_vector437(vector[None]).row(0),
         code=code,
     )
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from flame.errors import InputError
-from flame.heads.head_model import HeadModel
+from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.open_head import OpenHead, load_open_head
 from flame.landmarks.mirror_tables import MIRRORED_LANDMARKS
 from preprocess.dataset.records.record import Record
@@ -33,6 +33,11 @@ class HeadMirror:
     shape: NDArray[np.float32]
     expression: NDArray[np.float32]
     residual_mm: float
+
+    def mirrored(self, head: HeadParams[NDArray[np.float32]]) -> HeadParams[NDArray[np.float32]]:
+        """One head, without a batch axis, in the mirror."""
+        shape, expression = head.shape @ self.shape, head.expression @ self.expression
+        return _turned_back(head).replace(shape=shape, expression=expression)
 
 
 def open_head_mirror(model: OpenHead | None = None) -> HeadMirror:
@@ -107,16 +112,18 @@ def flip_record(record: Record, mirror: HeadMirror) -> Record:
         crop_matrix=np.array([[-1.0, 0, side], [0, 1, 0], [0, 0, 1]]) @ record.crop_matrix,
         landmarks=landmarks,
         camera=mirror_label(record.camera),
-        shape=record.shape @ mirror.shape if has_head else record.shape,
-        expression=record.expression @ mirror.expression if has_head else record.expression,
-        neck=record.neck * _ROTATION_SIGNS,
-        jaw=record.jaw * _ROTATION_SIGNS,
-        eyes=record.eyes[::-1] * _ROTATION_SIGNS,
+        head=mirror.mirrored(record.head) if has_head else _turned_back(record.head),
         quality={
             _other_side(name): -value if name.startswith(_SIGNED_QUALITIES) else value
             for name, value in record.quality.items()
         },
     )
+
+
+def _turned_back(head: HeadParams[NDArray[np.float32]]) -> HeadParams[NDArray[np.float32]]:
+    """One head whose rotations are seen in the mirror."""
+    neck, jaw, eyes = (turn * _ROTATION_SIGNS for turn in (head.neck, head.jaw, head.eyes[::-1]))
+    return head.replace(neck=neck, jaw=jaw, eyes=eyes)
 
 
 def mirror_label(label: NDArray) -> NDArray:

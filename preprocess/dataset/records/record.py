@@ -1,9 +1,13 @@
 """The content of a dataset: one record per picture, and one description of what all records share."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # a description of a dataset is read without torch
+    from flame.heads.head_model import HeadParams
 
 FORMAT_VERSION = 1
 CODE_SIZE = 548
@@ -45,8 +49,10 @@ class DatasetInfo:
 class Record:
     """One aligned picture and everything known about it.
 
-    The head's rotation is stored twice, in the camera, which sees the head at rest, and in the neck, as in
-    `flame.heads.frame_parameters`: use one of the two.
+    The parameters of the head are also read under their own names, those of the file.
+
+    The camera sees the head at rest and the neck repeats the turn, as in `flame.heads.frame_parameters`: use one of
+    the two.
 
     Attributes:
         key: `HASH` of a photo's content or `HASH-FRAME` (6 digits) of a clip's; unique, and the same on every machine.
@@ -57,11 +63,8 @@ class Record:
         source_size: (height, width) of the source.
         landmarks: `[L, 3]` float32, px of the picture, y down; z is in the same unit or 0; L is 0 without landmarks.
         camera: `[25]` float32, cam2world 16 (OpenGL axes) and intrinsics 9, world units.
-        shape: `[S]` float32 of the head model; `[0]` where only the camera is known.
-        expression: `[E]` float32, likewise.
-        neck: `[3]` float32 axis-angle, radians.
-        jaw: `[3]` float32, likewise.
-        eyes: `[2, 3]` float32, likewise, the subject's left eye first.
+        head: float32, without a batch axis: shape `[S]` and expression `[E]` of the head model, `[0]` where only the
+            camera is known; neck and jaw `[3]`, eyes `[2, 3]`.
         code: `[C]` float32 motion code, or `[0]`.
         quality: scores by name, for filters and reports.
     """
@@ -74,10 +77,31 @@ class Record:
     source_size: tuple[int, int]
     landmarks: NDArray[np.float32]
     camera: NDArray[np.float32]
-    shape: NDArray[np.float32]
-    expression: NDArray[np.float32]
-    neck: NDArray[np.float32]
-    jaw: NDArray[np.float32]
-    eyes: NDArray[np.float32]
+    head: "HeadParams[NDArray[np.float32]]"
     code: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     quality: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> NDArray[np.float32]:
+        """The head's."""
+        return self.head.shape
+
+    @property
+    def expression(self) -> NDArray[np.float32]:
+        """The head's."""
+        return self.head.expression
+
+    @property
+    def neck(self) -> NDArray[np.float32]:
+        """The head's."""
+        return self.head.neck
+
+    @property
+    def jaw(self) -> NDArray[np.float32]:
+        """The head's."""
+        return self.head.jaw
+
+    @property
+    def eyes(self) -> NDArray[np.float32]:
+        """The head's."""
+        return self.head.eyes

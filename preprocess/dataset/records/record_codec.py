@@ -12,6 +12,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from flame.errors import InputError, brief
+from flame.heads.head_model import HeadParams
 from preprocess.dataset.records.record import FORMAT_VERSION, DatasetInfo, Record
 from preprocess.dataset.records.shard_options import ImageFormat
 
@@ -34,6 +35,9 @@ _ARRAYS = {
     "eyes": np.float32,
     "code": np.float32,
 }
+_HEAD = ("shape", "expression", "neck", "jaw", "eyes")
+"""The arrays of a record's head."""
+
 _SHAPES = {"crop_matrix": (3, 3), "camera": (25,), "neck": (3,), "jaw": (3,), "eyes": (2, 3)}
 MEMBER_NAMES = ("image.png", "image.jpg", "mask.png", "safetensors", "json")
 """Endings of a member's name after the record's key; a record has one of the two pictures."""
@@ -136,7 +140,8 @@ def decode_record(key: str, parts: dict[str, bytes], where: str) -> Record:
             mask=mask,
             source_size=(int(height), int(width)),
             quality=described["quality"],
-            **{name: arrays[name] for name in _ARRAYS},
+            head=HeadParams(**{name: arrays[name] for name in _HEAD}),
+            **{name: arrays[name] for name in _ARRAYS if name not in _HEAD},
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: {key}.json is damaged: build the shard again") from error

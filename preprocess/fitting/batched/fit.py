@@ -5,16 +5,17 @@ scale of depths follows the head, and priors are of what is seen (`preprocess.fi
 person share the shape; images of different people never touch each other. Damping after Marquardt 1963, per person.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from flame.errors import InputError
-from flame.geometry.camera import DEFAULT_FOV_DEGREES, Camera
+from flame.geometry.camera import DEFAULT_FOV_DEGREES
 from flame.geometry.rotation import matrix_to_axis_angle
 from flame.heads.frame_parameters import FrameParameters
 from flame.heads.head_model import HeadModel, HeadParams
+from flame.heads.head_pose import HeadPose
 from flame.landmarks.groups import NUM_LANDMARKS, OUTER_EYE_CORNERS
 from preprocess.fitting.batched.objective import BatchPrior, Objective, moved
 from preprocess.fitting.batched.residuals import BatchResiduals, BatchState, Target
@@ -35,41 +36,31 @@ _ROBUST_FROM = 5
 """Outliers lose weight from this iteration on, or once the plain cost has settled."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchFit:
     """A head model in B images.
 
     Attributes:
-        shape: `[B, S]`, the same for all images of a person. expression: `[B, E]`. Full length of the head model.
-        rotation: `[B, 3]` axis-angle and translation: `[B, 3]` metres of the head in camera space (OpenGL axes).
-        jaw: `[B, 3]` and eyes: `[B, 2, 3]` (subject's left first), radians.
+        pose: of B heads.
+        head: of B heads in the full length of the head model, the shape the same for all images of a person; at rest
+            in front of a moving camera: no neck.
         error: `[B]` mean distance of the known face mesh landmarks, as a fraction of the outer-eye distance.
         iterations: `[B]` and converged: `[B]` bool, of the image's person.
         fov_degrees: of the camera, over the side of the crop.
     """
 
-    shape: Tensor
-    expression: Tensor
-    rotation: Tensor
-    translation: Tensor
-    jaw: Tensor
-    eyes: Tensor
+    pose: HeadPose
+    head: HeadParams
     error: Tensor
     iterations: Tensor
     converged: Tensor
     fov_degrees: float
 
-    def head(self) -> HeadParams:
-        """The head at rest in front of a moving camera: no neck."""
-        return HeadParams(self.shape, self.expression, torch.zeros_like(self.rotation), self.jaw, self.eyes)
-
     def frame_parameters(self, *, units_per_metre: float = 3.0) -> FrameParameters:
         """As released files state frames: `.to_vector437()` for FLAME, `.camera.to_label25` for any head model."""
-        frames = FrameParameters.from_head_pose(
-            self.rotation, self.translation, self.head(), units_per_metre=units_per_metre
+        return FrameParameters.from_head_pose(
+            self.pose, self.head, units_per_metre=units_per_metre, fov_degrees=self.fov_degrees
         )
-        camera = Camera.from_head_pose(self.rotation, self.translation * units_per_metre, fov_degrees=self.fov_degrees)
-        return replace(frames, camera=camera)
 
 
 class BatchFitter:
@@ -150,13 +141,17 @@ class BatchFitter:
         pixels = self.residuals.pixels(self.residuals.in_camera(state, target.person))
         is_used = (target.weights > 0) & self.residuals.is_mesh
         distance = (pixels - target.points[..., :2]).norm(dim=-1) * is_used
+        head = HeadParams(
+            shape=shape,
+            expression=expression,
+            neck=still,
+            jaw=turns.get("jaw", still),
+            eyes=torch.stack([turns.get("eye_left", still), turns.get("eye_right", still)], 1),
+        )
+        pose = HeadPose(rotation=matrix_to_axis_angle(state.rotation), translation=state.translation)
         return BatchFit(
-            shape=shape.to(self._like),
-            expression=expression.to(self._like),
-            rotation=matrix_to_axis_angle(state.rotation).to(self._like),
-            translation=state.translation.to(self._like),
-            jaw=turns.get("jaw", still).to(self._like),
-            eyes=torch.stack([turns.get("eye_left", still), turns.get("eye_right", still)], 1).to(self._like),
+            pose=pose.map(lambda part: part.to(self._like)),
+            head=head.map(lambda part: part.to(self._like)),
             error=(distance.sum(1) / is_used.sum(1) / target.eye_distance).to(self._like),
             iterations=iterations,
             converged=converged,

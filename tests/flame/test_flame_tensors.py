@@ -193,9 +193,9 @@ def test_both_units_give_the_same_fit(model: Flame) -> None:
     sample = Sample(model, 30)
     large = HeadFitter(model).fit([sample.landmarks])[0]
     small = HeadFitter(model.in_metres()).fit([sample.landmarks])[0]
-    np.testing.assert_allclose(large.translation, 3 * small.translation, rtol=1e-4)
-    np.testing.assert_allclose(large.rotation, small.rotation, atol=1e-4)
-    np.testing.assert_allclose(large.expression, small.expression, atol=1e-2)
+    np.testing.assert_allclose(large.pose.translation, 3 * small.pose.translation, rtol=1e-4)
+    np.testing.assert_allclose(large.pose.rotation, small.pose.rotation, atol=1e-4)
+    np.testing.assert_allclose(large.head.expression, small.head.expression, atol=1e-2)
 
 
 def test_the_tracker_works_in_metres(model: Flame) -> None:

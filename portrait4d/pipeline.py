@@ -224,14 +224,13 @@ def reenact_tracked(
                 write_png(output, next(frames))
                 sound = WrittenSound(has_audio=False)
             else:
+                has_file = wants_sound and driver.path.is_file()  # gone meanwhile: SILENT says so
                 sound = write_video(
                     output,
                     frames,
                     num_frames=len(motion),
                     frame_rate=motion.frame_rate,
-                    audio_from=driver.path
-                    if wants_sound and driver.path.is_file()
-                    else None,  # gone meanwhile: told below
+                    audio_from=driver.path if has_file else None,
                     audio_start=options.start,
                     progress=lambda stage, done, total: progress(stage, max(done, num_before), total),
                 )

@@ -10,6 +10,8 @@ import torch
 
 from fakes_engine import FakeEngine, FakeTracker, fake_motion
 from flame.errors import InputError
+from flame.heads.head_model import HeadParams
+from flame.heads.head_pose import HeadPose
 from generated_weights import SMALL, install_generated
 from official_pickles import build_module, official_names, save_official
 from portrait4d import Portrait4D
@@ -238,7 +240,7 @@ def test_what_is_no_engine_is_one_line(
     for named, said in (
         (tmp_path / "faces", f"got those of eg3d: give another folder than {tmp_path / 'faces'}"),
         (tmp_path / "critic", "got those of portrait4d's discriminator: give another folder"),
-        (damaged, "config.json is no JSON"),
+        (damaged, "config.json is not JSON"),
         (unread, "expected model.safetensors in the checkpoint folder"),
         (nameless, "nameless does not say which network it holds: expected a name that begins with portrait4d,"),
         (tmp_path / "nothing", "expected a checkpoint folder with config.json"),
@@ -368,11 +370,14 @@ def _drive(count: int) -> Drive:
     """Refused before it is looked at."""
     still = torch.zeros(count, 3)
     return Drive(
-        expression=torch.zeros(count, 1),
-        rotation=still,
-        translation=still,
-        jaw=still,
-        eyes=torch.zeros(count, 2, 3),
+        pose=HeadPose(rotation=still, translation=still),
+        head=HeadParams(
+            shape=torch.zeros(count, 1),
+            expression=torch.zeros(count, 1),
+            neck=still,
+            jaw=still,
+            eyes=torch.zeros(count, 2, 3),
+        ),
         eye_closed=torch.zeros(count, 2),
         residual=torch.zeros(count, 478, 3),
         codes=torch.zeros(count, 0),

@@ -199,7 +199,7 @@ class LiftEngine:
         It holds the front of the head, hair, neck and shoulders where the photo shows them.
 
         Raises:
-            InputError: the avatar is of another engine, or a resolution was given, which the drawn surface does not have.
+            InputError: the avatar is of another engine, or a resolution was given, which a drawn surface does not have.
         """
         check_choices(self, {"mesh_resolution": resolution})
         own = own_avatar(avatar, LiftAvatar, engine=self.name)

@@ -53,17 +53,17 @@ def to_centres(matrix: np.ndarray) -> np.ndarray:
 class PasteBack:
     """Puts a rendered head crop back into the picture it was cut from.
 
-    It is blended along the sides of the crop that lie inside the picture; where both end there is nothing below.
+    It is blended along the sides of the crop that lie inside the picture; where both end there is nothing below. The
+    result has at most `LONGEST_SIDE_PX`.
 
     Args:
         picture: uint8 `[H, W, 3]`, the whole source.
         crop: Where the crop lies in it, upright.
-        longest_side: The result is scaled down to at most this many pixels.
     """
 
-    def __init__(self, picture: np.ndarray, crop: Crop, *, longest_side: int = LONGEST_SIDE_PX) -> None:
+    def __init__(self, picture: np.ndarray, crop: Crop) -> None:
         height, width = picture.shape[:2]
-        scale = min(1.0, longest_side / max(height, width))
+        scale = min(1.0, LONGEST_SIDE_PX / max(height, width))
         self.height, self.width = even(height * scale), even(width * scale)
         self._picture = cv2.resize(picture, (self.width, self.height), interpolation=cv2.INTER_AREA)
         to_picture = np.diag([self.width / width, self.height / height, 1.0])

@@ -10,7 +10,7 @@ from flame.landmarks.groups import CHIN, EARS, FOREHEAD
 
 DEFAULT_CROP_SIZE = 512
 
-DEFAULT_CROP_SCALE = 2.0
+CROP_SCALE = 2.0
 """Side of the crop in face heights (forehead point to chin): hair, head and the top of the shoulders fit."""
 
 
@@ -108,8 +108,6 @@ def face_crop(
     landmarks: NDArray,
     *,
     image_size: tuple[int, int],
-    size: int = DEFAULT_CROP_SIZE,
-    scale: float = DEFAULT_CROP_SCALE,
     is_inside: bool = False,
 ) -> Crop:
     """Returns the crop of a head from the landmarks of one or several frames; their median gives a clip a fixed crop.
@@ -117,8 +115,6 @@ def face_crop(
     Args:
         landmarks: `[478, 3]` or `[T, 478, 3]` image px; smaller z is nearer.
         image_size: (height, width) of the image.
-        size: side of the crop in pixels.
-        scale: side of the square in face heights.
         is_inside: whether to shrink and shift the square so that it shows nothing beyond the image's border.
     """
     if landmarks.ndim not in (2, 3) or landmarks.shape[-2:] != (478, 3):
@@ -127,12 +123,12 @@ def face_crop(
     # With depth, the height does not shrink when the head nods; depths of 0 do no harm.
     height = float(np.median(np.linalg.norm(points[:, 1] - points[:, 0], axis=-1)))
     middle = np.median(points[:, 2:, :2].mean(1), axis=0)
-    center, side = middle + [0, _DOWN * height], scale * height
+    center, side = middle + [0, _DOWN * height], CROP_SCALE * height
     if is_inside:
         side = min(side, *image_size)
         extent = np.array([image_size[1], image_size[0]])
         center = np.clip(center, side / 2, extent - side / 2)
-    return Crop.from_square((float(center[0]), float(center[1])), side, size=size, image_size=image_size)
+    return Crop.from_square((float(center[0]), float(center[1])), side, image_size=image_size)
 
 
 def _map_points(matrix: NDArray[np.float64], points: NDArray) -> NDArray:

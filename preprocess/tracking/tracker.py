@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from preprocess.faces.landmarker import FaceLandmarker, FaceLandmarks, find_face
 from preprocess.fitting.clip import MAX_BRIDGED_FRAMES, ClipFit, fit_clip, fit_photos
 from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import to_tensor
-from preprocess.media.video import Frame, probe, read_frames
+from preprocess.media.video import Frame
 from preprocess.tracking.follow import FaceFollower, bounding_box, choose_face
 from preprocess.tracking.motion import Motion, head_fields
 from preprocess.tracking.motion_code.encoder import MotionEncoder
@@ -182,11 +181,6 @@ class Tracker:
         motion = self._motion(clip, crop, np.array(seconds), frame_rate, source=source, warnings=warnings)
         motion = dataclasses.replace(motion, codes=_fill_codes(codes))
         return smooth_motion(motion, smooth=smooth, predict=self.predict)
-
-    def track(self, path: str | Path, *, progress: Callable[[int], None] | None = None) -> Motion:
-        """Tracks a video, an animation, a folder of pictures or a picture, at its own frame rate."""
-        rate = probe(path).frame_rate
-        return self.track_video(read_frames(path, frame_rate=rate), rate, source=Path(path).name, progress=progress)
 
     def _motion(
         self,

@@ -172,7 +172,7 @@ def test_head_turns_like_the_reference_track(speech: Motion, tracker: Tracker, s
 
 @pytest.mark.slow  # 200 frames
 def test_wide_head_turns(tracker: Tracker, shared: Path) -> None:
-    motion = tracker.track(shared / "data/drivers/d02_speech_woman.mp4")
+    motion = _first_frames(tracker, shared / "data/drivers/d02_speech_woman.mp4", None)
     with np.load(shared / "data/tracks/d02_speech_woman.npz") as reference:
         _check_against_reference(motion, dict(reference), tracker)
 
@@ -204,7 +204,7 @@ def test_two_people_never_swap(head: OpenHead, shared: Path) -> None:
     assert abs(centres[0] - centres[1]) > 150
 
 
-def _first_frames(tracker: Tracker, path: Path, count: int, *, face: int = 0, smooth: float = 1.0) -> Motion:
+def _first_frames(tracker: Tracker, path: Path, count: int | None, *, face: int = 0, smooth: float = 1.0) -> Motion:
     rate = probe(path).frame_rate
     frames = itertools.islice(read_frames(path, frame_rate=rate), count)
     return tracker.track_video(frames, rate, source=path.name, face=face, smooth=smooth)

@@ -169,7 +169,7 @@ def _soften_numba(layer, depth, amount, step):
 
 
 def draw_surface(
-    screen: Tensor, faces: Tensor, uv: Tensor, gain: Tensor, texture: Tensor, *, box: Box, backend: Backend = "auto"
+    screen: Tensor, faces: Tensor, uv: Tensor, gain: Tensor, texture: Tensor, *, box: Box
 ) -> tuple[Tensor, Tensor]:
     """Rasterises and shades one surface.
 
@@ -180,15 +180,14 @@ def draw_surface(
         gain: as in `shade`.
         texture: as in `shade`.
         box: the part of the picture to draw.
-        backend: as in `shade`.
 
     Returns:
         Premultiplied colours [h, w, 4] of the box and the depth [h, w] in metres, inf outside the surface.
     """
     top, left, bottom, right = box
     shifted = screen - screen.new_tensor([left, top, 0])
-    fragments = rasterize(shifted, faces, height=bottom - top, width=right - left, backend=backend)
-    return shade(fragments, shifted, faces, uv, gain, texture, backend=backend), fragments.depth
+    fragments = rasterize(shifted, faces, height=bottom - top, width=right - left)
+    return shade(fragments, shifted, faces, uv, gain, texture), fragments.depth
 
 
 def bounding_box(screen: Tensor, height: int, width: int, pad: int = 2) -> Box | None:

@@ -107,13 +107,13 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     return torch.nn.functional.normalize(total, dim=-1)
 
 
-def smooth_normals(vertices: Tensor, faces: Tensor, *, rounds: int = 2) -> Tensor:
-    """Vertex normals [B, V, 3] averaged over their neighbourhood.
+def smooth_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Vertex normals [B, V, 3] averaged over their neighbourhood, twice.
 
     Creases are shaded softly, and single triangles do not show.
     """
     normals = vertex_normals(vertices, faces)
-    for _ in range(rounds):
+    for _ in range(2):
         mean = normals[:, faces].sum(2)
         total = torch.zeros_like(normals)
         for corner in range(3):

@@ -27,12 +27,12 @@ class Grid:
     columns: int
 
 
-def make_grid(height: int, width: int, spacing: int = SPACING) -> Grid:
+def make_grid(height: int, width: int) -> Grid:
     """A regular triangulated grid whose outermost points lie on the canvas border.
 
     Diagonals alternate, so that it bends the same way in every direction.
     """
-    rows, columns = height // spacing + 1, width // spacing + 1
+    rows, columns = height // SPACING + 1, width // SPACING + 1
     y, x = np.meshgrid(np.linspace(0, height, rows), np.linspace(0, width, columns), indexing="ij")
     points = np.stack([x, y], -1).reshape(-1, 2).astype(np.float32)
     index = np.arange(rows * columns).reshape(rows, columns)

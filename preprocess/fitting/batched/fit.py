@@ -3,6 +3,8 @@
 The objective is that of `preprocess.fitting.frames` (landmarks, lid and lip openings, gaze, priors, limits), but the
 scale of depths follows the head, and priors are of what is seen (`preprocess.fitting.batched.objective`). Images of one
 person share the shape; images of different people never touch each other. Damping after Marquardt 1963, per person.
+
+Why there are two fitters with one objective stands in the package's own docstring.
 """
 
 from dataclasses import dataclass

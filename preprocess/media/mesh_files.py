@@ -6,9 +6,9 @@ as it is, and a glTF reader will take it for metres. Every file appears only whe
 
 Written here and not by trimesh 5.2, which was compared on the open head: its `.glb` does not say that the texture is
 unlit (a viewer lights the photo a second time) nor that it ends at its border, it stores sRGB vertex colours where
-glTF defines linear ones, no `.ply` names the unit, and bytes may change with its version. It takes 0.4 s to import (this
-file: 0.01 s), 4.8 MB on disk, and 0.14 s for a `.glb` of 5,201 vertices (0.02 s); the files' sizes are within 8 %. The
-tests read our files back with it.
+glTF defines linear ones, no `.ply` names the unit, and bytes may change with its version. It takes 0.4 s to import
+(this file: 0.01 s), 4.8 MB on disk, and 0.14 s for a `.glb` of 5,201 vertices (0.02 s); the files' sizes are within
+8 %. The tests read our files back with it.
 """
 
 import io

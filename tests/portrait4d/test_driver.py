@@ -3,6 +3,7 @@
 import wave
 from collections import Counter
 from pathlib import Path
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -58,7 +59,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counts[f"probe {Path(path).name}"] += 1
         return probe(path)
 
-    def counted_open(file: object, mode: str | None = None, **options: object):
+    def counted_open(file: object, mode: Literal["r", "w"] | None = None, **options: Any):
         if mode != "w":
             counts[f"open {Path(str(file)).name}"] += 1
         return open_file(file, mode, **options) if mode else open_file(file, **options)

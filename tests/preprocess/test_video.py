@@ -308,7 +308,8 @@ def test_impossible_cuts(tmp_path):
     path = write_clip(tmp_path / "a.mp4", range(25))
     with pytest.raises(InputError, match=r"after the end of the clip \(1.00 s\)"):
         read_frames(path, start=1.0)
-    for options in ({"start": -1}, {"duration": 0}, {"frame_rate": 0}):
+    cases: tuple[dict[str, Any], ...] = ({"start": -1}, {"duration": 0}, {"frame_rate": 0})
+    for options in cases:
         with pytest.raises(InputError, match="expected"):
             read_frames(path, **options)
 
@@ -390,8 +391,9 @@ def test_codecs_and_pixel_formats(tmp_path, codec, pix_fmt, suffix):
 
 def test_animated_pictures(tmp_path):
     pictures = [Image.fromarray(coded(number)) for number in range(6)]
-    options = {"save_all": True, "append_images": pictures[1:], "duration": 80}
-    for name, extra in (("a.gif", {}), ("a.webp", {"lossless": True}), ("a.png", {})):
+    options: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "duration": 80}
+    cases: dict[str, dict[str, Any]] = {"a.gif": {}, "a.webp": {"lossless": True}, "a.png": {}}
+    for name, extra in cases.items():
         path = tmp_path / name
         pictures[0].save(path, **options, **extra)
         info = probe(path)

@@ -65,14 +65,16 @@ class Tracker:
         crop_size: int = DEFAULT_CROP_SIZE,
         motion_encoder: MotionEncoder | None = None,
     ) -> None:
-        """Args:
-        device: of the face networks; the fit runs on the CPU.
-        head_model: the open head by default.
-        smooth: 0 = off, 1 = default (preprocess/tracking/smooth.py); a call may choose another.
-        face: which face of a picture, or of the first frame that shows one, 0 = the largest, 1 = the second largest,
-            ...; a call may choose another.
-        crop_size: side of the crop in px.
-        motion_encoder: also reads motion codes, for the engines that are driven by them.
+        """Loads the face networks and the head model.
+
+        Args:
+            device: of the face networks; the fit runs on the CPU.
+            head_model: the open head by default.
+            smooth: 0 = off, 1 = default (preprocess/tracking/smooth.py); a call may choose another.
+            face: which face of a picture, or of the first frame that shows one, 0 = the largest, 1 = the second
+                largest, ...; a call may choose another.
+            crop_size: side of the crop in px.
+            motion_encoder: also reads motion codes, for the engines that are driven by them.
         """
         _check_choices(face, smooth)
         self._encoder = motion_encoder
@@ -236,8 +238,11 @@ class Tracker:
 
 
 class _LandmarkRows:
-    """Landmarks `[478, 3]` of a clip as they come, in blocks: an array for each frame would lie scattered between the
-    networks' temporary ones and keep their memory from being given back."""
+    """Landmarks `[478, 3]` of a clip as they come, in blocks.
+
+    An array for each frame would lie scattered between the networks' temporary ones and keep their memory from being
+    given back.
+    """
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[np.float32]] = []

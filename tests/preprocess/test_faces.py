@@ -317,7 +317,7 @@ def test_matte_holds_the_face_and_mirrors(portraits, detector, landmarker, matte
     for image in portraits[:4]:
         found = matte(image)
         assert found.dtype == np.float32 and found.shape == image.shape[:2]
-        assert 0 <= found.min() and found.max() <= 1
+        assert found.min() >= 0 and found.max() <= 1
         points = find_faces(image, detector, landmarker)[0].points
         x, y = points[[33, 263, 1, 61, 291], :2].astype(int).T
         assert found[y, x].min() > 0.9

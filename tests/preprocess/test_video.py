@@ -165,7 +165,7 @@ def test_the_caller_may_reuse_its_buffer(tmp_path):
 def test_wrong_frames_and_names_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"\.mp4"):
         VideoWriter(tmp_path / "a.avi", height=64, width=64, frame_rate=25)
-    with (
+    with (  # noqa: PT012  (the second frame is refused, after a first)
         pytest.raises(ValueError, match="as frame 1"),
         VideoWriter(tmp_path / "a.mp4", height=64, width=64, frame_rate=25) as writer,
     ):
@@ -183,20 +183,24 @@ def test_interrupt_while_the_encoder_is_started_is_told_as_such(tmp_path, monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        with VideoWriter(tmp_path / "x.mp4", height=64, width=64, frame_rate=25) as writer:
-            writer.write(np.zeros((64, 64, 3), np.uint8))
+    with (
+        pytest.raises(KeyboardInterrupt),
+        VideoWriter(tmp_path / "x.mp4", height=64, width=64, frame_rate=25) as writer,
+    ):
+        writer.write(np.zeros((64, 64, 3), np.uint8))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("threaded", [True, False])
 @pytest.mark.parametrize("num_frames", [0, 40])
 def test_interrupt_leaves_no_file(tmp_path, threaded, num_frames):
-    with pytest.raises(KeyboardInterrupt):
-        with VideoWriter(tmp_path / "a.mp4", height=64, width=64, frame_rate=25, threaded=threaded) as writer:
-            for number in range(num_frames):
-                writer.write(coded(number))
-            raise KeyboardInterrupt
+    with (  # noqa: PT012  (the body is what is interrupted)
+        pytest.raises(KeyboardInterrupt),
+        VideoWriter(tmp_path / "a.mp4", height=64, width=64, frame_rate=25, threaded=threaded) as writer,
+    ):
+        for number in range(num_frames):
+            writer.write(coded(number))
+        raise KeyboardInterrupt
     assert os.listdir(tmp_path) == []
 
 

@@ -104,9 +104,17 @@ def track_driver(
     of the released preprocessing.
 
     `fps`, `start` and `duration` of the options apply to both. Saves it if `output` is given.
+
+    Raises:
+        InputError: the driver cannot be used, or was opened with other options.
     """
-    options = options or default_options(models)
-    opened = driver if isinstance(driver, Driver) else Driver.open(driver, options)
+    if isinstance(driver, Driver):
+        opened, options = driver, options or driver.options
+        if options != opened.options:
+            raise InputError(f"expected the options that {opened.path.name} was opened with, got others: open it again")
+    else:
+        options = options or default_options(models)
+        opened = Driver.open(driver, options)
     if output is not None:
         check_not_input(output, opened.path, options.flame, *named_files(options.engine))
     if opened.kind == "motion":
@@ -216,12 +224,13 @@ def reenact_tracked(
                 write_png(output, next(frames))
                 sound = WrittenSound(has_audio=False)
             else:
+                has_file = wants_sound and driver.path.is_file()  # gone meanwhile: SILENT says so
                 sound = write_video(
                     output,
                     frames,
                     num_frames=len(motion),
                     frame_rate=motion.frame_rate,
-                    audio_from=driver.path if wants_sound else None,
+                    audio_from=driver.path if has_file else None,
                     audio_start=options.start,
                     progress=lambda stage, done, total: progress(stage, max(done, num_before), total),
                 )

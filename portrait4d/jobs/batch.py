@@ -87,7 +87,7 @@ class BatchRun:
         self._progress = progress
         self._source: tuple[Path, Source | InputError] | None = None
         self._motions: dict[Path, InputError] = {}
-        self._drivers: dict[Path, Driver] = {}
+        self._drivers: dict[tuple[Path, str], Driver] = {}
 
     def run(self, item: BatchItem) -> BatchResult:
         """Does one item unless it is finished.
@@ -100,8 +100,8 @@ class BatchRun:
             return found
         if self._models is None:
             self._models = load_models(self._options)
-        models = self._models
-        return self._explained(item, lambda: self._reenact(item, found, models))
+        models, (key, driver) = self._models, found
+        return self._explained(item, lambda: self._reenact(item, key, driver, models))
 
     def _explained(self, item: BatchItem, work: Callable[[], Result]) -> Result | BatchResult:
         """What `work` returns; a failed item if it raises."""
@@ -113,18 +113,20 @@ class BatchRun:
             logger.exception("unexpected failure in %s", item.output.name)
             return BatchResult(item, "failed", f"unexpected {type(error).__name__}: {_first_line(error)}")
 
-    def _earlier(self, item: BatchItem) -> BatchResult | str:
-        """The item if it is finished, else its key."""
+    def _earlier(self, item: BatchItem) -> BatchResult | tuple[str, Driver]:
+        """The item if it is finished, else its key and its driver."""
         key = item_key(item, self._keyed, weights=self._weights)
         earlier = read_record(record_path(item, self._folder))
         if earlier.get("key") == key and item.output.is_file():
             return BatchResult(item, "kept", num_frames=int(earlier.get("num_frames", 0)))
         opened = check_request(item.source, item.driver, item.output, self._options)
-        self._drivers.setdefault(item.driver, opened)
-        return key
+        return key, self._known(opened)
 
-    def _reenact(self, item: BatchItem, key: str, models: Models) -> BatchResult:
-        driver = self._drivers[item.driver]
+    def _known(self, driver: Driver) -> Driver:
+        """The driver as an earlier item opened it, unless its files have changed since."""
+        return self._drivers.setdefault((driver.path, digest(file_facts(driver.path))), driver)
+
+    def _reenact(self, item: BatchItem, key: str, driver: Driver, models: Models) -> BatchResult:
         motion = self._motion(driver, models)
         source = self._built(item.source, models)
         report = reenact_tracked(

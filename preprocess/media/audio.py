@@ -12,7 +12,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from preprocess.media.decode import clip_origin, exact, is_cover, open_container
+from preprocess.media.decode import is_cover, open_container
+from preprocess.media.time_stamps import clip_origin, exact
 
 logger = logging.getLogger(__name__)
 

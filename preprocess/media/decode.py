@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from numbers import Rational
 from pathlib import Path
 
 import av
@@ -21,14 +20,13 @@ from flame.errors import InputError
 from preprocess.files.file_check import check_file
 from preprocess.media.damage import Damage, Warn
 from preprocess.media.image import MAX_PIXELS, MIN_SIDE
+from preprocess.media.time_stamps import SCANNED_PACKETS, TimeStamps, clip_origin, exact, is_wild, told_duration
 from preprocess.media.timing import Shown, nominal_rate
 
 logger = logging.getLogger(__name__)
 
 _HAS_METADATA_ERRORS = int(av.__version__.split(".")[0]) < 19
-_WILD_SECONDS = 10.0
 _THREADS = min(4, os.cpu_count() or 1)
-_SCANNED_PACKETS = 1000  # enough to tell the frame rate; longer clips are not read twice
 _BT709, _BT470BG, _SMPTE170M, _BT2020 = 1, 5, 6, 9  # colour matrices as numbered in ITU-T H.273
 _FULL_RANGE = 2
 _SWS_BT2020 = 9  # older PyAV has no name for it
@@ -107,27 +105,14 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
     return stream
 
 
-def exact(ratio: Rational | None) -> Fraction | None:
-    """Returns a rate, tick or aspect of PyAV as a fraction, or None where the file does not state it.
-
-    PyAV 19 has its own type, which lacks `abs` and `limit_denominator` and is 0 where older versions give None.
-    """
-    return Fraction(ratio) if ratio else None
-
-
-def clip_origin(stream: av.VideoStream) -> Fraction:
-    """Returns the container's time in seconds at which the pictures begin; sound is placed relative to it."""
-    tick = exact(stream.time_base)
-    if stream.start_time is None or tick is None:
-        return Fraction(0)
-    return stream.start_time * tick
-
-
 def read_track(path: Path) -> VideoTrack:
-    """Describes a video file: decodes its first frame, and reads time stamps without decoding."""
+    """Describes a video file: decodes its first frame, and reads time stamps without decoding, in one opening."""
     with open_media(path) as container:
         stream = video_stream(container, path)
-        first = next(_decode(container, stream, Damage()), None)
+        average, base = exact(stream.average_rate), exact(stream.base_rate)
+        has_audio = bool(container.streams.audio)
+        packets, stamps = container.demux(stream), TimeStamps(container, stream)
+        first = next(_decode(stamps.pass_on(packets), stream, Damage()), None)
         if first is None:
             raise InputError(f"{path}: the video track holds no frame that can be decoded; use another file")
         height, width = _find_geometry(first, stream).shown_size
@@ -136,13 +121,12 @@ def read_track(path: Path) -> VideoTrack:
                 f"{path}: frames of {width} x {height} pixels; expected at least {MIN_SIDE} on each side "
                 f"and at most {MAX_PIXELS // 10**6} megapixels"
             )
-        has_audio = bool(container.streams.audio)
-        average, base = exact(stream.average_rate), exact(stream.base_rate)
-    seconds, duration, num_frames = _scan(path)
+        stamps.read_on(packets)
+    seconds, duration, num_frames = stamps.seconds, stamps.duration_seconds, stamps.count
     rate, is_variable = nominal_rate(seconds, average=average, base=base)
     if duration is None:  # the last frame does not say how long it stays
         duration = (float(seconds[-1] - seconds[0]) if len(seconds) else 0.0) + float(1 / rate)
-    num_frames = num_frames if num_frames < _SCANNED_PACKETS else round(duration * rate)
+    num_frames = num_frames if num_frames < SCANNED_PACKETS else round(duration * rate)
     return VideoTrack(height, width, rate, is_variable, duration, max(1, num_frames), has_audio)
 
 
@@ -158,18 +142,18 @@ def show_video(path: Path, start: float, frame_rate: Fraction, *, warn: Warn = l
         tick_of_stream = exact(stream.time_base)
         if start > 0 and tick_of_stream is not None:
             container.seek(math.floor((origin + Fraction(start)) / tick_of_stream), stream=stream)
-        told = _told_duration(container, stream)
+        told = told_duration(container, stream)
         geometry: _Geometry | None = None
         previous: float | None = None
         damage = Damage()
         is_whole = False
         try:
-            for frame in _decode(container, stream, damage):
+            for frame in _decode(container.demux(stream), stream, damage):
                 geometry = geometry or _find_geometry(frame, stream)
                 tick = exact(frame.time_base) or tick_of_stream or Fraction(1, 1000)
                 seconds = None if frame.pts is None else float(frame.pts * tick - origin)
                 if seconds is None or (
-                    previous is not None and (seconds <= previous or _is_wild(seconds, previous, told))
+                    previous is not None and (seconds <= previous or is_wild(seconds, previous, told))
                 ):
                     seconds = 0.0 if previous is None else previous + float(1 / frame_rate)
                 previous = seconds
@@ -187,9 +171,8 @@ def is_cover(stream: av.VideoStream) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
-def _decode(container: av.container.InputContainer, stream: av.VideoStream, damage: Damage) -> Iterator[av.VideoFrame]:
+def _decode(packets: Iterator[av.Packet], stream: av.VideoStream, damage: Damage) -> Iterator[av.VideoFrame]:
     """Decodes packet by packet, so that a damaged one does not end the clip; `damage` counts those."""
-    packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
@@ -207,55 +190,6 @@ def _decode(container: av.container.InputContainer, stream: av.VideoStream, dama
             yield frame
         if packet is None:
             break
-
-
-def _scan(path: Path) -> tuple[np.ndarray, float | None, int]:
-    """Returns sorted time stamps of the first frames, the duration of the clip if it is known, and frames found."""
-    with open_media(path) as container:
-        stream = video_stream(container, path)
-        tick = float(exact(stream.time_base) or Fraction(1, 1000))
-        told = _told_duration(container, stream)
-        stamps, last, length, count = [], -math.inf, 0, 0
-        packets = container.demux(stream)
-        while told is None or count < _SCANNED_PACKETS:
-            try:
-                packet = next(packets, None)
-            except av.FFmpegError:
-                break
-            if packet is None:
-                break
-            ticks = packet.pts if packet.pts is not None else packet.dts
-            if not packet.size or getattr(packet, "is_discard", False) or ticks is None:
-                continue
-            if stamps and _is_wild((ticks - stamps[0]) * tick, (last - stamps[0]) * tick, told):
-                continue
-            count += 1
-            if ticks > last:  # packets come in the order of decoding
-                last, length = ticks, packet.duration or 0
-            if len(stamps) < _SCANNED_PACKETS:
-                stamps.append(ticks)
-    seconds = np.sort(np.array(stamps, dtype=np.float64)) * tick
-    if count >= _SCANNED_PACKETS and told is not None:
-        return seconds, told, count
-    if count == 0 or length == 0:
-        return seconds, None, count
-    return seconds, (last + length) * tick - float(seconds[0]), count
-
-
-def _is_wild(seconds: float, previous: float, told: float | None) -> bool:
-    """Returns whether a time stamp jumps far beyond the end of the clip: damage, not a frame to hold for hours."""
-    return told is not None and seconds > told + _WILD_SECONDS and seconds > previous + _WILD_SECONDS
-
-
-def _told_duration(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
-    tick = exact(stream.time_base)
-    if stream.duration and tick:
-        return float(stream.duration * tick)
-    if container.duration:
-        return (
-            container.duration / av.time_base - float(clip_origin(stream)) + (container.start_time or 0) / av.time_base
-        )
-    return None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,9 @@
 Units are metres, y is up and z points out of the face, which is what glTF asks for; the other two formats
 get the same numbers and a comment that names the unit. Numbers are never scaled: what comes in another unit is written
 as it is, and a glTF reader will take it for metres. Every file appears only when it is whole.
+
+Written here on purpose: trimesh (measured at 5.2: 5 MB, 0.5 s to import) writes these formats too, but names no unit,
+and its bytes change with its version; files of this program stay the same. Tests read the files back with trimesh.
 """
 
 import io

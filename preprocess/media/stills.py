@@ -62,8 +62,10 @@ def list_pictures(folder: Path) -> list[Path]:
     """Returns the pictures in a folder, in natural order (`2.png` before `10.png`).
 
     Raises:
-        InputError: the folder holds no picture.
+        InputError: there is no such folder, or it holds no picture.
     """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected one with frames as .png, .jpg or .webp")
     paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.name[0] != "."]
     if not paths:
         raise InputError(f"{folder}: no pictures in this folder; expected frames as .png, .jpg or .webp")

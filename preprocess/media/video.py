@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -23,12 +24,17 @@ __all__ = ["Frame", "VideoInfo", "Warn", "probe", "read_frames"]
 logger = logging.getLogger(__name__)
 
 
+ClipKind = Literal["video", "animation", "folder", "picture"]
+"""A video file; a file of several pictures in time; a folder of pictures; a single picture."""
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """What is known about a clip before it is decoded.
 
     Attributes:
         path: the file or folder.
+        kind: how it is read.
         height: of the frames as read: upright, with square pixels.
         width: likewise.
         frame_rate: the rate the clip is meant to have; for a changing rate, that of its densest part.
@@ -39,6 +45,7 @@ class VideoInfo:
     """
 
     path: Path
+    kind: ClipKind
     height: int
     width: int
     frame_rate: Fraction
@@ -60,6 +67,7 @@ def probe(path: str | Path) -> VideoInfo:
     track = read_track(path)
     return VideoInfo(
         path=path,
+        kind="video",
         height=track.height,
         width=track.width,
         frame_rate=track.frame_rate,
@@ -101,7 +109,7 @@ def read_frames(
         raise InputError(f"start {start}, duration {duration}: expected a start of 0 or more and a duration above 0")
     info = clip if isinstance(clip, VideoInfo) else probe(clip)
     path = info.path
-    length = info.num_frames_estimate / float(rate) if rate and path.is_dir() else info.duration_seconds
+    length = info.num_frames_estimate / float(rate) if rate and info.kind == "folder" else info.duration_seconds
     if start >= length:
         raise InputError(f"{path}: the start, {start:g} s, is after the end of the clip ({length:.2f} s)")
     return _read(info, start, duration, rate, warn=warn)
@@ -111,27 +119,32 @@ def _read(
     info: VideoInfo, start: float, duration: float | None, rate: Fraction | None, *, warn: Warn
 ) -> Iterator[Frame]:
     path = info.path
-    if path.is_dir():
-        clip = show_folder(path, rate or DEFAULT_FRAME_RATE)
-    elif not is_picture(path):
-        clip = show_video(path, start, info.frame_rate, warn=warn)
-    elif is_animation(path):
-        clip = show_animation(path)
-    else:
-        clip = show_picture(path, rate or DEFAULT_FRAME_RATE)
+    match info.kind:
+        case "folder":
+            clip = show_folder(path, rate or DEFAULT_FRAME_RATE)
+        case "video":
+            clip = show_video(path, start, info.frame_rate, warn=warn)
+        case "animation":
+            clip = show_animation(path)
+        case "picture":
+            clip = show_picture(path, rate or DEFAULT_FRAME_RATE)
+        case _:
+            raise ValueError(f"expected a kind of clip, got {info.kind!r}")
     if rate is None:
         return cut(clip, start=start, duration=duration)
     return resample(clip, rate, start=start, duration=duration)
 
 
 def _probe_stills(path: Path) -> VideoInfo:
+    kind: ClipKind
     rate, is_variable = DEFAULT_FRAME_RATE, False
     if path.is_dir():
+        kind = "folder"
         pictures = list_pictures(path)
         height, width = read_image(pictures[0]).shape[:2]
         num_frames, duration = len(pictures), len(pictures) / float(rate)
     elif is_animation(path):
-        seconds = []
+        kind, seconds = "animation", []
         height, width, duration = 0, 0, 0.0
         for shown in show_animation(path):
             height, width = shown.load().shape[:2]
@@ -140,6 +153,7 @@ def _probe_stills(path: Path) -> VideoInfo:
         num_frames = len(seconds)
         rate, is_variable = nominal_rate(np.array([*seconds, duration]))
     else:
+        kind = "picture"
         height, width = read_image(path).shape[:2]
         num_frames, duration = 1, 1 / float(rate)
-    return VideoInfo(path, height, width, rate, duration, num_frames, False, is_variable)
+    return VideoInfo(path, kind, height, width, rate, duration, num_frames, False, is_variable)

@@ -47,7 +47,7 @@ BOX_WARP = 1.3
 
 @pytest.fixture(autouse=True)
 def two_threads() -> Iterator[None]:
-    """Sums in the order of two threads of torch, as the tolerances were found: with one, `all_weights` is 5.8e-4 off."""
+    """Sums as two threads of torch do, as the tolerances were found: with one, `all_weights` is 5.8e-4 off."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield

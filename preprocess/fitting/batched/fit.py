@@ -3,6 +3,10 @@
 The objective is that of `preprocess.fitting.frames` (landmarks, lid and lip openings, gaze, priors, limits), but the
 scale of depths follows the head, and priors are of what is seen (`preprocess.fitting.batched.objective`). Images of one
 person share the shape; images of different people never touch each other. Damping after Marquardt 1963, per person.
+
+Two fitters share this objective: `frames` is faster for one file and core and is what tracking and datasets use; this
+one runs on a GPU and fits many pictures in one call, for data that is made or refined there. The benchmarks hold it
+against Adam and against truth.
 """
 
 from dataclasses import dataclass

@@ -40,6 +40,7 @@ class Attempt:
 
     @property
     def name(self) -> str:
+        """The environment in a few words."""
         return f"python {self.version}, {self.versions} versions"
 
 

@@ -43,6 +43,7 @@ class Unknowns(ArrayFields):
     shape: Tensor
 
     def copy(self) -> "Unknowns":
+        """The same values, free of the graph."""
         return self.map(lambda array: array.detach().clone())
 
 
@@ -67,13 +68,15 @@ class AutomaticObjective:
         crop_size: int = 512,
         fov_degrees: float = 12.0,
     ) -> None:
-        """Args:
-        model: in metres, without pose correctives.
-        config: its outliers and depths are ignored.
-        landmarks: `[B, 478, 2 or 3]` crop px, all known; the tables get their device and dtype.
-        start: of the fit; its distance is the mean of the prior of the distance.
-        crop_size: px.
-        fov_degrees: of the camera.
+        """Keeps what the loss is computed from.
+
+        Args:
+            model: in metres, without pose correctives.
+            config: its outliers and depths are ignored.
+            landmarks: `[B, 478, 2 or 3]` crop px, all known; the tables get their device and dtype.
+            start: of the fit; its distance is the mean of the prior of the distance.
+            crop_size: px.
+            fov_degrees: of the camera.
         """
         self._model, self._config, self._active = model, config, active_expressions(model, config)
         points = LandmarkModel(model, expressions=self._active, num_shape=config.num_shape, joints=config.joints)
@@ -179,6 +182,7 @@ class MeshObjective(AutomaticObjective):
     """The same from landmarks on the whole posed mesh."""
 
     def points(self, unknowns: Unknowns) -> Tensor:
+        """Landmarks of the posed mesh."""
         head = HeadParams.zeros(self._model, len(unknowns.own)).to(unknowns.own.dtype)
         expression, shape = head.expression.clone(), head.shape.clone()
         expression[:, self._active] = unknowns.own[:, : self._num_expression]

@@ -112,6 +112,7 @@ class Newton:
     end: Unknowns
 
     def first_at(self, loss: float) -> int:
+        """The first iteration that reaches a loss, or the last of all."""
         return next((index for index, value in enumerate(self.losses[:-1]) if value <= loss), len(self.losses) - 1)
 
 
@@ -155,6 +156,7 @@ def adam_row(name: str, run: AdamRun, newton: Newton, *, rate: float) -> dict[st
 
 
 def newton_row(name: str, newton: Newton, index: int) -> dict[str, Any]:
+    """A row of the table: the state after an iteration."""
     is_whole = index == len(newton.losses) - 1
     return {
         "": name,

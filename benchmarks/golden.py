@@ -27,6 +27,7 @@ class Fixture:
 
     @classmethod
     def load(cls, shared: Path, name: str) -> "Fixture":
+        """Reads a fixture from the shared folder."""
         folder = shared / "spec" / "golden"
         about = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         with np.load(folder / f"{name}.npz") as archive:
@@ -92,6 +93,7 @@ class Fixture:
 
 @cache
 def rules(folder: Path) -> ModuleType:
+    """The rules by which the reference inputs are made, a file beside them."""
     spec = importlib.util.spec_from_file_location("golden_rules", folder / "rules.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -27,10 +27,10 @@ from self_reenactment import (
     render_plain_mesh,
 )
 
-SOURCES = (
-    "s01 s02 s03 s05 s06 s07 s09 s10 s12 s13 s16 s17 s18 s19 s21 s22".split()  # photos, paintings, a statue
-)
-CLIPS = "d01 d02 d03 d04 d05 d06 d08 d10".split()
+SOURCES = [  # photos, paintings, a statue
+    "s01", "s02", "s03", "s05", "s06", "s07", "s09", "s10", "s12", "s13", "s16", "s17", "s18", "s19", "s21", "s22",
+]  # fmt: skip
+CLIPS = ["d01", "d02", "d03", "d04", "d05", "d06", "d08", "d10"]
 CROSS = (("s02", "d01"), ("s01", "d02"), ("p4d_open_03", "d10"), ("s16", "d06"), ("s09", "d03"), ("s21", "d08"))
 VARIANTS = ("photo", "mesh", "lift")
 

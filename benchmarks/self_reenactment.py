@@ -121,8 +121,10 @@ def drive_of(motion: Motion, avatar: Avatar, models: Models, *, options: Reenact
 def render_plain_mesh(
     avatar: Avatar, source: TrackedFrame, drive: Drive, indices: Sequence[int]
 ) -> Iterator[np.ndarray]:
-    """The baseline: the head model's face, textured with the photo, over the photo. No landmark transfer, no sheet for
-    hair and neck, no eyes, no mouth, no light, no background."""
+    """The baseline: the head model's face, textured with the photo, over the photo.
+
+    No landmark transfer, no sheet for hair and neck, no eyes, no mouth, no light, no background.
+    """
     assert isinstance(avatar, LiftAvatar)
     rig = avatar.rig
     count = len(rig.patch_vertices)

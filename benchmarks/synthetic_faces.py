@@ -51,8 +51,7 @@ def synthetic_faces(
 ) -> SyntheticFaces:
     """Faces drawn as the head of this file says.
 
-    Args:
-        people: `[B]` from 0; faces of a person share the shape.
+    `people` `[B]` counts from 0; faces of a person share the shape.
     """
     random = np.random.default_rng(seed)
     batch, num_shape = len(people), min(config.num_shape, model.num_shape)

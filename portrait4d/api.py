@@ -44,9 +44,11 @@ class Portrait4D:
     """
 
     def __init__(self, engine: Portrait4DEngine, *, options: ReenactOptions | None = None) -> None:
-        """Args:
-        engine: loaded; `from_pretrained` does it.
-        options: how drivers are applied, by default the usual way; engine and device of it are not read.
+        """Wraps a loaded engine.
+
+        Args:
+            engine: loaded; `from_pretrained` does it.
+            options: how drivers are applied, by default the usual way; engine and device of it are not read.
 
         Raises:
             InputError: it is no engine portrait4d..., draws the head elsewhere than the options say, or has another
@@ -70,12 +72,15 @@ class Portrait4D:
         dtype: torch.dtype = torch.float32,
         flame: str | Path | None = None,
     ) -> Portrait4D:
-        """Args:
-        name_or_path: portrait4d, portrait4d-static or portrait4d-v2, fetched if they are not here; or a checkpoint
-            folder or an official file, as `engines.identity.trained_engine_at` reads it. The motion encoder is always
-            the released one.
-        dtype: float32, the only one so far.
-        flame: file of a FLAME model instead of the one that the weights hold.
+        """Loads an engine and wraps it.
+
+        Args:
+            name_or_path: portrait4d, portrait4d-static or portrait4d-v2, fetched if they are not here; or a checkpoint
+                folder or an official file, as `engines.identity.trained_engine_at` reads it. The motion encoder is
+                always the released one.
+            device: where the networks run.
+            dtype: float32, the only one so far.
+            flame: file of a FLAME model instead of the one that the weights hold.
 
         Raises:
             InputError: no such weights, weights of another network, or another dtype.
@@ -142,10 +147,13 @@ class Portrait4D:
     def render(
         self, avatar: Portrait4DAvatar, camera: Camera, *, generator: torch.Generator | None = None
     ) -> NDArray[np.uint8]:
-        """Pictures `[B, 512, 512, 3]` in the source's expression, head at rest, from B cameras in Portrait4D's unit
-        (metres x 3). `engine.view` gives the tensors, with opacity.
+        """Pictures `[B, 512, 512, 3]` in the source's expression, head at rest.
+
+        `engine.view` gives the tensors, with opacity.
 
         Args:
+            avatar: the source.
+            camera: B cameras in Portrait4D's unit (metres x 3).
             generator: of the device; jitters the samples along the rays as the released code does. None gives the same
                 picture every time.
         """
@@ -153,8 +161,10 @@ class Portrait4D:
         return to_uint8(self.engine.view(avatar, codes, camera, generator=generator).image)
 
     def mesh(self, avatar: Portrait4DAvatar, *, resolution: int | None = None) -> Mesh:
-        """The surface in the source's expression with vertex colours, metres; `resolution` samples along a side of its
-        cube, 256 by default, decide on its size."""
+        """The surface in the source's expression with vertex colours, metres.
+
+        `resolution` samples along a side of its cube, 256 by default, decide on its size.
+        """
         return self.engine.mesh(avatar, resolution=resolution)
 
 

@@ -100,10 +100,10 @@ def track_driver(
     models: Models | None = None,
     progress: Progress = ignore_progress,
 ) -> Motion:
-    """The motion of a driver: tracked from a video, picture or folder of frames, or read from a motion file or a folder
-    of the released preprocessing.
+    """The motion of a driver, tracked or read.
 
-    `fps`, `start` and `duration` of the options apply to both. Saves it if `output` is given.
+    Tracked from a video, picture or folder of frames, or read from a motion file or a folder of the released
+    preprocessing. `fps`, `start` and `duration` of the options apply to both. Saves it if `output` is given.
 
     Raises:
         InputError: the driver cannot be used, or was opened with other options.

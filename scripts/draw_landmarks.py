@@ -24,8 +24,14 @@ OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "landmarks.png"
 
 @dataclass(frozen=True)
 class Panel:
-    """A part of the head from the front: height in px, px per metre, y of its middle in metres, and how far the mouth
-    is open in [0, 1]."""
+    """A part of the head from the front.
+
+    Attributes:
+        height: in px.
+        px_per_metre: of the picture.
+        middle: y of the picture's middle, metres in the head frame.
+        jaw_open: expression of the head in [0, 1].
+    """
 
     height: int
     px_per_metre: float

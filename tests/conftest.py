@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from free_material import FreeMaterial, make_free_material
 from places import shared_folder
 
 
@@ -28,6 +29,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         reasons[str(report.longrepr[2] if is_located else report.longrepr).removeprefix("Skipped: ")] += 1
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count} {'test' if count == 1 else 'tests'} skipped: {reason}")
+    if any("the reference photos" in reason or "reference material" in reason for reason in reasons):
+        terminalreporter.write_line(
+            "The reference material is not published: tests that need it are for its holders; the others cover the "
+            "main job without it (tests/portrait4d/test_main_job.py)."
+        )
 
 
 def pytest_sessionfinish() -> None:
@@ -46,6 +52,12 @@ def shared() -> Path:
     if not (folder / "README.md").is_file():
         pytest.skip(f"reference material not found at {folder}: set PORTRAIT4D_SHARED")
     return folder
+
+
+@pytest.fixture(scope="session")
+def free(tmp_path_factory: pytest.TempPathFactory) -> FreeMaterial:
+    """Photo, clip with sound, frames and motion made by script: for what must be tested without the material."""
+    return make_free_material(tmp_path_factory.mktemp("free"))
 
 
 @pytest.fixture(scope="session", autouse=True)

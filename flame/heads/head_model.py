@@ -164,14 +164,17 @@ class HeadModel(nn.Module, ABC):
 
     @property
     def num_vertices(self) -> int:
+        """V, the vertices of the mesh."""
         return self.template.shape[0]
 
     @property
     def num_shape(self) -> int:
+        """S, the shape parameters."""
         return self.shape_basis.shape[2]
 
     @property
     def num_expression(self) -> int:
+        """E, the expression parameters."""
         return self.expression_basis.shape[2]
 
     @property

@@ -57,9 +57,11 @@ class OpenHead(HeadModel):
         return torch.stack([still, params.neck, head, params.jaw, params.eyes[:, 0], params.eyes[:, 1]], 1)
 
     def joint_transforms(self, params: HeadParams, *, head: Tensor | None = None) -> Tensor:
+        """Transforms of the six joints; `head` as in `pose_vectors`."""
         return self.transforms_of(params, axis_angle_to_matrix(self.pose_vectors(params, head=head)))
 
     def forward(self, params: HeadParams, *, head: Tensor | None = None) -> Tensor:
+        """The posed vertices `[B, V, 3]`; `head` as in `pose_vectors`."""
         return self.posed(params, axis_angle_to_matrix(self.pose_vectors(params, head=head)))
 
     def faces_of(self, *parts: str) -> Tensor:

@@ -119,7 +119,10 @@ class HeadPoseField:
         """The field of a posed head.
 
         Args:
+            model: the head model, in the unit of the field.
             params: all of the head; what the neck does is taken out.
+            mesh: its simplified mesh.
+            box_warp: side of the cube that the field covers.
             smoothings: box filters over the coarse grid.
         """
         rested = params.replace(neck=torch.zeros_like(params.neck))
@@ -220,6 +223,8 @@ def read_grid(values: Tensor, points: Tensor, count: int, *, box_warp: float, ba
     Args:
         values: `[B, count^3, C]` of the nodes, x outermost.
         points: `[B, N, 3]`.
+        count: nodes along a side.
+        box_warp: side of the cube that the nodes cover.
         backend: "gather" defines it and runs and exports everywhere; "grid_sample" is torch's own, which some devices
             lack in three dimensions, and takes a sixth of the time on a CPU; "auto" takes it on CPU and CUDA.
 

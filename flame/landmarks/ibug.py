@@ -7,7 +7,7 @@ from flame.landmarks.sets import IBUG_OF_98, IBUG_OF_478, PUPILS_OF_98, PUPILS_O
 
 
 def to_68(points: NDArray) -> NDArray:
-    """iBUG's landmarks `[..., 68, D]`, the subject's right first.
+    """Landmarks of iBUG `[..., 68, D]`, the subject's right first.
 
     The tracker's contour lies on the skin, not on the outline of the picture: on a turned head the two part.
 
@@ -18,7 +18,7 @@ def to_68(points: NDArray) -> NDArray:
 
 
 def to_70(points: NDArray) -> NDArray:
-    """iBUG's landmarks and the two pupils `[..., 70, D]`, the subject's right first, of 478, 98 or 70 points."""
+    """Landmarks of iBUG and the two pupils `[..., 70, D]`, the subject's right first, of 478, 98 or 70 points."""
     tables = {478: IBUG_OF_478 + PUPILS_OF_478, 98: IBUG_OF_98 + PUPILS_OF_98, 70: tuple(range(70))}
     count = points.shape[-2]
     if count not in tables:

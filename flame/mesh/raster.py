@@ -34,6 +34,8 @@ def rasterize(
     Args:
         points: `[V, 3]` or `[B, V, 3]` = (x, y in pixels from the image's top-left corner, depth > 0).
         faces: `[F, 3]` int64. With y down, a triangle seen from its front runs counter-clockwise in the picture.
+        height: of the picture, px.
+        width: of the picture, px.
         cull_backfaces: drop triangles seen from behind.
         backend: "auto" takes numba on the CPU if installed, else torch; pytorch3d is taken by name only.
 
@@ -70,10 +72,7 @@ def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tens
     is_hit = fragments.face_id >= 0
     result = attributes.new_zeros(*fragments.face_id.shape, attributes.shape[-1])
     corners = faces[fragments.face_id[is_hit]]  # [N, 3]
-    if attributes.ndim == 2:
-        values = attributes[corners]
-    else:
-        values = attributes[is_hit.nonzero()[:, 0, None], corners]
+    values = attributes[corners] if attributes.ndim == 2 else attributes[is_hit.nonzero()[:, 0, None], corners]
     weights = fragments.barycentric[is_hit].to(values)
     result[is_hit] = (values * weights[..., None]).sum(1)
     return result
@@ -103,7 +102,7 @@ def differentiable_barycentric(points: Tensor, faces: Tensor, face_id: Tensor) -
     return result
 
 
-def _backend_function(backend: Backend, device: torch.device):  # noqa: ANN202
+def _backend_function(backend: Backend, device: torch.device):
     if backend == "auto":
         backend = _best_backend(device)
     if backend == "torch":

@@ -26,7 +26,7 @@ def rasterize_numba(points: Tensor, faces: Tensor, height: int, width: int, cull
 
 
 @numba.njit
-def _edge(ax, ay, bx, by):  # noqa: ANN001, ANN202
+def _edge(ax, ay, bx, by):
     """The edge from a to b as (sign, origin x, y, step x, y), from its smaller to its larger end."""
     if ax > bx or (ax == bx and ay > by):
         return -1.0, bx, by, ax - bx, ay - by
@@ -34,7 +34,7 @@ def _edge(ax, ay, bx, by):  # noqa: ANN001, ANN202
 
 
 @compiled(error_model="numpy")
-def _fill(points, faces, cull_backfaces, face_id, depth):  # noqa: ANN001, ANN202
+def _fill(points, faces, cull_backfaces, face_id, depth):
     height, width = depth.shape
     for face in range(len(faces)):
         i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
@@ -76,7 +76,7 @@ def _fill(points, faces, cull_backfaces, face_id, depth):  # noqa: ANN001, ANN20
 
 
 @compiled(error_model="numpy")
-def _barycentrics(points, faces, face_id, barycentric):  # noqa: ANN001, ANN202
+def _barycentrics(points, faces, face_id, barycentric):
     height, width = face_id.shape
     for row in range(height):
         for column in range(width):

@@ -99,6 +99,7 @@ class PlainProgress:
         self._begin, self._first = 0.0, 0
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """Reports how far a stage is."""
         now = time.monotonic()
         name = STAGES.get(stage, stage)
         if stage != self._stage:

@@ -14,8 +14,10 @@ _UNASKED: dict[str, object] = {"placement": "tracked"}
 
 @dataclass(frozen=True)
 class Abilities:
-    """The options that not every engine knows, by name: empty where the engine knows it, else the reason why it does
-    not, as the end of a sentence that begins with "which"."""
+    """The options that not every engine knows, by name.
+
+    Empty where the engine knows it, else the reason why it does not, as the end of a sentence that begins with "which".
+    """
 
     placement: str = ""
     jitter: str = ""

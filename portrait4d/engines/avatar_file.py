@@ -40,8 +40,12 @@ def write_avatar(
     """Write an avatar file, whole or not at all.
 
     Args:
+        path: ends in `.safetensors`.
         tensors: the engine's own, by name.
-        file_format: of the engine, and its `version`.
+        file_format: of the engine.
+        version: of that format.
+        motion: the tracked source.
+        crop: where its square lies in the photo.
         values: what else the header holds, plain.
     """
     path = Path(path)
@@ -88,7 +92,10 @@ def check_tensor(
     """A tensor of a file.
 
     Args:
-        shape: None for a side of any length.
+        tensors: of the file.
+        name: which of them.
+        shape: the expected one, None for a side of any length.
+        dtype: the expected one.
 
     Raises:
         KeyError: it is missing.

@@ -55,8 +55,11 @@ class Rendering:
 
 @dataclass(frozen=True)
 class Mesh:
-    """A coloured surface: `vertices` [V, 3] metres, `faces` [F, 3]; `uv` [V, 2] (origin top-left) with `texture` uint8
-    [H, W, 4], or `colours` uint8 [V, 3]; `normals` [V, 3] where they are known better than from the faces."""
+    """A coloured surface: `vertices` [V, 3] metres, `faces` [F, 3].
+
+    `uv` [V, 2] (origin top-left) with `texture` uint8 [H, W, 4], or `colours` uint8 [V, 3]; `normals` [V, 3] where they
+    are known better than from the faces.
+    """
 
     vertices: np.ndarray
     faces: np.ndarray
@@ -134,8 +137,10 @@ class Engine(Protocol):
         ...
 
     def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
-        """The avatar's surface in its source expression; `resolution` samples along each side, None for the engine's
-        own choice, the only one of an engine that takes no samples.
+        """The avatar's surface in its source expression.
+
+        `resolution` samples along each side, None for the engine's own choice, the only one of an engine that takes no
+        samples.
 
         Raises:
             InputError: The avatar is of another engine, or a resolution is asked of an engine that takes no samples.

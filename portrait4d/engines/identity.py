@@ -1,5 +1,4 @@
-"""Which weights an engine runs with, by name or at a path, and the marks by which a record knows that results would
-differ."""
+"""Which weights an engine runs with, by name or at a path, and the marks that differ where results would differ."""
 
 from __future__ import annotations
 

@@ -36,10 +36,9 @@ def face_centre(model: HeadModel, motion: Motion) -> Tensor:
 
 
 def landmark_residual(model: HeadModel, motion: Motion) -> Tensor:
-    """What the tracked landmarks do beyond the fitted head: [T, 478, 3] metres in the head frame, zero for irises and
-    unknown points.
+    """What the tracked landmarks do beyond the fitted head: [T, 478, 3] metres in the head frame.
 
-    Only the picture plane is seen, so the displacement lies in it.
+    Zero for irises and unknown points. Only the picture plane is seen, so the displacement lies in it.
     """
     points = landmark_positions(model, _tensor(motion.shape), _tensor(motion.expression))
     rotation = axis_angle_to_matrix(_tensor(motion.rotation))
@@ -72,7 +71,8 @@ def match_gaps(
 
     Args:
         model: the head model of both.
-        motion: the driver. source: the source, T = 1.
+        motion: the driver.
+        source: the source, T = 1.
         expression: [T, E] of the result.
         residual: [T, 478, 3] of the result so far.
         opened: [T, 2] the driver's eye opening over its open eyes, subject's left first.

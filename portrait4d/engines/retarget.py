@@ -57,9 +57,11 @@ HEAD_CENTRE = (0.0, 0.1, 0.06)
 
 @dataclass(frozen=True)
 class Reference:
-    """What the driver's change counts from: `expression` [E] and `rotation` [3, 3] of its neutral frame, `residual`
-    [478, 3] and `place` [3] of its face in camera space at the start, and how far its open eyes are open, `eye_open`
-    [2]."""
+    """What the driver's change counts from.
+
+    `expression` [E] and `rotation` [3, 3] of its neutral frame, `residual` [478, 3] and `place` [3] of its face in
+    camera space at the start, and how far its open eyes are open, `eye_open` [2].
+    """
 
     expression: Tensor
     residual: Tensor
@@ -107,8 +109,9 @@ def retarget(motion: Motion, avatar: Avatar, options: RetargetOptions, model: He
 def retarget_parts(
     motion: Motion, avatar: Avatar, options: RetargetOptions, model: HeadModel, *, size: int = FRAMES_AT_ONCE
 ) -> Iterator[Drive]:
-    """The clip in the avatar's terms, one stretch of frames after another: a drive is larger than the motion it comes
-    from, and only the stretch that is drawn is needed.
+    """The clip in the avatar's terms, one stretch of frames after another.
+
+    A drive is larger than the motion it comes from, and only the stretch that is drawn is needed.
 
     Args:
         motion: the driver, T frames, tracked with the same head model as the avatar.
@@ -199,8 +202,11 @@ def _face_place(model: HeadModel, motion: Motion) -> Tensor:
 def _retarget_pose(
     motion: Motion, source: Motion, options: RetargetOptions, model: HeadModel, reference: Reference
 ) -> HeadPose:
-    """Of T frames. The middle of the face is what is moved: tracked well, unlike the neck, whose
-    place swings with every degree of pitch."""
+    """The head poses of T frames.
+
+    The middle of the face is what is moved: tracked well, unlike the neck, whose place swings with every degree of
+    pitch.
+    """
     driver = axis_angle_to_matrix(_tensor(motion.rotation))
     own = axis_angle_to_matrix(_tensor(source.rotation)[0])
     origin = own if options.mode == "absolute" else reference.rotation
@@ -251,8 +257,10 @@ def _retarget_gaze(motion: Motion, source: Motion, options: RetargetOptions, rot
 def orbit_drive(
     avatar: Avatar, model: HeadModel, yaw_degrees: np.ndarray, pitch_degrees: np.ndarray, *, jitter: int | None = None
 ) -> Drive:
-    """The avatar in its own expression, turned to given angles [T] (public signs: yaw > 0 nose to the viewer's right,
-    pitch > 0 up)."""
+    """The avatar in its own expression, turned to given angles [T].
+
+    Public signs: yaw > 0 nose to the viewer's right, pitch > 0 up.
+    """
     source = avatar.motion
     count = len(yaw_degrees)
     yaw, pitch = torch.as_tensor(yaw_degrees, dtype=torch.float32), torch.as_tensor(pitch_degrees, dtype=torch.float32)

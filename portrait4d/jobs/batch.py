@@ -234,8 +234,10 @@ def record_path(item: BatchItem, folder: Path) -> Path:
 
 
 def item_key(item: BatchItem, options: ReenactOptions, *, weights: Mapping[str, str]) -> str:
-    """Changes when an input file, an option or the engine's weights change; the options name the engine that "auto" has
-    become, `weights` are what `recorded_weights` says of it."""
+    """Changes when an input file, an option or the engine's weights change.
+
+    The options name the engine that "auto" has become; `weights` are what `recorded_weights` says of it.
+    """
     facts = {"source": file_facts(item.source), "driver": file_facts(item.driver), "format": _FORMAT}
     facts["weights"] = dict(weights)
     # a FLAME file is known by its content, which `weights` tells
@@ -243,8 +245,10 @@ def item_key(item: BatchItem, options: ReenactOptions, *, weights: Mapping[str, 
 
 
 def driver_key(path: Path, options: ReenactOptions, engine: Engine) -> str:
-    """Changes when the driver, an option of tracking, the head model or the motion encoder changes; engines that share
-    both share motions."""
+    """Changes when the driver, an option of tracking, the head model or the motion encoder changes.
+
+    Engines that share both share motions.
+    """
     chosen = {name: getattr(options, name) for name in ("fps", "start", "duration", "smooth", "driver_face")}
     encoder = engine.motion_encoder
     tracked = {

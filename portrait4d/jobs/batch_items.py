@@ -43,8 +43,9 @@ def _meant(pattern: str | Path) -> list[Path]:
 
 
 def find_drivers(pattern: str | Path) -> list[Path]:
-    """Videos, motion files and folders of the released preprocessing, or else pictures: the folder itself if it is one
-    of the released preprocessing, else what is in it.
+    """Videos, motion files and folders of the released preprocessing, or else pictures.
+
+    The folder itself if it is one of the released preprocessing, else what is in it.
 
     Raises:
         InputError: there is nothing that drives.
@@ -84,10 +85,9 @@ def _distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def read_manifest(path: Path, output: Path) -> list[BatchItem]:
-    """Items from a `.csv` with a header or a `.jsonl`: `source`, `driver` and, if wanted, `output`, a file
-    name or a path inside the output folder.
+    """Items from a `.csv` with a header or a `.jsonl`: `source`, `driver` and, if wanted, `output`.
 
-    Paths are relative to the manifest's folder.
+    The output is a file name or a path inside the output folder. Paths are relative to the manifest's folder.
     """
     require_file(path, "manifest")
     try:

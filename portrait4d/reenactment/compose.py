@@ -34,7 +34,7 @@ class Sides:
     right: bool = True
 
 
-def feather_mask(size: int, *, width: float = FEATHER, sides: Sides = Sides()) -> np.ndarray:  # noqa: B008 (frozen)
+def feather_mask(size: int, *, width: float = FEATHER, sides: Sides = Sides()) -> np.ndarray:
     """A weight `[size, size]` in [0, 1]: 1 inside, falling smoothly to 0 at the given sides."""
     rise = np.clip((np.arange(size) + 0.5) / size / width, 0, 1)
     rise = (rise * rise * (3 - 2 * rise)).astype(np.float32)

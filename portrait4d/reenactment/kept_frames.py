@@ -37,8 +37,11 @@ _KEY_LENGTH = 16
 
 
 def frames_key(source: Path, avatar: Avatar, motion: Motion, *, options: ReenactOptions, engine: Engine) -> str:
-    """Another one whenever anything changes that frames depend on: the photo, what was tracked in it and in the driver,
-    an option, the device (which rounds in its own way), the engine and its weights, this program."""
+    """Another one whenever anything changes that frames depend on.
+
+    That is the photo, what was tracked in it and in the driver, an option, the device (which rounds in its own way),
+    the engine and its weights, this program.
+    """
     facts = {
         "source": file_facts(source),
         "tracked": [_motion_facts(avatar.motion), _motion_facts(motion)],
@@ -84,8 +87,10 @@ class KeptFrames:
         return sum(1 for _ in self._folder.glob("[0-9]*.png"))
 
     def frames(self, numbers: range, draw: Callable[[], np.ndarray]) -> np.ndarray:
-        """Frames `[B, S, S, 3]` that are drawn together: the kept ones if all are there and whole, else what `draw`
-        returns, which is kept if it took long."""
+        """Frames `[B, S, S, 3]` that are drawn together.
+
+        The kept ones if all are there and whole, else what `draw` returns, which is kept if it took long.
+        """
         found = self._read(numbers)
         if found is not None:
             with self._lock:

@@ -91,8 +91,10 @@ def shape_frames(landmarks: NDArray) -> NDArray[np.int64]:
 
 
 class _FittedFrames:
-    """The fits of N frames of one person as one array for each quantity: thousands of small arrays, made one by one
-    between the fit's temporary ones, would keep the memory of those from being given back.
+    """The fits of N frames of one person as one array for each quantity.
+
+    Thousands of small arrays, made one by one between the fit's temporary ones, would keep the memory of those from
+    being given back.
 
     Attributes:
         shape: `[S]`.

@@ -40,10 +40,12 @@ class HeadFitter:
     """Everything about a head model that fits share; make one and keep it."""
 
     def __init__(self, model: HeadModel, *, crop_size: int = 512, config: FitConfig | None = None) -> None:
-        """Args:
-        model: the head model; only read here.
-        crop_size: side of the crop that landmarks are given in, px.
-        config: `FitConfig.for_model(model)` by default.
+        """Makes the tables of a head model.
+
+        Args:
+            model: the head model; only read here.
+            crop_size: side of the crop that landmarks are given in, px.
+            config: `FitConfig.for_model(model)` by default.
         """
         self.config = config or FitConfig.for_model(model)
         self._num_full_shape = model.num_shape
@@ -210,9 +212,11 @@ class VideoFitter:
     """Fits frames of one person with a known shape, each from the one before."""
 
     def __init__(self, fitter: HeadFitter, shape: NDArray) -> None:
-        """Args:
-        fitter: the head model's fitter.
-        shape: `[S]`, for example of `fitter.fit` on some frames.
+        """Fixes the shape.
+
+        Args:
+            fitter: the head model's fitter.
+            shape: `[S]`, for example of `fitter.fit` on some frames.
         """
         self._fitter = fitter
         self._shape = shape[: fitter.landmark_model.num_shape].astype(np.float64)

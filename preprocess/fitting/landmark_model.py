@@ -69,11 +69,13 @@ class LandmarkModel:
     def __init__(
         self, model: HeadModel, *, expressions: NDArray[np.int64], num_shape: int, joints: tuple[str, ...]
     ) -> None:
-        """Args:
-        model: any head model with 478 landmarks.
-        expressions: `[E]` columns of the model's expressions that the fit may use.
-        num_shape: shape dimensions that the fit may use.
-        joints: names of the joints that the fit may turn; none may be the parent of another.
+        """Takes from a head model what its landmarks depend on.
+
+        Args:
+            model: any head model with 478 landmarks.
+            expressions: `[E]` columns of the model's expressions that the fit may use.
+            num_shape: shape dimensions that the fit may use.
+            joints: names of the joints that the fit may turn; none may be the parent of another.
         """
         self._expressions = expressions
         self.num_expression = len(expressions)

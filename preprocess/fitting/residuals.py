@@ -28,6 +28,7 @@ class Pose:
     translation: NDArray[np.float64]
 
     def copy(self) -> "Pose":
+        """The same pose in arrays of its own."""
         return Pose(self.own.copy(), self.rotation.copy(), self.translation.copy())
 
 

@@ -217,7 +217,7 @@ def _pack_glb(document: bytes, binary: bytes) -> bytes:
 
 
 def _linear_colours(colours: np.ndarray) -> np.ndarray:
-    """sRGB bytes to the linear 16-bit RGBA that glTF vertex colours are defined in."""
+    """From sRGB bytes to the linear 16-bit RGBA that glTF vertex colours are defined in."""
     value = colours[:, :3].astype(np.float64) / 255
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
     alpha = colours[:, 3:4] / 255 if colours.shape[1] == 4 else np.ones((len(colours), 1))

@@ -49,8 +49,9 @@ def is_wild(seconds: float, previous: float, told: float | None) -> bool:
 
 
 class TimeStamps:
-    """Notes the time stamps of packets as they are read, up to `SCANNED_PACKETS` of them where the file states a
-    duration.
+    """Notes the time stamps of packets as they are read.
+
+    Up to `SCANNED_PACKETS` of them where the file states a duration.
 
     Attributes:
         count: frames found.

@@ -46,6 +46,7 @@ def frames_of_motion(motion: Motion, model: HeadModel) -> FrameParameters:
     """Parameters of a tracked clip, `[T, ...]` in metres x 3.
 
     Args:
+        motion: the tracked clip.
         model: the FLAME that the motion was tracked with, in any unit.
 
     Raises:

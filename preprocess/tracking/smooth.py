@@ -163,12 +163,12 @@ def _smooth_landmarks(
 
 
 def _pairs(seconds: NDArray[np.float64], width_seconds: float) -> Iterator[tuple[NDArray, ...]]:
-    """For each lag, `[T]` each: frames before and after, share of the later one, weight by nearness in time, factor on
-    differences before they are judged.
+    """For each lag, what its pairs of frames count, `[T]` each.
 
-    The share puts the line through both at the time of the frame. At the ends of the clip the missing frame of a pair
-    is replaced by the one on the other side, and judged more strictly: a movement would pull the first frame after it,
-    and from the first frame a head's place and its landmarks are counted.
+    Frames before and after, share of the later one, weight by nearness in time, factor on differences before they are
+    judged. The share puts the line through both at the time of the frame. At the ends of the clip the missing frame of
+    a pair is replaced by the one on the other side, and judged more strictly: a movement would pull the first frame
+    after it, and from the first frame a head's place and its landmarks are counted.
     """
     frames = np.arange(len(seconds))
     for lag in range(1, min(LOOKAHEAD, len(seconds) - 1) + 1):

@@ -61,10 +61,12 @@ class Tracker:
         *,
         motion_encoder: MotionEncoder | None = None,
     ) -> None:
-        """Args:
-        device: of the face networks; the fit runs on the CPU.
-        head_model: the open head by default.
-        motion_encoder: also reads motion codes, for the engines that are driven by them.
+        """Loads the face networks and the head model.
+
+        Args:
+            device: of the face networks; the fit runs on the CPU.
+            head_model: the open head by default.
+            motion_encoder: also reads motion codes, for the engines that are driven by them.
         """
         self._encoder = motion_encoder
         # tolerances and motion files are in metres; the parameters of a scaled model mean the same
@@ -217,8 +219,11 @@ class Tracker:
 
 
 class _LandmarkRows:
-    """Landmarks `[478, 3]` of a clip as they come, in blocks: an array for each frame would lie scattered between the
-    networks' temporary ones and keep their memory from being given back."""
+    """Landmarks `[478, 3]` of a clip as they come, in blocks.
+
+    An array for each frame would lie scattered between the networks' temporary ones and keep their memory from being
+    given back.
+    """
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[np.float32]] = []

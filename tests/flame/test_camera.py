@@ -26,7 +26,7 @@ def _canonical(distance: float = 4.0, fov_degrees: float = 12.0) -> Camera:
 
 
 @pytest.mark.parametrize("axes", ["opengl", "opencv"])
-def test_label_round_trip(axes) -> None:  # noqa: ANN001
+def test_label_round_trip(axes) -> None:
     camera = _cameras()
     again = Camera.from_label25(camera.to_label25(axes=axes), axes=axes)
     assert torch.equal(again.cam2world, camera.cam2world)

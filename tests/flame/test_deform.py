@@ -8,7 +8,7 @@ from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.head_model import HeadParams
 from flame.heads.open_head import load_open_head
 from flame.heads.pose_field import COARSE, FINE, CoarseMesh, HeadPoseField, grid_nodes, plane_coordinates, read_grid
-from flame.mesh.nearest_triangle import nearest_triangle
+from flame.mesh.nearest_triangle import Backend, nearest_triangle
 
 
 def _rand(*shape: int, seed: int = 0) -> Tensor:
@@ -16,7 +16,7 @@ def _rand(*shape: int, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])
-def test_nearest_triangle_of_known_scenes(backend: str) -> None:
+def test_nearest_triangle_of_known_scenes(backend: Backend) -> None:
     flat = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0.0, 0, 5], [1, 0, 5], [0, 1, 5]]])
     points = torch.tensor([[0.2, 0.2, 1.0], [0.2, 0.2, 4.0], [-1.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
     found = nearest_triangle(points, flat, backend=backend)

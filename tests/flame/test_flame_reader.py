@@ -78,10 +78,10 @@ def test_reads_pickles_of_python_2() -> None:
 class _Attack:
     """Pickles to a call of the given function."""
 
-    def __init__(self, function, *arguments) -> None:  # noqa: ANN001, ANN002
+    def __init__(self, function, *arguments) -> None:
         self.call = (function, arguments)
 
-    def __reduce__(self):  # noqa: ANN204
+    def __reduce__(self):
         return self.call
 
 
@@ -275,8 +275,8 @@ def test_a_wrong_file_gets_one_line(small: tuple[Path, dict], tmp_path: Path, ch
 def test_not_a_model_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="v_template"):
         load_flame(_write(tmp_path / "masks.pkl", {"face": np.arange(3)}))
+    model = load_flame(_write(tmp_path / "model.pkl", _content(np.random.default_rng(1), num_directions=301)))
     with pytest.raises(InputError, match="478"):
-        model = load_flame(_write(tmp_path / "model.pkl", _content(np.random.default_rng(1), num_directions=301)))
         model.landmark_embedding(478)
 
 

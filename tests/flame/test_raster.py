@@ -32,7 +32,7 @@ def _pixel_centres(size: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_covers_exactly_the_pixel_centres_inside(backend) -> None:  # noqa: ANN001
+def test_covers_exactly_the_pixel_centres_inside(backend) -> None:
     found = rasterize(_triangle(), FACE, height=64, width=64, backend=backend)
     x, y = _pixel_centres(64)
     strictly_inside = (x > 4) & (y > 4) & (x + y < 64)
@@ -44,7 +44,7 @@ def test_covers_exactly_the_pixel_centres_inside(backend) -> None:  # noqa: ANN0
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_perspective_correct_barycentrics_and_depth(backend) -> None:  # noqa: ANN001
+def test_perspective_correct_barycentrics_and_depth(backend) -> None:
     """1 / depth is linear in the picture, and so is attribute / depth."""
     depths = (1.0, 2.0, 4.0)
     found = rasterize(_triangle(depths), FACE, height=64, width=64, backend=backend)
@@ -60,7 +60,7 @@ def test_perspective_correct_barycentrics_and_depth(backend) -> None:  # noqa: A
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_nearest_wins_whatever_the_order(backend) -> None:  # noqa: ANN001
+def test_the_nearest_wins_whatever_the_order(backend) -> None:
     points = torch.cat([_triangle((2.0, 2.0, 2.0)), _triangle((1.0, 1.0, 1.0))])
     for faces, nearest in (([[0, 1, 2], [3, 4, 5]], 1), ([[3, 4, 5], [0, 1, 2]], 0)):
         found = rasterize(points, torch.tensor(faces), height=64, width=64, backend=backend)
@@ -68,7 +68,7 @@ def test_the_nearest_wins_whatever_the_order(backend) -> None:  # noqa: ANN001
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_back_faces(backend) -> None:  # noqa: ANN001
+def test_back_faces(backend) -> None:
     """Counter-clockwise to the eye is the front; with y down that is (4,4) -> (4,60) -> (60,4)."""
     for faces, is_front in ((FACE, True), (FACE[:, [0, 2, 1]], False)):
         culled = rasterize(_triangle(), faces, height=64, width=64, cull_backfaces=True, backend=backend)
@@ -78,7 +78,7 @@ def test_back_faces(backend) -> None:  # noqa: ANN001
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_shared_edges_neither_leak_nor_hit_twice(backend) -> None:  # noqa: ANN001
+def test_shared_edges_neither_leak_nor_hit_twice(backend) -> None:
     """A triangulated square whose edges run through pixel centres: each centre belongs to one triangle."""
     random = np.random.default_rng(0)
     inner = np.round(random.random((700, 2)) * 64 * 2) / 2 + 0.0
@@ -98,7 +98,7 @@ def test_shared_edges_neither_leak_nor_hit_twice(backend) -> None:  # noqa: ANN0
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_triangles_at_the_camera_plane_and_degenerate_ones_are_dropped(backend) -> None:  # noqa: ANN001
+def test_triangles_at_the_camera_plane_and_degenerate_ones_are_dropped(backend) -> None:
     for depth in ((1.0, 0.0, 1.0), (1.0, -1.0, 1.0), (1.0, float("nan"), 1.0), (1.0, float("inf"), 1.0)):
         found = rasterize(_triangle(depth), FACE, height=64, width=64, backend=backend)
         assert (found.face_id == -1).all()

@@ -35,9 +35,13 @@ def _imported(path: Path, modules: set[str]) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports by dots: write the whole name"
             named |= {(node.module or "", alias.name) for alias in node.names}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and node.args:
-            if isinstance(node.args[0], ast.Constant):
-                named.add((str(node.args[0].value), ""))
+        elif (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func).endswith("import_module")
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            named.add((str(node.args[0].value), ""))
     found = set()
     for module, name in named:
         candidates = (f"{module}.{name}", module)

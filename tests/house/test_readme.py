@@ -48,7 +48,7 @@ def test_first_two_commands_install_and_test():
 def test_cpu_builds_of_torch_come_from_pytorch_s_own_index():
     """The command needs the network; what is checked is that it asks for torch alone, from the index of CPU builds."""
     (command,) = [block for block in blocks("bash") if "--index-url" in block]
-    assert shlex.split(command) == "pip install torch --index-url https://download.pytorch.org/whl/cpu".split()
+    assert shlex.split(command) == ["pip", "install", "torch", "--index-url", "https://download.pytorch.org/whl/cpu"]
 
 
 def test_the_pythons_named_are_those_that_are_tried():

@@ -296,7 +296,7 @@ def test_a_flipped_byte_never_gets_further_than_an_input_error(tmp_path: Path) -
                     stored.read()
         except InputError as error:
             num_refused += 1
-            assert "\n" not in str(error)
+            assert "\n" not in str(error)  # noqa: PT017  (not every flip is found)
         data[index] ^= 0xA5
     assert num_refused > 50
 

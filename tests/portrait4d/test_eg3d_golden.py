@@ -15,7 +15,7 @@ from torch import Tensor
 from flame.geometry.camera import Camera
 from golden import Fixture
 from portrait4d.eg3d.generator import EG3DGenerator
-from portrait4d.ops.activation import bias_act, default_gain
+from portrait4d.ops.activation import Activation, bias_act, default_gain
 from portrait4d.ops.convolution import modulated_conv, resampling_conv
 from portrait4d.ops.resample import (
     Padding,
@@ -43,7 +43,7 @@ from portrait4d.render.sampling import (
 )
 from portrait4d.stylegan.layers import normalise_second_moment
 from portrait4d.stylegan.mapping import MappingNetwork
-from portrait4d.stylegan.superresolution import SuperResolution, SuperResolutionConfig
+from portrait4d.stylegan.superresolution import SuperResolution, SuperResolutionConfig, SuperResolutionKind
 from portrait4d.weights.eg3d_config import EG3DConfig
 
 OPERATION, NETWORK = 1e-5, 1e-4
@@ -77,7 +77,7 @@ def test_resampling(ops: Fixture) -> None:
 @pytest.mark.parametrize(
     "activation", ["linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"]
 )
-def test_activations(ops: Fixture, activation: str) -> None:
+def test_activations(ops: Fixture, activation: Activation) -> None:
     assert (
         ops.error(f"bias_act_{activation}", bias_act(ops.input("x"), ops.input("b"), activation=activation)) < OPERATION
     )
@@ -287,7 +287,7 @@ def test_volume_rendering_in_a_box(shared: Path) -> None:
         pytest.param("eg3d_sr_8xdc", "8XDC", marks=pytest.mark.slow),
     ],
 )
-def test_superresolution(shared: Path, name: str, kind: str) -> None:
+def test_superresolution(shared: Path, name: str, kind: SuperResolutionKind) -> None:
     fixture = Fixture.load(shared, name)
     network = SuperResolution(SuperResolutionConfig(kind=kind))
     fixture.fill(network)

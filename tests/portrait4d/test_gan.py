@@ -208,7 +208,8 @@ def test_r1_of_a_linear_discriminator() -> None:
     }
 
     def linear(images: JudgedImages, condition: object) -> Tensor:
-        return sum((value * weights[name]).sum([1, 2, 3]) for name, value in images.parts().items())[:, None]
+        logits = ((value * weights[name]).sum([1, 2, 3]) for name, value in images.parts().items())
+        return sum(logits, start=torch.zeros(()))[:, None]
 
     squares = {name: float(value.square().sum()) for name, value in weights.items()}
     expected = (
@@ -228,7 +229,8 @@ def test_r1_of_a_quadratic_discriminator() -> None:
     square = images.image.detach().square().sum([1, 2, 3]) + images.image_raw.square().sum([1, 2, 3])
 
     def quadratic(images: JudgedImages, condition: object) -> Tensor:
-        return scale / 2 * sum(value.square().sum([1, 2, 3]) for value in images.parts().values())[:, None]
+        squares = (value.square().sum([1, 2, 3]) for value in images.parts().values())
+        return scale / 2 * sum(squares, start=torch.zeros(()))[:, None]
 
     penalty = r1_penalty(quadratic, images, _draw(2, 3))
     assert penalty.allclose(scale.detach() ** 2 / 2 * square)

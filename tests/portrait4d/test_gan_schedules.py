@@ -1,13 +1,14 @@
 """What runs beside the losses in training: density regularisation, schedules, averaged weights, by mathematics."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from portrait4d.gan.blur import blur, blur_kernel, blur_sigma
-from portrait4d.gan.density import DensityVariationConfig, density_variation, draw_point_pairs
+from portrait4d.gan.density import DensityVariationConfig, PointRange, density_variation, draw_point_pairs
 from portrait4d.gan.swap import swap_conditions, swap_probability
 from portrait4d.render.decoder import FieldSamples
 from portrait4d.train.average import AverageConfig, WeightAverage
@@ -41,7 +42,8 @@ def test_density_variation_of_a_linear_field() -> None:
 
 def test_points_fill_the_cube_and_the_official_range() -> None:
     like = torch.zeros((), dtype=torch.float64)
-    for point_range, reach in (("cube", 0.65), ("official", 1.0)):
+    ranges: dict[PointRange, float] = {"cube": 0.65, "official": 1.0}
+    for point_range, reach in ranges.items():
         config = DensityVariationConfig(num_points=20_000, point_range=point_range)
         points, neighbours = draw_point_pairs(2, 1.3, generator=_seeded(), config=config, like=like)
         assert points.shape == (2, 20_000, 3) and points.dtype == torch.float64
@@ -121,11 +123,16 @@ def test_lazy_regularisation() -> None:
 # --- averaged weights ---------------------------------------------------------------------------
 
 
-def _constant_network(value: float) -> nn.Module:
+def _constant_network(value: float) -> nn.BatchNorm1d:
     network = nn.BatchNorm1d(2)
     nn.init.constant_(network.weight, value)
     network.running_mean = torch.full((2,), value)
     return network
+
+
+def _norm(average: WeightAverage) -> Any:
+    """The averaged `_constant_network`."""
+    return average.network
 
 
 def test_average_has_its_half_life() -> None:
@@ -133,8 +140,8 @@ def test_average_has_its_half_life() -> None:
     target = _constant_network(0.0)
     for step in range(10):
         average.update(target, num_images=50 * step, batch_size=50)
-    assert average.network.weight.allclose(torch.tensor(0.5))
-    assert average.network.running_mean.equal(torch.zeros(2))  # buffers are copied, not averaged
+    assert _norm(average).weight.allclose(torch.tensor(0.5))
+    assert _norm(average).running_mean.equal(torch.zeros(2))  # buffers are copied, not averaged
     assert not average.network.training and not any(value.requires_grad for value in average.network.parameters())
 
 
@@ -144,7 +151,7 @@ def test_average_ramps_up() -> None:
     assert average.decay(num_images=20_000, batch_size=32) == pytest.approx(0.5 ** (32 / 1000))
     assert average.decay(num_images=10**7, batch_size=32) == pytest.approx(0.5 ** (32 / 10_000))
     average.update(_constant_network(3.0), num_images=0, batch_size=32)
-    assert average.network.weight.equal(torch.full((2,), 3.0))
+    assert _norm(average).weight.equal(torch.full((2,), 3.0))
 
 
 def test_average_is_saved_and_belongs_to_one_network() -> None:
@@ -152,6 +159,6 @@ def test_average_is_saved_and_belongs_to_one_network() -> None:
     average.update(_constant_network(0.0), num_images=1000, batch_size=32)
     other = WeightAverage(_constant_network(5.0))
     other.load_state_dict(average.state_dict())
-    assert other.network.weight.equal(average.network.weight)
+    assert _norm(other).weight.equal(_norm(average).weight)
     with pytest.raises(ValueError, match="expected the network that is averaged"):
         average.update(nn.Linear(2, 2), num_images=0, batch_size=1)

@@ -135,7 +135,8 @@ def test_frames_of_other_inputs_are_thrown_away(files: Path, changed: str) -> No
             write_png(files / "photo.png", np.full((SIZE, SIZE, 3), 91, np.uint8))
         case "weights":
             engine.weights = "other"
-    report = moved(files, engine, **({"expression_scale": 0.9} if changed == "option" else {}))
+    options: dict[str, Any] = {"expression_scale": 0.9} if changed == "option" else {}
+    report = moved(files, engine, **options)
     assert report.num_kept_frames == 0 and len(engine.drawn) == NUM_FRAMES
     assert sum("kept of x.mp4 were thrown away" in line for line in report.warnings) == 1
     assert not kept_in(files)

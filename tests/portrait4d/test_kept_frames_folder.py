@@ -1,8 +1,8 @@
 """The folder of kept frames by itself: what is put in, what comes out again, and whose it is."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,16 +21,19 @@ def all_are_dear(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_how_long_a_frame_took_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each frame, not of all that are drawn together."""
+    now = 0.0
     monkeypatch.setattr(portrait4d.reenactment.kept_frames, "WORTH_KEEPING_SECONDS", 0.1)
+    monkeypatch.setattr(portrait4d.reenactment.kept_frames, "time", SimpleNamespace(perf_counter=lambda: now))
     kept = KeptFrames(tmp_path / "x.mp4", "a" * 64)
 
     def draw(count: int, seconds: float) -> np.ndarray:
-        time.sleep(seconds)
+        nonlocal now
+        now += seconds
         return np.zeros((count, SIZE, SIZE, 3), np.uint8)
 
-    kept.frames(range(0, 3), lambda: draw(3, 0.2))
+    kept.frames(range(0, 3), lambda: draw(3, 0.29))
     assert kept.count() == 0
-    kept.frames(range(3, 5), lambda: draw(2, 0.22))
+    kept.frames(range(3, 5), lambda: draw(2, 0.21))
     assert [path.name for path in _kept_in(tmp_path)] == ["000003.png", "000004.png"]
 
 

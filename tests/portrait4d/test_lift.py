@@ -180,7 +180,8 @@ def test_own_teeth_are_found_in_a_smile_and_not_in_closed_lips():
     smile = np.stack([60 + 30 * np.cos(angle), 60 + 8 * np.sin(angle)], -1)
     assert teeth_colour(photo, smile) is None  # lip colour inside: no teeth
     photo[50:70, 30:90] = (0.85, 0.82, 0.76)
-    assert np.allclose(teeth_colour(photo, smile), (0.85, 0.82, 0.76), atol=0.02)
+    colour = teeth_colour(photo, smile)
+    assert colour is not None and np.allclose(colour, (0.85, 0.82, 0.76), atol=0.02)
     closed = np.stack([60 + 30 * np.cos(angle), 60 + 0.5 * np.sin(angle)], -1)
     assert teeth_colour(photo, closed) is None
 

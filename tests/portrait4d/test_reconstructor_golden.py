@@ -1,7 +1,7 @@
 """The reconstructor and the head-pose field against reference tensors of the official code (fp32, CPU).
 
 Tolerances are relative to the output's standard deviation. The pose field follows the nearest triangle of a mesh, and
-the nearest point of every triangle here lies on an edge that two triangles share: which of the two is taken hangs on
+the nearest point of every triangle here lies on an edge that two triangles share: which of the two is taken depends on
 the last bit of the vertices. What follows from it is therefore computed from vertices in the reference's own order of
 operations (`reference_flame.py`); our own vertices stand beside what their last bit does.
 """
@@ -25,7 +25,7 @@ from flame.heads.pose_field import (
     surface_offsets,
     unit_normals,
 )
-from flame.mesh.nearest_triangle import nearest_triangle
+from flame.mesh.nearest_triangle import Backend, nearest_triangle
 from golden import Fixture
 from portrait4d.reconstructor.background import BackgroundNetwork
 from portrait4d.reconstructor.canonicaliser import Canonicaliser, CanonicaliserConfig, TokenGrid
@@ -37,7 +37,7 @@ from portrait4d.render.field import TriPlaneField
 from portrait4d.render.march import march
 from portrait4d.render.planes import TriPlanes
 from portrait4d.render.rays import cast_rays
-from portrait4d.stylegan.superresolution import SuperResolution, SuperResolutionConfig
+from portrait4d.stylegan.superresolution import StyleSource, SuperResolution, SuperResolutionConfig
 from reference_flame import ReferenceFlame
 
 NETWORK = 1e-4
@@ -47,7 +47,7 @@ BOX_WARP = 1.3
 
 @pytest.fixture(autouse=True)
 def two_threads() -> Iterator[None]:
-    """Sums as two threads of torch do, as the tolerances were found: with one, `all_weights` is 5.8e-4 off."""
+    """Sums in the order of two threads, as the tolerances were found: with one, `all_weights` is 5.8e-4 off."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -113,7 +113,7 @@ def test_plane_decoder(shared: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "source"), [("ws", "given"), ("ones", "ones")])
-def test_superresolution(shared: Path, name: str, source: str) -> None:
+def test_superresolution(shared: Path, name: str, source: StyleSource) -> None:
     fixture = Fixture.load(shared, f"p4d_sr_8xdc_{name}")
     network = SuperResolution(SuperResolutionConfig(style_source=source))
     fixture.fill(network)
@@ -141,7 +141,7 @@ def test_geometry(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])
-def test_nearest_triangle(shared: Path, backend: str) -> None:
+def test_nearest_triangle(shared: Path, backend: Backend) -> None:
     fixture = Fixture.load(shared, "p4d_geom")
     triangles = fixture.input("vts")[0][fixture.input("faces").long()]
     found = nearest_triangle(fixture.input("query")[0], triangles, backend=backend)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ def model():
     return make_fake_head(dtype=torch.float32)
 
 
-def _avatar(motion):
+def _avatar(motion) -> Any:
+    """What retargeting reads of an avatar: the motion of its source."""
     return SimpleNamespace(motion=motion)
 
 

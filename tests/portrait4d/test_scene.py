@@ -24,6 +24,7 @@ from places import ROOT
 from portrait4d.cli.main import run
 from portrait4d.jobs.fit_scene import SceneOptions, fit_scene, start_fitter
 from portrait4d.scene.box import SceneBox
+from portrait4d.scene.choices import Background
 from portrait4d.scene.evaluation import psnr
 from portrait4d.scene.fitter import FitterConfig, roughness
 from portrait4d.scene.labels import read_labels
@@ -90,7 +91,7 @@ def test_cameras_of_the_scene_see_what_its_pictures_show(data: Path):
     """The head's outline projected through the labels is the outline in the picture."""
     sys.path.insert(0, str(ROOT / "scripts"))
     try:
-        from open_head.scene import random_head
+        from open_head.scene import random_head  # pyright: ignore[reportMissingImports]  (a path set above)
     finally:
         sys.path.remove(str(ROOT / "scripts"))
     from flame.heads.open_head import load_open_head
@@ -144,7 +145,8 @@ def test_transparent_pixels_show_the_background(posed: Path):
     rgba = np.zeros((SIDE, SIDE, 4), np.uint8)
     rgba[..., 0], rgba[: SIDE // 2, :, 3], rgba[SIDE // 2, :, 3] = 200, 255, 128
     Image.fromarray(rgba).save(posed / "0.png")
-    for background, behind in (("auto", 1.0), ("black", -1.0)):
+    expected: dict[Background, float] = {"auto": 1.0, "black": -1.0}
+    for background, behind in expected.items():
         image = read_scene(posed, background=background, hold_out=3).train.images[0]
         opaque = 200 / 127.5 - 1
         assert torch.allclose(image[:, 0, 0], torch.tensor([opaque, -1.0, -1.0]), atol=1e-6)

@@ -130,7 +130,9 @@ def test_each_style_drives_its_own_layers() -> None:
         return not torch.equal(network(changed), network(styles))
 
     assert all(moves(index) for index in range(6))
-    network.b16.torgb.weight.data.zero_()  # what the last resolution draws is gone: its own two styles with it
+    network.get_parameter(
+        "b16.torgb.weight"
+    ).data.zero_()  # what the last resolution draws is gone: its own two styles with it
     assert [moves(index) for index in range(6)] == [True, True, True, True, False, False]
     with pytest.raises(ValueError, match=r"styles must be \[B, 6, 8\]"):
         network(styles[:, :5])

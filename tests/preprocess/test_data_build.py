@@ -67,10 +67,10 @@ def test_a_file_that_hangs_is_given_up_and_stalls_nothing(tmp_path: Path) -> Non
     folder, output = _inputs(tmp_path / "in", count=4), tmp_path / "out"
     for index in range(2):
         (folder / f"hang{index}.mp4").write_text(f"hang {index}")
-    options = BuildOptions(num_workers=1, items_per_shard=4, item_seconds=1.0)  # alone, so that all others must wait
+    options = BuildOptions(num_workers=1, items_per_shard=4, item_seconds=3.0)  # alone, so that all others must wait
     result = _build(folder, output, options)
     reasons = {outcome["source"]: outcome["reason"] for outcome in result.outcomes if outcome["state"] == "rejected"}
-    assert reasons == dict.fromkeys(("hang0.mp4", "hang1.mp4"), "given up after 1 seconds")
+    assert reasons == dict.fromkeys(("hang0.mp4", "hang1.mp4"), "given up after 3 seconds")
     assert sum(len(read_shard(path)) for path in result.shards) == 4
     assert _build(folder, output, options).num_new == 0
     with pytest.raises(InputError, match="timeout of 0 seconds or more"):
@@ -78,7 +78,7 @@ def test_a_file_that_hangs_is_given_up_and_stalls_nothing(tmp_path: Path) -> Non
 
 
 def test_loading_models_does_not_count_for_the_first_item(tmp_path: Path) -> None:
-    options = BuildOptions(num_workers=1, item_seconds=0.5)
+    options = BuildOptions(num_workers=1, item_seconds=3.0)
     folder = _inputs(tmp_path / "in", count=2)
     result = build_dataset(folder, tmp_path / "out", StageOptions(), options=options, make_stages=SlowlyLoadedStages)
     assert [outcome["state"] for outcome in result.outcomes] == ["kept", "kept"]

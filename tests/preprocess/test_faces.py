@@ -334,7 +334,7 @@ def test_matte_holds_the_face_and_mirrors(portraits, detector, landmarker, matte
     for image in portraits[:4]:
         found = matte(image)
         assert found.dtype == np.float32 and found.shape == image.shape[:2]
-        assert 0 <= found.min() and found.max() <= 1
+        assert found.min() >= 0 and found.max() <= 1
         points = find_faces(image, detector, landmarker)[0].points
         x, y = points[[*OUTER_EYE_CORNERS, NOSE_TIP, *MOUTH_CORNERS], :2].astype(int).T
         assert found[y, x].min() > 0.9

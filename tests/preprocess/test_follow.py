@@ -1,5 +1,7 @@
 """Following one face: who is followed, through losses, cuts and neighbours. Networks are faked by squares."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 
@@ -52,7 +54,7 @@ class FakeFaces:
         return FaceLandmarks(np.zeros((478, 3), np.float32), 0.0)
 
     def batch(self, frames: list[np.ndarray], regions: list[FaceBox | FaceLandmarks]) -> list[FaceLandmarks]:
-        return [self(frame, region) for frame, region in zip(frames, regions, strict=True)]
+        return [cast(FaceLandmarks, self(frame, region)) for frame, region in zip(frames, regions, strict=True)]
 
     def detect_batch(self, frames: list[np.ndarray]) -> list[list[FaceBox]]:
         return [self.boxes(frame) for frame in frames]

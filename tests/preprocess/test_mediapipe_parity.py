@@ -25,8 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def portraits(shared) -> list[np.ndarray]:
     paths = sorted((shared / "data" / "p4d" / "images").glob("*.jpg"))
     images = [cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) for path in paths]
-    assert len(images) == 16
-    return [np.ascontiguousarray(image[..., ::-1]) for image in images]
+    assert len(images) == 16 and all(image is not None for image in images)
+    return [np.ascontiguousarray(image[..., ::-1]) for image in images if image is not None]
 
 
 def boxes_of_mediapipe(images: list[np.ndarray]) -> list[FaceBox]:

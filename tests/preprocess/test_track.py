@@ -103,7 +103,7 @@ def test_mirrored_face_gives_mirrored_fit(head: OpenHead, fitter: HeadFitter) ->
 def test_gaps_are_bridged_or_held(head: OpenHead, fitter: HeadFitter) -> None:
     _, _, start = _synthetic(head, 0, 0.0)
     seen = np.array([False] * 2 + [True] * 3 + [False] * MAX_BRIDGED_FRAMES + [True] + [False] * 9 + [True] + [False])
-    landmarks = np.stack([start + np.float32([4 * index, 0, 0]) for index in range(int(seen.sum()))])
+    landmarks = np.stack([start + np.array([4 * index, 0, 0], np.float32) for index in range(int(seen.sum()))])
     clip = fit_clip(fitter, landmarks, seen=seen, cuts=np.zeros(len(seen), bool))
     x = clip.pose.translation[:, 0]
     np.testing.assert_allclose(x[:2], x[2])  # before the first face
@@ -186,7 +186,7 @@ def test_small_and_cut_faces_are_told(tracker: Tracker, astronaut: np.ndarray) -
         assert [line.replace("93", "92") for line in warnings] == ["the face is only 92 px wide: expect a soft result"]
     assert tracker.track_image(cv2.resize(astronaut, (600, 600)).astype(np.uint8)).motion.warnings == ()
     with pytest.raises(InputError, match="24 px"):
-        tracker.track_image(cv2.resize(astronaut, (80, 80), interpolation=cv2.INTER_AREA))
+        tracker.track_image(cv2.resize(astronaut, (80, 80), interpolation=cv2.INTER_AREA).astype(np.uint8))
 
 
 def test_a_missing_face_number_is_refused(tracker: Tracker, astronaut: np.ndarray) -> None:

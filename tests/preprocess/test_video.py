@@ -165,7 +165,7 @@ def test_the_caller_may_reuse_its_buffer(tmp_path):
 def test_wrong_frames_and_names_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"\.mp4"):
         VideoWriter(tmp_path / "a.avi", height=64, width=64, frame_rate=25)
-    with (
+    with (  # noqa: PT012  (the second frame is refused, after a first)
         pytest.raises(ValueError, match="as frame 1"),
         VideoWriter(tmp_path / "a.mp4", height=64, width=64, frame_rate=25) as writer,
     ):
@@ -183,20 +183,24 @@ def test_interrupt_while_the_encoder_is_started_is_told_as_such(tmp_path, monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        with VideoWriter(tmp_path / "x.mp4", height=64, width=64, frame_rate=25) as writer:
-            writer.write(np.zeros((64, 64, 3), np.uint8))
+    with (
+        pytest.raises(KeyboardInterrupt),
+        VideoWriter(tmp_path / "x.mp4", height=64, width=64, frame_rate=25) as writer,
+    ):
+        writer.write(np.zeros((64, 64, 3), np.uint8))
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("threaded", [True, False])
 @pytest.mark.parametrize("num_frames", [0, 40])
 def test_interrupt_leaves_no_file(tmp_path, threaded, num_frames):
-    with pytest.raises(KeyboardInterrupt):
-        with VideoWriter(tmp_path / "a.mp4", height=64, width=64, frame_rate=25, threaded=threaded) as writer:
-            for number in range(num_frames):
-                writer.write(coded(number))
-            raise KeyboardInterrupt
+    with (  # noqa: PT012  (the body is what is interrupted)
+        pytest.raises(KeyboardInterrupt),
+        VideoWriter(tmp_path / "a.mp4", height=64, width=64, frame_rate=25, threaded=threaded) as writer,
+    ):
+        for number in range(num_frames):
+            writer.write(coded(number))
+        raise KeyboardInterrupt
     assert os.listdir(tmp_path) == []
 
 
@@ -308,7 +312,8 @@ def test_impossible_cuts(tmp_path):
     path = write_clip(tmp_path / "a.mp4", range(25))
     with pytest.raises(InputError, match=r"after the end of the clip \(1.00 s\)"):
         read_frames(path, start=1.0)
-    for options in ({"start": -1}, {"duration": 0}, {"frame_rate": 0}):
+    cases: tuple[dict[str, Any], ...] = ({"start": -1}, {"duration": 0}, {"frame_rate": 0})
+    for options in cases:
         with pytest.raises(InputError, match="expected"):
             read_frames(path, **options)
 
@@ -390,8 +395,9 @@ def test_codecs_and_pixel_formats(tmp_path, codec, pix_fmt, suffix):
 
 def test_animated_pictures(tmp_path):
     pictures = [Image.fromarray(coded(number)) for number in range(6)]
-    options = {"save_all": True, "append_images": pictures[1:], "duration": 80}
-    for name, extra in (("a.gif", {}), ("a.webp", {"lossless": True}), ("a.png", {})):
+    options: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "duration": 80}
+    cases: dict[str, dict[str, Any]] = {"a.gif": {}, "a.webp": {"lossless": True}, "a.png": {}}
+    for name, extra in cases.items():
         path = tmp_path / name
         pictures[0].save(path, **options, **extra)
         info = probe(path)

@@ -16,6 +16,9 @@ from preprocess.dataset.records.record import Record
 
 NUM_SHAPE, NUM_EXPRESSION = 4, 3
 
+LOADING_SECONDS = 4.0
+"""How long `SlowlyLoadedStages` take to load."""
+
 
 class FakeStages:
     """Records that depend on the file's content alone; `bad`, `bug`, `kill` and `hang` at its start go wrong."""
@@ -41,10 +44,10 @@ class FakeStages:
 
 
 class SlowlyLoadedStages(FakeStages):
-    """Models that take a while."""
+    """Models that take longer than an item may."""
 
     def __init__(self, options: StageOptions) -> None:
-        time.sleep(1.0)
+        time.sleep(LOADING_SECONDS)
         super().__init__(options)
 
 

@@ -5,6 +5,7 @@ super-resolution is `x, y, z` of the surface as red, green, blue.
 """
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from portrait4d.eg3d.generator import EG3DGenerator, Volume
 from portrait4d.render.decoder import TriPlaneDecoder
 from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import RenderConfig
+from portrait4d.stylegan.layers import FullyConnected
 from portrait4d.stylegan.superresolution import SuperResolutionConfig
 from portrait4d.weights.eg3d_config import EG3DConfig
 
@@ -73,7 +75,7 @@ class BallGenerator(EG3DGenerator):
 
 def _make_linear(decoder: TriPlaneDecoder) -> None:
     """Density is `DENSITY` times the first summed feature less 3, colours are the sigmoid of the others."""
-    first, last = decoder.net[0], decoder.net[2]
+    first, last = cast(FullyConnected, decoder.net[0]), cast(FullyConnected, decoder.net[2])
     channels = 4
     for layer in (first, last):
         layer.weight.data.zero_()

@@ -72,12 +72,17 @@ class Portrait4DEngine:
         device: torch.device | str = "cpu",
         placement: Placement = "tracked",
     ) -> None:
-        """Args:
-        name: of the engine.
-        flame: in Portrait4D's unit.
-        coarse_mesh: simplified mesh of `flame`.
-        motion_encoder: None for static reconstruction, which reads no motion.
-        weights: sha256 of the weights, which avatars are marked with.
+        """Takes the networks as they are loaded.
+
+        Args:
+            name: of the engine.
+            network: with its weights.
+            flame: in Portrait4D's unit.
+            coarse_mesh: simplified mesh of `flame`.
+            motion_encoder: None for static reconstruction, which reads no motion.
+            weights: sha256 of the weights, which avatars are marked with.
+            device: where the networks run.
+            placement: where the head is drawn.
         """
         if torch.device(device).type == "cpu":
             keep_freed_memory()
@@ -108,8 +113,10 @@ class Portrait4DEngine:
         return Portrait4DAvatar.load(path, engine=self.name, weights=self.weights).to(self.device)
 
     def render(self, avatar: Avatar, drive: Drive) -> Rendering:
-        """A batch of frames `[B, 3, 512, 512]`; where a GPU's memory does not hold it, in halves; one by one where each
-        has its own noise."""
+        """A batch of frames `[B, 3, 512, 512]`.
+
+        Where a GPU's memory does not hold it, in halves; one by one where each has its own noise.
+        """
         own, drive, parts, start = self._own(avatar), drive.to(self.device), [], 0
         at_once = 1 if drive.noise_seeds.shape[1] else self._frames_at_once or len(drive)
         while start < len(drive):
@@ -134,10 +141,12 @@ class Portrait4DEngine:
     def view(
         self, avatar: Avatar, codes: Tensor, camera: Camera, *, generator: torch.Generator | None = None
     ) -> Rendering:
-        """The head at rest `[B, 3, 512, 512]` with codes `[B, 548]` (or `[1, 548]`: the planes are made once), seen by
-        B cameras in Portrait4D's unit.
+        """The head at rest `[B, 3, 512, 512]`, seen by B cameras.
 
         Args:
+            avatar: of this engine.
+            codes: motion codes `[B, 548]`, or `[1, 548]`: the planes are made once.
+            camera: B cameras in Portrait4D's unit.
             generator: source of the sampling noise; None gives the same picture every time.
         """
         own = self._own(avatar)
@@ -167,8 +176,11 @@ class Portrait4DEngine:
 
     @torch.inference_mode()
     def animate(self, avatar: Portrait4DAvatar, drive: Drive) -> TriPlanes:
-        """Planes of B frames. Those of one motion are made once, and kept until another comes: an orbit around a still
-        face, and a static head however it turns, only cost the drawing."""
+        """Planes of B frames.
+
+        Those of one motion are made once, and kept until another comes: an orbit around a still face, and a static head
+        however it turns, only cost the drawing.
+        """
         codes = self._codes(drive.codes)
         if codes is not None and not torch.equal(codes, codes[:1].expand_as(codes)):
             return self.network.animate(avatar.features.repeat(len(drive)), codes, motion_scale=self.motion_scale)
@@ -190,8 +202,10 @@ class Portrait4DEngine:
         raise ValueError(f"placement must be 'tracked' or 'canonical', got {self.placement!r}")
 
     def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
-        """The avatar's surface in its source expression, with vertex colours, metres, head at rest; `resolution`
-        samples along a side of its cube, by default `MESH_RESOLUTION`."""
+        """The avatar's surface in its source expression, with vertex colours, metres, head at rest.
+
+        `resolution` samples along a side of its cube, by default `MESH_RESOLUTION`.
+        """
         own = self._own(avatar)
         codes = self._codes(torch.from_numpy(own.motion.codes))
         with torch.inference_mode(), self._explained_memory("what a mesh needs"):

@@ -39,6 +39,8 @@ def load_portrait4d(
         name: of the engine: portrait4d, portrait4d-static or portrait4d-v2.
         weights: a folder of ours or an official file; None takes the released ones, which are fetched if they are not
             on this machine.
+        device: where the networks run.
+        placement: where the head is drawn.
         flame: file of a FLAME model, with its landmarks beside it, instead of the one that the weights hold.
 
     Raises:

@@ -23,6 +23,7 @@ class Part:
         return cls(int(match[1]), int(match[2]))
 
     def holds(self, key: str) -> bool:
+        """Whether the item of a hexadecimal key belongs to this part."""
         return int(key, 16) % self.count == self.index
 
     @property

@@ -78,13 +78,15 @@ class BatchFitter:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Args:
-        model: the head model, in metres; only read here.
-        crop_size: side of the crop that landmarks are given in, px.
-        config: `FitConfig.for_model(model)` by default.
-        fov_degrees: of the camera, over the side of the crop.
-        device: where the fit runs.
-        dtype: of derivatives and results; values are float64, and so are the small systems of equations.
+        """Makes the tables of a head model.
+
+        Args:
+            model: the head model, in metres; only read here.
+            crop_size: side of the crop that landmarks are given in, px.
+            config: `FitConfig.for_model(model)` by default.
+            fov_degrees: of the camera, over the side of the crop.
+            device: where the fit runs.
+            dtype: of derivatives and results; values are float64, and so are the small systems of equations.
         """
         self.config, self.fov_degrees = config or FitConfig.for_model(model), fov_degrees
         self._like = torch.zeros(0, device=device, dtype=dtype)

@@ -56,9 +56,10 @@ class Objective:
         self, residuals: BatchResiduals, prior: BatchPrior, config: FitConfig, *, target: Target, start: BatchState,
         is_clip: bool,
     ) -> None:  # fmt: skip
-        """Args:
-        start: mean heads on the landmarks; their distances are the expected ones.
-        is_clip: images of one person that follow each other are consecutive frames.
+        """Keeps what the objective is computed from.
+
+        `start` are mean heads on the landmarks; their distances are the expected ones. With `is_clip`, images of one
+        person that follow each other are consecutive frames.
         """
         self.residuals, self.target, self._prior = residuals, target, prior
         self.num_people = len(start.shape)

@@ -80,11 +80,13 @@ class BatchResiduals:
     """The tables of `Residuals` on a device, restricted to the L landmarks that the head model has."""
 
     def __init__(self, residuals: Residuals, config: FitConfig, *, like: Tensor) -> None:
-        """Args:
-        residuals: of the head model.
-        config: the same that residuals were made with.
-        like: whose device the tables get, and whose dtype the derivatives have; values and costs are float64: in
-            float32 the last steps of a precise fit drown in rounding.
+        """Copies the tables to a device.
+
+        Args:
+            residuals: of the head model.
+            config: the same that residuals were made with.
+            like: whose device the tables get, and whose dtype the derivatives have; values and costs are float64: in
+                float32 the last steps of a precise fit drown in rounding.
         """
         self._dtype = like.dtype
 

@@ -39,6 +39,7 @@ class BatchNormal:
 
     @property
     def num_own(self) -> int:
+        """Unknowns of each image."""
         return self.lower.shape[1]
 
     def sum_by_person(self, values: Tensor) -> Tensor:

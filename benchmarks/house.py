@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from import_graph import FLOORS, imports_of, rings_of
 from material import ROOT, conclude, table
 
-FLOORS = ("flame", "preprocess", "portrait4d", "genhead")
 MOST_LINES, MOST_PARAMETERS, MOST_FILE_LINES = 50, 8, 300
 
 
@@ -38,51 +38,12 @@ def functions(path: Path, name: str) -> Iterator[Function]:
             yield Function(f"{name}: {node.name}", node.end_lineno - node.lineno + 1, count)
 
 
-def imports(root: Path) -> dict[str, set[str]]:
-    """The modules of the floors that each of them imports, also inside functions."""
-    paths = {}
-    for floor in FLOORS:
-        for path in (root / floor).rglob("*.py"):
-            parts = path.relative_to(root).with_suffix("").parts
-            paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    found: dict[str, set[str]] = {}
-    for module, path in paths.items():
-        named = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                named |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                named |= {
-                    f"{node.module}.{alias.name}" if f"{node.module}.{alias.name}" in paths else node.module
-                    for alias in node.names
-                }
-        found[module] = (named & set(paths)) - {module}
-    return found
-
-
-def rings(graph: dict[str, set[str]]) -> list[set[str]]:
-    """Sets of modules that import each other, straight or through others."""
-
-    def reach(start: str) -> set[str]:
-        found: set[str] = set()
-        waiting = [start]
-        while waiting:
-            new = graph[waiting.pop()] - found
-            found |= new
-            waiting += new
-        return found
-
-    reached = {module: reach(module) for module in graph}
-    sets = {frozenset(other for other in reached[module] if module in reached[other]) for module in graph}
-    return [set(ring) for ring in sets if ring]
-
-
 def describe(root: Path) -> dict[str, str]:
     """The rows of one checkout."""
     paths = [path for floor in FLOORS for path in sorted((root / floor).rglob("*.py"))]
     lines = {path.relative_to(root).as_posix(): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
     found = [function for path in paths for function in functions(path, path.relative_to(root).as_posix())]
-    found_rings = rings(imports(root))
+    found_rings = rings_of(imports_of(root))
     largest = max(lines, key=lambda name: lines[name])
     longest = max(found, key=lambda function: function.num_lines)
     return {

@@ -7,46 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from import_graph import Imports, imports_of, rings_of
 from places import ROOT
 from rooms import FLOORS, ROOMS
 
 HEAVY = ["torch", "numba", "cv2", "av", "scipy", "skimage", "PIL", "genhead"]
-
-Imports = dict[str, set[str]]
-"""The modules that each module imports, by full name."""
-
-
-def _imports(root: Path) -> Imports:
-    """What every module of the floors imports of the floors, anywhere in it, also inside functions."""
-    modules = {}
-    for floor in FLOORS:
-        for path in sorted((root / floor).rglob("*.py")):
-            parts = path.relative_to(root).with_suffix("").parts
-            modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return {name: _imported(path, set(modules)) - {name} for name, path in modules.items()}
-
-
-def _imported(path: Path, modules: set[str]) -> set[str]:
-    """Modules among `modules` that a file imports; a name of a package counts as the package."""
-    named: set[tuple[str, str]] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            named |= {(alias.name, "") for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports by dots: write the whole name"
-            named |= {(node.module or "", alias.name) for alias in node.names}
-        elif (
-            isinstance(node, ast.Call)
-            and ast.unparse(node.func).endswith("import_module")
-            and node.args
-            and isinstance(node.args[0], ast.Constant)
-        ):
-            named.add((str(node.args[0].value), ""))
-    found = set()
-    for module, name in named:
-        candidates = (f"{module}.{name}", module)
-        found |= set(next(([item] for item in candidates if item in modules), []))
-    return found
 
 
 def _room(module: str, package: str) -> str:
@@ -69,26 +34,9 @@ def _climbing(imports: Imports, package: str, rooms: list[str]) -> list[str]:
     return sorted(found)
 
 
-def _rings(imports: Imports) -> list[list[str]]:
-    """Sets of modules that import each other, straight or through others."""
-    reached = {module: _reach(module, imports) for module in imports}
-    rings = {frozenset(other for other in reached[module] if module in reached[other]) for module in imports}
-    return sorted(sorted(ring) for ring in rings if ring)
-
-
-def _reach(start: str, imports: Imports) -> set[str]:
-    found: set[str] = set()
-    waiting = [start]
-    while waiting:
-        for other in imports[waiting.pop()] - found:
-            found.add(other)
-            waiting.append(other)
-    return found
-
-
 @pytest.fixture(scope="module")
 def house() -> Imports:
-    imports = _imports(ROOT)
+    imports = imports_of(ROOT)
     assert len(imports) > 100
     return imports
 
@@ -121,7 +69,7 @@ def test_every_room_has_its_place_in_the_order(house: Imports) -> None:
 
 
 def test_no_files_import_each_other_in_a_ring(house: Imports) -> None:
-    assert _rings(house) == []
+    assert rings_of(house) == []
 
 
 def test_the_checks_see_what_they_look_for(tmp_path: Path) -> None:
@@ -139,9 +87,9 @@ def test_the_checks_see_what_they_look_for(tmp_path: Path) -> None:
     for name, text in sources.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    imports = _imports(tmp_path)
+    imports = imports_of(tmp_path)
     assert imports["flame.middle"] == {"flame.low", "genhead.parts"}
-    assert _rings(imports) == [["flame.high", "flame.low", "flame.middle", "genhead.parts"]]
+    assert rings_of(imports) == [["flame.high", "flame.low", "flame.middle", "genhead.parts"]]
     climbing = _climbing(imports, "flame", ["low", "middle", "high"])
     assert climbing == ["flame.low imports flame.high"]
     assert _climbing(imports, "flame", ["low", "middle"]) == [

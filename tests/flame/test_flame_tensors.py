@@ -175,9 +175,9 @@ def test_a_fit_by_53_points_finds_the_pose(model: Flame) -> None:
     for seed in range(8):
         sample = Sample(model, seed)
         fit = fitter.fit([sample.landmarks])[0]
-        errors.append(sample.error_degrees(fit.rotation))
+        errors.append(sample.error_degrees(fit.pose.rotation))
         # a picture cannot tell a small head from a far one
-        assert abs(fit.translation[2] / sample.translation[2] - 1) < 0.05
+        assert abs(fit.pose.translation[2] / sample.translation[2] - 1) < 0.05
         assert fit.error < 0.003
     # the rest is the face's own depth, which one picture tells from its pose by the prior alone
     assert np.median(errors) < 1.5 and max(errors) < 2
@@ -186,7 +186,7 @@ def test_a_fit_by_53_points_finds_the_pose(model: Flame) -> None:
     for seed in range(20, 24):
         sample = Sample(model, seed, shape=shape)
         video.reset()
-        assert sample.error_degrees(video(sample.landmarks).rotation) < 1
+        assert sample.error_degrees(video(sample.landmarks).pose.rotation) < 1
 
 
 def test_both_units_give_the_same_fit(model: Flame) -> None:

@@ -13,6 +13,7 @@ from portrait4d.render.field import TriPlaneField
 from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS, render
 from portrait4d.runtime.memory import return_freed_memory
+from portrait4d.runtime.random import RandomSource
 from portrait4d.stylegan.mapping import MappingNetwork
 from portrait4d.stylegan.superresolution import SuperResolution
 from portrait4d.stylegan.synthesis import Noise, SynthesisNetwork
@@ -138,7 +139,7 @@ class EG3DGenerator(nn.Module):
         styles: Tensor,
         *,
         noise: Noise = "const",
-        generator: torch.Generator | None = None,
+        generator: RandomSource | None = None,
     ) -> Volume:
         """Makes volumes of styles `[B, num_styles, style_dim]`."""
         picture = self.backbone.synthesis(styles, noise=noise, generator=generator)
@@ -157,7 +158,7 @@ class EG3DGenerator(nn.Module):
         camera: Camera,
         *,
         neural_resolution: int | None = None,
-        generator: torch.Generator | None = None,
+        generator: RandomSource | None = None,
         max_points: int = DEFAULT_MAX_POINTS,
     ) -> GeneratedImages:
         """Renders volumes from cameras.

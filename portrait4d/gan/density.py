@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from portrait4d.render.field import Field
+from portrait4d.runtime.random import RandomSource, normal, uniform
 
 PointRange = Literal["cube", "official"]
 """Where points are drawn.
@@ -39,7 +40,7 @@ def density_variation(
     *,
     batch: int,
     box_warp: float,
-    generator: torch.Generator,
+    generator: RandomSource,
     config: DensityVariationConfig | None = None,
     like: Tensor,
 ) -> Tensor:
@@ -62,7 +63,7 @@ def draw_point_pairs(
     batch: int,
     box_warp: float,
     *,
-    generator: torch.Generator,
+    generator: RandomSource,
     config: DensityVariationConfig | None = None,
     like: Tensor,
 ) -> tuple[Tensor, Tensor]:
@@ -75,7 +76,7 @@ def draw_point_pairs(
     else:
         raise ValueError(f"point range must be 'cube' or 'official', got {config.point_range!r}")
     shape = (batch, config.num_points, 3)
-    points = torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device) * 2 - 1
-    step = torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+    points = uniform(generator, shape, like) * 2 - 1
+    step = normal(generator, shape, like)
     points = points * half_side
     return points, points + step * (config.distance * box_warp)

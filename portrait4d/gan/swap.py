@@ -6,6 +6,8 @@ EG3D, Chan et al. 2022, section 4.4, "generator pose conditioning".
 import torch
 from torch import Tensor
 
+from portrait4d.runtime.random import RandomSource, uniform
+
 
 def swap_probability(num_images: int, *, final: float = 0.5, fade_images: int = 1_000_000) -> float:
     """Probability of another picture's camera after `num_images` images: linear from 1 to `final` at `fade_images`."""
@@ -13,7 +15,7 @@ def swap_probability(num_images: int, *, final: float = 0.5, fade_images: int = 
     return 1.0 + progress * (final - 1.0)
 
 
-def swap_conditions(condition: Tensor, probability: float, *, generator: torch.Generator) -> Tensor:
+def swap_conditions(condition: Tensor, probability: float, *, generator: RandomSource) -> Tensor:
     """Replaces labels at random by their predecessor in the batch, the first by the last.
 
     Args:
@@ -23,5 +25,5 @@ def swap_conditions(condition: Tensor, probability: float, *, generator: torch.G
     """
     if not 0.0 <= probability <= 1.0:
         raise ValueError(f"probability must be in [0, 1], got {probability}")
-    drawn = torch.rand(len(condition), 1, generator=generator, device=condition.device)
+    drawn = uniform(generator, (len(condition), 1), condition)
     return torch.where(drawn < probability, condition.roll(1, 0), condition)

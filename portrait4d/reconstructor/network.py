@@ -18,6 +18,7 @@ from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
 from portrait4d.render.field import Field, TriPlaneField
 from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS, render
+from portrait4d.runtime.random import RandomSource
 from portrait4d.stylegan.superresolution import SuperResolution
 
 
@@ -152,7 +153,7 @@ class Reconstructor(nn.Module):
         *,
         pose: HeadPoseField | None = None,
         box_scale: float = 1.0,
-        generator: torch.Generator | None = None,
+        generator: RandomSource | None = None,
         max_points: int = DEFAULT_MAX_POINTS,
     ) -> ReconstructedImages:
         """Renders animated planes from a camera.

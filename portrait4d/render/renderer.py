@@ -21,6 +21,7 @@ from portrait4d.render.sampling import (
     plane_range,
     weighted_depths,
 )
+from portrait4d.runtime.random import RandomSource
 
 RangeMode = Literal["fixed", "box", "plane"]
 """Where rays are sampled: between two distances; inside the cube; or around the camera's distance from the origin."""
@@ -91,7 +92,7 @@ def render(
     *,
     height: int,
     width: int,
-    generator: torch.Generator | None = None,
+    generator: RandomSource | None = None,
     max_points: int = DEFAULT_MAX_POINTS,
 ) -> Rendering:
     """Renders a picture of a field.

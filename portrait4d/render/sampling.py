@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from portrait4d.render.rays import Rays
+from portrait4d.runtime.random import RandomSource, uniform
 
 _PARALLEL = 1e-12
 """Directions nearer to zero are replaced by this, so that a ray along a side of the cube does not divide by zero."""
@@ -43,10 +44,10 @@ MIDPOINTS = Midpoints()
 class RandomNoise:
     """Uniform noise from a generator, for training."""
 
-    generator: torch.Generator
+    generator: RandomSource
 
     def coarse(self, shape: tuple[int, ...], like: Tensor) -> Tensor:  # noqa: D102
-        return torch.rand(shape, generator=self.generator, dtype=like.dtype, device=like.device)
+        return uniform(self.generator, shape, like)
 
     fine = coarse
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from portrait4d.ops.resample import resize
+from portrait4d.runtime.random import RandomSource
 from portrait4d.stylegan.synthesis import Noise, SynthesisBlock
 
 SuperResolutionKind = Literal["2X", "4X", "8X", "8XDC"]
@@ -108,7 +109,7 @@ class SuperResolution(nn.Module):
         w: Tensor,
         *,
         noise: Noise | None = None,
-        generator: torch.Generator | None = None,
+        generator: RandomSource | None = None,
     ) -> Tensor:
         """Enlarges a rendered picture to full resolution.
 

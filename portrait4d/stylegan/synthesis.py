@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from portrait4d.ops.activation import bias_act
 from portrait4d.ops.convolution import modulated_conv
 from portrait4d.ops.resample import make_filter, upsample
+from portrait4d.runtime.random import RandomSource, normal
 from portrait4d.stylegan.channels import block_resolutions, is_half_block, num_channels
 from portrait4d.stylegan.layers import FullyConnected
 
@@ -47,7 +48,7 @@ class SynthesisLayer(nn.Module):
         w: Tensor,
         *,
         noise: Noise = "const",
-        generator: torch.Generator | None = None,
+        generator: RandomSource | None = None,
         gain: float = 1.0,
     ) -> Tensor:
         """Takes `[B, C, H, W]` and w `[B, style_dim]` to `[B, D, H * up, W * up]`."""
@@ -57,7 +58,7 @@ class SynthesisLayer(nn.Module):
             if generator is None:
                 raise ValueError("noise 'random' needs a generator to draw it from")
             shape = (len(x), 1, *x.shape[2:])
-            drawn = torch.randn(shape, generator=generator, device=x.device, dtype=torch.float32)
+            drawn = normal(generator, shape, x.new_empty((), dtype=torch.float32))
             x = x + (drawn * self.noise_strength).to(x.dtype)
         elif noise == "const":
             x = x + (self.noise_const * self.noise_strength).to(x.dtype)
@@ -136,7 +137,7 @@ class SynthesisBlock(nn.Module):
         styles: Tensor,
         *,
         noise: Noise = "const",
-        generator: torch.Generator | None = None,
+        generator: RandomSource | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Features and picture of this block.
 
@@ -214,7 +215,7 @@ class SynthesisNetwork(nn.Module):
         styles: Tensor,
         *,
         noise: Noise = "const",
-        generator: torch.Generator | None = None,
+        generator: RandomSource | None = None,
     ) -> Tensor:
         """Takes styles `[B, num_styles, style_dim]` to a picture `[B, picture_channels, resolution, resolution]`."""
         if styles.ndim != 3 or styles.shape[1:] != (self.num_styles, self.style_dim):

@@ -10,7 +10,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -79,9 +79,9 @@ class Shard:
         """Reads one record from the opened tar, and checks it against the index where there is one."""
         return decode_record(key, self.parts(key, file), str(self.path))
 
-    def parts(self, key: str, file: BinaryIO) -> dict[str, bytes]:
-        """Reads a record's members, still encoded, for `decode_record`."""
-        found = {name: self.members[f"{key}.{name}"] for name in MEMBER_NAMES if f"{key}.{name}" in self.members}
+    def parts(self, key: str, file: BinaryIO, *, only: Sequence[str] = MEMBER_NAMES) -> dict[str, bytes]:
+        """Reads a record's members, or some of them, still encoded, for `decode_record`."""
+        found = {name: self.members[f"{key}.{name}"] for name in only if f"{key}.{name}" in self.members}
         return {name: _content(file, member, f"{self.path}: {key}.{name}") for name, member in found.items()}
 
     def cameras(self) -> list[NDArray]:

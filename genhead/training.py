@@ -1,0 +1,414 @@
+"""GenHead's training: what is learned from which pictures, in the terms of the project's one training loop.
+
+Portrait4D (Deng et al. 2024), section 3.1. A number of this file depends on the run's seed and a sample's place in the
+run alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from flame.errors import InputError
+from flame.geometry.camera import Camera
+from genhead.config import GenHeadConfig
+from genhead.generator import GenHeadGenerator
+from genhead.head import PartHead
+from genhead.losses import (
+    GenHeadLossConfig,
+    RealHeads,
+    Schedule,
+    WantedHeads,
+    density_terms,
+    discriminator_terms,
+    generator_terms,
+    r1_terms,
+    supervised_terms,
+)
+from genhead.training_grid import GridSamples, draw_grid
+from genhead.training_heads import HeadDataConfig, HeadPicture, TrainingHeads
+from genhead.training_weights import load_start, make_part_head, save_networks
+from portrait4d.gan.augment import AugmentConfig, Augmentation, draw_augmentation
+from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
+from portrait4d.gan.strength import AdaptiveStrength, AdaptiveStrengthConfig
+from portrait4d.gan.swap import is_batch_swapped
+from portrait4d.runtime.checks import check_range
+from portrait4d.runtime.random import derive_seed
+from portrait4d.stylegan.discriminator import DiscriminatorBlock
+from portrait4d.stylegan.synthesis import SynthesisBlock
+from portrait4d.train.config import OptimiserConfig, RunConfig
+from portrait4d.train.distributed import Workers
+from portrait4d.train.stream import RecordStream
+from portrait4d.train.task import Part, Phase, Step, Task, Terms
+from preprocess.dataset.reading.flip import open_head_mirror
+from preprocess.media.image import to_tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedConfig:
+    """Learning pictures by heart at the start: each person has one latent code, and the error of pixels counts."""
+
+    images: int = 0
+    """Images of the start that are learned so and not adversarially; 0 leaves it out."""
+
+    weight: float = 1.0
+    """Weight of the mean absolute error while it counts alone."""
+
+    final_weight: float = 0.0
+    """Weight afterwards, beside the adversarial loss."""
+
+    feature_weight: float = 4.0
+    """Eyes, brows and mouth count so many times more than other pixels."""
+
+    discriminator_ahead: int = 0
+    """Images before the end of the start from which the discriminator learns already."""
+
+    def __post_init__(self) -> None:
+        check_range("supervised.images", self.images, 0, None)
+        check_range("supervised.weight", self.weight, 0.0, 1e6)
+        check_range("supervised.final_weight", self.final_weight, 0.0, 1e6)
+        check_range("supervised.discriminator_ahead", self.discriminator_ahead, 0, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenHeadTraining:
+    """Everything that decides what a GenHead training does; the defaults are those of FFHQ at 512."""
+
+    resume_from: str | None = None
+    """Weights to start from: a GenHead that was trained or released, or an EG3D generator, whose backbone, decoder and
+    super-resolution are taken where they fit. Nothing is blurred then, and conditions are swapped with their final
+    probability."""
+
+    flame: str | None = None
+    """FLAME file (.pkl, .npz) with its companions beside it, for generator.head flame."""
+
+    train: RunConfig = field(default_factory=RunConfig)
+    """How long, in which steps, and what is kept."""
+
+    generator: GenHeadConfig = field(default_factory=GenHeadConfig)
+    """The network that makes heads."""
+
+    discriminator: DualDiscriminatorConfig = field(
+        default_factory=lambda: DualDiscriminatorConfig(
+            has_correspondence=True, has_mask=True, group_size=2, camera_axes="opengl"
+        )
+    )
+    """The network that tells them from pictures."""
+
+    loss: GenHeadLossConfig = field(default_factory=GenHeadLossConfig)
+    """What both minimise."""
+
+    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
+    """A start without a discriminator."""
+
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """What is done to the discriminator's pictures, for small sets."""
+
+    adaptive: AdaptiveStrengthConfig = field(default_factory=lambda: AdaptiveStrengthConfig(maximum=0.0))
+    """How often; a maximum of 0, the default, is never."""
+
+    data: HeadDataConfig = field(default_factory=HeadDataConfig)
+    """The pictures."""
+
+    generator_optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=0.0025))
+    """Adam of the generator."""
+
+    discriminator_optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=0.002))
+    """Adam of the discriminator."""
+
+    def __post_init__(self) -> None:
+        generator, discriminator = self.generator, self.discriminator
+        if discriminator.resolution != generator.resolution:
+            raise InputError(
+                f"expected discriminator.resolution {generator.resolution}, the side of the generator's pictures, got "
+                f"{discriminator.resolution}"
+            )
+        if not (discriminator.has_correspondence and discriminator.has_mask):
+            raise InputError("expected a discriminator with has_correspondence and has_mask, as GenHead's are")
+        if discriminator.camera_axes != "opengl" or discriminator.condition_dim != 25:
+            raise InputError("expected discriminator.camera_axes opengl and condition_dim 25, a camera's label")
+        if discriminator.group_size is None:
+            raise InputError("expected discriminator.group_size as a number: a batch is split between groups")
+        if self.resume_from is not None:  # written here, so that a run's record shows it
+            loss = replace(self.loss, blur_images=0, swap_images=0)
+            average = replace(self.train.average, ramp_up=None)
+            object.__setattr__(self, "loss", loss)
+            object.__setattr__(self, "train", replace(self.train, average=average))
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Files and folders that are read."""
+        return tuple(Path(path) for path in (*self.data.paths, self.resume_from, self.flame) if path is not None)
+
+    def optimisers(self) -> dict[str, OptimiserConfig]:
+        """Adam's settings by network."""
+        return {"generator": self.generator_optimiser, "discriminator": self.discriminator_optimiser}
+
+    def make_task(self, device: torch.device) -> "GenHeadTask":
+        """Networks at their start, and the data.
+
+        Raises:
+            InputError: see `GenHeadTask`.
+        """
+        del device  # the loop moves networks, and a part says where it is computed
+        return GenHeadTask(self)
+
+
+class GenHeadTask(Task):
+    """Generator and discriminator, the phases of a step, and the pictures they learn from.
+
+    Args:
+        config: of the training.
+        head: the head model; None makes the configuration's.
+
+    Raises:
+        InputError: the pictures, the head model or the weights to start from do not fit.
+    """
+
+    averaged = ("generator",)
+
+    def __init__(self, config: GenHeadTraining, *, head: PartHead | None = None) -> None:
+        self.config = config
+        head = head or make_part_head(config.generator, config.flame)
+        self.heads = TrainingHeads(
+            config.data,
+            side=config.generator.resolution,
+            head_model=config.generator.head,
+            num_shape=head.model.num_shape,
+            origin=config.generator.head_origin,
+            mirror=_mirror(config),
+        )
+        if len(self.heads) < config.train.batch_size:
+            raise InputError(
+                f"expected at least {config.train.batch_size} pictures, one batch, got {len(self.heads)}: "
+                "give more, or set train.batch_size"
+            )
+        self.data_digest = self.heads.digest
+        self.stream: RecordStream[HeadPicture] = RecordStream(
+            self.heads,
+            seed=derive_seed(config.train.seed, "pictures"),
+            num_threads=config.data.threads,
+            capacity=3 * config.train.batch_size,
+        )
+        self.generator, self.discriminator = _make_networks(config, head)
+        self.networks: dict[str, nn.Module] = {"generator": self.generator, "discriminator": self.discriminator}
+        has_groups = config.discriminator.num_deviation_channels > 0
+        self.group_size = (config.discriminator.group_size or 1) if has_groups else 1
+        self.strength = AdaptiveStrength(config.adaptive)
+        self.phases = [
+            Phase("supervised", "generator", self._supervised_loss),
+            Phase("generator", "generator", self._generator_loss),
+            Phase("density", "generator", self._density_loss, interval=config.loss.density_interval),
+            Phase("discriminator", "discriminator", self._discriminator_loss),
+            Phase("r1", "discriminator", self._r1_loss, interval=config.loss.r1_interval),
+        ]
+        if not config.supervised.images and not config.supervised.final_weight:
+            self.phases = self.phases[1:]
+        self.grid = GridSamples.draw(self.heads.table, config.generator.latent_dim, seed=config.train.seed)
+        self._forget_styles()
+
+    def prefetch(self, positions: Sequence[int]) -> None:
+        """See `Task`."""
+        self.stream.prefetch(positions)
+
+    def finish(self, step: Step, workers: Workers) -> dict[str, float]:
+        """Moves the mean of w, over all parts and processes, and the strength of augmentation."""
+        total = workers.sum_(torch.cat([self._w_sum, self._w_sum.new_tensor([self._num_w])]))
+        if total[-1] > 0:
+            self.generator.backbone.mapping.update_average((total[:-1] / total[-1])[None])
+        self._forget_styles()
+        found = self.strength.finish(batch_size=step.batch_size, workers=workers)
+        schedule = self.config.loss.at(step.images_seen)
+        return {
+            "schedule/blur_sigma": schedule.blur_sigma,
+            "schedule/swap_probability": schedule.swap_probability,
+            **found,
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """The fixed samples, so that pictures of a run compare, and the strength of augmentation."""
+        return {**self.grid.state(), **self.strength.state()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """See `Task`."""
+        self.grid = GridSamples.from_state(state)
+        self.strength.load_state(state)
+
+    def save_weights(self, folder: Path, averages: Mapping[str, nn.Module]) -> None:
+        """The averaged generator, and the discriminator in a folder of its own, from which a training can start."""
+        save_networks(folder, cast(GenHeadGenerator, averages["generator"]), self.discriminator)
+
+    def draw_grid(self, averages: Mapping[str, nn.Module]) -> NDArray:
+        """Heads of fixed codes: as in the data, from other sides, with other expressions."""
+        return draw_grid(cast(GenHeadGenerator, averages["generator"]), self.grid)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Task`."""
+        return {
+            "pictures": len(self.heads),
+            "pictures_digest": self.data_digest,
+            "head_model": self.generator.head.model.name,
+        }
+
+    # --- phases ---------------------------------------------------------------------------------
+
+    def _is_adversarial(self, part: Part) -> bool:
+        return part.step.images_seen >= self.config.supervised.images
+
+    def _supervised_loss(self, part: Part) -> Terms:
+        config = self.config.supervised
+        weight = config.final_weight if self._is_adversarial(part) else config.weight
+        if not weight:
+            return {}
+        rows = [self.stream.at(position).row for position in part.positions]
+        wanted = self._heads(rows, rows, self.heads.latents(rows, self.config.generator.latent_dim), part.device)
+        terms = supervised_terms(
+            self.generator,
+            wanted,
+            self._real(part),
+            self.config.loss,
+            feature_weight=config.feature_weight,
+            random=part.random("supervised noise"),
+        )
+        return {name: weight * value for name, value in terms.items()}
+
+    def _generator_loss(self, part: Part) -> Terms:
+        if not self._is_adversarial(part):
+            return {}
+        return generator_terms(
+            self.generator,
+            self._judge(part, "generator"),
+            self._wanted(part, "generator"),
+            self.config.loss,
+            self._schedule(part),
+            random=part.random("generator noise"),
+        )
+
+    def _density_loss(self, part: Part) -> Terms:
+        probability = self._schedule(part).swap_probability
+        shared = part.step.shared_generator("density swap")
+        return density_terms(
+            self.generator,
+            self._wanted(part, "density"),
+            self.config.loss,
+            is_swapped=lambda: is_batch_swapped(probability, generator=shared),
+            random=part.random("density noise"),
+        )
+
+    def _is_discriminating(self, part: Part) -> bool:
+        config = self.config.supervised
+        return part.step.images_seen >= config.images - config.discriminator_ahead
+
+    def _discriminator_loss(self, part: Part) -> Terms:
+        if not self._is_discriminating(part):
+            return {}
+        terms, made, logits = discriminator_terms(
+            self.generator,
+            self._judge(part, "discriminator"),
+            self._wanted(part, "discriminator"),
+            self._real(part),
+            self._schedule(part),
+            random=part.random("discriminator noise"),
+        )
+        self.strength.note(logits)
+        self._w_sum = self._w_sum.to(made.w) + made.w.sum(0)
+        self._num_w += len(made.w)
+        return terms
+
+    def _r1_loss(self, part: Part) -> Terms:
+        if not self._is_discriminating(part):
+            return {}
+        return r1_terms(
+            self._judge(part, "r1"),
+            self._real(part),
+            self.config.loss,
+            self._schedule(part),
+            size=self.config.generator.neural_resolution,
+        )
+
+    # --- samples --------------------------------------------------------------------------------
+
+    def _schedule(self, part: Part) -> Schedule:
+        return self.config.loss.at(part.step.images_seen)
+
+    def _judge(self, part: Part, purpose: str) -> Callable[[JudgedImages, Camera | Tensor], Tensor]:
+        """The discriminator behind the augmentation; fake and real pictures of a sample go through other ones."""
+        strength = min(self.strength.value, self.config.adaptive.maximum)
+        if not strength:
+            return self.discriminator
+        random, like = part.random(f"{purpose} augmentation"), torch.zeros((), device=part.device)
+        side = self.config.generator.neural_resolution
+
+        def judge(images: JudgedImages, condition: Camera | Tensor) -> Tensor:
+            drawn: Augmentation = draw_augmentation(
+                len(images), strength=strength, side=side, generator=random, like=like, config=self.config.augment
+            )
+            camera = condition if isinstance(condition, Camera) else Camera.from_label25(condition, axes="opengl")
+            return self.discriminator(drawn.of_images(images), drawn.of_camera(camera))
+
+        return judge
+
+    def _wanted(self, part: Part, purpose: str) -> WantedHeads:
+        """Codes, cameras and heads of generated samples: those of pictures drawn at random, anew for each phase."""
+        step, count = part.step, len(self.heads)
+        before = [(sample - 1) % step.batch_size for sample in part.samples]
+        rows, previous = (
+            [derive_seed(step.seed, step.images_seen + sample, f"{purpose} label") % count for sample in samples]
+            for samples in (part.samples, before)
+        )
+        like = torch.zeros((), device=part.device)
+        shape = (len(part), self.config.generator.latent_dim)
+        return self._heads(rows, previous, part.random(f"{purpose} latent").normal(shape, like), part.device)
+
+    def _heads(self, rows: list[int], previous: list[int], latent: Tensor, device: torch.device) -> WantedHeads:
+        table = self.heads.table
+        return WantedHeads(
+            latent=latent.to(device),
+            camera=table.camera(rows).to(device),
+            params=table.params(rows).map(lambda value: value.to(device)),
+            predecessor=table.condition(previous).to(device),
+        )
+
+    def _real(self, part: Part) -> RealHeads:
+        found = [self.stream.at(position) for position in part.positions]
+        rows = [picture.row for picture in found]
+        camera, params = self.heads.table.camera(rows).to(part.device), self.heads.table.params(rows)
+        posed = self.generator.head.pose(params.map(lambda value: value.to(part.device)))
+        mask = torch.stack([torch.from_numpy(picture.mask) for picture in found])[:, None].float() / 127.5 - 1
+        return RealHeads(
+            image=torch.cat([to_tensor(picture.image) for picture in found]).to(part.device),
+            mask=mask.to(part.device),
+            label=torch.from_numpy(self.heads.table.label[rows]).to(part.device),
+            correspondence=self.generator.correspondences(posed, camera),
+        )
+
+    def _forget_styles(self) -> None:
+        self._w_sum, self._num_w = torch.zeros(self.config.generator.style_dim), 0
+
+
+def _mirror(config: GenHeadTraining):
+    if not config.data.mirror:
+        return None
+    if config.generator.head != "open":
+        raise InputError("expected data.mirror false with FLAME: mirroring its parameters is not exact")
+    return open_head_mirror()
+
+
+def _make_networks(config: GenHeadTraining, head: PartHead) -> tuple[GenHeadGenerator, DualDiscriminator]:
+    """Networks at their start, the same in every process."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.train.seed, "networks"))
+        generator = GenHeadGenerator(config.generator, head)
+        discriminator = DualDiscriminator(config.discriminator)
+    if config.resume_from is not None:
+        load_start(config.resume_from, generator, discriminator)
+    if config.train.precision in ("fp32", "tf32"):
+        for network in (generator, discriminator):
+            for module in network.modules():
+                if isinstance(module, SynthesisBlock | DiscriminatorBlock):
+                    module.is_half = False
+    return generator, discriminator

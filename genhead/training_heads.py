@@ -1,0 +1,217 @@
+"""Pictures and fitted heads that GenHead learns from: shards of the project, mirrored ones behind the others.
+
+Records keep cameras in the head model's own world (metres times `units_per_metre`, origin of the model); the network's
+cube lies elsewhere, see `GenHeadConfig.head_origin`, so cameras are moved with it.
+"""
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flame.errors import InputError
+from flame.geometry.camera import Camera
+from flame.heads.head_model import HeadParams
+from genhead.config import UNITS_PER_METRE
+from portrait4d.runtime.checks import check_range
+from portrait4d.runtime.random import PerSample, derive_seed
+from preprocess.dataset.reading.dataset import Dataset
+from preprocess.dataset.reading.flip import HeadMirror, mirror_label
+from preprocess.dataset.records.record_codec import decode_arrays
+from preprocess.dataset.records.shards import read_shard
+
+_FIELDS = ("shape", "expression", "jaw", "eyes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadDataConfig:
+    """Which pictures are learned from."""
+
+    paths: tuple[str, ...] = ()
+    """Shards, folders of shards or lists of them (.txt), as `portrait4d data ffhq` makes them."""
+
+    mirror: bool = True
+    """Also learn from each picture in the mirror."""
+
+    threads: int = 2
+    """Threads that read and decode pictures."""
+
+    def __post_init__(self) -> None:
+        check_range("data.threads", self.threads, 1, 64)
+
+
+@dataclass(frozen=True)
+class HeadTable:
+    """Cameras and parameters of N pictures, float32; the neck is at rest, cameras see the network's world.
+
+    Attributes:
+        label: `[N, 25]` in OpenGL axes.
+        shape: `[N, S]`.
+        expression: `[N, E]`.
+        jaw: `[N, 3]`.
+        eyes: `[N, 2, 3]`.
+    """
+
+    label: NDArray[np.float32]
+    shape: NDArray[np.float32]
+    expression: NDArray[np.float32]
+    jaw: NDArray[np.float32]
+    eyes: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def condition(self, rows: list[int]) -> torch.Tensor:
+        """What the mapping takes of some pictures, `[B, 25 + S]`."""
+        return torch.from_numpy(np.concatenate([self.label[rows], self.shape[rows]], 1))
+
+    def camera(self, rows: list[int]) -> Camera:
+        """Their cameras."""
+        return Camera.from_label25(torch.from_numpy(self.label[rows]), axes="opengl")
+
+    def params(self, rows: list[int]) -> HeadParams:
+        """Their heads."""
+        shape, expression, jaw, eyes = (torch.from_numpy(getattr(self, name)[rows]) for name in _FIELDS)
+        return HeadParams(shape, expression, torch.zeros(len(rows), 3), jaw, eyes)
+
+
+@dataclass(frozen=True)
+class HeadPicture:
+    """A picture uint8 `[S, S, 3]` RGB, its mask uint8 `[S, S]` (255 is the person), and its row in the table."""
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    row: int
+
+
+class TrainingHeads:
+    """Pictures by index, mirrored ones behind the others; a `Source` of a `RecordStream`.
+
+    Attributes:
+        table: cameras and parameters of all of them.
+        digest: identifies pictures and parameters.
+
+    Args:
+        config: which pictures.
+        side: of the network's pictures; larger ones are shrunk by area.
+        head_model: that the parameters must belong to, "open" or "flame".
+        num_shape: S of the head model.
+        origin: the network's origin in the head model's coordinates, metres.
+        mirror: of the head model; None where pictures are not mirrored.
+
+    Raises:
+        InputError: there are no such data, they are of another head model, of too small pictures or without masks.
+    """
+
+    def __init__(
+        self,
+        config: HeadDataConfig,
+        *,
+        side: int,
+        head_model: str,
+        num_shape: int,
+        origin: tuple[float, float, float],
+        mirror: HeadMirror | None,
+    ) -> None:
+        if not config.paths:
+            raise InputError("expected training pictures: set data.paths to shards that `portrait4d data ffhq` made")
+        self._dataset = Dataset(config.paths)
+        info = self._dataset.info
+        where = self._dataset.paths[0]
+        if info.head_model != head_model:
+            raise InputError(
+                f"{where}: expected parameters of head model {head_model}, got {info.head_model}: set generator.head, "
+                "or build the dataset with the other head model"
+            )
+        if info.mask == "none":
+            raise InputError(f"{where}: expected pictures with masks, there are none: build the dataset with --mask")
+        if info.image_size < side:
+            raise InputError(
+                f"{where}: expected pictures of {side} px or more, got {info.image_size}: give larger ones, or train a "
+                "smaller network"
+            )
+        self.side, self.num_own = side, len(self._dataset)
+        self._keys: list[str] = []
+        own = self._read_table(origin, info.units_per_metre)
+        if own.shape.shape[1] != num_shape:
+            raise InputError(
+                f"{where}: expected {num_shape} numbers of shape, got {own.shape.shape[1]}: the dataset is of another "
+                "version of the head model"
+            )
+        self.table = own if mirror is None else _joined(own, _mirrored(own, mirror))
+        columns = b"".join(getattr(self.table, name).tobytes() for name in ("label", *_FIELDS))
+        self.digest = hashlib.sha256("\n".join(self._keys).encode() + columns).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> HeadPicture:
+        is_mirrored, number = divmod(index, self.num_own)
+        record = self._dataset[number]
+        image, mask = record.image, record.mask
+        if image.shape[0] > self.side:
+            size = (self.side, self.side)
+            image, mask = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (image, mask))
+        if is_mirrored:
+            image, mask = image[:, ::-1], mask[:, ::-1]
+        return HeadPicture(np.ascontiguousarray(image), np.ascontiguousarray(mask), index)
+
+    def __copy__(self) -> "TrainingHeads":
+        """The same pictures, read through files of its own."""
+        other = object.__new__(TrainingHeads)
+        other.__dict__.update(self.__dict__, _dataset=copy.copy(self._dataset))
+        return other
+
+    def latents(self, rows: Sequence[int], size: int) -> torch.Tensor:
+        """Latent codes `[B, size]` of the persons in pictures, standard normal; the same for all of a person's.
+
+        Records whose keys differ after the dash only are of one clip, and of one person.
+        """
+        seeds = [derive_seed("person", self._keys[row % self.num_own].partition("-")[0]) for row in rows]
+        return PerSample(seeds).normal((len(rows), size), torch.zeros(()))
+
+    def name(self, index: int) -> str:
+        """Key of a picture."""
+        return self._keys[index % self.num_own]
+
+    def _read_table(self, origin: tuple[float, float, float], units_per_metre: float) -> HeadTable:
+        """Reads the numbers of all records and no picture."""
+        rows: list[dict[str, NDArray]] = []
+        for path in self._dataset.paths:
+            shard = read_shard(path)
+            with path.open("rb") as file:
+                for key in shard.keys:
+                    where = f"{path}: {key}.safetensors"
+                    parts = shard.parts(key, file, only=("safetensors",))
+                    if "safetensors" not in parts:
+                        raise InputError(f"{where}: the member is missing: build the shard again")
+                    rows.append(decode_arrays(parts["safetensors"], where))
+                    self._keys.append(key)
+        label = np.stack([row["camera"] for row in rows]).astype(np.float64)
+        scale = UNITS_PER_METRE / units_per_metre
+        label[:, [3, 7, 11]] = label[:, [3, 7, 11]] * scale - UNITS_PER_METRE * np.asarray(origin)
+        return HeadTable(label.astype(np.float32), *(np.stack([row[name] for row in rows]) for name in _FIELDS))
+
+
+def _mirrored(table: HeadTable, mirror: HeadMirror) -> HeadTable:
+    """All heads in a mirror at x = 0, which the network's world keeps."""
+    zeros = np.zeros_like(table.jaw)
+    heads = [
+        mirror.mirrored(HeadParams(shape, expression, neck, jaw, eyes))
+        for shape, expression, neck, jaw, eyes in zip(
+            table.shape, table.expression, zeros, table.jaw, table.eyes, strict=True
+        )
+    ]
+    columns = (np.stack([getattr(head, name) for head in heads]).astype(np.float32) for name in _FIELDS)
+    return HeadTable(mirror_label(table.label).astype(np.float32), *columns)
+
+
+def _joined(first: HeadTable, second: HeadTable) -> HeadTable:
+    return HeadTable(
+        *(np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("label", *_FIELDS))
+    )

@@ -1,0 +1,98 @@
+"""Both networks of a GenHead training as checkpoints: written for the commands, read as the start of another training."""
+
+from pathlib import Path
+
+import torch
+
+from flame.errors import InputError
+from genhead.config import GenHeadConfig
+from genhead.generator import GenHeadGenerator
+from genhead.head import PartHead, open_part_head
+from portrait4d.gan.discriminator import DualDiscriminator
+from portrait4d.weights.config import CheckpointConfig
+from portrait4d.weights.own_format import read_checkpoint, write_checkpoint
+from portrait4d.weights.store import resolve_weights
+from portrait4d.weights.strict import load_strict
+
+DISCRIMINATOR_FOLDER = "discriminator"
+"""Beside the generator's files, in its checkpoint's folder."""
+
+_LICENCE = "trained with this project; the terms of the training pictures and of the weights it started from apply"
+
+
+def make_part_head(config: GenHeadConfig, flame: str | None) -> PartHead:
+    """The head model of a configuration.
+
+    Raises:
+        InputError: FLAME is asked for and no file was given.
+    """
+    head = open_part_head(config)
+    if head is not None:
+        return head
+    if flame is None:
+        raise InputError("expected a FLAME file for generator.head flame: set flame, or generator.head to open")
+    return PartHead.from_flame_files(flame)
+
+
+def save_networks(folder: Path, generator: GenHeadGenerator, discriminator: DualDiscriminator) -> None:
+    """Writes the generator's checkpoint, which all commands take, with the discriminator's below it."""
+    about = CheckpointConfig(
+        family="genhead",
+        network="discriminator",
+        architecture=discriminator.config.to_dict(),
+        camera_axes="opengl",
+        licence=_LICENCE,
+    )
+    write_checkpoint(folder / DISCRIMINATOR_FOLDER, about, discriminator.state_dict())
+    about = CheckpointConfig(
+        family="genhead",
+        network="generator",
+        architecture=generator.config.to_dict(),
+        plane_layout="orthogonal",
+        camera_axes="opengl",
+        box_warp=generator.config.render.box_warp,
+        licence=_LICENCE,
+    )
+    write_checkpoint(folder, about, generator.state_dict())
+
+
+def load_start(path: str | Path, generator: GenHeadGenerator, discriminator: DualDiscriminator) -> list[str]:
+    """Copies weights into both networks: all of a GenHead, or what fits of an EG3D generator.
+
+    Returns:
+        Names of the generator's tensors that kept their own start.
+
+    Raises:
+        InputError: there are no such weights, or nothing of them fits.
+    """
+    config, tensors = resolve_weights(path)
+    own = generator.state_dict()
+    if config.family == "genhead" and config.network == "generator":
+        load_strict(generator, {name: value for name, value in tensors.items() if not name.startswith("deformer.")})
+        folder = Path(path) / DISCRIMINATOR_FOLDER
+        if folder.is_dir():
+            load_strict(discriminator, read_checkpoint(folder)[1])
+        return []
+    if (config.family, config.network) != ("eg3d", "generator"):
+        raise InputError(
+            f"expected a GenHead or EG3D generator to start from, got {config.family} {config.network}: {path}"
+        )
+    taken = {name: value for name, value in _as_genhead(tensors).items() if _fits(own.get(name), value)}
+    if not taken:
+        raise InputError(f"{path}: no tensor of this EG3D generator fits generator's sizes: set them alike")
+    generator.load_state_dict({**own, **taken})
+    return sorted(set(own) - set(taken))
+
+
+def _as_genhead(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors under GenHead's names: EG3D's last decoder layer is split into density and colour."""
+    renamed = dict(tensors)
+    for kind in ("weight", "bias"):
+        joint = renamed.pop(f"decoder.net.2.{kind}", None)
+        if joint is not None:
+            renamed[f"decoder.out_sigma.{kind}"], renamed[f"decoder.out_rgb.{kind}"] = joint[:1], joint[1:]
+    return renamed
+
+
+def _fits(own: torch.Tensor | None, value: torch.Tensor) -> bool:
+    return own is not None and own.shape == value.shape

@@ -46,12 +46,7 @@ class ReconstructorConfig:
         Raises:
             InputError: an unknown key, with the nearest known one.
         """
-        nested = {
-            "canonicaliser": CanonicaliserConfig,
-            "render": RenderConfig,
-            "superresolution": SuperResolutionConfig,
-        }
-        return read_settings(cls, values, nested=nested)
+        return read_settings(cls, values)
 
     @classmethod
     def from_official(

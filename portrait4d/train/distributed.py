@@ -110,10 +110,8 @@ def split_batch(batch_size: int, *, parts: int, group_size: int) -> list[tuple[i
         )
     stride = batch_size // group_size
     size = stride // parts
-    return [
-        tuple(start + member * stride for member in range(group_size) for start in range(part * size, (part + 1) * size))
-        for part in range(parts)
-    ]
+    firsts = [range(part * size, (part + 1) * size) for part in range(parts)]
+    return [tuple(first + member * stride for member in range(group_size) for first in own) for own in firsts]
 
 
 def reduce_gradients(parameters: Sequence[torch.nn.Parameter], workers: Workers) -> int:

@@ -76,10 +76,7 @@ class EG3DConfig:
         Raises:
             InputError: an unknown key, with the nearest known one.
         """
-        if "camera_target" in values:
-            values = {**values, "camera_target": _point(values["camera_target"])}  # JSON makes it a list
-        nested = {"render": RenderConfig, "superresolution": SuperResolutionConfig}
-        return read_settings(cls, values, nested=nested)
+        return read_settings(cls, values)
 
     @classmethod
     def from_official(

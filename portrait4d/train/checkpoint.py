@@ -1,0 +1,152 @@
+"""The state of a run on disk: everything in tensors, a folder each, whole or absent."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from flame.errors import InputError, printable
+from portrait4d.train.trainer import Trainer
+
+TENSORS, FACTS = "training.safetensors", "training.json"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A checkpoint's counters.
+
+    Attributes:
+        folder: of the checkpoint.
+        images_seen: samples before it.
+        seconds: that the run took so far.
+    """
+
+    folder: Path
+    images_seen: int
+    seconds: float
+
+
+def save_state(folder: Path, trainer: Trainer, *, seconds: float, facts: dict[str, Any]) -> Path:
+    """Writes a checkpoint into `folder / IMAGES`; a kill at any moment leaves it whole or absent.
+
+    It holds the state of the run, and the averaged networks as checkpoints that commands take.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written to.
+    """
+    final = folder / f"{trainer.images_seen:012d}"
+    temporary = folder / f".{final.name}.partial"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        trainer.task.save_weights(temporary, {name: each.network for name, each in trainer.averages.items()})
+        save_file(trainer_tensors(trainer), temporary / TENSORS)
+        counters = {"images_seen": trainer.images_seen, "step_index": trainer.step_index, "seconds": round(seconds, 3)}
+        (temporary / FACTS).write_text(json.dumps({**counters, **facts}, indent=1), encoding="utf-8")
+        if final.exists():  # the same state, written before a kill
+            shutil.rmtree(final)
+        os.replace(temporary, final)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise InputError(
+            f"cannot write the checkpoint {final} ({printable(str(error)[:120])}): make room on the disk and start the "
+            "same command again; older checkpoints are untouched"
+        ) from error
+    return final
+
+
+def list_states(folder: Path) -> list[SavedRun]:
+    """The checkpoints of a run, the oldest first."""
+    found = []
+    for path in sorted(folder.glob("[0-9]" * 12)):
+        try:
+            facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
+            found.append(SavedRun(path, int(facts["images_seen"]), float(facts["seconds"])))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: expected a checkpoint with {FACTS}, it is damaged: remove the folder to resume from an older "
+                "checkpoint"
+            ) from error
+    return found
+
+
+def restore_state(saved: SavedRun, trainer: Trainer) -> None:
+    """Puts a checkpoint into the trainer.
+
+    Raises:
+        InputError: a file is damaged, or of other networks.
+    """
+    path = saved.folder / TENSORS
+    cure = "remove the folder to resume from an older checkpoint"
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        facts = json.loads((saved.folder / FACTS).read_text(encoding="utf-8"))
+        index = int(facts["step_index"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({printable(str(error)[:100])}): {cure}") from error
+    wanted = trainer_tensors(trainer, is_complete=True)
+    odd = sorted(name for name in {*wanted, *tensors} if not _agree(wanted.get(name), tensors.get(name)))
+    odd = [name for name in odd if not name.startswith("adam.")]  # a parameter without gradients has no moments
+    if odd:
+        raise InputError(f"{path} is of other networks, they differ in {', '.join(odd[:4])}: {cure}")
+    for name, network in trainer.task.networks.items():
+        network.load_state_dict(_below(tensors, f"network.{name}."))
+    for name, average in trainer.averages.items():
+        average.load_state_dict(_below(tensors, f"average.{name}."))
+    for name in trainer.optimisers:
+        _restore_adam(trainer, name, _below(tensors, f"adam.{name}."))
+    trainer.task.load_state(_below(tensors, "task."))
+    trainer.images_seen, trainer.step_index = saved.images_seen, index
+
+
+def trainer_tensors(trainer: Trainer, *, is_complete: bool = False) -> dict[str, Tensor]:
+    """All tensors of a run by name; `is_complete` leaves out the optimisers', which come with the first step."""
+    tensors: dict[str, Tensor] = {}
+    for name, network in trainer.task.networks.items():
+        tensors |= {f"network.{name}.{key}": value for key, value in network.state_dict().items()}
+    for name, average in trainer.averages.items():
+        tensors |= {f"average.{name}.{key}": value for key, value in average.state_dict().items()}
+    tensors |= {f"task.{key}": value for key, value in trainer.task.state().items()}
+    if not is_complete:
+        for name, optimiser in trainer.optimisers.items():
+            for key, parameter in trainer.task.networks[name].named_parameters():
+                moments = optimiser.state.get(parameter, {})
+                tensors |= {f"adam.{name}.{key}.{moment}": value for moment, value in moments.items()}
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+
+
+def prune_states(folder: Path, *, keep_last: int, keep_every_images: int, keep: Path | None = None) -> None:
+    """Removes checkpoints: the newest stay, one of every so many images, and `keep`, the last good one."""
+    states = list_states(folder)
+    kept_at = -1
+    for saved in states[:-keep_last]:
+        period = saved.images_seen // keep_every_images if keep_every_images else kept_at
+        if period > kept_at and saved.images_seen >= keep_every_images > 0:
+            kept_at = period
+        elif saved.folder != keep:
+            shutil.rmtree(saved.folder)
+
+
+def _restore_adam(trainer: Trainer, name: str, tensors: dict[str, Tensor]) -> None:
+    optimiser = trainer.optimisers[name]
+    for key, parameter in trainer.task.networks[name].named_parameters():
+        moments = {moment: tensors[f"{key}.{moment}"] for moment in _MOMENTS if f"{key}.{moment}" in tensors}
+        if moments:
+            step = moments.pop("step")
+            optimiser.state[parameter] = {"step": step, **{k: v.to(parameter) for k, v in moments.items()}}
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _agree(first: Tensor | None, second: Tensor | None) -> bool:
+    return first is not None and second is not None and first.shape == second.shape and first.dtype == second.dtype

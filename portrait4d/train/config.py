@@ -1,0 +1,83 @@
+"""What every training has: how much, in which steps, what is kept. The rest of a configuration is the task's."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from portrait4d.runtime.checks import check_range
+from portrait4d.train.average import AverageConfig
+
+Precision = Literal["fp32", "tf32", "fp16", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """Adam's settings of one network, before the correction for lazy regularisation."""
+
+    learning_rate: float = 0.002
+    """Learning rate."""
+
+    betas: tuple[float, float] = (0.0, 0.99)
+    """Decay of both moments per step."""
+
+    epsilon: float = 1e-8
+    """Added to the root of the second moment."""
+
+    rates: dict[str, float] = field(default_factory=dict)
+    """Factors on the learning rate of parameters whose name starts with a key."""
+
+    def __post_init__(self) -> None:
+        check_range("learning rate", self.learning_rate, 0.0, 10.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How long and in which steps a network learns, and what a run keeps."""
+
+    seed: int = 0
+    """Of all random numbers."""
+
+    total_images: int = 25_000_000
+    """Training ends after so many samples."""
+
+    batch_size: int = 32
+    """Samples of one step, over all processes."""
+
+    micro_batch: int = 0
+    """Samples that a process computes at once; 0 takes all of its share. Fewer need less memory and give the same
+    result."""
+
+    precision: Precision = "fp32"
+    """fp32, tf32 (CUDA's fast products), fp16 (the finest blocks, as released) or bf16 (the same blocks)."""
+
+    checkpoint_images: int = 200_000
+    """Samples between two checkpoints."""
+
+    checkpoint_seconds: float = 600.0
+    """Seconds after which a checkpoint is due in any case."""
+
+    keep_last: int = 2
+    """Newest checkpoints that are kept."""
+
+    keep_every_images: int = 1_000_000
+    """A checkpoint is kept for good each time so many samples have passed; 0 keeps the newest only."""
+
+    report_images: int = 4_000
+    """Samples between two rows of statistics."""
+
+    grid_images: int = 200_000
+    """Samples between two pictures of fixed samples."""
+
+    max_bad_steps: int = 10
+    """Steps in a row with a gradient that is not finite after which the run ends."""
+
+    average: AverageConfig = field(default_factory=AverageConfig)
+    """How long averaged weights remember."""
+
+    is_tensorboard: bool = False
+    """Also write statistics for TensorBoard (extra `tensorboard`)."""
+
+    def __post_init__(self) -> None:
+        check_range("train.batch_size", self.batch_size, 1, None)
+        check_range("train.micro_batch", self.micro_batch, 0, None)
+        check_range("train.total_images", self.total_images, 1, None)
+        check_range("train.keep_last", self.keep_last, 1, None)

@@ -1,0 +1,145 @@
+"""A training from the first step or the last checkpoint to its end: reports, pictures, checkpoints, orderly stops."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from portrait4d.train.checkpoint import list_states, prune_states, restore_state, save_state
+from portrait4d.train.run_folder import RunFolder
+from portrait4d.train.statistics import Meter
+from portrait4d.train.trainer import Trainer
+
+Told = Callable[[Mapping[str, Any]], None]
+"""Called with each row of statistics."""
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """How a training ended.
+
+    Attributes:
+        images_seen: samples so far.
+        is_finished: all samples of the configuration were seen; otherwise it was stopped and can resume.
+        resumed_at: images of the checkpoint that it began with, 0 for none.
+        seconds: of all runs in the folder.
+    """
+
+    images_seen: int
+    is_finished: bool
+    resumed_at: int
+    seconds: float
+
+
+def run_training(trainer: Trainer, folder: RunFolder, *, told: Told | None = None) -> RunReport:
+    """Trains until the configuration's number of images, or until SIGTERM or Ctrl-C; resumes from the last checkpoint.
+
+    Raises:
+        InputError: a checkpoint is damaged, the disk is full, gradients were not finite too often, a process was lost.
+    """
+    run, config, is_first = _Clock(), trainer.config, trainer.workers.is_first
+    saved = list_states(folder.checkpoints) if folder.checkpoints.is_dir() else []
+    if saved:
+        restore_state(saved[-1], trainer)
+        run.seconds_before = saved[-1].seconds
+    resumed_at = trainer.images_seen
+    trainer.workers.wait(trainer.device)  # all have looked into the folder
+    if is_first:
+        folder.begin(trainer.task.describe())
+        folder.keep_rows_until(resumed_at)
+    meter, marks = Meter(trainer), _Marks(trainer, folder)
+    if is_first and not saved:
+        marks.draw_grid()
+    with _stop_requests() as is_stop_requested:
+        is_stopped = False
+        while trainer.images_seen < config.total_images and not is_stopped:
+            meter.add(trainer.step())
+            is_stopped = trainer.workers.any(is_stop_requested(), trainer.device)
+            is_last = is_stopped or trainer.images_seen >= config.total_images
+            if marks.is_due(config.report_images) or is_last:
+                row = meter.row(run.seconds)
+                if is_first:
+                    folder.add_row(row)
+                    (told or _ignore)(row)
+            if marks.is_due(config.grid_images) and is_first:
+                marks.draw_grid()
+            if is_last or marks.is_checkpoint_due():
+                marks.save(run.seconds)
+            marks.advance()
+    return RunReport(trainer.images_seen, trainer.images_seen >= config.total_images, resumed_at, run.seconds)
+
+
+class _Clock:
+    """Seconds of a run over all its processes' lives."""
+
+    def __init__(self) -> None:
+        self.seconds_before, self._began = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self._began
+
+
+class _Marks:
+    """What falls due as images pass."""
+
+    def __init__(self, trainer: Trainer, folder: RunFolder) -> None:
+        self.trainer, self.folder = trainer, folder
+        self.last_images, self.last_save = trainer.images_seen, time.monotonic()
+        self.last_saved_images = trainer.images_seen
+
+    def is_due(self, interval: int) -> bool:
+        """Whether a multiple of the interval was passed in the last step."""
+        return interval > 0 and self.trainer.images_seen // interval > self.last_images // interval
+
+    def is_checkpoint_due(self) -> bool:
+        """By images or by the clock; all processes agree."""
+        config = self.trainer.config
+        is_late = time.monotonic() - self.last_save >= config.checkpoint_seconds
+        return self.is_due(config.checkpoint_images) or self.trainer.workers.any(is_late, self.trainer.device)
+
+    def advance(self) -> None:
+        self.last_images = self.trainer.images_seen
+
+    def draw_grid(self) -> None:
+        averages = {name: average.network for name, average in self.trainer.averages.items()}
+        picture = self.trainer.task.draw_grid(averages)
+        if picture is not None:
+            self.folder.write_grid(self.trainer.images_seen, picture)
+
+    def save(self, seconds: float) -> None:
+        """Writes a checkpoint in the first process, while the others wait."""
+        config = self.trainer.config
+        if self.trainer.workers.is_first and self.trainer.images_seen > self.last_saved_images:
+            save_state(self.folder.checkpoints, self.trainer, seconds=seconds, facts={})
+            prune_states(
+                self.folder.checkpoints, keep_last=config.keep_last, keep_every_images=config.keep_every_images
+            )
+        self.trainer.workers.wait(self.trainer.device)
+        self.last_save, self.last_saved_images = time.monotonic(), self.trainer.images_seen
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM or Ctrl-C came: the step in progress is finished and saved. A second one ends at once."""
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore(row: Mapping[str, Any]) -> None:
+    del row

@@ -22,9 +22,19 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
     return F.softplus(-fake_logits).mean()
 
 
+def real_loss(real_logits: Tensor) -> Tensor:
+    """The discriminator's mean of `-log sigmoid(logit)` over real images."""
+    return F.softplus(-real_logits).mean()
+
+
+def fake_loss(fake_logits: Tensor) -> Tensor:
+    """The discriminator's mean of `-log(1 - sigmoid(logit))` over generated images."""
+    return F.softplus(fake_logits).mean()
+
+
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Mean of `-log sigmoid(real) - log(1 - sigmoid(fake))` over each batch."""
-    return F.softplus(-real_logits).mean() + F.softplus(fake_logits).mean()
+    """Sum of `real_loss` and `fake_loss`."""
+    return real_loss(real_logits) + fake_loss(fake_logits)
 
 
 @dataclass(frozen=True)

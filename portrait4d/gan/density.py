@@ -1,6 +1,6 @@
-"""A regulariser that makes density change little from one point to the next, against floaters and fog.
+"""Regularisers of density: it changes little from one point to the next, or does not fall behind a surface.
 
-EG3D, Chan et al. 2022, supplement; total variation after Rudin et al. 1992.
+Against floaters, fog and hollow heads. EG3D, Chan et al. 2022, supplement; total variation after Rudin et al. 1992.
 """
 
 from dataclasses import dataclass
@@ -59,6 +59,46 @@ def density_variation(
     return (first - second).abs().mean()
 
 
+@dataclass(frozen=True)
+class DensityOrderConfig:
+    """How density is compared along the depth; the defaults are those of EG3D's code.
+
+    Attributes:
+        num_points: pairs of points for each volume.
+        distance: from the front to the back of a pair, in sides of the cube.
+        point_range: see `PointRange`.
+        is_front_fixed: only the point behind learns.
+    """
+
+    num_points: int = 2000
+    distance: float = 1 / 256
+    point_range: PointRange = "cube"
+    is_front_fixed: bool = False
+
+
+def density_fall(
+    field: Field,
+    *,
+    batch: int,
+    box_warp: float,
+    generator: RandomSource,
+    config: DensityOrderConfig | None = None,
+    like: Tensor,
+) -> Tensor:
+    """Mean of what raw density loses from random points to those behind them, along -z of the world.
+
+    The equation is `mean relu(sigma(x) - sigma(x - d e_z))`. Parameters as for `density_variation`.
+    """
+    config = config or DensityOrderConfig()
+    shape = (batch, config.num_points, 3)
+    front = (uniform(generator, shape, like) * 2 - 1) * _half_side(config.point_range, box_warp)
+    back = front - front.new_tensor([0.0, 0.0, config.distance * box_warp])
+    first, second = field(torch.cat([front, back], 1)).density.chunk(2, 1)
+    if config.is_front_fixed:
+        first = first.detach()
+    return (first - second).relu().mean()
+
+
 def draw_point_pairs(
     batch: int,
     box_warp: float,
@@ -69,14 +109,16 @@ def draw_point_pairs(
 ) -> tuple[Tensor, Tensor]:
     """Uniform points and, a normally distributed step away, their neighbours: `[B, N, 3]` each, world units."""
     config = config or DensityVariationConfig()
-    if config.point_range == "cube":
-        half_side = box_warp / 2
-    elif config.point_range == "official":
-        half_side = 1.0
-    else:
-        raise ValueError(f"point range must be 'cube' or 'official', got {config.point_range!r}")
     shape = (batch, config.num_points, 3)
     points = uniform(generator, shape, like) * 2 - 1
     step = normal(generator, shape, like)
-    points = points * half_side
+    points = points * _half_side(config.point_range, box_warp)
     return points, points + step * (config.distance * box_warp)
+
+
+def _half_side(point_range: PointRange, box_warp: float) -> float:
+    if point_range == "cube":
+        return box_warp / 2
+    if point_range == "official":
+        return 1.0
+    raise ValueError(f"point range must be 'cube' or 'official', got {point_range!r}")

@@ -15,15 +15,34 @@ def swap_probability(num_images: int, *, final: float = 0.5, fade_images: int = 
     return 1.0 + progress * (final - 1.0)
 
 
-def swap_conditions(condition: Tensor, probability: float, *, generator: RandomSource) -> Tensor:
-    """Replaces labels at random by their predecessor in the batch, the first by the last.
+def swap_conditions(
+    condition: Tensor, predecessor: Tensor, probability: float, *, generator: RandomSource
+) -> Tensor:
+    """Replaces labels at random, each on its own.
 
     Args:
         condition: labels `[B, C]`.
-        probability: 0 keeps all, 1 replaces all; a batch of one has no other label to take.
-        generator: source of the choice, on the labels' device.
+        predecessor: `[B, C]` the label of the sample before each in the whole batch, the last one's for the first;
+            `condition.roll(1, 0)` where the batch is not split.
+        probability: 0 keeps all, 1 replaces all.
+        generator: source of the choices.
     """
+    _check(probability)
+    drawn = uniform(generator, (len(condition), 1), condition)
+    return torch.where(drawn < probability, predecessor, condition)
+
+
+def is_batch_swapped(probability: float, *, generator: torch.Generator) -> bool:
+    """One choice for a whole batch, as regularisers make it.
+
+    Args:
+        probability: of the predecessors' labels for all.
+        generator: on the CPU, the same in every process.
+    """
+    _check(probability)
+    return float(torch.rand((), generator=generator)) < probability
+
+
+def _check(probability: float) -> None:
     if not 0.0 <= probability <= 1.0:
         raise ValueError(f"probability must be in [0, 1], got {probability}")
-    drawn = uniform(generator, (len(condition), 1), condition)
-    return torch.where(drawn < probability, condition.roll(1, 0), condition)

@@ -96,16 +96,16 @@ def test_swap_probability_fades() -> None:
 
 def test_swapping_takes_the_predecessor_with_the_given_probability() -> None:
     labels = torch.arange(20_000.0)[:, None].expand(-1, 3)
-    assert torch.equal(swap_conditions(labels, 0.0, generator=_seeded()), labels)
-    assert torch.equal(swap_conditions(labels, 1.0, generator=_seeded()), labels.roll(1, 0))
-    found = swap_conditions(labels, 0.3, generator=_seeded())
+    assert torch.equal(swap_conditions(labels, labels.roll(1, 0), 0.0, generator=_seeded()), labels)
+    assert torch.equal(swap_conditions(labels, labels.roll(1, 0), 1.0, generator=_seeded()), labels.roll(1, 0))
+    found = swap_conditions(labels, labels.roll(1, 0), 0.3, generator=_seeded())
     is_swapped = (found == labels.roll(1, 0)).all(1)
     assert (is_swapped | (found == labels).all(1)).all()
     assert float(is_swapped.float().mean()) == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 20_000))
-    assert torch.equal(found, swap_conditions(labels, 0.3, generator=_seeded()))
-    assert not torch.equal(found, swap_conditions(labels, 0.3, generator=_seeded(1)))
+    assert torch.equal(found, swap_conditions(labels, labels.roll(1, 0), 0.3, generator=_seeded()))
+    assert not torch.equal(found, swap_conditions(labels, labels.roll(1, 0), 0.3, generator=_seeded(1)))
     with pytest.raises(ValueError, match="1.5"):
-        swap_conditions(labels, 1.5, generator=_seeded())
+        swap_conditions(labels, labels.roll(1, 0), 1.5, generator=_seeded())
 
 
 def test_lazy_regularisation() -> None:

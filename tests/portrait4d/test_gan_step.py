@@ -71,7 +71,7 @@ class _Run:
 
     def _fake(self, labels: Tensor, num_images: int) -> GeneratedImages:
         latent = torch.randn(BATCH, GENERATOR.latent_dim, generator=self.random)
-        swapped = swap_conditions(labels, swap_probability(num_images), generator=self.random)
+        swapped = swap_conditions(labels, labels.roll(1, 0), swap_probability(num_images), generator=self.random)
         volume = self.generator.sample(latent, swapped)
         return self.generator.render(volume, Camera.from_label25(labels, axes="opencv"), generator=self.random)
 

@@ -5,7 +5,7 @@ FLOORS = ["flame", "preprocess", "portrait4d", "genhead"]
 ROOMS = {
     "flame": ["errors", "compiled", "pickles", "geometry", "landmarks", "mesh", "heads"],
     "preprocess": ["files", "media", "faces", "fitting", "tracking", "dataset"],
-    "preprocess.dataset": ["records", "reading", "building", "formats"],
+    "preprocess.dataset": ["records", "reading", "building", "formats", "toy"],
     "portrait4d": [
         *("runtime", "train", "ops", "stylegan", "render", "weights", "gan", "losses", "metrics", "scene", "eg3d"),
         *("reconstructor", "priors", "engines", "options", "reenactment", "pipeline", "api", "jobs", "cli", "studio"),

@@ -22,7 +22,7 @@ class DatasetInfo:
         head_model: "open" or "flame"; says what the parameters mean.
         head_licence: of the head model, in one line.
         units_per_metre: of the cameras' world; 3 as in Portrait4D. The origin is the head's neck joint.
-        crop: "portrait4d" or "eg3d": the alignment of the pictures.
+        crop: "portrait4d" or "eg3d": the alignment of the pictures; "toy": all heads at one distance.
         image_size: side of the pictures in px.
         landmarks: "478", "98", "70" or "68": the set that records hold; "0" without landmarks.
         detector: name of the backend that found the landmarks; "none" where there was none.

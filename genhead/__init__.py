@@ -1,3 +1,3 @@
-"""Floor 3: the part-wise 4D head GAN and its training data. Empty of its own parts until its networks land."""
+"""Floor 3: the part-wise 4D head GAN (GenHead), its training and its data."""
 
 PORTRAIT4D_FLOOR = "genhead"

@@ -137,17 +137,17 @@ def render_rays(
 ) -> Marched:
     """Runs both passes over all rays; see `render`."""
     batch, num_rays = len(rays), rays.num_rays
-    coarse, quantiles = _place_samples(rays, config, depth_range, noise)
+    coarse, quantiles = place_samples(rays, config, depth_range, noise)
     rays_at_once = max(max_points // (batch * max(config.num_coarse, config.num_fine)), 1)
     parts = []
     for start in range(0, num_rays, rays_at_once):
         part = slice(start, start + rays_at_once)
         parts.append(_two_passes(field, rays.select(part), coarse[:, part], quantiles[:, part]))
     marched = parts[0] if len(parts) == 1 else _join(parts)
-    return _finish(marched, depth_range.hits, has_white_background=config.has_white_background)
+    return finish_march(marched, depth_range.hits, has_white_background=config.has_white_background)
 
 
-def _place_samples(
+def place_samples(
     rays: Rays, config: RenderConfig, depth_range: DepthRange, noise: SampleNoise
 ) -> tuple[Tensor, Tensor]:
     """Even distances `[B, R, K]` and quantiles of the second pass `[B, R, M]`, drawn before any split into chunks."""
@@ -183,7 +183,7 @@ def _join(parts: list[Marched]) -> Marched:
     return Marched(**{name: torch.cat(values, 1) for name, values in columns.items()})
 
 
-def _finish(marched: Marched, hits: Tensor | None, *, has_white_background: bool) -> Marched:
+def finish_march(marched: Marched, hits: Tensor | None, *, has_white_background: bool) -> Marched:
     """Clears rays that miss, and keeps depths between the nearest and the farthest sample."""
     features, depth, opacity = marched.features, marched.depth, marched.opacity
     nearest, farthest = marched.sample_depths[..., 0], marched.sample_depths[..., -1]

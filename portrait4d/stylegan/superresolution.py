@@ -10,7 +10,7 @@ from portrait4d.ops.resample import resize
 from portrait4d.runtime.random import RandomSource
 from portrait4d.stylegan.synthesis import Noise, SynthesisBlock
 
-SuperResolutionKind = Literal["2X", "4X", "8X", "8XDC"]
+SuperResolutionKind = Literal["2X", "4X", "8X", "8XDC", "2x64", "2x128", "none"]
 StyleSource = Literal["given", "ones"]
 
 _CLAMP = 256.0
@@ -18,11 +18,11 @@ _CLAMP = 256.0
 
 @dataclass(frozen=True)
 class _Shape:
-    """Input and output sizes of a kind, and the widths of its two blocks; the second block doubles the size."""
+    """Input and output sizes of a kind, and the widths of its blocks; the last one doubles the size."""
 
     input_resolution: int
     resolution: int
-    widths: tuple[int, int]
+    widths: tuple[int, ...]
 
 
 _SHAPES: dict[str, _Shape] = {
@@ -30,6 +30,8 @@ _SHAPES: dict[str, _Shape] = {
     "4X": _Shape(128, 256, (128, 64)),
     "8X": _Shape(128, 512, (128, 64)),
     "8XDC": _Shape(128, 512, (256, 128)),
+    "2x64": _Shape(32, 64, (32,)),
+    "2x128": _Shape(64, 128, (32,)),
 }
 
 
@@ -39,6 +41,8 @@ class SuperResolutionConfig:
 
     Attributes:
         kind: "8XDC" makes 512 (EG3D, GenHead, Portrait4D), "8X" is its narrower predecessor, "4X" makes 256, "2X" 128.
+            For networks that train on a CPU, one narrow block makes 64 of 32 ("2x64") or 128 of 64 ("2x128"), and
+            "none" gives the rendered picture as it is, in its own size.
         style_source: "given" takes the w of the call (EG3D: the last one, Portrait4D: a buffer), "ones" takes ones
             (GenHead).
         antialias: widen the filter where the input must shrink.
@@ -53,20 +57,20 @@ class SuperResolutionConfig:
     is_half: bool = True
 
     @property
-    def resolution(self) -> int:
-        """Side of the result in pixels."""
-        return shape_of(self.kind).resolution
+    def resolution(self) -> int | None:
+        """Side of the result in pixels; None where it is the rendered picture's."""
+        return None if self.kind == "none" else shape_of(self.kind).resolution
 
 
 def shape_of(kind: SuperResolutionKind) -> _Shape:
-    """Sizes and widths of a kind."""
+    """Sizes and widths of a kind that has blocks."""
     if kind not in _SHAPES:
         raise ValueError(f"super-resolution must be one of {', '.join(_SHAPES)}; got {kind!r}")
     return _SHAPES[kind]
 
 
 class SuperResolution(nn.Module):
-    """Two synthesis blocks over a feature picture whose first three channels are its colours."""
+    """Synthesis blocks over a feature picture whose first three channels are its colours."""
 
     def __init__(
         self,
@@ -78,29 +82,28 @@ class SuperResolution(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.num_blocks = 0
+        if config.kind == "none":
+            return
         shape = shape_of(config.kind)
         self.input_resolution = shape.input_resolution
-        middle = shape.resolution // 2
-        first, second = shape.widths
-        self.block0 = SynthesisBlock(
-            in_channels,
-            first,
-            style_dim=style_dim,
-            picture_channels=picture_channels,
-            resolution=middle,
-            up=middle // shape.input_resolution,
-            clamp=_CLAMP if config.is_half else None,
-            is_half=config.is_half,
-        )
-        self.block1 = SynthesisBlock(
-            first,
-            second,
-            style_dim=style_dim,
-            picture_channels=picture_channels,
-            resolution=shape.resolution,
-            clamp=_CLAMP if config.is_half else None,
-            is_half=config.is_half,
-        )
+        self.num_blocks = len(shape.widths)
+        resolution = shape.resolution // 2 ** (self.num_blocks - 1)
+        before = shape.input_resolution
+        for index, width in enumerate(shape.widths):
+            block = SynthesisBlock(
+                in_channels,
+                width,
+                style_dim=style_dim,
+                picture_channels=picture_channels,
+                resolution=resolution,
+                up=resolution // before,
+                clamp=_CLAMP if config.is_half else None,
+                is_half=config.is_half,
+            )
+            setattr(self, f"block{index}", block)
+            in_channels, before, resolution = width, resolution, 2 * resolution
+        self.block0: SynthesisBlock
 
     def forward(
         self,
@@ -123,6 +126,8 @@ class SuperResolution(nn.Module):
         Returns:
             `[B, 3, resolution, resolution]`, nominally in [-1, 1], not clamped.
         """
+        if not self.num_blocks:
+            return rgb
         size = self.input_resolution
         if features.shape[2:] != (size, size):
             antialias = float(self.config.antialias)
@@ -132,5 +137,7 @@ class SuperResolution(nn.Module):
             w = torch.ones_like(w)
         styles = w.expand(len(features), -1)[:, None].expand(-1, 3, -1)
         noise = noise or self.config.noise
-        x, rgb = self.block0(features, rgb, styles, noise=noise, generator=generator)
-        return self.block1(x, rgb, styles, noise=noise, generator=generator)[1]
+        for index in range(self.num_blocks):
+            block: SynthesisBlock = getattr(self, f"block{index}")
+            features, rgb = block(features, rgb, styles, noise=noise, generator=generator)
+        return rgb

@@ -1,0 +1,346 @@
+"""The GenHead generator: a style becomes two sets of tri-planes, a head's parameters move them, a camera sees them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from flame.errors import InputError
+from flame.geometry.camera import Camera
+from genhead.config import GenHeadConfig
+from genhead.head import PartHead, PosedHead, open_part_head
+from genhead.masks import HeadMasks, correspondence_map, rasterise_masks
+from genhead.part_grids import build_parts
+from genhead.parts import PartFields
+from genhead.render import PartSamples, PartVolume, render_parts
+from portrait4d.ops.resample import resize
+from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
+from portrait4d.render.planes import TriPlanes
+from portrait4d.render.renderer import DEFAULT_MAX_POINTS
+from portrait4d.stylegan.mapping import MappingNetwork
+from portrait4d.stylegan.superresolution import SuperResolution
+from portrait4d.stylegan.synthesis import Noise, SynthesisNetwork
+from portrait4d.weights.store import resolve_weights
+from portrait4d.weights.strict import check_fits, load_strict
+
+_HEAD_PREFIX = "deformer."
+
+
+@dataclass(frozen=True)
+class HeadVolume:
+    """A sampled head at rest: everything that depends on neither its parameters nor the camera.
+
+    Attributes:
+        parts: planes of eyes and mouth, of B heads.
+        face: planes of everything else.
+        background: `[B, C, h, h]` features in [0, 1] behind the head.
+        w: `[B, style_dim]`, the last style, which super-resolution takes if it takes any.
+    """
+
+    parts: TriPlanes
+    face: TriPlanes
+    background: Tensor
+    w: Tensor
+
+    def __len__(self) -> int:
+        return len(self.w)
+
+    def __getitem__(self, index: slice) -> "HeadVolume":
+        return HeadVolume(self.parts[index], self.face[index], self.background[index], self.w[index])
+
+
+@dataclass(frozen=True)
+class HeadImages:
+    """Pictures of generated heads, and what training reads beside them; pictures are nominally in [-1, 1].
+
+    Attributes:
+        image: `[B, 3, H, H]`.
+        image_raw: the rendered picture `[B, 3, h, h]`.
+        features: `[B, C, h, h]` over the background; the first three channels are `image_raw`.
+        background: `[B, C, h, h]`.
+        depth: `[B, 1, h, h]` along the rays, world units.
+        alpha: `[B, 1, h, h]` opacity; one minus it is what is left of the background.
+        sample_depths: `[B, h * h, K]` of all samples, ascending.
+        weights: `[B, h * h, K - 1]` of the intervals between them.
+        masks: of eyes, mouth and head.
+        samples: single samples, if they were asked for.
+    """
+
+    image: Tensor
+    image_raw: Tensor
+    features: Tensor
+    background: Tensor
+    depth: Tensor
+    alpha: Tensor
+    sample_depths: Tensor
+    weights: Tensor
+    masks: HeadMasks
+    samples: PartSamples | None
+
+
+class PartQuery(NamedTuple):
+    """Values at points `[B, N]`: of the planes of the parts at their places in eyes and mouth, and of the face's."""
+
+    eye: FieldSamples
+    face: FieldSamples
+    mouth: FieldSamples
+
+
+class HeadBackbone(nn.Module):
+    """The mapping network and the synthesis network of the six planes."""
+
+    def __init__(self, config: GenHeadConfig) -> None:
+        super().__init__()
+        self.mapping = MappingNetwork(
+            config.latent_dim, config.condition_dim, config.style_dim, num_layers=config.num_mapping_layers
+        )
+        self.synthesis = SynthesisNetwork(
+            style_dim=config.style_dim,
+            resolution=config.plane_resolution,
+            picture_channels=6 * config.plane_channels,
+            channel_base=config.channel_base,
+            channel_max=config.channel_max,
+            num_half_resolutions=config.num_half_resolutions,
+            clamp=config.clamp,
+        )
+
+
+class HeadBackground(nn.Module):
+    """What is behind the head, of the same latent code and no condition."""
+
+    def __init__(self, config: GenHeadConfig) -> None:
+        super().__init__()
+        own = config.background
+        self.mapping = MappingNetwork(config.latent_dim, 0, config.style_dim, num_layers=own.num_mapping_layers)
+        self.synthesis = SynthesisNetwork(
+            style_dim=config.style_dim,
+            resolution=own.resolution,
+            picture_channels=config.plane_channels,
+            channel_base=own.channel_base,
+            channel_max=own.channel_max,
+            num_half_resolutions=own.num_half_resolutions,
+            clamp=own.clamp,
+        )
+
+    def forward(self, latent: Tensor, *, noise: Noise, generator: torch.Generator | None) -> Tensor:
+        """Raw features `[B, C, h, h]` of latent codes `[B, latent_dim]`."""
+        w = self.mapping(latent)
+        styles = w[:, None].expand(-1, self.synthesis.num_styles, -1)
+        return self.synthesis(styles, noise=noise, generator=generator)
+
+
+class GenHeadGenerator(nn.Module):
+    """The whole generator: `sample` makes a volume, `render` shows it with any expression from any camera.
+
+    The head model moves with the generator and is no part of its state dict.
+    """
+
+    def __init__(self, config: GenHeadConfig, head: PartHead) -> None:
+        super().__init__()
+        self.config = config
+        if config.condition_dim != 25 + head.model.num_shape:
+            raise ValueError(
+                f"expected a condition of 25 + {head.model.num_shape} numbers for this head model, "
+                f"got {config.condition_dim}"
+            )
+        self.backbone = HeadBackbone(config)
+        self.background = HeadBackground(config)
+        self.decoder = TriPlaneDecoder(
+            config.plane_channels,
+            config.plane_channels,
+            layout="split",
+            lr_multiplier=config.decoder_lr_multiplier,
+        )
+        self.superresolution = SuperResolution(
+            config.superresolution, in_channels=config.plane_channels, style_dim=config.style_dim
+        )
+        self.head = head
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        head: PartHead | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> "GenHeadGenerator":
+        """A generator with weights, in evaluation mode and without gradients.
+
+        Args:
+            name_or_path: name of released weights, a checkpoint folder of ours, or an official `.pkl`.
+            head: the head model; None takes the one that the weights hold or name.
+            device: of the network.
+            dtype: of the network.
+
+        Raises:
+            InputError: there are no such weights, they are of another kind of network, or they hold no FLAME and none
+                was given.
+        """
+        config, tensors = resolve_weights(name_or_path)
+        if (config.family, config.network) != ("genhead", "generator"):
+            raise InputError(
+                f"expected the weights of a GenHead generator, got {config.family} {config.network}: {name_or_path}"
+            )
+        if config.architecture:
+            architecture = GenHeadConfig.from_dict(config.architecture)
+        else:
+            architecture = GenHeadConfig.from_official(
+                config.official.get("init_kwargs", {}),
+                rendering_kwargs=config.official.get("rendering_kwargs"),
+                neural_rendering_resolution=config.official.get("neural_rendering_resolution"),
+            )
+        own = {key: value for key, value in tensors.items() if not key.startswith(_HEAD_PREFIX)}
+        if head is None:
+            head = open_part_head(architecture) or PartHead.from_tensors(tensors)
+        check_fits(lambda: cls(architecture, head), own)
+        generator = cls(architecture, head)
+        load_strict(generator, own)
+        return generator.to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+    def map(self, latent: Tensor, condition: Tensor, *, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """Maps latent codes to styles.
+
+        Args:
+            latent: z `[B, latent_dim]`.
+            condition: see `condition_label`, `[B, condition_dim]`.
+            psi: truncation, 1 for none, 0 for the mean head.
+            cutoff: number of first layers to truncate; None truncates all.
+
+        Returns:
+            `[B, num_styles, style_dim]`.
+        """
+        mapping = self.backbone.mapping
+        w = mapping(latent, condition.to(latent) * self.config.condition_scale)
+        return mapping.truncate(w, psi, cutoff=cutoff, num_layers=self.backbone.synthesis.num_styles)
+
+    def synthesise(
+        self,
+        styles: Tensor,
+        latent: Tensor,
+        *,
+        noise: Noise = "const",
+        generator: torch.Generator | None = None,
+    ) -> HeadVolume:
+        """Makes volumes of styles.
+
+        Args:
+            styles: of the head, `[B, num_styles, style_dim]`.
+            latent: z of the background `[B, latent_dim]`; the released network takes the head's own.
+            noise: per-pixel noise of both networks.
+            generator: source of random noise.
+        """
+        picture = self.backbone.synthesis(styles, noise=noise, generator=generator)
+        parts, face = (
+            TriPlanes.from_picture(half, layout="orthogonal", box_warp=self.config.render.box_warp)
+            for half in picture.chunk(2, 1)
+        )
+        background = torch.sigmoid(self.background(latent, noise=noise, generator=generator))
+        return HeadVolume(parts, face, background, styles[:, -1])
+
+    def sample(self, latent: Tensor, condition: Tensor, *, psi: float = 1.0, cutoff: int | None = None) -> HeadVolume:
+        """Makes volumes of latent codes `[B, latent_dim]`: `map`, then `synthesise`."""
+        return self.synthesise(self.map(latent, condition, psi=psi, cutoff=cutoff), latent)
+
+    def deform(self, posed: PosedHead) -> PartFields:
+        """The deformation of posed heads (`head.pose`); made once for any number of cameras."""
+        config = self.config
+        return build_parts(
+            self.head,
+            posed,
+            box_warp=config.render.box_warp,
+            deformation=config.deformation,
+            grid_resolution=config.grid_resolution,
+        )
+
+    def render(
+        self,
+        volume: HeadVolume,
+        camera: Camera,
+        posed: PosedHead,
+        *,
+        parts: PartFields | None = None,
+        neural_resolution: int | None = None,
+        keeps_samples: bool = False,
+        generator: torch.Generator | None = None,
+        max_points: int = DEFAULT_MAX_POINTS,
+    ) -> HeadImages:
+        """Renders volumes with the expressions of heads from cameras.
+
+        Args:
+            volume: what is seen.
+            camera: one for each volume.
+            posed: the heads' vertices, `head.pose(params)`; one for each volume.
+            parts: their deformation; None makes it.
+            neural_resolution: side of the rendered feature picture; None takes the config's.
+            keeps_samples: give single samples, too, for regularisers.
+            generator: source of the sampling noise; None gives the same picture every time.
+            max_points: points sampled at once, which bounds the memory; the result does not depend on it.
+        """
+        if not len(volume) == len(camera) == len(posed):
+            raise ValueError(
+                f"expected as many cameras and heads as volumes, got {len(volume)} volumes, {len(camera)} cameras and "
+                f"{len(posed)} heads"
+            )
+        config = self.config
+        size = neural_resolution or config.neural_resolution
+        camera = camera.to(volume.w.device, volume.w.dtype)
+        masks = rasterise_masks(self.head, posed, camera, size=size, mask_resolution=config.mask_resolution)
+        seen = render_parts(
+            PartVolume(volume.parts, volume.face, self.decoder),
+            self.deform(posed) if parts is None else parts,
+            masks,
+            camera,
+            config.render,
+            size=size,
+            is_fusion_soft=size > config.soft_fusion_above,
+            keeps_samples=keeps_samples,
+            generator=generator,
+            max_points=max_points,
+        )
+        background = volume.background
+        if background.shape[-1] != size:
+            background = resize(background, height=size, width=size, antialias=0.0)
+        features = 2 * (seen.features + (1 - seen.alpha) * background) - 1
+        raw = features[:, :3]
+        image = self.superresolution(raw, features, volume.w, generator=generator)
+        return HeadImages(
+            image,
+            raw,
+            features,
+            2 * background - 1,
+            seen.depth,
+            seen.alpha,
+            seen.sample_depths,
+            seen.weights,
+            masks,
+            seen.samples,
+        )
+
+    def correspondences(self, posed: PosedHead, camera: Camera, *, size: int | None = None) -> Tensor:
+        """Which place of the canonical head each pixel shows, `[B, 3, size, size]`; see `correspondence_map`.
+
+        Args:
+            posed: the heads.
+            camera: one for each.
+            size: side of the map; None takes the result's.
+        """
+        if size is None:
+            size = self.config.superresolution.resolution or self.config.neural_resolution
+        return correspondence_map(self.head, posed, camera, size=size)
+
+    def query(self, volume: HeadVolume, points: Tensor, parts: PartFields) -> PartQuery:
+        """Raw density `[B, N]` and features `[B, N, C]` of each part at world points `[B, N, 3]`."""
+        rested = parts.rest(points)
+        return PartQuery(
+            eye=self.decoder(volume.parts.sample(parts.eye(rested))),
+            face=self.decoder(volume.face.sample(parts.face(rested))),
+            mouth=self.decoder(volume.parts.sample(parts.mouth(rested))),
+        )
+
+
+def condition_label(camera: Camera, shape: Tensor) -> Tensor:
+    """The label `[B, 25 + S]` of a camera and a head's shape `[B, S]`, which conditions the mapping."""
+    return torch.cat([camera.to_label25(axes="opengl").to(shape), shape], 1)

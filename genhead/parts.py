@@ -1,0 +1,150 @@
+"""The deformation of GenHead: from points around a posed head to the canonical places of its eyes, face and mouth.
+
+First the head's pose is taken out (`flame.heads.pose_field`), then each part follows its nearest vertex and that one's
+neighbours to where the canonical head has them (Portrait4D, Deng et al. 2024, section 3.1). The eyes follow the
+eyeballs, the face everything but them, so gaze does not move it; the mouth follows the lips of a head without
+expression, so only the jaw does. Computed without gradients, since no parameter of a network is in it.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from flame.heads.pose_field import HeadPoseField
+from flame.mesh.nearest_vertex import nearest_vertex
+from genhead.head import PartHead, PosedHead
+from genhead.regions import PartRegions
+
+_FAR = 1e3
+"""Where the vertex lies that fills up rings: its weight vanishes."""
+
+_TINY_SQUARE, _TINY = 1e-10, 1e-12
+_BOX_SCALE = 0.6
+"""Half of a box's sides in sizes of an eyeball."""
+
+
+class Moved(NamedTuple):
+    """Points `[B, N, 3]` in the canonical head, and distances `[B, N]` to the nearest vertex before."""
+
+    points: Tensor
+    distance: Tensor
+
+
+class OffsetField(Protocol):
+    """A field that moves points."""
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Points `[B, N, 3]` with the neck at rest to the canonical head."""
+        ...
+
+
+@dataclass(frozen=True)
+class VertexField:
+    """Points follow their nearest vertex and its neighbours, by inverse squared distance.
+
+    Attributes:
+        vertices: `[B, V + 1, 3]`, the last one far away.
+        offsets: `[B, V + 1, 3]` to the canonical head.
+        candidates: `[N]` the vertices that may be nearest.
+        rings: `[V, K]`, filled up with V.
+    """
+
+    vertices: Tensor
+    offsets: Tensor
+    candidates: Tensor
+    rings: Tensor
+
+    @classmethod
+    def between(cls, before: Tensor, canonical: Tensor, candidates: Tensor, rings: Tensor) -> "VertexField":
+        """The field from vertices `[B, V, 3]` to canonical ones `[V, 3]`."""
+        offsets = F.pad(canonical - before, (0, 0, 0, 1))
+        return cls(F.pad(before, (0, 0, 0, 1), value=_FAR), offsets, candidates, rings)
+
+    def __call__(self, points: Tensor) -> Tensor:  # noqa: D102
+        return self.move(points).points
+
+    @torch.no_grad()
+    def move(self, points: Tensor) -> Moved:
+        """Canonical places, and how far the nearest vertex is."""
+        moved, distances = [], []
+        for place, vertices, offsets in zip(points, self.vertices, self.offsets, strict=True):
+            found = nearest_vertex(place, vertices[self.candidates])
+            ring = self.rings[self.candidates[found.vertex]]
+            squared = (place[:, None] - vertices[ring]).square().sum(-1)
+            weights = 1 / (squared + _TINY_SQUARE)
+            weights = weights / weights.sum(-1, keepdim=True)
+            moved.append(place + (weights[..., None] * offsets[ring]).sum(1))
+            distances.append((found.squared_distance + _TINY).sqrt())
+        return Moved(torch.stack(moved), torch.stack(distances))
+
+
+@dataclass(frozen=True)
+class PartFields:
+    """The deformation of a batch of heads.
+
+    Attributes:
+        pose: takes the neck's pose out; None where it is at rest.
+        eye: to the canonical eyeballs.
+        face: to the canonical skin.
+        mouth: to the canonical lips.
+        box_low: `[B, 2, 3]` lower corners of the boxes around both eyeballs.
+        box_high: `[B, 2, 3]` upper corners.
+    """
+
+    pose: HeadPoseField | None
+    eye: OffsetField
+    face: OffsetField
+    mouth: OffsetField
+    box_low: Tensor
+    box_high: Tensor
+
+    @torch.no_grad()
+    def rest(self, points: Tensor) -> Tensor:
+        """World points `[B, N, 3]` to where they are with the neck at rest, which the other fields take."""
+        return points if self.pose is None else self.pose(points)
+
+    def in_eye_boxes(self, rested: Tensor) -> Tensor:
+        """Whether points `[B, N, 3]` lie strictly within the box of an eye: bool `[B, N]`."""
+        places = rested[:, :, None]
+        low, high = self.box_low[:, None], self.box_high[:, None]
+        return ((places > low) & (places < high)).all(-1).any(-1)
+
+
+def exact_parts(head: PartHead, posed: PosedHead, *, box_warp: float) -> PartFields:
+    """The fields as the released network was trained with them: every point looks for its nearest vertices.
+
+    Args:
+        head: where the parts are.
+        posed: the heads.
+        box_warp: side of the volume's cube, world units.
+    """
+    regions = head.regions
+    low, high = eye_boxes(posed.rested, regions)
+    eyes = torch.cat([regions.left_eye, regions.right_eye])
+    between = VertexField.between
+    return PartFields(
+        pose=pose_field(posed, regions, box_warp=box_warp),
+        eye=between(posed.rested, head.canonical, eyes, regions.rings),
+        face=between(posed.rested, head.canonical, regions.skin, regions.rings),
+        mouth=between(posed.mouth, head.canonical, regions.lips, regions.rings),
+        box_low=low,
+        box_high=high,
+    )
+
+
+def pose_field(posed: PosedHead, regions: PartRegions, *, box_warp: float) -> HeadPoseField | None:
+    """What takes the neck's pose out; None where there is none, and the field would give rounding errors alone."""
+    if not posed.has_neck_pose:
+        return None
+    return HeadPoseField.between(posed.posed, posed.rested, regions.pose_mesh, box_warp=box_warp)
+
+
+def eye_boxes(rested: Tensor, regions: PartRegions) -> tuple[Tensor, Tensor]:
+    """Corners `[B, 2, 3]`, lower and upper, of the boxes around the eyeballs of vertices `[B, V, 3]`."""
+    eyeballs = [rested[:, region] for region in (regions.left_eye, regions.right_eye)]
+    centre = torch.stack([eyeball.mean(1) for eyeball in eyeballs], 1)
+    half = torch.stack([_BOX_SCALE * (eyeball.amax(1) - eyeball.amin(1)) for eyeball in eyeballs], 1)
+    return centre - half, centre + half

@@ -63,6 +63,8 @@ class GenHeadConfig:
         num_mapping_layers: fully connected layers of the mapping.
         plane_resolution: pixels of a plane's side.
         plane_channels: channels of a plane, and of the rendered features; the backbone makes six such planes.
+        has_plane_mean: a learned picture is added to the planes of every head; the released network has none, but a
+            small one learns a face much sooner with it.
         channel_base: see `num_channels`.
         channel_max: see `num_channels`.
         num_half_resolutions: finest blocks of the backbone that compute in fp16 on CUDA.
@@ -89,6 +91,7 @@ class GenHeadConfig:
     num_mapping_layers: int = 2
     plane_resolution: int = 256
     plane_channels: int = 32
+    has_plane_mean: bool = False
     channel_base: int = 32768
     channel_max: int = 512
     num_half_resolutions: int = 0
@@ -142,6 +145,11 @@ class GenHeadConfig:
             camera_fov_degrees=OPEN_HEAD_FOV_DEGREES,
         )
 
+    @property
+    def resolution(self) -> int:
+        """Side of the result."""
+        return self.superresolution.resolution or self.neural_resolution
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for `config.json`."""
         return asdict(self)
@@ -153,10 +161,7 @@ class GenHeadConfig:
         Raises:
             InputError: an unknown key, with the nearest known one, or a value of another kind.
         """
-        if isinstance(values.get("head_origin"), list):
-            values = {**values, "head_origin": tuple(values["head_origin"])}  # JSON makes it a list
-        nested = {"background": BackgroundConfig, "render": RenderConfig, "superresolution": SuperResolutionConfig}
-        return read_settings(cls, values, nested=nested)
+        return read_settings(cls, values)
 
     @classmethod
     def from_official(

@@ -19,6 +19,7 @@ from portrait4d.ops.resample import resize
 from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
 from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS
+from portrait4d.runtime.random import RandomSource
 from portrait4d.stylegan.mapping import MappingNetwork
 from portrait4d.stylegan.superresolution import SuperResolution
 from portrait4d.stylegan.synthesis import Noise, SynthesisNetwork
@@ -124,7 +125,7 @@ class HeadBackground(nn.Module):
             clamp=own.clamp,
         )
 
-    def forward(self, latent: Tensor, *, noise: Noise, generator: torch.Generator | None) -> Tensor:
+    def forward(self, latent: Tensor, *, noise: Noise, generator: RandomSource | None) -> Tensor:
         """Raw features `[B, C, h, h]` of latent codes `[B, latent_dim]`."""
         w = self.mapping(latent)
         styles = w[:, None].expand(-1, self.synthesis.num_styles, -1)
@@ -147,6 +148,9 @@ class GenHeadGenerator(nn.Module):
             )
         self.backbone = HeadBackbone(config)
         self.background = HeadBackground(config)
+        if config.has_plane_mean:
+            side = config.plane_resolution
+            self.plane_mean = nn.Parameter(torch.zeros(6 * config.plane_channels, side, side))
         self.decoder = TriPlaneDecoder(
             config.plane_channels,
             config.plane_channels,
@@ -222,7 +226,7 @@ class GenHeadGenerator(nn.Module):
         latent: Tensor,
         *,
         noise: Noise = "const",
-        generator: torch.Generator | None = None,
+        generator: RandomSource | None = None,
     ) -> HeadVolume:
         """Makes volumes of styles.
 
@@ -233,6 +237,8 @@ class GenHeadGenerator(nn.Module):
             generator: source of random noise.
         """
         picture = self.backbone.synthesis(styles, noise=noise, generator=generator)
+        if self.config.has_plane_mean:
+            picture = picture + self.plane_mean
         parts, face = (
             TriPlanes.from_picture(half, layout="orthogonal", box_warp=self.config.render.box_warp)
             for half in picture.chunk(2, 1)
@@ -264,7 +270,7 @@ class GenHeadGenerator(nn.Module):
         parts: PartFields | None = None,
         neural_resolution: int | None = None,
         keeps_samples: bool = False,
-        generator: torch.Generator | None = None,
+        generator: RandomSource | None = None,
         max_points: int = DEFAULT_MAX_POINTS,
     ) -> HeadImages:
         """Renders volumes with the expressions of heads from cameras.
@@ -327,9 +333,7 @@ class GenHeadGenerator(nn.Module):
             camera: one for each.
             size: side of the map; None takes the result's.
         """
-        if size is None:
-            size = self.config.superresolution.resolution or self.config.neural_resolution
-        return correspondence_map(self.head, posed, camera, size=size)
+        return correspondence_map(self.head, posed, camera, size=size or self.config.resolution)
 
     def query(self, volume: HeadVolume, points: Tensor, parts: PartFields) -> PartQuery:
         """Raw density `[B, N]` and features `[B, N, C]` of each part at world points `[B, N, 3]`."""

@@ -17,7 +17,10 @@ from genhead.regions import PartRegions, flame_regions, flame_regions_from_tenso
 JAW_AT_REST = 0.3
 """Radians: the canonical head opens its mouth, so that both lips have their own space."""
 
-_EYE_SINK, _MAP_SCALE = 0.5, 0.6
+MAP_SCALE = 0.6
+"""Correspondence maps show places divided by it."""
+
+_EYE_SINK = 0.5
 _MESHES = ("pose_mesh", "outline")
 
 
@@ -98,7 +101,7 @@ class PartHead(nn.Module):
             with torch.no_grad():
                 canonical = self.place(model(params))[0]
         self._register("canonical", canonical)
-        colours = canonical / _MAP_SCALE
+        colours = canonical / MAP_SCALE
         colours[torch.cat([regions.left_eye, regions.right_eye]), 2] -= _EYE_SINK
         self._register("map_colours", colours)
 

@@ -323,9 +323,7 @@ def generate(
     keeps_samples: bool = False,
 ) -> MadeHeads:
     """Pictures for training, with random noise everywhere."""
-    condition = swap_conditions(
-        wanted.condition, wanted.predecessor, schedule.swap_probability, generator=random
-    )
+    condition = swap_conditions(wanted.condition, wanted.predecessor, schedule.swap_probability, generator=random)
     styles = generator.map(wanted.latent, condition)
     volume = generator.synthesise(styles, wanted.latent, noise="random", generator=random)
     posed = generator.head.pose(wanted.params)

@@ -27,6 +27,7 @@ from portrait4d.render.renderer import (
     place_samples,
 )
 from portrait4d.render.sampling import MIDPOINTS, RandomNoise, weighted_depths
+from portrait4d.runtime.random import RandomSource
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def render_parts(
     size: int,
     is_fusion_soft: bool,
     keeps_samples: bool = False,
-    generator: torch.Generator | None = None,
+    generator: RandomSource | None = None,
     max_points: int = DEFAULT_MAX_POINTS,
 ) -> PartRendering:
     """Renders a picture of features.

@@ -32,7 +32,7 @@ from genhead.losses import (
 from genhead.training_grid import GridSamples, draw_grid
 from genhead.training_heads import HeadDataConfig, HeadPicture, TrainingHeads
 from genhead.training_weights import load_start, make_part_head, save_networks
-from portrait4d.gan.augment import AugmentConfig, Augmentation, draw_augmentation
+from portrait4d.gan.augment import Augmentation, AugmentConfig, draw_augmentation
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
 from portrait4d.gan.strength import AdaptiveStrength, AdaptiveStrengthConfig
 from portrait4d.gan.swap import is_batch_swapped

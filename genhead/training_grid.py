@@ -98,7 +98,9 @@ def frontal_camera(config: GenHeadConfig, *, yaw_degrees: float = 0.0) -> Camera
 def _views(generator: GenHeadGenerator, camera: Camera, params: HeadParams) -> list[tuple[Camera, HeadParams]]:
     config, model = generator.config, generator.head.model
     still = params.replace(
-        expression=torch.zeros_like(params.expression), jaw=torch.zeros_like(params.jaw), eyes=torch.zeros_like(params.eyes)
+        expression=torch.zeros_like(params.expression),
+        jaw=torch.zeros_like(params.jaw),
+        eyes=torch.zeros_like(params.eyes),
     )
     front = frontal_camera(config)
     sides = [frontal_camera(config, yaw_degrees=degrees) for degrees in (-_SIDE_DEGREES, _SIDE_DEGREES)]

@@ -154,12 +154,9 @@ class TrainingHeads:
         is_mirrored, number = divmod(index, self.num_own)
         record = self._dataset[number]
         image, mask = record.image, record.mask
-        if image.shape[0] > self.side:
-            size = (self.side, self.side)
-            image, mask = (cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (image, mask))
         if is_mirrored:
             image, mask = image[:, ::-1], mask[:, ::-1]
-        return HeadPicture(np.ascontiguousarray(image), np.ascontiguousarray(mask), index)
+        return HeadPicture(_shrunk(image, self.side), _shrunk(mask, self.side), index)
 
     def __copy__(self) -> "TrainingHeads":
         """The same pictures, read through files of its own."""
@@ -198,6 +195,14 @@ class TrainingHeads:
         return HeadTable(label.astype(np.float32), *(np.stack([row[name] for row in rows]) for name in _FIELDS))
 
 
+def _shrunk(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A square picture of `side` pixels, each the mean of those that it covers."""
+    picture = np.ascontiguousarray(picture)
+    if len(picture) == side:
+        return picture
+    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def _mirrored(table: HeadTable, mirror: HeadMirror) -> HeadTable:
     """All heads in a mirror at x = 0, which the network's world keeps."""
     zeros = np.zeros_like(table.jaw)
@@ -212,6 +217,4 @@ def _mirrored(table: HeadTable, mirror: HeadMirror) -> HeadTable:
 
 
 def _joined(first: HeadTable, second: HeadTable) -> HeadTable:
-    return HeadTable(
-        *(np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("label", *_FIELDS))
-    )
+    return HeadTable(*(np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("label", *_FIELDS)))

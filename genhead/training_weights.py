@@ -1,4 +1,4 @@
-"""Both networks of a GenHead training as checkpoints: written for the commands, read as the start of another training."""
+"""Both networks of a GenHead training as checkpoints: written for commands, read as the start of another training."""
 
 from pathlib import Path
 

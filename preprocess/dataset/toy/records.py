@@ -40,7 +40,7 @@ def toy_info(options: ToyOptions) -> DatasetInfo:
     """The description of a toy dataset."""
     return DatasetInfo(
         "open", "CC0-1.0", units_per_metre=UNITS_PER_METRE, crop="toy", image_size=options.size, landmarks="478",
-        detector="none", mask="none",
+        detector="none", mask="drawn",
     )  # fmt: skip
 
 

@@ -59,17 +59,18 @@ def build_app(words: Collection[str] | None = None) -> typer.Typer:
         help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
     app.callback()(top)
-    _add_commands(app, COMMANDS, words)
+    add_commands(app, COMMANDS, words)
     for name, (file, text) in GROUPS.items():
         group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
         group.callback()(lambda: None)
         if words is None or name in words:
-            _add_commands(group, importlib.import_module(f"portrait4d.cli.{file}").COMMANDS, words)
+            add_commands(group, importlib.import_module(f"portrait4d.cli.{file}").COMMANDS, words)
         app.add_typer(group, name=name)
     return app
 
 
-def _add_commands(app: typer.Typer, commands: dict[str, Callable[..., Any]], words: Collection[str] | None) -> None:
+def add_commands(app: typer.Typer, commands: dict[str, Callable[..., Any]], words: Collection[str] | None) -> None:
+    """Adds commands to an application; `words` as for `build_app`."""
     for name, command in commands.items():
         if words is None or name in words:
             app.command(name)(interruptible(with_groups(command)))

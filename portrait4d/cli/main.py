@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 some batch items failed or the doctor found something miss
 70 a bug, 130 stopped by Ctrl-C, 143 terminated.
 """
 
+import importlib
 import os
 import signal
 import sys
@@ -19,13 +20,25 @@ INPUT_ERROR, INTERNAL_ERROR, INTERRUPTED, TERMINATED = 2, 70, 130, 143
 
 def main() -> None:
     """Runs the command line of this process."""
+    start("portrait4d", "portrait4d.cli.app")
+
+
+def start(program: str, module: str) -> None:
+    """Runs the command line of a program and ends the process.
+
+    Args:
+        program: its name.
+        module: that holds its `build_app`; loaded when signals are set.
+    """
     arguments = sys.argv[1:]
     is_debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    sys.exit(run(arguments, is_debug=is_debug))
+    sys.exit(run(arguments, is_debug=is_debug, program=program, module=module))
 
 
-def run(arguments: list[str], *, is_debug: bool = False) -> int:
+def run(
+    arguments: list[str], *, is_debug: bool = False, program: str = "portrait4d", module: str = "portrait4d.cli.app"
+) -> int:
     """Runs one command and returns its exit code; `is_debug` lets tracebacks through."""
     signal.signal(signal.SIGTERM, _terminate)
     # Read when numpy is loaded. Stages run beside each other: more threads per small product cost twice the CPU time.
@@ -35,14 +48,13 @@ def run(arguments: list[str], *, is_debug: bool = False) -> int:
     from flame.errors import InputError
 
     try:
-        from portrait4d.cli.app import build_app
-
+        build_app = importlib.import_module(module).build_app
         if COMPLETION in os.environ:
             from typer.completion import completion_init
 
             completion_init()
         words = None if COMPLETION in os.environ else arguments
-        build_app(words)(args=arguments, prog_name="portrait4d")
+        build_app(words)(args=arguments, prog_name=program)
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else int(bool(ending.code))
     except InputError as error:

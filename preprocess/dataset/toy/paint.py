@@ -12,7 +12,7 @@ from preprocess.dataset.toy.population import Look
 
 IRIS_RADIUS, PUPIL_RADIUS = 0.0065, 0.0030
 """Metres."""
-BROW_HALF_WIDTH = 0.0042
+BROW_HALF_WIDTH = 0.0050
 
 _SCLERA, _TEETH, _TONGUE = (0.85, 0.84, 0.82), (0.75, 0.72, 0.65), (0.13, 0.025, 0.025)
 _MOUTH, _SOCKET, _LASHES = (0.03, 0.006, 0.006), (0.20, 0.08, 0.06), (0.01, 0.008, 0.007)

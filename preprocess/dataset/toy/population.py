@@ -184,7 +184,7 @@ def _draw_look(random: np.random.Generator) -> Look:
     hair = np.array(_HAIR_TONES[random.integers(2 if is_dark else len(_HAIR_TONES))]) * random.uniform(0.7, 1.3)
     iris = np.array(_IRIS_TONES[random.integers(2 if is_dark else len(_IRIS_TONES))]) * random.uniform(0.7, 1.3)
     lips = skin * [random.uniform(*limits) for limits in _LIP_TINT]
-    brows = np.minimum(hair * 0.6, skin * 0.35)  # fair brows on fair skin could not be read at 64 px
+    brows = np.minimum(hair * 0.6, skin * 0.2)  # fair brows on fair skin could not be read at 64 px
     spots = _waves(random, dimensions=3, wavelength=(0.05, 0.25), amplitude=0.04, is_grey=True)
     colours = {"skin": skin, "lips": lips, "iris": iris, "hair": hair, "brows": brows}
     return Look(

@@ -183,7 +183,7 @@ def test_every_action_can_be_read_at_64_pixels(model: OpenHead) -> None:
     person = draw_person(model, np.random.default_rng(0))
     rest, marks = _picture(model, person)
     changes = {
-        "mouth": {"jaw": np.array([population.JAW_OPEN, 0, 0], np.float32)},
+        "mouth": {"expression": population.JAW_OPEN * _action(model, "jawOpen")},
         "smile": {"expression": _action(model, "mouthSmileLeft", "mouthSmileRight")},
         "eyes": {"expression": _action(model, "eyeBlinkLeft", "eyeBlinkRight")},
         "brows": {"expression": _action(model, "browInnerUp", "browOuterUpLeft", "browOuterUpRight")},

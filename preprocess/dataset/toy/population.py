@@ -18,8 +18,9 @@ SIZE_MEAN, SIZE_SIGMA = -0.8, 0.35
 """Of the first of them, the size of the head: a cube of 0.33 m around the pivot holds nearly all heads with hair."""
 YAW, PITCH, ROLL = 0.7, 0.3, 0.1
 """Turns of the head are uniform within these, radians."""
-JAW_OPEN, JAW_SKEW = 0.35, 2.5
-"""The jaw opens by `JAW_OPEN u ** JAW_SKEW` radians, u uniform: mostly closed."""
+JAW_OPEN, JAW_SKEW = 0.8, 2.5
+"""The mouth opens by `JAW_OPEN u ** JAW_SKEW` of the expression jawOpen, u uniform: mostly closed. The jaw's joint rests,
+as in fits of this head model."""
 GAZE_YAW, GAZE_PITCH, SQUINT = 0.35, 0.2, 0.02
 """Turns of the eyes are uniform within the first two; between left and right the third (sigma). Radians."""
 BLINK_SHARE, WINK_SHARE = 0.2, 0.15
@@ -132,15 +133,15 @@ def draw_faces(
     The turns are radians with the signs of the public angles: nose to the viewer's right, up, clockwise.
     """
     expression = np.zeros((count, model.num_expression), np.float32)
-    jaw, eyes = np.zeros((count, 3), np.float32), np.zeros((count, 2, 3), np.float32)
+    still, eyes = np.zeros((count, 3), np.float32), np.zeros((count, 2, 3), np.float32)
     for index in range(count):
-        jaw[index, 0] = JAW_OPEN * random.random() ** JAW_SKEW
+        expression[index, model.expression_names.index("jawOpen")] = JAW_OPEN * random.random() ** JAW_SKEW
         eyes[index, :, :2] = random.uniform(-1, 1, 2) * [GAZE_PITCH, GAZE_YAW]
         eyes[index, :, 1] += random.normal(0, SQUINT, 2)
         for name, strength in _draw_actions(eyes[index], random).items():
             expression[index, model.expression_names.index(name)] = strength
     turns = random.uniform(-1, 1, (count, 3)) * [YAW, PITCH, ROLL]
-    head = HeadParams(np.tile(person.shape, (count, 1)), expression, np.zeros((count, 3), np.float32), jaw, eyes)
+    head = HeadParams(np.tile(person.shape, (count, 1)), expression, still, still, eyes)
     return head, turns.astype(np.float32)
 
 

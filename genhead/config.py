@@ -69,6 +69,7 @@ class GenHeadConfig:
         channel_max: see `num_channels`.
         num_half_resolutions: finest blocks of the backbone that compute in fp16 on CUDA.
         clamp: limit of the backbone's activations, None for none.
+        decoder_channels: hidden channels of the tri-plane decoder.
         decoder_lr_multiplier: of the tri-plane decoder.
         condition_scale: multiplies the label; 0 ignores it.
         neural_resolution: side of the rendered feature picture.
@@ -96,6 +97,7 @@ class GenHeadConfig:
     channel_max: int = 512
     num_half_resolutions: int = 0
     clamp: float | None = None
+    decoder_channels: int = 64
     decoder_lr_multiplier: float = 1.0
     condition_scale: float = 1.0
     neural_resolution: int = 64
@@ -125,7 +127,8 @@ class GenHeadConfig:
             plane_resolution=64,
             plane_channels=8,
             channel_base=1024,
-            channel_max=64,
+            channel_max=32,
+            decoder_channels=16,
             neural_resolution=32,
             mask_resolution=128,
             background=BackgroundConfig(32, 2, channel_base=512, channel_max=32, num_half_resolutions=0, clamp=None),

@@ -154,6 +154,7 @@ class GenHeadGenerator(nn.Module):
         self.decoder = TriPlaneDecoder(
             config.plane_channels,
             config.plane_channels,
+            hidden_channels=config.decoder_channels,
             layout="split",
             lr_multiplier=config.decoder_lr_multiplier,
         )
@@ -198,7 +199,9 @@ class GenHeadGenerator(nn.Module):
             )
         own = {key: value for key, value in tensors.items() if not key.startswith(_HEAD_PREFIX)}
         if head is None:
-            head = open_part_head(architecture) or PartHead.from_tensors(tensors)
+            # copies: views would keep the whole file, which is mapped, in this process's memory
+            flame = {key: value.clone() for key, value in tensors.items() if key.startswith(_HEAD_PREFIX)}
+            head = open_part_head(architecture) or PartHead.from_tensors(flame)
         check_fits(lambda: cls(architecture, head), own)
         generator = cls(architecture, head)
         load_strict(generator, own)

@@ -59,7 +59,10 @@ def rasterise_masks(
     seen = _Raster(camera, mask_resolution)
     eye = seen.covers(posed.posed, regions.eye_faces) * (1 - seen.covers(posed.posed, regions.face_faces))
     whole = seen.covers(regions.outline.apply(posed.posed), regions.outline.faces, cull_backfaces=False)
-    open_mouth = whole * (1 - seen.covers(posed.posed, regions.closed_faces))
+    inside = whole
+    if len(regions.mouth_faces):  # otherwise the inside of an open neck would count
+        inside = seen.covers(posed.posed, regions.mouth_faces, cull_backfaces=False)
+    open_mouth = inside * (1 - seen.covers(posed.posed, regions.closed_faces))
     mouth = _resize(open_mouth, size)
     scale = mask_resolution / _REFERENCE
     cleaned = _blur(_open(open_mouth, max(round(_OPENING * scale), 1)), _MOUTH_BLUR * scale)

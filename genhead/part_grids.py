@@ -1,19 +1,139 @@
 """The deformation read off grids: made once for a head, then three reads of a volume for each point.
 
 For training on a CPU, where every sample of every picture looking for its nearest vertices would take longer than the
-networks. What differs from `parts.py`: offsets are trilinear between nodes.
+networks. What differs from `parts.py`: offsets are linear between nodes. The face's nodes near the skin are exact,
+those farther away come from a coarser grid; eyes and mouth have grids around themselves, since nothing of them counts
+elsewhere but along the rays through the mouth, where the border's offsets go on.
 """
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from genhead.config import Deformation
 from genhead.head import PartHead, PosedHead
-from genhead.parts import PartFields, exact_parts
+from genhead.parts import OffsetField, PartFields, VertexField, exact_parts
+
+_EYE_NODES = (24, 12, 12)
+_MOUTH_NODES = (24, 16, 16)
+"""Nodes along x, y, z."""
+
+_MOUTH_MARGIN = 0.05
+"""World units that the mouth's grid reaches beyond the lips."""
+
+_COARSENING = 3
+_NEAR_NODES = 2
+"""Face nodes this many steps from a vertex's own are exact."""
+
+
+@dataclass(frozen=True)
+class OffsetGrid:
+    """Offsets at the nodes of boxes, trilinear between them; outside a box, those of the nearest place inside.
+
+    Attributes:
+        values: `[B, 3, X, Y, Z]` offsets, world units.
+        low: `[B, 3]` the first node of each box.
+        high: `[B, 3]` the last node.
+    """
+
+    values: Tensor
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(cls, field: OffsetField, low: Tensor, high: Tensor, nodes: tuple[int, int, int]) -> "OffsetGrid":
+        """A field read at nodes of boxes with corners `low` and `high`, `[B, 3]`."""
+        places = _places(low, high, nodes)
+        offsets = field(places) - places
+        return cls(offsets.transpose(1, 2).unflatten(2, nodes), low, high)
+
+    @torch.no_grad()
+    def __call__(self, points: Tensor) -> Tensor:  # noqa: D102
+        place = (points - self.low[:, None]) * (2 / (self.high - self.low))[:, None] - 1
+        place = place.flip(-1)[:, :, None, None]  # the last axis of a volume comes first
+        offsets = F.grid_sample(self.values, place, padding_mode="border", align_corners=True)
+        return points + offsets[..., 0, 0].transpose(1, 2)
 
 
 def build_parts(
     head: PartHead, posed: PosedHead, *, box_warp: float, deformation: Deformation, grid_resolution: int
 ) -> PartFields:
-    """The deformation of posed heads in the asked form."""
+    """The deformation of posed heads.
+
+    Args:
+        head: where the parts are.
+        posed: the heads.
+        box_warp: side of the volume's cube, world units.
+        deformation: "exact", or "grid" for one read off grids.
+        grid_resolution: nodes of the face's grid along a side of the cube.
+    """
     exact = exact_parts(head, posed, box_warp=box_warp)
     if deformation == "exact":
         return exact
+    if deformation == "grid":
+        return grid_parts(head, posed, exact, box_warp=box_warp, resolution=grid_resolution)
     raise ValueError(f"deformation must be 'exact' or 'grid', got {deformation!r}")
+
+
+@torch.no_grad()
+def grid_parts(head: PartHead, posed: PosedHead, exact: PartFields, *, box_warp: float, resolution: int) -> PartFields:
+    """The exact deformation, its three fields replaced by grids."""
+    lips = posed.mouth[:, head.regions.lips]
+    margin = _MOUTH_MARGIN
+    assert isinstance(exact.face, VertexField)
+    return replace(
+        exact,
+        eye=OffsetGrid.of(exact.eye, exact.box_low.amin(1), exact.box_high.amax(1), _EYE_NODES),
+        face=_face_grid(exact.face, box_warp=box_warp, resolution=resolution),
+        mouth=OffsetGrid.of(exact.mouth, lips.amin(1) - margin, lips.amax(1) + margin, _MOUTH_NODES),
+    )
+
+
+def _face_grid(field: VertexField, *, box_warp: float, resolution: int) -> OffsetGrid:
+    """Offsets over the cube: a coarse grid enlarged, then the nodes near the skin set exactly."""
+    batch = len(field.vertices)
+    high = field.vertices.new_full((batch, 3), box_warp / 2)
+    few = -(-resolution // _COARSENING)
+    coarse = OffsetGrid.of(field, -high, high, (few, few, few))
+    size = (resolution, resolution, resolution)
+    values = _enlarge(coarse.values, resolution)
+    places = _places(-high[:1], high[:1], size)[0]
+    skin = field.vertices[:, field.candidates]
+    for index, rows in enumerate(_near_nodes(skin, box_warp=box_warp, resolution=resolution)):
+        own = VertexField(field.vertices[index, None], field.offsets[index, None], field.candidates, field.rings)
+        near = places[rows]
+        values[index].flatten(1)[:, rows] = (own(near[None])[0] - near).T
+    return OffsetGrid(values, -high, high)
+
+
+def _enlarge(values: Tensor, count: int) -> Tensor:
+    """Trilinear values `[B, C, n, n, n]` at `count` nodes a side, by one matrix per axis (torch's own takes longer)."""
+    few = values.shape[-1]
+    place = torch.linspace(0, few - 1, count, dtype=values.dtype, device=values.device)
+    nodes = torch.arange(few, dtype=values.dtype, device=values.device)
+    shares = (1 - (place[:, None] - nodes).abs()).clamp(min=0)
+    return torch.einsum("bcxyz,Xx,Yy,Zz->bcXYZ", values, shares, shares, shares).contiguous()
+
+
+def _near_nodes(skin: Tensor, *, box_warp: float, resolution: int) -> list[Tensor]:
+    """Flat indices of the nodes around vertices `[B, N, 3]`, for each of the batch."""
+    node = ((skin / box_warp + 0.5) * (resolution - 1)).round().long().clamp(0, resolution - 1)
+    flat = (node[..., 0] * resolution + node[..., 1]) * resolution + node[..., 2]
+    near = torch.zeros(len(skin), resolution**3, dtype=torch.bool, device=skin.device).scatter(1, flat, True)
+    near = near.unflatten(1, (resolution, resolution, resolution))
+    for axis in (1, 2, 3):  # a cube is wide along one axis after the other
+        wide = near.clone()
+        for step in range(1, _NEAR_NODES + 1):
+            length = resolution - step
+            wide.narrow(axis, 0, length).logical_or_(near.narrow(axis, step, length))
+            wide.narrow(axis, step, length).logical_or_(near.narrow(axis, 0, length))
+        near = wide
+    return [row.nonzero()[:, 0] for row in near.flatten(1)]
+
+
+def _places(low: Tensor, high: Tensor, nodes: tuple[int, int, int]) -> Tensor:
+    """World places of nodes `[B, X * Y * Z, 3]`, x outermost."""
+    lines = [torch.linspace(0, 1, count, dtype=low.dtype, device=low.device) for count in nodes]
+    return low[:, None] + torch.cartesian_prod(*lines) * (high - low)[:, None]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flame.heads.pose_field import HeadPoseField
-from flame.mesh.nearest_vertex import nearest_vertex
+from flame.mesh.nearest_vertex import Backend, nearest_vertex
 from genhead.head import PartHead, PosedHead
 from genhead.regions import PartRegions
 
@@ -72,13 +72,32 @@ class VertexField:
         moved, distances = [], []
         for place, vertices, offsets in zip(points, self.vertices, self.offsets, strict=True):
             found = nearest_vertex(place, vertices[self.candidates])
-            ring = self.rings[self.candidates[found.vertex]]
-            squared = (place[:, None] - vertices[ring]).square().sum(-1)
-            weights = 1 / (squared + _TINY_SQUARE)
-            weights = weights / weights.sum(-1, keepdim=True)
-            moved.append(place + (weights[..., None] * offsets[ring]).sum(1))
+            moved.append(follow(place, self.rings[self.candidates[found.vertex]], vertices, offsets))
             distances.append((found.squared_distance + _TINY).sqrt())
         return Moved(torch.stack(moved), torch.stack(distances))
+
+
+def follow(points: Tensor, rings: Tensor, vertices: Tensor, offsets: Tensor, *, backend: Backend = "auto") -> Tensor:
+    """Moves points with several vertices each, by inverse squared distance.
+
+    Args:
+        points: `[N, 3]`.
+        rings: `[N, K]` vertices that each follows.
+        vertices: `[V, 3]`.
+        offsets: `[V, 3]` of the vertices.
+        backend: "torch" defines it; "numba" needs float32 on a CPU, "auto" takes it there.
+    """
+    tensors = (points, vertices, offsets)
+    can_compile = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
+    if backend == "numba" and not can_compile:
+        raise ValueError(f"backend 'numba' needs float32 on the CPU, got {points.dtype} on {points.device}")
+    if backend != "torch" and can_compile:
+        from genhead.follow_numba import follow_numba
+
+        return follow_numba(points, rings, vertices, offsets, tiny=_TINY_SQUARE)
+    weights = 1 / ((points[:, None] - vertices[rings]).square().sum(-1) + _TINY_SQUARE)
+    weights = weights / weights.sum(-1, keepdim=True)
+    return points + (weights[..., None] * offsets[rings]).sum(1)
 
 
 @dataclass(frozen=True)

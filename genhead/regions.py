@@ -40,6 +40,8 @@ class PartRegions:
         eye_faces: `[T, 3]` triangles of both eyeballs.
         face_faces: `[T, 3]` triangles of the face in front, without the eyeballs.
         closed_faces: `[T, 3]` triangles that hide the inside of the mouth where it is closed.
+        mouth_faces: `[T, 3]` triangles inside the mouth; none for FLAME, whose open mouth is where the head is seen
+            and no closed surface.
         pose_mesh: the simplified mesh that the head-pose field follows.
         outline: the mesh that covers the whole head in the picture.
     """
@@ -52,6 +54,7 @@ class PartRegions:
     eye_faces: Tensor
     face_faces: Tensor
     closed_faces: Tensor
+    mouth_faces: Tensor
     pose_mesh: CoarseMesh
     outline: CoarseMesh
 
@@ -153,6 +156,7 @@ def open_head_regions(model: OpenHead) -> PartRegions:
         eye_faces=eye_faces,
         face_faces=skin_faces[regions["face"][skin_faces].all(1)],
         closed_faces=parts[model.faces_of(*closed)],
+        mouth_faces=parts[model.faces_of("mouth_cavity", "tongue", "teeth_upper", "teeth_lower")],
         pose_mesh=simplify(model.template, surface, cell=_CLUSTER_METRES),
         outline=whole_mesh(model.num_vertices, surface),
     )
@@ -228,6 +232,7 @@ def _flame(
         eye_faces=_faces_within(faces, eyes),
         face_faces=_faces_within(faces, face),
         closed_faces=_faces_within(faces, closed),
+        mouth_faces=faces[:0],
         pose_mesh=mesh,
         outline=mesh,
     )

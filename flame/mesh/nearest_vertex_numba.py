@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flame.compiled import compiled
 
-_CELLS = 6
+_CELLS = 8
 """Cells along the longest side of the vertices' box."""
 
 

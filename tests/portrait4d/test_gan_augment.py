@@ -379,7 +379,7 @@ def test_r1_of_a_discriminator_of_heads_is_finite_through_the_augmentation() -> 
     penalty = r1_penalty(lambda images, _: network(augmentation.of_images(images), seen), images, camera)
     assert penalty.shape == (4,) and penalty.isfinite().all() and (penalty > 0).all()
     assert not torch.allclose(penalty, r1_penalty(network, images, camera))
-    gradient = torch.autograd.grad(penalty.sum(), network.b8.fromrgb.weight)[0]
+    gradient = torch.autograd.grad(penalty.sum(), network.get_parameter("b8.fromrgb.weight"))[0]
     assert gradient.isfinite().all() and gradient.abs().max() > 0
 
 

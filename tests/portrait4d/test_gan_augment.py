@@ -15,7 +15,7 @@ from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.head_model import HeadParams
 from portrait4d.gan.adversarial import r1_gradients, r1_penalty
 from portrait4d.gan.augment import Augmentation, AugmentConfig, draw_augmentation, mirror_heads, recolour
-from portrait4d.gan.discriminator import JudgedImages
+from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
 from portrait4d.gan.strength import AdaptiveStrength, AdaptiveStrengthConfig
 from portrait4d.gan.warp import mirror_camera, move_camera, warp
 from portrait4d.runtime.random import PerSample
@@ -365,6 +365,22 @@ def test_r1_through_the_augmentation_differentiates_twice() -> None:
     scale = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     assert penalty(scale).isfinite().all() and (penalty(scale) > 0).all()
     assert torch.autograd.gradcheck(penalty, scale)
+
+
+def test_r1_of_a_discriminator_of_heads_is_finite_through_the_augmentation() -> None:
+    torch.manual_seed(0)
+    config = DualDiscriminatorConfig(
+        resolution=8, has_correspondence=True, has_mask=True, channel_base=16, channel_max=4, num_mapping_layers=1,
+        group_size=2,
+    )  # fmt: skip
+    network = DualDiscriminator(config).double()
+    images, camera, augmentation = _images(4, side=8, raw_side=4), _cameras(4), _drawn(4, AugmentConfig(), side=4)
+    seen = augmentation.of_camera(camera)
+    penalty = r1_penalty(lambda images, _: network(augmentation.of_images(images), seen), images, camera)
+    assert penalty.shape == (4,) and penalty.isfinite().all() and (penalty > 0).all()
+    assert not torch.allclose(penalty, r1_penalty(network, images, camera))
+    gradient = torch.autograd.grad(penalty.sum(), network.get_parameter("b8.fromrgb.weight"))[0]
+    assert gradient.isfinite().all() and gradient.abs().max() > 0
 
 
 def test_r1_gradients_through_the_augmentation_are_finite_differences() -> None:

@@ -47,6 +47,9 @@ class GenHeadLossConfig:
     """Where density is compared: official, [-1, 1] on each axis as in the released training, or cube, where planes
     are."""
 
+    density_points: int = 1000
+    """Pairs of points at which it is compared, for each head."""
+
     density_interval: int = 4
     """Steps from one look at density to the next."""
 
@@ -114,6 +117,27 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class SeenHeads:
+    """What follows from heads and cameras alone, without a network.
+
+    Attributes:
+        posed: vertices.
+        parts: their deformation.
+        correspondence: `[B, 3, H, H]`, see `genhead.masks.correspondence_map`.
+    """
+
+    posed: PosedHead
+    parts: PartFields
+    correspondence: Tensor
+
+    @classmethod
+    def of(cls, generator: GenHeadGenerator, params: HeadParams, camera: Camera) -> "SeenHeads":
+        """Of B heads, each with its camera."""
+        posed = generator.head.pose(params)
+        return cls(posed, generator.deform(posed), generator.correspondences(posed, camera))
+
+
+@dataclass(frozen=True)
 class WantedHeads:
     """What the generator is to make.
 
@@ -122,12 +146,14 @@ class WantedHeads:
         camera: `[B]` that the heads are seen from, at rest.
         params: shape, expression, jaw and eyes; the neck at rest.
         predecessor: `[B, 25 + S]` the condition of the sample before each in the whole batch, see `swap_conditions`.
+        seen: what follows from cameras and parameters.
     """
 
     latent: Tensor
     camera: Camera
     params: HeadParams
     predecessor: Tensor
+    seen: "SeenHeads"
 
     @property
     def condition(self) -> Tensor:
@@ -274,13 +300,13 @@ def density_terms(
         len(wanted.latent),
         generator.config.render.box_warp,
         generator=random,
-        config=DensityVariationConfig(distance=config.density_distance, point_range=config.density_range),
+        config=DensityVariationConfig(config.density_points, config.density_distance, config.density_range),
         like=wanted.latent,
     )
     planes = generator.synthesise(
         generator.map(wanted.latent, condition), wanted.latent, noise="random", generator=random
     )
-    values = generator.query(planes, torch.cat(pairs, 1), parts_of(generator, wanted))
+    values = generator.query(planes, torch.cat(pairs, 1), wanted.seen.parts)
     changes = [(first - second).abs().mean() for first, second in (part.density.chunk(2, 1) for part in values)]
     return {"variation": config.density_weight * torch.stack(changes).mean()}
 
@@ -326,23 +352,16 @@ def generate(
     condition = swap_conditions(wanted.condition, wanted.predecessor, schedule.swap_probability, generator=random)
     styles = generator.map(wanted.latent, condition)
     volume = generator.synthesise(styles, wanted.latent, noise="random", generator=random)
-    posed = generator.head.pose(wanted.params)
     images = generator.render(
         volume,
         wanted.camera,
-        posed,
-        parts=generator.deform(posed),
+        wanted.seen.posed,
+        parts=wanted.seen.parts,
         keeps_samples=keeps_samples,
         generator=random,
         max_points=_MAX_POINTS,
     )
-    return MadeHeads(images, generator.correspondences(posed, wanted.camera), styles[:, 0])
-
-
-def parts_of(generator: GenHeadGenerator, wanted: WantedHeads) -> PartFields:
-    """The deformation of the wanted heads."""
-    posed: PosedHead = generator.head.pose(wanted.params)
-    return generator.deform(posed)
+    return MadeHeads(images, wanted.seen.correspondence, styles[:, 0])
 
 
 def fake_input(made: MadeHeads, schedule: Schedule) -> JudgedImages:

@@ -22,6 +22,7 @@ from genhead.losses import (
     GenHeadLossConfig,
     RealHeads,
     Schedule,
+    SeenHeads,
     WantedHeads,
     density_terms,
     discriminator_terms,
@@ -46,6 +47,9 @@ from portrait4d.train.stream import RecordStream
 from portrait4d.train.task import Part, Phase, Step, Task, Terms
 from preprocess.dataset.reading.flip import open_head_mirror
 from preprocess.media.image import to_tensor
+
+_KEPT_PARTS = 2
+"""Parts whose deformed heads are kept; more rounds make theirs anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +114,10 @@ class GenHeadTraining:
 
     adaptive: AdaptiveStrengthConfig = field(default_factory=lambda: AdaptiveStrengthConfig(maximum=0.0))
     """How often; a maximum of 0, the default, is never."""
+
+    heads_from_batch: bool = False
+    """Generated heads take cameras and parameters of the batch's pictures, not of pictures drawn anew for each phase:
+    their deformation is then made once a step."""
 
     data: HeadDataConfig = field(default_factory=HeadDataConfig)
     """The pictures."""
@@ -209,6 +217,7 @@ class GenHeadTask(Task):
         if not config.supervised.images and not config.supervised.final_weight:
             self.phases = self.phases[1:]
         self.grid = GridSamples.draw(self.heads.table, config.generator.latent_dim, seed=config.train.seed)
+        self._seen_heads: dict[tuple[tuple[int, ...], str], SeenHeads] = {}
         self._forget_styles()
 
     def prefetch(self, positions: Sequence[int]) -> None:
@@ -264,8 +273,9 @@ class GenHeadTask(Task):
         weight = config.final_weight if self._is_adversarial(part) else config.weight
         if not weight:
             return {}
-        rows = [self.stream.at(position).row for position in part.positions]
-        wanted = self._heads(rows, rows, self.heads.latents(rows, self.config.generator.latent_dim), part.device)
+        rows = self._own_rows(part)
+        latent = self.heads.latents(rows, self.config.generator.latent_dim)
+        wanted = self._heads(rows, rows, latent, part.device)
         terms = supervised_terms(
             self.generator,
             wanted,
@@ -356,34 +366,58 @@ class GenHeadTask(Task):
         """Codes, cameras and heads of generated samples: those of pictures drawn at random, anew for each phase."""
         step, count = part.step, len(self.heads)
         before = [(sample - 1) % step.batch_size for sample in part.samples]
-        rows, previous = (
-            [derive_seed(step.seed, step.images_seen + sample, f"{purpose} label") % count for sample in samples]
-            for samples in (part.samples, before)
-        )
+        if self.config.heads_from_batch:
+            rows, previous = (
+                [self.stream.index_of(step.images_seen + sample) for sample in samples]
+                for samples in (part.samples, before)
+            )
+        else:
+            rows, previous = (
+                [derive_seed(step.seed, step.images_seen + sample, f"{purpose} label") % count for sample in samples]
+                for samples in (part.samples, before)
+            )
         like = torch.zeros((), device=part.device)
         shape = (len(part), self.config.generator.latent_dim)
         return self._heads(rows, previous, part.random(f"{purpose} latent").normal(shape, like), part.device)
 
+    def _own_rows(self, part: Part) -> list[int]:
+        return [self.stream.index_of(position) for position in part.positions]
+
     def _heads(self, rows: list[int], previous: list[int], latent: Tensor, device: torch.device) -> WantedHeads:
-        table = self.heads.table
         return WantedHeads(
             latent=latent.to(device),
-            camera=table.camera(rows).to(device),
-            params=table.params(rows).map(lambda value: value.to(device)),
-            predecessor=table.condition(previous).to(device),
+            camera=self.heads.table.camera(rows).to(device),
+            params=self.heads.table.params(rows).map(lambda value: value.to(device)),
+            predecessor=self.heads.table.condition(previous).to(device),
+            seen=self._seen(rows, device),
         )
+
+    def _seen(self, rows: list[int], device: torch.device) -> SeenHeads:
+        """Of pictures by their rows; those of the last parts are kept, for the phases of a step share them."""
+        key = (tuple(rows), str(device))
+        if key not in self._seen_heads:
+            camera, params = self.heads.table.camera(rows), self.heads.table.params(rows)
+            moved = params.map(lambda value: value.to(device))
+            self._seen_heads[key] = SeenHeads.of(self.generator, moved, camera.to(device))
+            if len(self._seen_heads) > _KEPT_PARTS:
+                self._seen_heads.pop(next(iter(self._seen_heads)))
+        return self._seen_heads[key]
 
     def _real(self, part: Part) -> RealHeads:
         found = [self.stream.at(position) for position in part.positions]
         rows = [picture.row for picture in found]
-        camera, params = self.heads.table.camera(rows).to(part.device), self.heads.table.params(rows)
-        posed = self.generator.head.pose(params.map(lambda value: value.to(part.device)))
+        if self.config.heads_from_batch:
+            correspondence = self._seen(rows, part.device).correspondence
+        else:
+            params = self.heads.table.params(rows).map(lambda value: value.to(part.device))
+            camera = self.heads.table.camera(rows).to(part.device)
+            correspondence = self.generator.correspondences(self.generator.head.pose(params), camera)
         mask = torch.stack([torch.from_numpy(picture.mask) for picture in found])[:, None].float() / 127.5 - 1
         return RealHeads(
             image=torch.cat([to_tensor(picture.image) for picture in found]).to(part.device),
             mask=mask.to(part.device),
             label=torch.from_numpy(self.heads.table.label[rows]).to(part.device),
-            correspondence=self.generator.correspondences(posed, camera),
+            correspondence=correspondence,
         )
 
     def _forget_styles(self) -> None:

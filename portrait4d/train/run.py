@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -12,6 +13,7 @@ from portrait4d.train.checkpoint import list_states, prune_states, restore_state
 from portrait4d.train.run_folder import RunFolder
 from portrait4d.train.statistics import Meter
 from portrait4d.train.trainer import Trainer
+from portrait4d.train.watch import Watch
 
 Told = Callable[[Mapping[str, Any]], None]
 """Called with each row of statistics."""
@@ -49,7 +51,10 @@ def run_training(trainer: Trainer, folder: RunFolder, *, told: Told | None = Non
     trainer.workers.wait(trainer.device)  # all have looked into the folder
     if is_first:
         folder.begin(trainer.task.describe())
-        folder.keep_rows_until(resumed_at)
+        rows = folder.keep_rows_until(resumed_at)
+    else:
+        rows = []
+    watch = Watch(rows)
     meter, marks = Meter(trainer), _Marks(trainer, folder)
     if is_first and not saved:
         marks.draw_grid()
@@ -61,13 +66,14 @@ def run_training(trainer: Trainer, folder: RunFolder, *, told: Told | None = Non
             is_last = is_stopped or trainer.images_seen >= config.total_images
             if marks.is_due(config.report_images) or is_last:
                 row = meter.row(run.seconds)
+                row |= {"alarms": alarms} if (alarms := watch.look(row)) else {}
                 if is_first:
                     folder.add_row(row)
                     (told or _ignore)(row)
             if marks.is_due(config.grid_images) and is_first:
                 marks.draw_grid()
             if is_last or marks.is_checkpoint_due():
-                marks.save(run.seconds)
+                marks.save(run.seconds, is_good=not watch.is_alarmed)
             marks.advance()
     return RunReport(trainer.images_seen, trainer.images_seen >= config.total_images, resumed_at, run.seconds)
 
@@ -90,6 +96,7 @@ class _Marks:
         self.trainer, self.folder = trainer, folder
         self.last_images, self.last_save = trainer.images_seen, time.monotonic()
         self.last_saved_images = trainer.images_seen
+        self.last_good: Path | None = None
 
     def is_due(self, interval: int) -> bool:
         """Whether a multiple of the interval was passed in the last step."""
@@ -110,13 +117,17 @@ class _Marks:
         if picture is not None:
             self.folder.write_grid(self.trainer.images_seen, picture)
 
-    def save(self, seconds: float) -> None:
-        """Writes a checkpoint in the first process, while the others wait."""
+    def save(self, seconds: float, *, is_good: bool) -> None:
+        """Writes a checkpoint in the first process, while the others wait; the last good one is never removed."""
         config = self.trainer.config
         if self.trainer.workers.is_first and self.trainer.images_seen > self.last_saved_images:
-            save_state(self.folder.checkpoints, self.trainer, seconds=seconds, facts={})
+            written = save_state(self.folder.checkpoints, self.trainer, seconds=seconds, facts={})
+            self.last_good = written if is_good else self.last_good
             prune_states(
-                self.folder.checkpoints, keep_last=config.keep_last, keep_every_images=config.keep_every_images
+                self.folder.checkpoints,
+                keep_last=config.keep_last,
+                keep_every_images=config.keep_every_images,
+                keep=self.last_good,
             )
         self.trainer.workers.wait(self.trainer.device)
         self.last_save, self.last_saved_images = time.monotonic(), self.trainer.images_seen

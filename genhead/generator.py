@@ -1,5 +1,6 @@
 """The GenHead generator: a style becomes two sets of tri-planes, a head's parameters move them, a camera sees them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -78,6 +79,31 @@ class HeadImages:
     weights: Tensor
     masks: HeadMasks
     samples: PartSamples | None
+
+
+@dataclass(frozen=True)
+class PreparedHead:
+    """What rendering needs of posed heads and their cameras; may be kept for pictures of the same label.
+
+    Attributes:
+        parts: the deformation.
+        masks: in the cameras' pictures, at the rendered size.
+    """
+
+    parts: PartFields
+    masks: HeadMasks
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: slice) -> "PreparedHead":
+        return PreparedHead(self.parts[index], self.masks[index])
+
+    @classmethod
+    def concatenate(cls, heads: "Sequence[PreparedHead]") -> "PreparedHead":
+        """One batch after another; see `PartFields.concatenate`."""
+        parts = PartFields.concatenate([head.parts for head in heads])
+        return cls(parts, HeadMasks.concatenate([head.masks for head in heads]))
 
 
 class PartQuery(NamedTuple):
@@ -258,13 +284,27 @@ class GenHeadGenerator(nn.Module):
             grid_resolution=config.grid_resolution,
         )
 
+    def prepare(self, camera: Camera, posed: PosedHead, *, neural_resolution: int | None = None) -> PreparedHead:
+        """Deformation and masks of posed heads in the pictures of cameras.
+
+        Args:
+            camera: one for each head.
+            posed: the heads' vertices, `head.pose(params)`.
+            neural_resolution: side of the rendered feature picture; None takes the config's.
+        """
+        size = neural_resolution or self.config.neural_resolution
+        camera = camera.to(posed.posed.device, posed.posed.dtype)
+        masks = rasterise_masks(
+            self.head, posed, camera, size=size, mask_resolution=max(self.config.mask_resolution, size)
+        )
+        return PreparedHead(self.deform(posed), masks)
+
     def render(
         self,
         volume: HeadVolume,
         camera: Camera,
-        posed: PosedHead,
+        head: PosedHead | PreparedHead,
         *,
-        parts: PartFields | None = None,
         neural_resolution: int | None = None,
         keeps_samples: bool = False,
         generator: torch.Generator | None = None,
@@ -275,26 +315,28 @@ class GenHeadGenerator(nn.Module):
         Args:
             volume: what is seen.
             camera: one for each volume.
-            posed: the heads' vertices, `head.pose(params)`; one for each volume.
-            parts: their deformation; None makes it.
+            head: the heads' vertices, `head.pose(params)`, or what `prepare` made of them; one for each volume.
             neural_resolution: side of the rendered feature picture; None takes the config's.
             keeps_samples: give single samples, too, for regularisers.
             generator: source of the sampling noise; None gives the same picture every time.
             max_points: points sampled at once, which bounds the memory; the result does not depend on it.
         """
-        if not len(volume) == len(camera) == len(posed):
+        if not len(volume) == len(camera) == len(head):
             raise ValueError(
                 f"expected as many cameras and heads as volumes, got {len(volume)} volumes, {len(camera)} cameras and "
-                f"{len(posed)} heads"
+                f"{len(head)} heads"
             )
         config = self.config
         size = neural_resolution or config.neural_resolution
+        if isinstance(head, PosedHead):
+            head = self.prepare(camera, head, neural_resolution=size)
+        if head.masks.eye.shape[-1] != size:
+            raise ValueError(f"expected heads prepared for pictures of {size}, got {head.masks.eye.shape[-1]}")
         camera = camera.to(volume.w.device, volume.w.dtype)
-        masks = rasterise_masks(self.head, posed, camera, size=size, mask_resolution=config.mask_resolution)
         seen = render_parts(
             PartVolume(volume.parts, volume.face, self.decoder),
-            self.deform(posed) if parts is None else parts,
-            masks,
+            head.parts,
+            head.masks,
             camera,
             config.render,
             size=size,
@@ -318,7 +360,7 @@ class GenHeadGenerator(nn.Module):
             seen.alpha,
             seen.sample_depths,
             seen.weights,
-            masks,
+            head.masks,
             seen.samples,
         )
 

@@ -6,7 +6,8 @@ eyeballs, the face everything but them, so gaze does not move it; the mouth foll
 expression, so only the jaw does. Computed without gradients, since no parameter of a network is in it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -40,6 +41,14 @@ class OffsetField(Protocol):
         """Points `[B, N, 3]` with the neck at rest to the canonical head."""
         ...
 
+    def __getitem__(self, index: slice) -> "OffsetField":
+        """Some heads of the batch."""
+        ...
+
+    def join(self, others: "Sequence[OffsetField]") -> "OffsetField":
+        """The batch of this field and of others of its kind."""
+        ...
+
 
 @dataclass(frozen=True)
 class VertexField:
@@ -65,6 +74,17 @@ class VertexField:
 
     def __call__(self, points: Tensor) -> Tensor:  # noqa: D102
         return self.move(points).points
+
+    def __getitem__(self, index: slice) -> "VertexField":
+        return replace(self, vertices=self.vertices[index], offsets=self.offsets[index])
+
+    def join(self, others: Sequence[OffsetField]) -> "VertexField":
+        """The batch of this field and of others of its kind."""
+        fields = [self, *(other for other in others if isinstance(other, VertexField))]
+        if len(fields) != 1 + len(others):
+            raise ValueError("expected exact fields only, got other forms of deformation among them")
+        vertices, offsets = (torch.cat([getattr(field, name) for field in fields]) for name in ("vertices", "offsets"))
+        return replace(self, vertices=vertices, offsets=offsets)
 
     @torch.no_grad()
     def move(self, points: Tensor) -> Moved:
@@ -119,6 +139,34 @@ class PartFields:
     mouth: OffsetField
     box_low: Tensor
     box_high: Tensor
+
+    def __len__(self) -> int:
+        return len(self.box_low)
+
+    def __getitem__(self, index: slice) -> "PartFields":
+        pose = None if self.pose is None else self.pose[index]
+        eye, face, mouth = (field[index] for field in (self.eye, self.face, self.mouth))
+        return PartFields(pose, eye, face, mouth, self.box_low[index], self.box_high[index])
+
+    @classmethod
+    def concatenate(cls, parts: "Sequence[PartFields]") -> "PartFields":
+        """One batch after another: deformations that were kept, as one.
+
+        Raises:
+            ValueError: some have a turned neck and some have not, or their forms differ.
+        """
+        poses = [part.pose for part in parts if part.pose is not None]
+        if poses and len(poses) != len(parts):
+            raise ValueError(f"expected all necks at rest or all turned, got {len(poses)} turned of {len(parts)}")
+        first, *others = parts
+        return cls(
+            HeadPoseField.concatenate(poses) if poses else None,
+            first.eye.join([part.eye for part in others]),
+            first.face.join([part.face for part in others]),
+            first.mouth.join([part.mouth for part in others]),
+            torch.cat([part.box_low for part in parts]),
+            torch.cat([part.box_high for part in parts]),
+        )
 
     @torch.no_grad()
     def rest(self, points: Tensor) -> Tensor:

@@ -1,9 +1,6 @@
 """The GenHead generator: a style becomes two sets of tri-planes, a head's parameters move them, a camera sees them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,149 +9,22 @@ from flame.errors import InputError
 from flame.geometry.camera import Camera
 from genhead.config import GenHeadConfig
 from genhead.head import PartHead, PosedHead, open_part_head
-from genhead.masks import HeadMasks, correspondence_map, rasterise_masks
+from genhead.masks import correspondence_map, rasterise_masks
+from genhead.networks import HeadBackbone, HeadBackground
 from genhead.part_grids import build_parts
 from genhead.parts import PartFields
-from genhead.render import PartSamples, PartVolume, render_parts
+from genhead.render import PartVolume, render_parts
+from genhead.volume import HeadImages, HeadVolume, PartQuery, PreparedHead
 from portrait4d.ops.resample import resize
-from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
+from portrait4d.render.decoder import TriPlaneDecoder
 from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS
-from portrait4d.stylegan.mapping import MappingNetwork
 from portrait4d.stylegan.superresolution import SuperResolution
-from portrait4d.stylegan.synthesis import Noise, SynthesisNetwork
+from portrait4d.stylegan.synthesis import Noise
 from portrait4d.weights.store import resolve_weights
 from portrait4d.weights.strict import check_fits, load_strict
 
 _HEAD_PREFIX = "deformer."
-
-
-@dataclass(frozen=True)
-class HeadVolume:
-    """A sampled head at rest: everything that depends on neither its parameters nor the camera.
-
-    Attributes:
-        parts: planes of eyes and mouth, of B heads.
-        face: planes of everything else.
-        background: `[B, C, h, h]` features in [0, 1] behind the head.
-        w: `[B, style_dim]`, the last style, which super-resolution takes if it takes any.
-    """
-
-    parts: TriPlanes
-    face: TriPlanes
-    background: Tensor
-    w: Tensor
-
-    def __len__(self) -> int:
-        return len(self.w)
-
-    def __getitem__(self, index: slice) -> "HeadVolume":
-        return HeadVolume(self.parts[index], self.face[index], self.background[index], self.w[index])
-
-
-@dataclass(frozen=True)
-class HeadImages:
-    """Pictures of generated heads, and what training reads beside them; pictures are nominally in [-1, 1].
-
-    Attributes:
-        image: `[B, 3, H, H]`.
-        image_raw: the rendered picture `[B, 3, h, h]`.
-        features: `[B, C, h, h]` over the background; the first three channels are `image_raw`.
-        background: `[B, C, h, h]`.
-        depth: `[B, 1, h, h]` along the rays, world units.
-        alpha: `[B, 1, h, h]` opacity; one minus it is what is left of the background.
-        sample_depths: `[B, h * h, K]` of all samples, ascending.
-        weights: `[B, h * h, K - 1]` of the intervals between them.
-        masks: of eyes, mouth and head.
-        samples: single samples, if they were asked for.
-    """
-
-    image: Tensor
-    image_raw: Tensor
-    features: Tensor
-    background: Tensor
-    depth: Tensor
-    alpha: Tensor
-    sample_depths: Tensor
-    weights: Tensor
-    masks: HeadMasks
-    samples: PartSamples | None
-
-
-@dataclass(frozen=True)
-class PreparedHead:
-    """What rendering needs of posed heads and their cameras; may be kept for pictures of the same label.
-
-    Attributes:
-        parts: the deformation.
-        masks: in the cameras' pictures, at the rendered size.
-    """
-
-    parts: PartFields
-    masks: HeadMasks
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __getitem__(self, index: slice) -> "PreparedHead":
-        return PreparedHead(self.parts[index], self.masks[index])
-
-    @classmethod
-    def concatenate(cls, heads: "Sequence[PreparedHead]") -> "PreparedHead":
-        """One batch after another; see `PartFields.concatenate`."""
-        parts = PartFields.concatenate([head.parts for head in heads])
-        return cls(parts, HeadMasks.concatenate([head.masks for head in heads]))
-
-
-class PartQuery(NamedTuple):
-    """Values at points `[B, N]`: of the planes of the parts at their places in eyes and mouth, and of the face's."""
-
-    eye: FieldSamples
-    face: FieldSamples
-    mouth: FieldSamples
-
-
-class HeadBackbone(nn.Module):
-    """The mapping network and the synthesis network of the six planes."""
-
-    def __init__(self, config: GenHeadConfig) -> None:
-        super().__init__()
-        self.mapping = MappingNetwork(
-            config.latent_dim, config.condition_dim, config.style_dim, num_layers=config.num_mapping_layers
-        )
-        self.synthesis = SynthesisNetwork(
-            style_dim=config.style_dim,
-            resolution=config.plane_resolution,
-            picture_channels=6 * config.plane_channels,
-            channel_base=config.channel_base,
-            channel_max=config.channel_max,
-            num_half_resolutions=config.num_half_resolutions,
-            clamp=config.clamp,
-        )
-
-
-class HeadBackground(nn.Module):
-    """What is behind the head, of the same latent code and no condition."""
-
-    def __init__(self, config: GenHeadConfig) -> None:
-        super().__init__()
-        own = config.background
-        self.mapping = MappingNetwork(config.latent_dim, 0, config.style_dim, num_layers=own.num_mapping_layers)
-        self.synthesis = SynthesisNetwork(
-            style_dim=config.style_dim,
-            resolution=own.resolution,
-            picture_channels=config.plane_channels,
-            channel_base=own.channel_base,
-            channel_max=own.channel_max,
-            num_half_resolutions=own.num_half_resolutions,
-            clamp=own.clamp,
-        )
-
-    def forward(self, latent: Tensor, *, noise: Noise, generator: torch.Generator | None) -> Tensor:
-        """Raw features `[B, C, h, h]` of latent codes `[B, latent_dim]`."""
-        w = self.mapping(latent)
-        styles = w[:, None].expand(-1, self.synthesis.num_styles, -1)
-        return self.synthesis(styles, noise=noise, generator=generator)
 
 
 class GenHeadGenerator(nn.Module):

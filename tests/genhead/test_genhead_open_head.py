@@ -10,12 +10,13 @@ from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from flame.mesh.nearest_vertex import nearest_vertex
 from genhead.config import Deformation, GenHeadConfig
-from genhead.generator import GenHeadGenerator, HeadVolume, PreparedHead, condition_label
+from genhead.generator import GenHeadGenerator, condition_label
 from genhead.head import PartHead
 from genhead.masks import HeadMasks, correspondence_map, rasterise_masks
 from genhead.part_grids import build_parts
 from genhead.parts import PartFields, exact_parts, follow
 from genhead.render import choose_rows
+from genhead.volume import HeadVolume, PreparedHead
 from portrait4d.stylegan.superresolution import SuperResolution, SuperResolutionConfig
 
 CONFIG = GenHeadConfig.toy()

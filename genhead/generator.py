@@ -1,8 +1,6 @@
 """The GenHead generator: a style becomes two sets of tri-planes, a head's parameters move them, a camera sees them."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,125 +9,23 @@ from flame.errors import InputError
 from flame.geometry.camera import Camera
 from genhead.config import GenHeadConfig
 from genhead.head import PartHead, PosedHead, open_part_head
-from genhead.masks import HeadMasks, correspondence_map, rasterise_masks
+from genhead.masks import correspondence_map, rasterise_masks
+from genhead.networks import HeadBackbone, HeadBackground
 from genhead.part_grids import build_parts
 from genhead.parts import PartFields
-from genhead.render import PartSamples, PartVolume, render_parts
+from genhead.render import PartVolume, render_parts
+from genhead.volume import HeadImages, HeadVolume, PartQuery, PreparedHead
 from portrait4d.ops.resample import resize
-from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
+from portrait4d.render.decoder import TriPlaneDecoder
 from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS
 from portrait4d.runtime.random import RandomSource
-from portrait4d.stylegan.mapping import MappingNetwork
 from portrait4d.stylegan.superresolution import SuperResolution
-from portrait4d.stylegan.synthesis import Noise, SynthesisNetwork
+from portrait4d.stylegan.synthesis import Noise
 from portrait4d.weights.store import resolve_weights
 from portrait4d.weights.strict import check_fits, load_strict
 
 _HEAD_PREFIX = "deformer."
-
-
-@dataclass(frozen=True)
-class HeadVolume:
-    """A sampled head at rest: everything that depends on neither its parameters nor the camera.
-
-    Attributes:
-        parts: planes of eyes and mouth, of B heads.
-        face: planes of everything else.
-        background: `[B, C, h, h]` features in [0, 1] behind the head.
-        w: `[B, style_dim]`, the last style, which super-resolution takes if it takes any.
-    """
-
-    parts: TriPlanes
-    face: TriPlanes
-    background: Tensor
-    w: Tensor
-
-    def __len__(self) -> int:
-        return len(self.w)
-
-    def __getitem__(self, index: slice) -> "HeadVolume":
-        return HeadVolume(self.parts[index], self.face[index], self.background[index], self.w[index])
-
-
-@dataclass(frozen=True)
-class HeadImages:
-    """Pictures of generated heads, and what training reads beside them; pictures are nominally in [-1, 1].
-
-    Attributes:
-        image: `[B, 3, H, H]`.
-        image_raw: the rendered picture `[B, 3, h, h]`.
-        features: `[B, C, h, h]` over the background; the first three channels are `image_raw`.
-        background: `[B, C, h, h]`.
-        depth: `[B, 1, h, h]` along the rays, world units.
-        alpha: `[B, 1, h, h]` opacity; one minus it is what is left of the background.
-        sample_depths: `[B, h * h, K]` of all samples, ascending.
-        weights: `[B, h * h, K - 1]` of the intervals between them.
-        masks: of eyes, mouth and head.
-        samples: single samples, if they were asked for.
-    """
-
-    image: Tensor
-    image_raw: Tensor
-    features: Tensor
-    background: Tensor
-    depth: Tensor
-    alpha: Tensor
-    sample_depths: Tensor
-    weights: Tensor
-    masks: HeadMasks
-    samples: PartSamples | None
-
-
-class PartQuery(NamedTuple):
-    """Values at points `[B, N]`: of the planes of the parts at their places in eyes and mouth, and of the face's."""
-
-    eye: FieldSamples
-    face: FieldSamples
-    mouth: FieldSamples
-
-
-class HeadBackbone(nn.Module):
-    """The mapping network and the synthesis network of the six planes."""
-
-    def __init__(self, config: GenHeadConfig) -> None:
-        super().__init__()
-        self.mapping = MappingNetwork(
-            config.latent_dim, config.condition_dim, config.style_dim, num_layers=config.num_mapping_layers
-        )
-        self.synthesis = SynthesisNetwork(
-            style_dim=config.style_dim,
-            resolution=config.plane_resolution,
-            picture_channels=6 * config.plane_channels,
-            channel_base=config.channel_base,
-            channel_max=config.channel_max,
-            num_half_resolutions=config.num_half_resolutions,
-            clamp=config.clamp,
-        )
-
-
-class HeadBackground(nn.Module):
-    """What is behind the head, of the same latent code and no condition."""
-
-    def __init__(self, config: GenHeadConfig) -> None:
-        super().__init__()
-        own = config.background
-        self.mapping = MappingNetwork(config.latent_dim, 0, config.style_dim, num_layers=own.num_mapping_layers)
-        self.synthesis = SynthesisNetwork(
-            style_dim=config.style_dim,
-            resolution=own.resolution,
-            picture_channels=config.plane_channels,
-            channel_base=own.channel_base,
-            channel_max=own.channel_max,
-            num_half_resolutions=own.num_half_resolutions,
-            clamp=own.clamp,
-        )
-
-    def forward(self, latent: Tensor, *, noise: Noise, generator: RandomSource | None) -> Tensor:
-        """Raw features `[B, C, h, h]` of latent codes `[B, latent_dim]`."""
-        w = self.mapping(latent)
-        styles = w[:, None].expand(-1, self.synthesis.num_styles, -1)
-        return self.synthesis(styles, noise=noise, generator=generator)
 
 
 class GenHeadGenerator(nn.Module):
@@ -264,13 +160,27 @@ class GenHeadGenerator(nn.Module):
             grid_resolution=config.grid_resolution,
         )
 
+    def prepare(self, camera: Camera, posed: PosedHead, *, neural_resolution: int | None = None) -> PreparedHead:
+        """Deformation and masks of posed heads in the pictures of cameras.
+
+        Args:
+            camera: one for each head.
+            posed: the heads' vertices, `head.pose(params)`.
+            neural_resolution: side of the rendered feature picture; None takes the config's.
+        """
+        size = neural_resolution or self.config.neural_resolution
+        camera = camera.to(posed.posed.device, posed.posed.dtype)
+        masks = rasterise_masks(
+            self.head, posed, camera, size=size, mask_resolution=max(self.config.mask_resolution, size)
+        )
+        return PreparedHead(self.deform(posed), masks)
+
     def render(
         self,
         volume: HeadVolume,
         camera: Camera,
-        posed: PosedHead,
+        head: PosedHead | PreparedHead,
         *,
-        parts: PartFields | None = None,
         neural_resolution: int | None = None,
         keeps_samples: bool = False,
         generator: RandomSource | None = None,
@@ -281,26 +191,28 @@ class GenHeadGenerator(nn.Module):
         Args:
             volume: what is seen.
             camera: one for each volume.
-            posed: the heads' vertices, `head.pose(params)`; one for each volume.
-            parts: their deformation; None makes it.
+            head: the heads' vertices, `head.pose(params)`, or what `prepare` made of them; one for each volume.
             neural_resolution: side of the rendered feature picture; None takes the config's.
             keeps_samples: give single samples, too, for regularisers.
             generator: source of the sampling noise; None gives the same picture every time.
             max_points: points sampled at once, which bounds the memory; the result does not depend on it.
         """
-        if not len(volume) == len(camera) == len(posed):
+        if not len(volume) == len(camera) == len(head):
             raise ValueError(
                 f"expected as many cameras and heads as volumes, got {len(volume)} volumes, {len(camera)} cameras and "
-                f"{len(posed)} heads"
+                f"{len(head)} heads"
             )
         config = self.config
         size = neural_resolution or config.neural_resolution
+        if isinstance(head, PosedHead):
+            head = self.prepare(camera, head, neural_resolution=size)
+        if head.masks.eye.shape[-1] != size:
+            raise ValueError(f"expected heads prepared for pictures of {size}, got {head.masks.eye.shape[-1]}")
         camera = camera.to(volume.w.device, volume.w.dtype)
-        masks = rasterise_masks(self.head, posed, camera, size=size, mask_resolution=config.mask_resolution)
         seen = render_parts(
             PartVolume(volume.parts, volume.face, self.decoder),
-            self.deform(posed) if parts is None else parts,
-            masks,
+            head.parts,
+            head.masks,
             camera,
             config.render,
             size=size,
@@ -324,7 +236,7 @@ class GenHeadGenerator(nn.Module):
             seen.alpha,
             seen.sample_depths,
             seen.weights,
-            masks,
+            head.masks,
             seen.samples,
         )
 

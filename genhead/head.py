@@ -112,9 +112,8 @@ class PartHead(nn.Module):
         Raises:
             InputError: a file is missing, or is not what its name says.
         """
-        path = Path(path)
         model = load_flame(path, unit="portrait4d")
-        return cls(model, flame_regions(model, path.parent.parent if path.parent.name == "geometry" else path.parent))
+        return cls(model, flame_regions(model, path))
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "PartHead":

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
-from genhead.generator import GenHeadGenerator, HeadImages
-from genhead.head import MAP_SCALE, PosedHead
-from genhead.parts import PartFields
+from genhead.generator import GenHeadGenerator
+from genhead.head import MAP_SCALE
+from genhead.volume import HeadImages, PreparedHead
 from portrait4d.gan.adversarial import Judge, R1Weights, fake_loss, generator_loss, r1_penalty, real_loss
 from portrait4d.gan.blur import blur, blur_sigma
 from portrait4d.gan.density import DensityVariationConfig, PointRange, draw_point_pairs
@@ -121,20 +121,18 @@ class SeenHeads:
     """What follows from heads and cameras alone, without a network.
 
     Attributes:
-        posed: vertices.
-        parts: their deformation.
+        prepared: deformation and masks.
         correspondence: `[B, 3, H, H]`, see `genhead.masks.correspondence_map`.
     """
 
-    posed: PosedHead
-    parts: PartFields
+    prepared: PreparedHead
     correspondence: Tensor
 
     @classmethod
     def of(cls, generator: GenHeadGenerator, params: HeadParams, camera: Camera) -> "SeenHeads":
         """Of B heads, each with its camera."""
         posed = generator.head.pose(params)
-        return cls(posed, generator.deform(posed), generator.correspondences(posed, camera))
+        return cls(generator.prepare(camera, posed), generator.correspondences(posed, camera))
 
 
 @dataclass(frozen=True)
@@ -306,7 +304,7 @@ def density_terms(
     planes = generator.synthesise(
         generator.map(wanted.latent, condition), wanted.latent, noise="random", generator=random
     )
-    values = generator.query(planes, torch.cat(pairs, 1), wanted.seen.parts)
+    values = generator.query(planes, torch.cat(pairs, 1), wanted.seen.prepared.parts)
     changes = [(first - second).abs().mean() for first, second in (part.density.chunk(2, 1) for part in values)]
     return {"variation": config.density_weight * torch.stack(changes).mean()}
 
@@ -355,8 +353,7 @@ def generate(
     images = generator.render(
         volume,
         wanted.camera,
-        wanted.seen.posed,
-        parts=wanted.seen.parts,
+        wanted.seen.prepared,
         keeps_samples=keeps_samples,
         generator=random,
         max_points=_MAX_POINTS,

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flame.geometry.camera import Camera
+from flame.heads.head_pose import ArrayFields
 from flame.mesh.raster import interpolate, rasterize
 from genhead.head import PartHead, PosedHead
 from portrait4d.ops.resample import filter_same, resize
@@ -22,7 +23,7 @@ _OPENING, _EYE_BLUR, _MOUTH_BLUR = 7, 1.0, 2.0
 
 
 @dataclass(frozen=True)
-class HeadMasks:
+class HeadMasks(ArrayFields):
     """Shares of each pixel in [0, 1], `[B, 1, H, H]` each.
 
     Attributes:

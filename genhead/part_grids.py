@@ -6,6 +6,7 @@ those farther away come from a coarser grid; eyes and mouth have grids around th
 elsewhere but along the rays through the mouth, where the border's offsets go on.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,8 +24,8 @@ _MOUTH_NODES = (24, 16, 16)
 _MOUTH_MARGIN = 0.05
 """World units that the mouth's grid reaches beyond the lips."""
 
-_COARSENING = 3
-_NEAR_NODES = 2
+_COARSENING = 4
+_NEAR_NODES = 1
 """Face nodes this many steps from a vertex's own are exact."""
 
 
@@ -48,6 +49,16 @@ class OffsetGrid:
         places = _places(low, high, nodes)
         offsets = field(places) - places
         return cls(offsets.transpose(1, 2).unflatten(2, nodes), low, high)
+
+    def __getitem__(self, index: slice) -> "OffsetGrid":
+        return OffsetGrid(self.values[index], self.low[index], self.high[index])
+
+    def join(self, others: Sequence[OffsetField]) -> "OffsetGrid":
+        """The batch of this field and of others of its kind."""
+        grids = [self, *(other for other in others if isinstance(other, OffsetGrid))]
+        if len(grids) != 1 + len(others) or len({grid.values.shape[1:] for grid in grids}) > 1:
+            raise ValueError("expected grids of the same nodes only, got other forms of deformation among them")
+        return OffsetGrid(*(torch.cat([getattr(grid, name) for grid in grids]) for name in ("values", "low", "high")))
 
     @torch.no_grad()
     def __call__(self, points: Tensor) -> Tensor:  # noqa: D102

@@ -59,29 +59,32 @@ class PartRegions:
     outline: CoarseMesh
 
 
-def flame_regions(model: Flame, folder: Path | str) -> PartRegions:
-    """Regions of FLAME from the files that come with Portrait4D's, anywhere in a folder.
+def flame_regions(model: Flame, path: Path | str) -> PartRegions:
+    """Regions of FLAME from the files that come with Portrait4D's.
 
     Args:
         model: FLAME.
-        folder: holds `FLAME_masks.pkl`, `flame_addition_info_new_smallface.npy` and `simplify_baricentric2.npy`.
+        path: its file; `FLAME_masks.pkl`, `flame_addition_info_new_smallface.npy` and `simplify_baricentric2.npy` lie
+            beside it, in the folder above, or in a folder `mask` or `geometry` there.
 
     Raises:
         InputError: a file is missing, or lacks a table.
     """
-    paths = {name: next(iter(sorted(Path(folder).rglob(name))), None) for name in _FILES}
-    missing = [name for name, path in paths.items() if path is None]
+    folder = Path(path).parent
+    places = [folder, folder.parent, *(folder.parent / name for name in ("mask", "masks", "geometry"))]
+    paths = {name: next((at / name for at in places if (at / name).is_file()), None) for name in _FILES}
+    missing = [name for name, found in paths.items() if found is None]
     if missing:
         raise InputError(f"expected {', '.join(missing)} in {folder}: put the files of Portrait4D's FLAME folder there")
-    masks_path, addition_path, coarse_path = (path for path in paths.values() if path is not None)
+    masks_path, addition_path, coarse_path = (found for found in paths.values() if found is not None)
     masks, addition = read_numbers(masks_path), read_numbers(addition_path)
-    for path, table, names in (
+    for source, table, names in (
         (masks_path, masks, ("face", "lips", "noinmouth")),
         (addition_path, addition, ("eye_idxs", "face_idxs", "vertices_region_idxs")),
     ):
         lacking = [name for name in names if name not in table]
         if lacking:
-            raise InputError(f"{path.name} lacks {', '.join(lacking)}: take the file that comes with Portrait4D")
+            raise InputError(f"{source.name} lacks {', '.join(lacking)}: take the file that comes with Portrait4D")
     return _flame(
         model.faces,
         eyes=_integers(addition["eye_idxs"]),
@@ -197,9 +200,8 @@ def simplify(vertices: Tensor, faces: Tensor, *, cell: float) -> CoarseMesh:
     means = sums / torch.bincount(group, minlength=num_groups)[:, None]
     distance = (vertices[used] - means[group]).norm(dim=1)
     far_first = distance.argsort(descending=True, stable=True)
-    kept = used.new_empty(num_groups)
-    for_group = dict(zip(group[far_first].tolist(), used[far_first].tolist(), strict=True))  # the nearest comes last
-    kept = torch.tensor([for_group[index] for index in range(num_groups)], device=vertices.device)
+    nearest = dict(zip(group[far_first].tolist(), used[far_first].tolist(), strict=True))  # the last one stays
+    kept = torch.tensor([nearest[index] for index in range(num_groups)], device=vertices.device)
     of_vertex = torch.full((len(vertices),), -1, device=vertices.device)
     of_vertex[used] = group
     small = of_vertex[faces]

@@ -6,7 +6,7 @@ counts, away from it the coarse, smoothed one. Built once per head, then read at
 differentiable in the head's parameters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -155,6 +155,14 @@ class HeadPoseField:
 
     def __getitem__(self, index: slice) -> "HeadPoseField":
         return HeadPoseField(self.fine[index], self.coarse[index], self.box_warp)
+
+    @classmethod
+    def concatenate(cls, fields: "Sequence[HeadPoseField]") -> "HeadPoseField":
+        """One batch after another, in cubes of one size."""
+        if len({field.box_warp for field in fields}) != 1:
+            raise ValueError("expected fields in cubes of one size")
+        fine, coarse = (torch.cat([getattr(field, name) for field in fields]) for name in ("fine", "coarse"))
+        return cls(fine, coarse, fields[0].box_warp)
 
 
 def grid_nodes(count: int, *, box_warp: float, like: Tensor) -> Tensor:

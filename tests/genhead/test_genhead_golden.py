@@ -143,7 +143,7 @@ def test_generator(shared: Path, head: PartHead, reference: ReferenceFlame, name
         assert fixture.error(f"sample_{part}_sigma", found.density[..., None]) < NETWORK, part
         assert fixture.error(f"sample_{part}_rgb", found.features) < NETWORK, part
 
-    seen = generator.render(volume, camera, posed, parts=parts, keeps_samples=True)
+    seen = generator.render(volume, camera, posed, keeps_samples=True)
     masks, samples = seen.masks, seen.samples
     assert samples is not None
     for key, value in {
@@ -174,7 +174,7 @@ def test_generator(shared: Path, head: PartHead, reference: ReferenceFlame, name
         _check_rendered(fixture, key, value)
     if name != "p4d_genhead_small":
         return
-    seen = generator.render(volume, camera, posed, parts=parts, neural_resolution=72)  # blends the mouth otherwise
+    seen = generator.render(volume, camera, posed, neural_resolution=72)  # blends the mouth otherwise
     for key, value in {
         "image": seen.image_raw,
         "image_feature": seen.features,

@@ -66,17 +66,17 @@ def flame_buffers(folder: Path) -> dict[str, Tensor]:
         place[torch.from_numpy(vertices)] = torch.arange(len(vertices))
         return place[faces][(place[faces] >= 0).all(1)]
 
-    eyes = np.asarray(addition["eye_idxs"])
+    eyes = np.array(addition["eye_idxs"])
     face = np.unique(np.concatenate([masks["face"], eyes]))
     for name in ("eye_idxs", "face_idxs", "vertices_region_idxs"):
-        tensors[PREFIX + name] = torch.from_numpy(np.asarray(addition[name], np.int64))
+        tensors[PREFIX + name] = torch.from_numpy(np.array(addition[name], np.int64))
     for name in ("lips", "noinmouth"):
-        tensors[f"{PREFIX}{name}_idxs"] = torch.from_numpy(np.asarray(masks[name], np.int64))
+        tensors[f"{PREFIX}{name}_idxs"] = torch.from_numpy(np.array(masks[name], np.int64))
     tensors[PREFIX + "canonical_shape"] = canonical[None]
     tensors[PREFIX + "canonical_shape_face_only"] = canonical[None, torch.from_numpy(face)]
     tensors[PREFIX + "masked_eye_faces"] = within(eyes)
-    tensors[PREFIX + "masked_face_wo_eye_faces"] = within(np.asarray(masks["face"]))
-    tensors[PREFIX + "masked_noinmouth_faces"] = within(np.asarray(masks["noinmouth"]))
+    tensors[PREFIX + "masked_face_wo_eye_faces"] = within(np.array(masks["face"]))
+    tensors[PREFIX + "masked_noinmouth_faces"] = within(np.array(masks["noinmouth"]))
     return tensors
 
 
@@ -165,4 +165,4 @@ def test_a_folder_without_its_files_is_refused(tmp_path: Path, synthetic_flame: 
 
     model = load_flame(synthetic_flame / "geometry" / "generic_model.pkl", unit="portrait4d")
     with pytest.raises(InputError, match="expected FLAME_masks.pkl, flame_addition_info"):
-        flame_regions(model, tmp_path)
+        flame_regions(model, tmp_path / "flame" / "generic_model.pkl")

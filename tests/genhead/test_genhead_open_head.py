@@ -9,13 +9,14 @@ from flame.errors import InputError
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from flame.mesh.nearest_vertex import nearest_vertex
-from genhead.config import GenHeadConfig
+from genhead.config import Deformation, GenHeadConfig
 from genhead.generator import GenHeadGenerator, condition_label
 from genhead.head import PartHead
 from genhead.masks import HeadMasks, correspondence_map, rasterise_masks
 from genhead.part_grids import build_parts
-from genhead.parts import exact_parts, follow
+from genhead.parts import PartFields, exact_parts, follow
 from genhead.render import choose_rows
+from genhead.volume import HeadVolume, PreparedHead
 from portrait4d.stylegan.superresolution import SuperResolution, SuperResolutionConfig
 
 CONFIG = GenHeadConfig.toy()
@@ -220,6 +221,50 @@ def test_a_batch_is_its_singles(generator: GenHeadGenerator, params: HeadParams)
         assert difference.abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("form", ["exact", "grid"])
+@pytest.mark.parametrize("turn", [0.0, 0.2])
+@torch.no_grad()
+def test_prepared_heads_may_be_kept(
+    head: PartHead, generator: GenHeadGenerator, params: HeadParams, form: Deformation, turn: float
+) -> None:
+    """Made one by one, joined in another order, they give the pictures of heads that are posed anew."""
+    network = GenHeadGenerator(replace(CONFIG, deformation=form), head)
+    network.load_state_dict(generator.state_dict())
+    camera = _cameras([0.0, 20.0, -20.0])
+    posed = head.pose(params.replace(neck=torch.full((3, 3), turn)))
+    volume = _volume(network, params, camera)
+    kept = [network.prepare(camera[index], posed[index : index + 1]) for index in range(3)]
+    order = torch.tensor([2, 0, 1])
+    joined = PreparedHead.concatenate([kept[index] for index in order.tolist()])
+    turned = HeadVolume(
+        replace(volume.parts, features=volume.parts.features[order]),
+        replace(volume.face, features=volume.face.features[order]),
+        volume.background[order],
+        volume.w[order],
+    )
+    again = network.render(turned, camera[order], joined).image
+    anew = network.render(volume, camera, posed).image
+    assert (again - anew[order]).abs().max() < 1e-4
+    alone = network.render(turned[1:2], camera[order][1:2], joined[1:2]).image
+    assert (alone - anew[:1]).abs().max() < 1e-4
+
+
+def test_prepared_heads_that_do_not_fit(head: PartHead, generator: GenHeadGenerator, params: HeadParams) -> None:
+    camera = _cameras([0.0, 0.0, 0.0])
+    posed = head.pose(params)
+    prepared = generator.prepare(camera, posed)
+    with pytest.raises(ValueError, match="prepared for pictures of 16, got 32"):
+        generator.render(_volume(generator, params, camera), camera, prepared, neural_resolution=16)
+    exact = exact_parts(head, posed, box_warp=BOX_WARP)
+    with pytest.raises(ValueError, match="grids of the same nodes only"):
+        PartFields.concatenate([prepared.parts, exact])
+    with pytest.raises(ValueError, match="exact fields only"):
+        PartFields.concatenate([exact, prepared.parts])
+    turned = exact_parts(head, head.pose(params.replace(neck=torch.full((3, 3), 0.1))), box_warp=BOX_WARP)
+    with pytest.raises(ValueError, match="1 turned of 2"):
+        PartFields.concatenate([exact, turned])
+
+
 @torch.no_grad()
 def test_expression_moves_the_mouth_and_nothing_behind(generator: GenHeadGenerator, params: HeadParams) -> None:
     camera = _cameras([0.0])
@@ -279,8 +324,10 @@ def test_choose_rows() -> None:
 def test_narrow_superresolution() -> None:
     """One block that doubles the picture, or none; noise stays off."""
     rgb, features, w = torch.rand(2, 3, 32, 32), torch.rand(2, 8, 32, 32), torch.rand(2, 16)
-    for kind, size in (("2x64", 64), ("2x128", 128)):
-        config = SuperResolutionConfig(kind=kind, is_half=False)
+    for config, size in (
+        (SuperResolutionConfig(kind="2x64", is_half=False), 64),
+        (SuperResolutionConfig(kind="2x128", is_half=False), 128),
+    ):
         network = SuperResolution(config, in_channels=8, style_dim=16)
         assert network(rgb, features, w).shape == (2, 3, size, size) == (2, 3, config.resolution, config.resolution)
         assert not hasattr(network, "block1")

@@ -10,6 +10,9 @@ ROOMS = {
         *("runtime", "train", "ops", "stylegan", "render", "weights", "gan", "losses", "metrics", "scene", "eg3d"),
         *("reconstructor", "priors", "engines", "options", "reenactment", "pipeline", "api", "jobs", "cli", "studio"),
     ],
-    "genhead": ["config", "regions", "head", "follow_numba", "parts", "part_grids", "masks", "render", "generator"],
+    "genhead": [
+        *("config", "regions", "head", "follow_numba", "parts", "part_grids", "masks", "render", "volume"),
+        *("networks", "generator"),
+    ],
 }
 """The rooms of each package, from the ground up; a file on top of a package is a room of its own."""

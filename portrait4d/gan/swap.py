@@ -15,9 +15,7 @@ def swap_probability(num_images: int, *, final: float = 0.5, fade_images: int = 
     return 1.0 + progress * (final - 1.0)
 
 
-def swap_conditions(
-    condition: Tensor, predecessor: Tensor, probability: float, *, generator: RandomSource
-) -> Tensor:
+def swap_conditions(condition: Tensor, predecessor: Tensor, probability: float, *, generator: RandomSource) -> Tensor:
     """Replaces labels at random, each on its own.
 
     Args:

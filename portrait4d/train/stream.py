@@ -23,9 +23,9 @@ class Source(Protocol[Item_co]):
     files with its original.
     """
 
-    def __len__(self) -> int: ...  # noqa: D105
+    def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> Item_co: ...  # noqa: D105
+    def __getitem__(self, index: int, /) -> Item_co: ...
 
 
 class RecordStream(Generic[Item]):

@@ -28,6 +28,16 @@ def contact_sheet(
         labels: one text per row, or one per picture.
         cell_height: height of every picture on the sheet, in pixels.
     """
+    write_png(path, draw_contact_sheet(rows, labels, cell_height=cell_height))
+
+
+def draw_contact_sheet(
+    rows: Sequence[Sequence[np.ndarray]],
+    labels: Sequence[str] | Sequence[Sequence[str]] | None = None,
+    *,
+    cell_height: int = 192,
+) -> np.ndarray:
+    """Returns the picture `uint8 [H, W, 3]` that `contact_sheet` writes."""
     if not any(len(row) for row in rows):
         raise ValueError("a contact sheet needs at least one picture")
     strips = []
@@ -38,7 +48,7 @@ def contact_sheet(
             texts = [label] if isinstance(label, str) else list(label)
             cells = _add_labels(cells, texts)
         strips.append(_join(cells, axis=1))
-    write_png(path, _join(strips, axis=0))
+    return _join(strips, axis=0)
 
 
 def _scale(image: np.ndarray, height: int) -> np.ndarray:

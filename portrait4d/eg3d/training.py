@@ -17,15 +17,14 @@ from flame.geometry.camera import Camera
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.eg3d.losses import (
     EG3DLossConfig,
-    RealPictures,
     Schedule,
-    Wanted,
     density_terms,
     discriminator_terms,
     generator_terms,
     r1_terms,
 )
 from portrait4d.eg3d.training_pictures import DataConfig, TrainingPictures
+from portrait4d.eg3d.training_samples import TrainingSamples
 from portrait4d.eg3d.training_weights import load_start, save_networks
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig
 from portrait4d.gan.swap import is_batch_swapped
@@ -34,11 +33,10 @@ from portrait4d.stylegan.discriminator import DiscriminatorBlock
 from portrait4d.stylegan.synthesis import SynthesisBlock
 from portrait4d.train.config import OptimiserConfig, RunConfig
 from portrait4d.train.distributed import Workers
-from portrait4d.train.stream import RecordStream
 from portrait4d.train.task import Part, Phase, Step, Task, Terms
 from portrait4d.weights.eg3d_config import EG3DConfig
 from preprocess.media.contact_sheet import draw_contact_sheet
-from preprocess.media.image import to_tensor, to_uint8
+from preprocess.media.image import to_uint8
 
 _GRID_COLUMNS, _GRID_ROWS = 6, 3
 _GRID_BATCH = 3
@@ -148,9 +146,10 @@ class EG3DTask(Task):
                 "give more, or set train.batch_size"
             )
         self.data_digest = self.pictures.digest
-        self.stream = RecordStream(
+        self.samples = TrainingSamples(
             self.pictures,
-            seed=derive_seed(config.train.seed, "pictures"),
+            seed=config.train.seed,
+            latent_dim=config.generator.latent_dim,
             num_threads=config.data.threads,
             capacity=3 * config.train.batch_size,  # this batch, the next, and what is just being read
         )
@@ -165,13 +164,13 @@ class EG3DTask(Task):
             Phase("discriminator", "discriminator", self._discriminator_loss),
             Phase("r1", "discriminator", self._r1_loss, interval=loss.r1_interval),
         ]
-        self.grid_latents, self.grid_labels = self._fixed_samples()
+        self.grid_latents, self.grid_labels = self.samples.fixed(_GRID_COLUMNS * _GRID_ROWS)
         self.resolution = self._schedule(0).resolution
         self._forget_styles()
 
     def prefetch(self, positions: Sequence[int]) -> None:
         """See `Task`."""
-        self.stream.prefetch(positions)
+        self.samples.prefetch(positions)
 
     def finish(self, step: Step, workers: Workers) -> dict[str, float]:
         """Moves the mean of w by that of the step's generated heads, over all parts and processes."""
@@ -236,7 +235,7 @@ class EG3DTask(Task):
 
     def _generator_loss(self, part: Part) -> Terms:
         schedule = self._schedule(part.step.images_seen)
-        wanted = self._wanted(part, "generator")
+        wanted = self.samples.wanted(part, "generator")
         return generator_terms(
             self.generator, self.discriminator, wanted, schedule, random=part.random("generator noise")
         )
@@ -246,7 +245,7 @@ class EG3DTask(Task):
         shared = part.step.shared_generator("density swap")
         return density_terms(
             self.generator,
-            self._wanted(part, "density"),
+            self.samples.wanted(part, "density"),
             self.config.loss,
             is_swapped=lambda: is_batch_swapped(probability, generator=shared),
             random=part.random("density noise"),
@@ -257,8 +256,8 @@ class EG3DTask(Task):
         terms, w = discriminator_terms(
             self.generator,
             self.discriminator,
-            self._wanted(part, "discriminator"),
-            self._real(part),
+            self.samples.wanted(part, "discriminator"),
+            self.samples.real(part),
             schedule,
             random=part.random("discriminator noise"),
         )
@@ -268,42 +267,10 @@ class EG3DTask(Task):
 
     def _r1_loss(self, part: Part) -> Terms:
         schedule = self._schedule(part.step.images_seen)
-        return r1_terms(self.discriminator, self._real(part), self.config.loss, schedule)
-
-    # --- samples --------------------------------------------------------------------------------
+        return r1_terms(self.discriminator, self.samples.real(part), self.config.loss, schedule)
 
     def _schedule(self, images_seen: int) -> Schedule:
         return self.config.loss.at(images_seen, resolution=self.config.generator.neural_resolution)
-
-    def _wanted(self, part: Part, purpose: str) -> Wanted:
-        """Codes and cameras of generated samples: the cameras of pictures drawn at random, anew for each phase."""
-        step, like = part.step, torch.zeros((), device=part.device)
-        shape = (len(part), self.config.generator.latent_dim)
-        before = [(sample - 1) % step.batch_size for sample in part.samples]
-        return Wanted(
-            latent=part.random(f"{purpose} latent").normal(shape, like),
-            label=self._drawn_labels(step, part.samples, purpose).to(like),
-            predecessor=self._drawn_labels(step, before, purpose).to(like),
-        )
-
-    def _drawn_labels(self, step: Step, samples: Sequence[int], purpose: str) -> Tensor:
-        """`[B, 25]`; those of any sample, so that a part knows the labels of samples in others."""
-        count = len(self.pictures)
-        rows = [derive_seed(step.seed, step.images_seen + sample, f"{purpose} label") % count for sample in samples]
-        return torch.from_numpy(self.pictures.labels[rows])
-
-    def _real(self, part: Part) -> RealPictures:
-        found = [self.stream.at(position) for position in part.positions]
-        image = torch.cat([to_tensor(picture.image) for picture in found])
-        label = torch.stack([torch.from_numpy(picture.label) for picture in found])
-        return RealPictures(image.to(part.device), label.to(part.device))
-
-    def _fixed_samples(self) -> tuple[Tensor, Tensor]:
-        count, seed = _GRID_COLUMNS * _GRID_ROWS, self.config.train.seed
-        source = torch.Generator().manual_seed(derive_seed(seed, "grid"))
-        latents = torch.randn(count, self.config.generator.latent_dim, generator=source)
-        rows = [derive_seed(seed, "grid", index) % len(self.pictures) for index in range(count)]
-        return latents, torch.from_numpy(self.pictures.labels[rows])
 
     # --- networks -------------------------------------------------------------------------------
 

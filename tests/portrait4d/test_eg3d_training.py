@@ -105,18 +105,18 @@ def test_a_split_batch_gives_the_gradients_of_the_whole(data: Path, name: str) -
         assert (gradient - halves[key]).abs().max() < 1e-5 * scale, key
     assert (mean.abs().sum() > 0) == (name == "discriminator")
     assert mean.allclose(task.generator.backbone.mapping.w_avg, atol=1e-7)
-    task.stream.close()
+    task.samples.close()
 
 
 def test_the_swap_of_a_part_takes_labels_of_the_whole_batch(data: Path) -> None:
     task = EG3DTask(toy_training(data))
     step = Step(index=0, images_seen=16, batch_size=WHOLE, seed=1)
-    whole = task._wanted(Part(step, tuple(range(WHOLE)), CPU), "generator")
+    whole = task.samples.wanted(Part(step, tuple(range(WHOLE)), CPU), "generator")
     assert torch.equal(whole.predecessor, whole.label.roll(1, 0))
-    part = task._wanted(Part(step, (0, 5), CPU), "generator")
+    part = task.samples.wanted(Part(step, (0, 5), CPU), "generator")
     assert torch.equal(part.predecessor, whole.label[[7, 4]])
     assert torch.equal(part.latent, whole.latent[[0, 5]])
-    other = task._wanted(Part(step, (0, 5), CPU), "density")
+    other = task.samples.wanted(Part(step, (0, 5), CPU), "density")
     assert not torch.equal(other.latent, part.latent)
 
 

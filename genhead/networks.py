@@ -1,6 +1,5 @@
 """The two StyleGAN2 networks of GenHead: the head's planes, and what is behind it."""
 
-import torch
 from torch import Tensor, nn
 
 from genhead.config import GenHeadConfig

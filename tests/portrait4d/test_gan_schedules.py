@@ -8,8 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from portrait4d.gan.blur import blur, blur_kernel, blur_sigma
-from portrait4d.gan.density import DensityVariationConfig, PointRange, density_variation, draw_point_pairs
-from portrait4d.gan.swap import swap_conditions, swap_probability
+from portrait4d.gan.density import (
+    DensityOrderConfig,
+    DensityVariationConfig,
+    PointRange,
+    density_fall,
+    density_variation,
+    draw_point_pairs,
+)
+from portrait4d.gan.resolution import neural_resolution
+from portrait4d.gan.swap import is_batch_swapped, swap_conditions, swap_probability
 from portrait4d.render.decoder import FieldSamples
 from portrait4d.train.average import AverageConfig, WeightAverage
 from portrait4d.train.lazy import AdamSettings, LazyRegularisation
@@ -55,6 +63,35 @@ def test_points_fill_the_cube_and_the_official_range() -> None:
     assert torch.equal(points, same[0]) and torch.equal(neighbours, same[1])
     with pytest.raises(ValueError, match="'cube' or 'official'"):
         draw_point_pairs(1, 1.0, generator=_seeded(), config=DensityVariationConfig(point_range="all"), like=like)  # type: ignore[arg-type]
+
+
+def test_density_falls_only_behind() -> None:
+    """A linear field falls by slope times distance along the depth, or rises, which costs nothing."""
+    like = torch.zeros((), dtype=torch.float64)
+    slope = torch.tensor([3.0, -4.0, 12.0], dtype=torch.float64)
+    config = DensityOrderConfig(num_points=500, distance=0.01)
+    found = [
+        density_fall(_linear_field(sign * slope), batch=2, box_warp=1.3, generator=_seeded(), config=config, like=like)
+        for sign in (1, -1)
+    ]
+    assert float(found[0]) == pytest.approx(12 * 0.01 * 1.3) and found[1] == 0
+
+
+@pytest.mark.parametrize("is_front_fixed", [False, True])
+def test_a_fixed_front_does_not_learn(is_front_fixed: bool) -> None:
+    """With density `c * (1 if in front of z = 0 else 0)`, only points in front that look across the step count."""
+    height = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    config = DensityOrderConfig(num_points=2000, distance=0.5, is_front_fixed=is_front_fixed)
+    fall = density_fall(
+        lambda points: FieldSamples(height * (points[..., 2] > 0), points),
+        batch=1, box_warp=1.0, generator=_seeded(), config=config, like=height,
+    )  # fmt: skip
+    assert fall.item() == pytest.approx(1.0, rel=0.1)  # half of the points lie in front
+    (gradient,) = torch.autograd.grad(fall, height, allow_unused=True)
+    if is_front_fixed:  # all falls reach the empty half, so that what is behind cannot change either
+        assert gradient == 0
+    else:
+        assert float(gradient) == pytest.approx(fall.item() / 2)
 
 
 # --- schedules ----------------------------------------------------------------------------------
@@ -106,6 +143,22 @@ def test_swapping_takes_the_predecessor_with_the_given_probability() -> None:
     assert not torch.equal(found, swap_conditions(labels, labels.roll(1, 0), 0.3, generator=_seeded(1)))
     with pytest.raises(ValueError, match="1.5"):
         swap_conditions(labels, labels.roll(1, 0), 1.5, generator=_seeded())
+
+
+def test_a_whole_batch_is_swapped_with_the_given_probability() -> None:
+    source = _seeded()
+    share = sum(is_batch_swapped(0.3, generator=source) for _ in range(5000)) / 5000
+    assert share == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 5000))
+    assert is_batch_swapped(1.0, generator=source) and not is_batch_swapped(0.0, generator=source)
+    with pytest.raises(ValueError, match="-0.1"):
+        is_batch_swapped(-0.1, generator=source)
+
+
+def test_the_rendered_side_grows() -> None:
+    found = [neural_resolution(count, initial=64, final=128, fade_images=100) for count in (0, 1, 50, 100, 10**9)]
+    assert found == [64, 65, 96, 128, 128]
+    late = [neural_resolution(count, initial=64, final=32, fade_images=0, start_images=10) for count in (0, 9, 10, 99)]
+    assert late == [64, 64, 32, 32]
 
 
 def test_lazy_regularisation() -> None:

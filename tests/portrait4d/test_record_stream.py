@@ -97,8 +97,7 @@ def test_errors_come_to_whoever_asks(tmp_path: Path) -> None:
     stream = RecordStream(dataset, seed=0)
     stream.prefetch(range(4))
     with pytest.raises(InputError, match=r"a\.tar"):
-        for position in range(4):
-            stream.at(position)
+        _ = [stream.at(position) for position in range(4)]
     stream.close()
     with pytest.raises(ValueError, match="1 or more"):
         RecordStream(Numbers(0), seed=0)

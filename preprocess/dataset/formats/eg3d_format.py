@@ -6,6 +6,7 @@ similarity transform, which keeps the lens: every point stays on its pixel, and 
 then gives the one lens and distance that the released networks were trained on.
 """
 
+import contextlib
 import io
 import json
 import zipfile
@@ -123,13 +124,23 @@ class Eg3dDataset:
 
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         """Yields pictures `[S, S, 3]` RGB with their labels `[25]`."""
-        if self.path.is_dir():
-            for name, label in zip(self.names, self.labels, strict=True):
-                yield _decode((self.path / name).read_bytes(), f"{self.path}: {name}"), label
-            return
-        with zipfile.ZipFile(self.path) as archive:
-            for name, label in zip(self.names, self.labels, strict=True):
-                yield _decode(_read_member(archive, name, self.path), f"{self.path}: {name}"), label
+        with self.open() as archive:
+            for index, label in enumerate(self.labels):
+                yield self.read(index, archive), label
+
+    def open(self) -> contextlib.AbstractContextManager[zipfile.ZipFile | None]:
+        """The open zip for `read`, whose table is then read once; None for a folder."""
+        return contextlib.nullcontext() if self.path.is_dir() else zipfile.ZipFile(self.path)
+
+    def read(self, index: int, archive: zipfile.ZipFile | None) -> NDArray[np.uint8]:
+        """Reads a picture `[S, S, 3]` RGB out of what `open` gave.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        name = self.names[index]
+        content = (self.path / name).read_bytes() if archive is None else _read_member(archive, name, self.path)
+        return _decode(content, f"{self.path}: {name}")
 
 
 def read_eg3d(path: Path | str) -> Eg3dDataset:

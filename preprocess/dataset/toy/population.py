@@ -19,8 +19,9 @@ SIZE_MEAN, SIZE_SIGMA = -0.8, 0.35
 YAW, PITCH, ROLL = 0.7, 0.3, 0.1
 """Turns of the head are uniform within these, radians."""
 JAW_OPEN, JAW_SKEW = 0.8, 2.5
-"""The mouth opens by `JAW_OPEN u ** JAW_SKEW` of the expression jawOpen, u uniform: mostly closed. The jaw's joint rests,
-as in fits of this head model."""
+"""The mouth opens by `JAW_OPEN u ** JAW_SKEW` of the expression jawOpen, u uniform: mostly closed.
+
+The jaw's joint rests, as in fits of this head model."""
 GAZE_YAW, GAZE_PITCH, SQUINT = 0.35, 0.2, 0.02
 """Turns of the eyes are uniform within the first two; between left and right the third (sigma). Radians."""
 BLINK_SHARE, WINK_SHARE = 0.2, 0.15

@@ -53,12 +53,13 @@ def kernel_distance(
     Args:
         first: features `[N, D]`.
         second: features `[M, D]`.
-        num_subsets: how often to draw.
+        num_subsets: how often to draw; once where a subset holds everything.
         subset_size: of each side; at most N and M are taken.
         random: draws the subsets; the same ones every time if it is None.
     """
     random = np.random.default_rng(0) if random is None else random
     size = min(subset_size, len(first), len(second))
+    num_subsets = 1 if size == len(first) == len(second) else num_subsets
     found = []
     for _ in range(num_subsets):
         parts = [values[random.choice(len(values), size, replace=False)] for values in (first, second)]

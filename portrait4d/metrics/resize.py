@@ -18,5 +18,5 @@ def resize_clean(images: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     scaled = np.empty((len(images), side, side, 3), np.float32)
     for index, channel in np.ndindex(len(images), 3):
         plane = Image.fromarray(images[index, :, :, channel].astype(np.float32))
-        scaled[index, :, :, channel] = plane.resize((side, side), Image.Resampling.BICUBIC)
+        scaled[index, :, :, channel] = np.asarray(plane.resize((side, side), Image.Resampling.BICUBIC))
     return scaled.clip(0, 255)

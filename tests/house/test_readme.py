@@ -82,7 +82,7 @@ def test_every_option_shown_exists(capsys: pytest.CaptureFixture[str]):
     assert len(shown) >= 6
     for line in shown:
         words = shlex.split(line, comments=True)[1:]
-        command = words[:2] if words[0] in ("eg3d", "weights") else words[:1]
+        command = words[:2] if words[0] in ("eg3d", "metrics", "weights") else words[:1]
         assert run([*command, "--help"]) == 0
         known = capsys.readouterr().out
         for word in words[len(command) :]:

@@ -12,8 +12,13 @@ from flame.errors import InputError, printable
 from preprocess.files.offline import offline_variable
 
 
-def import_extra(module: str, extra: str) -> Any:
+def import_extra(module: str, extra: str, *, otherwise: str = "use what is built in") -> Any:
     """Imports the module of an extra.
+
+    Args:
+        module: its full name.
+        extra: of the project.
+        otherwise: what the user can do without it.
 
     Raises:
         InputError: the module, or a package that it needs, is not installed or does not load.
@@ -22,7 +27,7 @@ def import_extra(module: str, extra: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise InputError(
-            f'{extra} needs the package {error.name}: pip install "portrait4d[{extra}]", or use what is built in'
+            f'{extra} needs the package {error.name}: pip install "portrait4d[{extra}]", or {otherwise}'
         ) from error
     except ImportError as error:  # a compiled part that does not fit this Python or this system
         raise InputError(

@@ -132,7 +132,7 @@ def read_warnings(header: Mapping[str, Any]) -> tuple[str, ...]:
     """
     lines = header["warnings"]
     if not (isinstance(lines, list) and all(isinstance(line, str) for line in lines)):
-        raise ValueError("its warnings are no text")
+        raise ValueError("its warnings are not text")
     return tuple(lines)
 
 

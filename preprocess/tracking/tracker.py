@@ -1,4 +1,4 @@
-"""Pixels in, head motion out: follows one face through a picture or a clip and fits the head model to it."""
+"""Tracks one face through a picture or a clip and fits the head model to it: from pixels to head motion."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -28,10 +28,10 @@ from preprocess.tracking.smooth import smooth_motion
 
 MIN_FACE_PX = 24
 SMALL_FACE_PX = 100
-"""Face width in the picture: below the first nothing is tracked, below the second a warning is given."""
+"""Width of a face in the picture, px: below the first nothing is tracked, below the second a warning is given."""
 
 _BLOCK = 128
-"""Frames of a clip whose landmarks are kept and mapped together."""
+"""Frames of a clip whose landmarks are stored and mapped to the crop together."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class TrackedFrame:
 
     Attributes:
         image: uint8 `[H, W, 3]` RGB, as given.
-        motion: T = 1.
-        crop: image px -> crop px.
+        motion: the motion of T = 1 frames.
+        crop: maps image px to crop px.
         landmarks: in image px.
     """
 
@@ -52,7 +52,7 @@ class TrackedFrame:
 
 
 class Tracker:
-    """Tracks pictures and clips; holds the networks and the head model, and no state between calls."""
+    """Tracks pictures and clips; it holds the networks and the head model, and no state between calls."""
 
     def __init__(
         self,
@@ -64,12 +64,12 @@ class Tracker:
         """Loads the face networks and the head model.
 
         Args:
-            device: of the face networks; the fit runs on the CPU.
-            head_model: the open head by default.
-            motion_encoder: also reads motion codes, for the engines that are driven by them.
+            device: where the face networks run; the fit runs on the CPU.
+            head_model: the head model to fit, the open head by default.
+            motion_encoder: computes motion codes for the engines that need them; None: no codes.
         """
         self._encoder = motion_encoder
-        # tolerances and motion files are in metres; the parameters of a scaled model mean the same
+        # tolerances and motion files are in metres; the parameters of a scaled model keep their meaning
         self.head_model = (head_model if head_model is not None else load_open_head()).in_metres()
         self._detector, self._landmarker = FaceDetector(device), FaceLandmarker(device)
         self._fitter = HeadFitter(self.head_model, crop_size=DEFAULT_CROP_SIZE)
@@ -78,7 +78,7 @@ class Tracker:
         """Tracks one picture, uint8 `[H, W, 3]` RGB.
 
         Raises:
-            InputError: no face, too small a face, or no face of the asked number.
+            InputError: no face, too small a face, or no face of the requested number.
         """
         return self.track_images([image], face=face)[0]
 
@@ -90,7 +90,7 @@ class Tracker:
             face: which face of every picture, 0 = the largest, 1 = the second largest, ...
 
         Raises:
-            InputError: no picture, or what `track_image` refuses in one of them.
+            InputError: there is no picture, or `track_image` would raise for one of them.
         """
         if not images:
             raise InputError("expected at least one picture of the person, got none: give one")
@@ -112,7 +112,7 @@ class Tracker:
         return frames
 
     def _code(self, image: NDArray[np.uint8], face: FaceLandmarks | None) -> NDArray[np.float32] | None:
-        """The motion code `[548]` of a picture; None without a face or an encoder."""
+        """Returns the motion code `[548]` of a picture; None without a face or an encoder."""
         if self._encoder is None or face is None:
             return None
         crop = portrait_crop(face.points, image_size=(image.shape[0], image.shape[1]))
@@ -136,18 +136,19 @@ class Tracker:
         face: int = 0,
         smooth: float = 1.0,
     ) -> Motion:
-        """Tracks a clip. One frame is held at a time.
+        """Tracks a clip; it keeps one frame in memory at a time.
 
         Args:
-            frames: of `video.read_frames`.
-            frame_rate: of the frames.
+            frames: as of `preprocess.media.video.read_frames`.
+            frame_rate: frames per second.
             source: name of the clip, for messages and the motion file.
             progress: called with the number of frames done.
             face: which face of the first frame that shows one to follow, 0 = the largest.
-            smooth: 0 = off, 1 = default (preprocess/tracking/smooth.py).
+            smooth: factor on the tolerances of `smooth_motion`; 0 = off.
 
         Raises:
-            InputError: no face in any frame, too small a face, or no face of the asked number where faces appear.
+            InputError: no face in any frame, too small a face, or no face of the requested number in the first frame
+                with a face.
         """
         _check_choices(face, smooth)
         follower = FaceFollower(self._detector, self._landmarker, face=face)
@@ -212,17 +213,17 @@ class Tracker:
         )
 
     def predict(self, motion: Motion) -> NDArray[np.float32]:
-        """Landmarks `[T, 478, 2]` where the fitted model has them, crop px."""
+        """Returns the fitted model's landmarks `[T, 478, 2]`, crop px."""
         pose, head = motion.pose, motion.head
         frames = [self._fitter.project(pose.row(index), head.row(index)) for index in range(len(motion))]
         return np.stack(frames).astype(np.float32)
 
 
 class _LandmarkRows:
-    """Landmarks `[478, 3]` of a clip as they come, in blocks.
+    """Collects the landmarks `[478, 3]` of a clip's frames in blocks.
 
-    An array for each frame would lie scattered between the networks' temporary ones and keep their memory from being
-    given back.
+    One array per frame, allocated between the networks' temporary arrays, would fragment the heap, so that the memory
+    of the temporary arrays could not be returned to the system.
     """
 
     def __init__(self) -> None:
@@ -230,7 +231,7 @@ class _LandmarkRows:
         self._count = 0
 
     def append(self, points: NDArray[np.float32]) -> None:
-        """Adds a frame."""
+        """Adds the landmarks of a frame."""
         row = self._count % _BLOCK
         if row == 0:
             self._blocks.append(np.empty((_BLOCK, *points.shape), np.float32))
@@ -238,14 +239,14 @@ class _LandmarkRows:
         self._count += 1
 
     def take(self) -> NDArray[np.float32]:
-        """All frames `[N, 478, 3]`; this object is empty afterwards."""
+        """Returns the landmarks of all frames `[N, 478, 3]`, and empties this object."""
         rows = np.concatenate(self._blocks)[: self._count]
         self._blocks, self._count = [], 0
         return rows
 
 
 def _fill_codes(codes: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32]:
-    """Codes `[T, C]`; frames without one hold the code before them, the first ones that after them."""
+    """Returns codes `[T, C]`; frames without one repeat the code before them, the first ones that after them."""
     known = [index for index, code in enumerate(codes) if code is not None]
     if not known:
         return np.zeros((len(codes), 0), np.float32)
@@ -263,7 +264,11 @@ def _no_face(name: str) -> str:
 
 
 def _picture_warnings(points: NDArray, size: tuple[int, int]) -> list[str]:
-    """What a user should know about the faces `[N, 478, 3]` found in pictures of (height, width)."""
+    """Returns warnings about faces `[N, 478, 3]` (image px) in pictures of `size` (height, width).
+
+    Raises:
+        InputError: the faces are too small.
+    """
     boxes = np.stack([bounding_box(face) for face in points])
     width_px = float(np.median(boxes[:, 2] - boxes[:, 0]))
     if width_px < MIN_FACE_PX:
@@ -283,6 +288,6 @@ def _picture_warnings(points: NDArray, size: tuple[int, int]) -> list[str]:
 
 
 def _longest_gap(seen: NDArray[np.bool_]) -> int:
-    """Longest run of frames without a face."""
+    """Returns the length of the longest run of frames without a face."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], (~seen).astype(np.int8), [0]])))
     return int((edges[1::2] - edges[::2]).max(initial=0))

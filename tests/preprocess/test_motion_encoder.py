@@ -158,15 +158,15 @@ def test_wrong_files_get_one_line(tensors: dict[str, torch.Tensor], tmp_path: Pa
         ({key: value for key, value in tensors.items() if key != name}, f"1 missing: {name}"),
         (tensors | {"to_teeth.weight": torch.zeros(1)}, "1 extra: to_teeth.weight"),
         (tensors | {name: torch.zeros(64, 3, 7, 5)}, r"1 misshapen: model.conv1.weight \[64, 3, 7, 5\]"),
-        ({"G": [1, 2]}, "no plain list of tensors"),
-        ({"network": Path("x")}, "no file of tensors"),
+        ({"G": [1, 2]}, "does not hold named tensors only"),
+        ({"network": Path("x")}, "not a file of tensors"),
     ):
         torch.save(content, path)
         with pytest.raises(InputError, match=said) as caught:
             MotionEncoder.load(path)
         assert "\n" not in str(caught.value)
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(InputError, match="no file of tensors"):
+    with pytest.raises(InputError, match="not a file of tensors"):
         MotionEncoder.load(path)
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 9)
     with pytest.raises(InputError, match="damaged"):

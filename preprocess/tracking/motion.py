@@ -1,16 +1,9 @@
 """The motion of the head in a tracked clip (or photo), and its file (docs/motion_file.md)."""
 
 import dataclasses
-import math
-import struct
-import tokenize
-import warnings
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +17,7 @@ from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.head_pose import HeadPose
 from preprocess.files.atomic import atomic_path
+from preprocess.files.npz import read_npz
 
 FORMAT = "portrait4d-motion"
 VERSION = 1
@@ -184,7 +178,10 @@ class Motion:
         path = Path(path)
         if not path.is_file():
             raise InputError(f"no motion file at '{path}': check the name, or make one with `portrait4d track`")
-        arrays = _read_arrays(path)
+        try:
+            arrays = read_npz(path)
+        except ValueError as error:
+            raise InputError(f"'{path}' is damaged or not a motion file: make one with `portrait4d track`") from error
         if str(arrays.get("format")) != FORMAT:
             raise InputError(f"'{path}' is not a motion file: make one with `portrait4d track`")
         version = str(arrays.get("version"))
@@ -223,48 +220,6 @@ _PER_FRAME: dict[str, tuple[int | None, ...]] = {
 """Arrays over time, with their shape after the first axis (None: any size)."""
 
 _PER_CLIP = ("head_model", "shape", "crop_matrix", "crop_size", "frame_height", "frame_width", "source")
-
-
-_MOST_INFLATION = 1032
-"""Largest ratio of inflated to deflated bytes that the format permits."""
-
-_DAMAGE = (
-    OSError, EOFError, ValueError, TypeError, KeyError, NotImplementedError, SyntaxError, RecursionError, Warning,
-    struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-"""Exceptions that the readers of zip and `.npy` raise for damaged bytes."""
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            if sum(entry.file_size for entry in entries) > _MOST_INFLATION * path.stat().st_size:
-                raise zipfile.BadZipFile("its header states more bytes than it can hold")
-            if any(entry.compress_type not in _METHODS or entry.flag_bits & 1 for entry in entries):
-                raise zipfile.BadZipFile("it is compressed in a way that numpy does not use")
-            named = [entry for entry in entries if entry.filename.endswith(".npy")]
-            return {entry.filename.removesuffix(".npy"): _read_array(archive.read(entry)) for entry in named}
-    except _DAMAGE as error:
-        raise InputError(f"'{path}' is damaged or not a motion file: make one with `portrait4d track`") from error
-
-
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-
-
-def _read_array(content: bytes) -> NDArray:
-    """Reads an array of the `.npy` format; numpy's own reader allocates what a header states without checking it."""
-    stream = BytesIO(content)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # numpy repairs damaged headers as if Python 2 had written them, with a warning
-        shape, is_fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
-    if dtype.kind not in "biufU" or min(shape, default=0) < 0:
-        raise ValueError(f"expected an array of numbers or text, got {dtype} {shape}")
-    place = stream.tell()
-    if math.prod(shape) * dtype.itemsize != len(content) - place:
-        raise ValueError(f"expected {dtype} {shape}, got {len(content) - place} bytes")
-    return np.ndarray(shape, dtype, content, place, order="F" if is_fortran else "C")
 
 
 def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:

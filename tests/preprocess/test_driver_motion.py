@@ -94,7 +94,10 @@ def test_what_does_not_fit_is_told_in_one_line(folder: Path, flame: Flame) -> No
         motion_of_folder(folder, load_open_head(), motion_encoder=None)
     file = folder / "flame_optim_params" / "1.npy"
     vector = np.load(file)
-    for where, said in ((slice(425, 428), "frame 1 .* have different rotations"), (16, "another field of view than the 12")):
+    for where, said in (
+        (slice(425, 428), "frame 1 .* have different rotations"),
+        (16, "another field of view than the 12"),
+    ):
         changed = vector.copy()
         changed[where] += 0.1
         np.save(file, changed)

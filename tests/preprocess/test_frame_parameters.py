@@ -203,7 +203,7 @@ def test_broken_driver_files_get_one_line(driver: Path, vectors: dict[str, Tenso
         (np.full_like(vector, np.nan), "not finite"),
         (skewed, "not a camera pose"),
         (mirrored, "not a camera pose"),
-        (np.array(["a"] * 437), "no array of numbers"),
+        (np.array(["a"] * 437), "does not hold an array of numbers"),
     ):
         np.save(file, content)
         with pytest.raises(InputError, match=said) as caught:

@@ -52,7 +52,7 @@ def test_the_similarity_is_the_best_one_and_no_mirror() -> None:
 
 
 def test_one_point_for_a_face_is_refused() -> None:
-    with pytest.raises(InputError, match="on one point"):
+    with pytest.raises(InputError, match="eyes and the mouth of a face coincide"):
         face_similarity(torch.full((1, 68, 2), 5.0))
     with pytest.raises(ValueError, match="68"):
         crop_faces(torch.zeros(1, 3, 64, 64), torch.zeros(2, 68, 2))

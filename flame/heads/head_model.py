@@ -138,6 +138,7 @@ class HeadModel(nn.Module, ABC):
 
     name: str
     units_per_metre: float = 1.0
+    # annotated again for type checkers: a module can inherit neither a frozen dataclass nor its constructor
     template: Tensor
     shape_basis: Tensor
     expression_basis: Tensor

@@ -72,12 +72,7 @@ def motion_of_folder(
     head = head.replace(neck=torch.zeros_like(head.neck), shape=head.shape.mean(0, keepdim=True).expand_as(head.shape))
     landmarks = _all_landmarks(model, head, Camera.from_head_pose(pose.rotation, pose.translation), size=size)
     given = driver.landmarks.astype(np.float32)
-    width = np.linalg.norm(given[:, IBUG_OUTER_EYE_CORNERS[0]] - given[:, IBUG_OUTER_EYE_CORNERS[1]], axis=-1)
-    if not (width > 1).all():
-        raise InputError(f"landmarks in {folder / LANDMARKS}: both eyes coincide: make them again")
-    places = np.array(IBUG_OF_478)
-    error = np.linalg.norm(landmarks[:, places, :2] - given, axis=-1).mean(1) / width
-    landmarks[:, places, :2] = given
+    error = _place_landmarks(landmarks, given, folder / LANDMARKS)
     frames = len(driver.pictures)
     return Motion(
         **head_fields(pose.map(Tensor.numpy), head.map(Tensor.numpy)),
@@ -92,9 +87,32 @@ def motion_of_folder(
         frame_width=size,
         source=folder.name,
         eye_open=np.stack([_opening(given[:, eye]) for eye in (IBUG_LEFT_EYE, IBUG_RIGHT_EYE)], 1),
-        fit_error=error.astype(np.float32),
+        fit_error=error,
         codes=codes,
     )
+
+
+def _place_landmarks(landmarks: NDArray, given: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:
+    """Replaces iBUG's points among landmarks `[T, 478, 3]` by the given ones `[T, 68, 2]` in place, both in crop px.
+
+    Args:
+        landmarks: changed in place.
+        given: those of the files.
+        folder: their folder, for the message.
+
+    Returns:
+        The mean distance between old and new points, as a fraction of the outer-eye distance, `[T]`.
+
+    Raises:
+        InputError: the eyes coincide.
+    """
+    width = np.linalg.norm(given[:, IBUG_OUTER_EYE_CORNERS[0]] - given[:, IBUG_OUTER_EYE_CORNERS[1]], axis=-1)
+    if not (width > 1).all():
+        raise InputError(f"landmarks in {folder}: both eyes coincide: make them again")
+    places = np.array(IBUG_OF_478)
+    error = np.linalg.norm(landmarks[:, places, :2] - given, axis=-1).mean(1) / width
+    landmarks[:, places, :2] = given
+    return error.astype(np.float32)
 
 
 def _head_pose(frames: FrameParameters) -> HeadPose:

@@ -22,16 +22,13 @@ from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import to_tensor
 from preprocess.media.video import Frame
 from preprocess.tracking.follow import FaceFollower, bounding_box, choose_face
+from preprocess.tracking.followed_clip import BLOCK, MIN_FACE_PX, follow_clip
 from preprocess.tracking.motion import Motion, head_fields
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 from preprocess.tracking.smooth import smooth_motion
 
-MIN_FACE_PX = 24
 SMALL_FACE_PX = 100
-"""Width of a face in the picture, px: below the first nothing is tracked, below the second a warning is given."""
-
-_BLOCK = 128
-"""Frames of a clip whose landmarks are stored and mapped to the crop together."""
+"""Width of a face in the picture, px, below which a warning is given."""
 
 
 @dataclass(frozen=True)
@@ -152,37 +149,20 @@ class Tracker:
         """
         _check_choices(face, smooth)
         follower = FaceFollower(self._detector, self._landmarker, face=face)
-        points = _LandmarkRows()
-        seen_frames: list[bool] = []
-        codes: list[NDArray[np.float32] | None] = []
-        cuts: list[bool] = []
-        seconds: list[float] = []
-        size = (0, 0)
-        for frame in frames:
-            size = (frame.image.shape[0], frame.image.shape[1])
-            landmarks = follower(frame.image) if min(size) >= MIN_FACE_PX else None
-            seen_frames.append(landmarks is not None)
-            codes.append(self._code(frame.image, landmarks))
-            if landmarks is not None:
-                points.append(landmarks.points)
-            cuts.append(follower.is_cut)
-            seconds.append(frame.seconds)
-            if progress is not None:
-                progress(len(seconds))
-        seen = np.array(seen_frames, bool)
+        followed = follow_clip(frames, follower, encode=self._code, progress=progress)
+        seen, found = followed.seen, followed.landmarks
         if not seen.any():
             raise InputError(_no_face(source or "the clip"))
-        found = points.take()
-        crop = face_crop(found, image_size=size, is_inside=True)
-        warnings = _picture_warnings(found, size)
+        crop = face_crop(found, image_size=followed.image_size, is_inside=True)
+        warnings = _picture_warnings(found, followed.image_size)
         gap = _longest_gap(seen)
         if gap > MAX_BRIDGED_FRAMES:
             warnings.append(f"no face in {int((~seen).sum())} of {len(seen)} frames: the last pose is held there")
-        for start in range(0, len(found), _BLOCK):  # in place: a second copy of a long clip would be large
-            found[start : start + _BLOCK] = crop.to_crop(found[start : start + _BLOCK])
-        clip = fit_clip(self._fitter, found, seen=seen, cuts=np.array(cuts))
-        motion = self._motion(clip, crop, np.array(seconds), frame_rate, source=source, warnings=warnings)
-        motion = dataclasses.replace(motion, codes=_fill_codes(codes))
+        for start in range(0, len(found), BLOCK):  # in place: a second copy of a long clip would be large
+            found[start : start + BLOCK] = crop.to_crop(found[start : start + BLOCK])
+        clip = fit_clip(self._fitter, found, seen=seen, cuts=followed.cuts)
+        motion = self._motion(clip, crop, followed.seconds, frame_rate, source=source, warnings=warnings)
+        motion = dataclasses.replace(motion, codes=_fill_codes(followed.codes))
         return smooth_motion(motion, smooth=smooth, predict=self.predict)
 
     def _motion(
@@ -217,32 +197,6 @@ class Tracker:
         pose, head = motion.pose, motion.head
         frames = [self._fitter.project(pose.row(index), head.row(index)) for index in range(len(motion))]
         return np.stack(frames).astype(np.float32)
-
-
-class _LandmarkRows:
-    """Collects the landmarks `[478, 3]` of a clip's frames in blocks.
-
-    One array per frame, allocated between the networks' temporary arrays, would fragment the heap, so that the memory
-    of the temporary arrays could not be returned to the system.
-    """
-
-    def __init__(self) -> None:
-        self._blocks: list[NDArray[np.float32]] = []
-        self._count = 0
-
-    def append(self, points: NDArray[np.float32]) -> None:
-        """Adds the landmarks of a frame."""
-        row = self._count % _BLOCK
-        if row == 0:
-            self._blocks.append(np.empty((_BLOCK, *points.shape), np.float32))
-        self._blocks[-1][row] = points
-        self._count += 1
-
-    def take(self) -> NDArray[np.float32]:
-        """Returns the landmarks of all frames `[N, 478, 3]`, and empties this object."""
-        rows = np.concatenate(self._blocks)[: self._count]
-        self._blocks, self._count = [], 0
-        return rows
 
 
 def _fill_codes(codes: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32]:

@@ -59,12 +59,7 @@ def motion_of_folder(
         InputError: the head model is not FLAME, a part is missing or damaged, or pictures are not square and of one
             size.
     """
-    if (model.name, model.num_shape, model.num_expression) != ("flame", 300, 100):
-        raise InputError(
-            f"{folder} holds parameters of FLAME (300 shape, 100 expression numbers), which this engine's head model "
-            f"'{model.name}' cannot use: give {folder / PICTURES}, whose pictures are then tracked, or use an "
-            "engine portrait4d..."
-        )
+    _check_model(model, folder)
     driver = read_driver_folder(folder)
     pose = _head_pose(driver.frames)
     size, codes = _read_pictures(driver, motion_encoder, progress)
@@ -90,6 +85,16 @@ def motion_of_folder(
         fit_error=error,
         codes=codes,
     )
+
+
+def _check_model(model: HeadModel, folder: Path) -> None:
+    """Raises InputError unless the head model can use the parameters of a folder."""
+    if (model.name, model.num_shape, model.num_expression) != ("flame", 300, 100):
+        raise InputError(
+            f"{folder} holds parameters of FLAME (300 shape, 100 expression numbers), which this engine's head model "
+            f"'{model.name}' cannot use: give {folder / PICTURES}, whose pictures are then tracked, or use an "
+            "engine portrait4d..."
+        )
 
 
 def _place_landmarks(landmarks: NDArray, given: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:

@@ -122,7 +122,7 @@ class Portrait4D:
         Raises:
             InputError: at once; an avatar of another engine, codes without cameras, or of other numbers of frames.
         """
-        check_avatar(avatar, engine=self.engine.name)
+        check_avatar(avatar, engine=self.engine)
         if isinstance(motion, str | Path):
             motion = track_driver(motion, options=self.options, models=self.models)
         if isinstance(motion, Motion) and cameras is None:

@@ -143,7 +143,7 @@ def selfcheck(
     tell: Annotated[Telling, Shown(("as_json",))],
 ) -> None:
     """Check that an engine's weights work: a photo drives itself, and the result is measured."""
-    from portrait4d.engines.choose import named_files
+    from portrait4d.engines.choose import choose_engine, named_files
     from portrait4d.jobs.selfcheck import run_selfcheck
     from portrait4d.runtime.paths import check_output
     from preprocess.files.file_check import check_not_input
@@ -152,7 +152,9 @@ def selfcheck(
     if output is not None:
         check_output(output, frozenset({".png"}))
         check_not_input(output, photo, options.flame, *named_files(engine))
+    path = choose_engine(engine).weights
     check = run_selfcheck(engine, photo, flame=options.flame, device=options.device)
+    weights = f"the weights of {check.engine}" if path is None else f"the weights at {path}"
     if output is not None:
         write_png(output, check.picture)
     if tell.as_json:
@@ -166,9 +168,9 @@ def selfcheck(
         say(f"{marks[finding.passed]:<8}{finding.name:<{width}}  {finding.value}; expected {finding.expected}{basis}")
     failed = [finding.name for finding in check.findings if finding.passed is False]
     if failed:
-        fail(f"the weights of {check.engine} do not do what they should: {', '.join(failed)}")
+        fail(f"{weights} do not do what they should: {', '.join(failed)}")
         raise typer.Exit(1)
-    say(f"the weights of {check.engine} work")
+    say(f"{weights} work")
 
 
 COMMANDS = {

@@ -102,6 +102,9 @@ class Engine(Protocol):
 
     name: str
 
+    engine_option: str
+    """Value of `--engine` that means this engine with these weights: its name, or the path of the weights."""
+
     abilities: Abilities
     """Which of the options that not every engine knows it has."""
 
@@ -151,31 +154,34 @@ class Engine(Protocol):
 AvatarKind = TypeVar("AvatarKind", bound=Avatar)
 
 
-def own_avatar(avatar: Avatar, kind: type[AvatarKind], *, engine: str) -> AvatarKind:
-    """The avatar as an engine's own kind.
+def own_avatar(avatar: Avatar, kind: type[AvatarKind], *, engine: Engine) -> AvatarKind:
+    """Returns the avatar as the class that an engine draws.
 
     Args:
-        avatar: Of whatever engine.
+        avatar: An avatar of any engine.
         kind: The class of the engine's avatars.
-        engine: Its name.
+        engine: The engine that is to draw it.
 
     Raises:
-        InputError: Another engine built it; both are named.
+        InputError: Another engine built it, or it is of another class; the message names both engines.
     """
     check_avatar(avatar, engine=engine)
     if not isinstance(avatar, kind):
-        raise InputError(f"expected an avatar of engine {engine} ({kind.__name__}), got a {type(avatar).__name__}")
+        raise InputError(
+            f"expected an avatar of engine {engine.name} ({kind.__name__}), got a {type(avatar).__name__}: build it "
+            f"with engine {engine.engine_option}"
+        )
     return avatar
 
 
-def check_avatar(avatar: Avatar, *, engine: str) -> None:
+def check_avatar(avatar: Avatar, *, engine: Engine) -> None:
     """Refuses an avatar that an engine cannot draw.
 
     Raises:
-        InputError: Another engine built it; both are named.
+        InputError: Another engine built it; the message names both engines.
     """
-    if avatar.engine != engine:
+    if avatar.engine != engine.name:
         raise InputError(
-            f"expected an avatar of engine {engine}, got one of engine {avatar.engine}: build it again with engine "
-            f"{engine}, or use engine {avatar.engine}"
+            f"expected an avatar of engine {engine.name}, got one of engine {avatar.engine}: build it again with "
+            f"engine {engine.engine_option}, or use engine {avatar.engine}"
         )

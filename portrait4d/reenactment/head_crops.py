@@ -29,7 +29,7 @@ def render_frames(
     Raises:
         InputError: at once, if the avatar is of another engine.
     """
-    check_avatar(avatar, engine=models.engine.name)
+    check_avatar(avatar, engine=models.engine)
     drives = retarget_parts(motion, avatar, options, models.head_model)
     return render_drives(avatar, drives, models=models, device=options.device, kept=kept)
 

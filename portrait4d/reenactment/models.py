@@ -74,7 +74,10 @@ def _check_engine(engine: Engine, asked: str | Path) -> None:
     """Refuses an engine other than the one that was asked for by another name or by the place of its weights."""
     chosen = choose_engine(asked)
     if chosen.name != engine.name:
-        raise InputError(f"expected models of engine {chosen.name!r}, got {engine.name!r}: load_models(options) again")
+        place = "" if chosen.weights is None else f" with the weights at {chosen.weights}"
+        raise InputError(
+            f"expected models of engine {chosen.name!r}{place}, got {engine.name!r}: load_models(options) again"
+        )
     if chosen.weights is not None:
         wanted = recorded_weights(chosen.name, weights=chosen.weights)[chosen.name]
         if without_flame(engine.weights) != wanted:

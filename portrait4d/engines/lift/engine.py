@@ -52,6 +52,7 @@ class LiftEngine:
     """One photo becomes a drivable head, with no trained avatar network."""
 
     name = "lift"
+    engine_option = "lift"
     abilities = ABILITIES
     motion_encoder: MotionEncoder | None = None
     placement: Placement = "tracked"
@@ -187,7 +188,7 @@ class LiftEngine:
         Raises:
             InputError: the avatar is of another engine, or the drive has seeds of sampling noise.
         """
-        own = own_avatar(avatar, LiftAvatar, engine=self.name)
+        own = own_avatar(avatar, LiftAvatar, engine=self)
         if drive.noise_seeds.numel():
             check_choices(self, {"jitter": "seeds of sampling noise"})
         with torch.inference_mode():
@@ -202,7 +203,7 @@ class LiftEngine:
             InputError: the avatar is of another engine, or a resolution was given, which a drawn surface does not have.
         """
         check_choices(self, {"mesh_resolution": resolution})
-        own = own_avatar(avatar, LiftAvatar, engine=self.name)
+        own = own_avatar(avatar, LiftAvatar, engine=self)
         rig = own.rig.to("cpu")
         texture = own.person.cpu().clone()
         colour = texture[..., :3] / texture[..., 3:].clamp(min=0.05)

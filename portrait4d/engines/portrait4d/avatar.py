@@ -64,17 +64,26 @@ class Portrait4DAvatar:
         )
 
     @classmethod
-    def load(cls, path: Path | str, *, engine: str, weights: str) -> Portrait4DAvatar:
-        """Read what `save` wrote.
+    def load(cls, path: Path | str, *, engine: str, weights: str, engine_option: str | None = None) -> Portrait4DAvatar:
+        """Reads what `save` wrote.
+
+        Args:
+            path: the avatar file.
+            engine: name of the engine that is to draw it.
+            weights: sha256 of the weights that the engine runs with.
+            engine_option: what the user named the engine by, for messages; by default its name.
 
         Raises:
-            InputError: not an avatar file of this engine, or made with other weights.
+            InputError: not an avatar file of this engine, damaged, or made with other weights.
         """
         header, tensors = read_avatar(path, file_format=_format(engine), version=VERSION)
         try:
             if header["weights"] != weights:
                 name = Path(path).name
-                raise InputError(f"{name} was built with other weights of {engine}, or another FLAME: build it again")
+                raise InputError(
+                    f"{name} was built with other weights of {engine}, or another FLAME: build it again with engine "
+                    f"{engine_option or engine}"
+                )
             motion, crop = motion_and_crop(header, tensors)
             height, width = header["grid"]
             if not (is_count(height) and is_count(width)):

@@ -69,6 +69,7 @@ class Portrait4DEngine:
         coarse_mesh: CoarseMesh,
         motion_encoder: MotionEncoder | None,
         weights: str = "",
+        weights_path: Path | None = None,
         device: torch.device | str = "cpu",
         placement: Placement = "tracked",
     ) -> None:
@@ -81,12 +82,14 @@ class Portrait4DEngine:
             coarse_mesh: simplified mesh of `flame`.
             motion_encoder: None for static reconstruction, which reads no motion.
             weights: sha256 of the weights, which avatars are marked with.
+            weights_path: where the user's weights lie, for messages; None for the released ones.
             device: where the networks run.
             placement: where the head is drawn.
         """
         if torch.device(device).type == "cpu":
             keep_freed_memory()
         self.name, self.weights = name, weights
+        self.engine_option = name if weights_path is None else str(weights_path)
         self.placement: Placement = placement
         self.device = torch.device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
@@ -110,7 +113,8 @@ class Portrait4DEngine:
 
     def load(self, path: Path | str) -> Portrait4DAvatar:
         """Read an avatar file."""
-        return Portrait4DAvatar.load(path, engine=self.name, weights=self.weights).to(self.device)
+        loaded = Portrait4DAvatar.load(path, engine=self.name, weights=self.weights, engine_option=self.engine_option)
+        return loaded.to(self.device)
 
     def render(self, avatar: Avatar, drive: Drive) -> Rendering:
         """A batch of frames `[B, 3, 512, 512]`.
@@ -225,10 +229,11 @@ class Portrait4DEngine:
         Raises:
             InputError: another engine built it, or the same one with other weights.
         """
-        own = own_avatar(avatar, Portrait4DAvatar, engine=self.name)
+        own = own_avatar(avatar, Portrait4DAvatar, engine=self)
         if own.weights != self.weights:
             raise InputError(
-                f"the avatar was built with other weights of {self.name}, or another FLAME: build it again"
+                f"the avatar was built with other weights of {self.name}, or another FLAME: build it again with engine "
+                f"{self.engine_option}"
             )
         return own
 
@@ -241,7 +246,8 @@ class Portrait4DEngine:
             if not is_last:
                 raise
             raise InputError(
-                f"the memory of {self.device} does not hold {what} of {self.name}: free some, or use --device cpu"
+                f"the memory of {self.device} does not hold {what} of {self.engine_option}: free some, or use "
+                "--device cpu"
             ) from error
 
     def _codes(self, codes: Tensor) -> Tensor | None:
@@ -251,7 +257,7 @@ class Portrait4DEngine:
         if codes.shape[1] != self.network.config.canonicaliser.motion_dim:
             raise InputError(
                 f"this motion holds no motion codes, which engine {self.name} is driven by: track the video with "
-                f"--engine {self.name}, or give the video itself"
+                f"--engine {self.engine_option}, or give the video itself"
             )
         return codes.to(self.device)
 

@@ -65,12 +65,14 @@ def load_portrait4d(
             coarse_mesh=CoarseMesh.from_tensors(head),
             motion_encoder=None if name == STATIC else load_motion_encoder(device=device),
             weights=with_flame(identity, flame),
+            weights_path=weights,
             device=device,
             placement=placement,
         )
     except torch.OutOfMemoryError as error:
         raise InputError(
-            f"the memory of {device} does not hold the weights of {name}: free some, or use --device cpu"
+            f"the memory of {device} does not hold the weights {weights or f'of {name}'}: free some, or use "
+            "--device cpu"
         ) from error
 
 

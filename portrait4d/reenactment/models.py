@@ -36,7 +36,7 @@ def load_models(options: EngineOptions) -> Models:
     """Loads the engine and the tracker; which face is tracked and how it is smoothed is chosen in each call.
 
     Raises:
-        InputError: the engine or its weights are not to be had, or the device or an option cannot be used.
+        InputError: the engine or its weights cannot be found or fetched, or the device or an option cannot be used.
     """
     watch = Stopwatch()
     device = check_device(options.device)

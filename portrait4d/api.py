@@ -134,7 +134,7 @@ class Portrait4D:
         codes = torch.as_tensor(motion.codes if isinstance(motion, Motion) else motion, dtype=torch.float32)
         if cameras is None:
             raise InputError(
-                "expected cameras for motion codes, which hold no head pose, got none: give one for each frame"
+                "expected cameras for motion codes, which hold no head pose, got none: give cameras, one for each frame"
             )
         if codes.ndim != 2 or len(cameras) not in (1, len(codes)):
             raise InputError(

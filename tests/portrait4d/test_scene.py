@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from flame.errors import InputError
@@ -407,6 +408,29 @@ def test_another_fit_in_the_same_folder_is_refused(data: Path, tmp_path: Path):
     (tmp_path / "checkpoint.safetensors").write_bytes(b"junk")
     with pytest.raises(InputError, match="damaged"):
         fit_scene(data, tmp_path, options=SceneOptions(steps=2, planes=16))
+
+
+def test_a_checkpoint_that_lacks_a_part_is_refused_in_one_line(data: Path, tmp_path: Path):
+    """A missing tensor or step was a bare KeyError."""
+    options = SceneOptions(steps=2, planes=16)
+    fit_scene(data, tmp_path, options=options)
+    path = tmp_path / "checkpoint.safetensors"
+    whole = load_file(path)
+    with safe_open(path, "pt") as file:
+        said = json.loads(file.metadata()["fit"])
+    lacking = {name: {key: value for key, value in whole.items() if key != name} for name in whole}
+    cases = [(f"'{name}' is missing", tensors, said) for name, tensors in lacking.items()]
+    for name in ("step_index", "record"):
+        cases.append((f"'{name}' is missing", whole, {key: value for key, value in said.items() if key != name}))
+    cases.append(("size mismatch|Error", {**whole, "scene.planes": torch.zeros(1)}, said))
+    cases.append(("invalid literal", whole, {**said, "step_index": "x"}))
+    cases.append(("unexpected keyword", whole, {**said, "record": {"odd": 1}}))
+    cases.append(("got a damaged file: remove", whole, {key: value for key, value in said.items() if key != "job"}))
+    for message, tensors, header in cases:
+        save_file(tensors, path, metadata={"fit": json.dumps(header)})
+        with pytest.raises(InputError, match=message) as caught:
+            fit_scene(data, tmp_path, options=options)
+        assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
 def test_seeds_choose_the_fit(data: Path):

@@ -140,7 +140,7 @@ def test_files_that_cannot_be_used_are_one_line(
         (small, "mine.pkl: expected v_template of shape (5023, 3) as in FLAME, got (100, 3)"),
         (tmp_path / "rubbish.pkl", "rubbish.pkl"),
         (tmp_path / "absent.pkl", "there is none: check the path"),
-        (alone, "no landmarks of mine.pkl found: put landmark_embedding_with_eyes.npy beside it"),
+        (alone, "expected landmarks for mine.pkl, found none: put landmark_embedding_with_eyes.npy beside it"),
     ):
         output = tmp_path / "a.safetensors"
         photo = str(tmp_path / "never-read.png")

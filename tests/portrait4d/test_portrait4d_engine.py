@@ -18,7 +18,7 @@ from flame.heads.head_model import HeadParams
 from flame.heads.head_pose import HeadPose
 from flame.heads.pose_field import HeadPoseField
 from flame_tensors import network_tensors
-from generated_weights import SMALL, generated, install_generated
+from generated_weights import SMALL, generated
 from portrait4d.cli.main import run
 from portrait4d.engines.base import Drive
 from portrait4d.engines.choose import choose_engine, load_engine
@@ -35,18 +35,7 @@ from preprocess.tracking.tracker import TrackedFrame, Tracker
 
 ENGINE = "portrait4d-v2"
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(shared: Path, synthetic_flame: Path, tmp_path_factory: pytest.TempPathFactory):
-    """Generated weights of two engines and the motion encoder, where released ones are kept."""
-    folder = tmp_path_factory.mktemp("portrait4d")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PORTRAIT4D_HOME", str(folder))
-        for name in (ENGINE, "portrait4d-static"):
-            install_generated(folder, shared, synthetic_flame, engine=name)
-        yield folder
+pytestmark = pytest.mark.usefixtures("one_thread", "home")
 
 
 @pytest.fixture(scope="module")

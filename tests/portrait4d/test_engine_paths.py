@@ -13,7 +13,7 @@ from fakes_engine import FakeEngine, FakeTracker, fake_motion
 from flame.errors import InputError
 from flame.heads.head_model import HeadParams
 from flame.heads.head_pose import HeadPose
-from generated_weights import SMALL, install_generated
+from generated_weights import SMALL
 from official_pickles import build_module, official_names, save_official
 from portrait4d import Portrait4D
 from portrait4d.cli.console import tell_engine
@@ -41,14 +41,13 @@ DURATION = ["--duration", "0.04", "--quiet"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def home(shared: Path, synthetic_flame: Path, tmp_path_factory: pytest.TempPathFactory):
+def home(generated_home: Path, tmp_path_factory: pytest.TempPathFactory):
     """A weights folder with the motion encoder alone, and weights of an engine elsewhere."""
     folder = tmp_path_factory.mktemp("portrait4d")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PORTRAIT4D_HOME", str(folder))
-        install_generated(folder, shared, synthetic_flame, engine="portrait4d-v2")
-        (folder / "mine").mkdir()
-        shutil.move(folder / "weights" / "portrait4d-v2", folder / "mine" / "portrait4d-v2-tuned")
+        shutil.copytree(generated_home / "weights" / "motion-model", folder / "weights" / "motion-model")
+        shutil.copytree(generated_home / "weights" / "portrait4d-v2", folder / "mine" / "portrait4d-v2-tuned")
         yield folder
 
 

@@ -12,7 +12,6 @@ from flame.heads.flame import Flame, flame_from_tensors
 from flame.heads.open_head import load_open_head
 from flame.landmarks.sets import IBUG_OF_478, IBUG_RIGHT_EYE
 from flame_tensors import network_tensors
-from generated_weights import install_generated
 from portrait4d.cli.main import run
 from portrait4d.engines.choose import load_engine
 from portrait4d.jobs.batch_items import find_drivers
@@ -24,15 +23,6 @@ from preprocess.tracking.released_motion import is_driver_folder, motion_of_fold
 ENGINE = "portrait4d-v2"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def home(shared: Path, synthetic_flame: Path, tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("portrait4d")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PORTRAIT4D_HOME", str(folder))
-        install_generated(folder, shared, synthetic_flame, engine=ENGINE)
-        yield folder
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """How near the networks come to the reference tensors of the official code: one table of all fixtures.
 
-    python benchmarks/fixtures.py [--slow] [--publish]
+    python benchmarks/fixtures.py [--publish]
 
-Runs the tests that compare with them (`--slow` also at full size) and lists the largest error of each output. The
-tests are what passes or fails; this only shows by how much.
+Runs the tests that compare with them, at full size, too, and lists the largest error of each output. The tests are what
+passes or fails; this only shows by how much.
 """
 
 import argparse
@@ -29,13 +29,11 @@ from vertices in the reference's own order of float32 operations: which of two t
 the last bit of the vertices. From our own vertices, 1e-7 away, points move by up to 1.4e-3 (median below 5e-5)."""
 
 
-def measure(*, is_slow: bool) -> list[dict[str, Any]]:
-    """Runs the tests and collects what they compared."""
+def measure() -> list[dict[str, Any]]:
+    """Runs the tests, those marked slow among them, and collects what they compared."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "errors.json"
-        command = [sys.executable, "-m", "pytest", "-q", *TESTS]
-        if is_slow:
-            command += ["-m", "slow or not slow"]
+        command = [sys.executable, "-m", "pytest", "-m", "", *TESTS]
         environment = {**os.environ, "PORTRAIT4D_FIXTURE_ERRORS": str(target)}
         result = subprocess.run(command, cwd=ROOT, env=environment)
         if result.returncode:
@@ -46,11 +44,10 @@ def measure(*, is_slow: bool) -> list[dict[str, Any]]:
 def main() -> None:
     """Makes the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--slow", action="store_true")
     parser.add_argument("--publish", action="store_true")
     options = parser.parse_args()
     worst: dict[tuple[str, str], dict[str, Any]] = {}
-    for entry in measure(is_slow=options.slow):
+    for entry in measure():
         key = entry["fixture"], entry["output"]
         if key not in worst or entry["error"] < worst[key]["error"]:  # some are compared in several ways on purpose
             worst[key] = entry

@@ -1,4 +1,4 @@
-"""Portrait4D in Python: weights by name, an avatar of a photo, frames of a motion, any view, a mesh."""
+"""Portrait4D in Python: weights by name or path, an avatar of a photo, frames of a motion, any view, a mesh."""
 
 from __future__ import annotations
 
@@ -37,22 +37,24 @@ Picture = str | Path | NDArray[np.uint8]
 class Portrait4D:
     """One of the Portrait4D networks with the tracker that prepares its inputs.
 
-    model = Portrait4D.from_pretrained("portrait4d-v2")
-    avatar = model.avatar("photo.jpg")
-    for frame in model.animate(avatar, "video.mp4"):
-        ...
+    Example:
+        model = Portrait4D.from_pretrained("portrait4d-v2")
+        avatar = model.avatar("photo.jpg")
+        for frame in model.animate(avatar, "video.mp4"):
+            ...
     """
 
     def __init__(self, engine: Portrait4DEngine, *, options: ReenactOptions | None = None) -> None:
         """Wraps a loaded engine.
 
         Args:
-            engine: loaded; `from_pretrained` does it.
-            options: how drivers are applied, by default the usual way; engine and device of it are not read.
+            engine: a loaded engine; `from_pretrained` loads one by name.
+            options: how drivers are tracked and retargeted, by default those of `ReenactOptions`; their engine and
+                device are ignored.
 
         Raises:
-            InputError: it is no engine portrait4d..., draws the head elsewhere than the options say, or has another
-                FLAME.
+            InputError: the engine is not one of the Portrait4D networks, or its placement or FLAME is not that of the
+                options.
         """
         if not isinstance(engine, Portrait4DEngine):
             raise InputError(f"expected engine {', '.join(NAMES)}, got {getattr(engine, 'name', engine)!r}")
@@ -75,18 +77,19 @@ class Portrait4D:
         """Loads an engine and wraps it.
 
         Args:
-            name_or_path: portrait4d, portrait4d-static or portrait4d-v2, fetched if they are not here; or a checkpoint
-                folder or an official file, as `engines.identity.trained_engine_at` reads it. The motion encoder is
-                always the released one.
-            device: where the networks run.
-            dtype: float32, the only one so far.
-            flame: file of a FLAME model instead of the one that the weights hold.
+            name_or_path: portrait4d, portrait4d-static or portrait4d-v2, fetched if they are not on this machine; or a
+                checkpoint folder or an official file, as `engines.identity.trained_engine_at` reads it. The motion
+                encoder is always the released one.
+            device: device that the networks run on.
+            dtype: only float32 so far.
+            flame: file of a FLAME model, in place of the FLAME that the weights hold.
 
         Raises:
-            InputError: no such weights, weights of another network, or another dtype.
+            InputError: there are no such weights, they are of another network, the FLAME file cannot be read, or
+                another dtype was given.
         """
         if dtype != torch.float32:
-            raise InputError(f"expected dtype float32, the only one that Portrait4D is run in so far, got {dtype}")
+            raise InputError(f"expected dtype float32, the only one supported so far, got {dtype}: drop dtype")
         device, flame = check_device(str(device)), None if flame is None else str(flame)
         if name_or_path in ("auto", "lift"):
             raise InputError(f"expected {', '.join(NAMES)}, or a folder or file of weights, got {name_or_path!r}")
@@ -95,10 +98,10 @@ class Portrait4D:
 
     @one_torch_thread()
     def avatar(self, images: Picture | Sequence[Picture]) -> Portrait4DAvatar:
-        """The avatar of a photo; of several of one person the most frontal is shown.
+        """Builds the avatar of a photo; of several photos of one person, the most frontal is shown.
 
         Args:
-            images: paths, or uint8 `[H, W, 3]` RGB.
+            images: one picture or several: paths, or uint8 `[H, W, 3]` RGB.
 
         Raises:
             InputError: a picture cannot be read, or no face is found in it.
@@ -110,30 +113,33 @@ class Portrait4D:
     def animate(
         self, avatar: Portrait4DAvatar, motion: Motion | str | Path | NDArray | Tensor, cameras: Camera | None = None
     ) -> Iterator[NDArray[np.uint8]]:
-        """Frames `[512, 512, 3]` of the avatar.
+        """Yields frames uint8 `[512, 512, 3]` RGB of the avatar.
 
         Args:
-            avatar: of this network.
+            avatar: an avatar of this network.
             motion: a motion, or the path of a video, a motion file or a driver folder, retargeted as `options` say;
                 or motion codes `[T, 548]`, which need cameras.
-            cameras: T cameras (or one for all) around a head at rest, in Portrait4D's unit (metres x 3). With them only
-                the codes of a motion are used.
+            cameras: T cameras (or one for all) around a head at rest, in Portrait4D's unit (metres x 3). With them,
+                only the codes of a motion are used.
 
         Raises:
-            InputError: at once; an avatar of another engine, codes without cameras, or of other numbers of frames.
+            InputError: at once: the avatar is of another engine, the driver cannot be used, or motion codes come
+                without cameras or with another number of them.
         """
-        check_avatar(avatar, engine=self.engine.name)
+        check_avatar(avatar, engine=self.engine)
         if isinstance(motion, str | Path):
             motion = track_driver(motion, options=self.options, models=self.models)
         if isinstance(motion, Motion) and cameras is None:
             return render_frames(avatar, motion, options=self.options, models=self.models)
         codes = torch.as_tensor(motion.codes if isinstance(motion, Motion) else motion, dtype=torch.float32)
         if cameras is None:
-            raise InputError("motion codes say nothing of the head's pose: give cameras, one for each frame")
+            raise InputError(
+                "expected cameras for motion codes, which hold no head pose, got none: give cameras, one for each frame"
+            )
         if codes.ndim != 2 or len(cameras) not in (1, len(codes)):
             raise InputError(
                 f"expected motion codes [T, 548] with T cameras or one, got {list(codes.shape)} and "
-                f"{len(cameras)} cameras"
+                f"{len(cameras)} cameras: give as many cameras as codes"
             )
         return self._views(avatar, codes, cameras)
 
@@ -147,23 +153,32 @@ class Portrait4D:
     def render(
         self, avatar: Portrait4DAvatar, camera: Camera, *, generator: torch.Generator | None = None
     ) -> NDArray[np.uint8]:
-        """Pictures `[B, 512, 512, 3]` in the source's expression, head at rest.
+        """Renders pictures uint8 `[B, 512, 512, 3]` RGB in the source's expression, head at rest.
 
         `engine.view` gives the tensors, with opacity.
 
         Args:
-            avatar: the source.
+            avatar: an avatar of this network.
             camera: B cameras in Portrait4D's unit (metres x 3).
-            generator: of the device; jitters the samples along the rays as the released code does. None gives the same
-                picture every time.
+            generator: source of the noise by which the released code jitters the samples along the rays, on the
+                engine's device; None for fixed samples.
+
+        Raises:
+            InputError: the avatar is of another engine or other weights.
         """
         codes = torch.from_numpy(avatar.motion.codes)
         return to_uint8(self.engine.view(avatar, codes, camera, generator=generator).image)
 
     def mesh(self, avatar: Portrait4DAvatar, *, resolution: int | None = None) -> Mesh:
-        """The surface in the source's expression with vertex colours, metres.
+        """The avatar's surface in the source's expression, with vertex colours, metres, head at rest.
 
-        `resolution` samples along a side of its cube, 256 by default, decide on its size.
+        Args:
+            avatar: an avatar of this network.
+            resolution: samples along a side of the cube that the surface is taken from, by default 256; time, memory
+                and the number of triangles grow with it.
+
+        Raises:
+            InputError: the avatar is of another engine or other weights, or the resolution is out of range.
         """
         return self.engine.mesh(avatar, resolution=resolution)
 

@@ -1,7 +1,8 @@
-"""What a user may choose for a reenactment or a rendering: the truth for Python, the command line and records.
+"""Options of reenactment and rendering: the one definition for Python, the command line and records.
 
 The first paragraph below a field is also the help of its option on the command line, which is made from these classes.
-Names of fields and their values are part of the keys by which a batch and a stopped run know what they finished.
+Names and values of fields are part of the keys by which a batch or a resumed run recognises its finished work, so that
+renaming one makes old results count as unfinished.
 """
 
 from dataclasses import KW_ONLY, dataclass
@@ -16,19 +17,19 @@ from portrait4d.runtime.device_options import DeviceOptions
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions(DeviceOptions):
-    """Which networks draw the head, and where they run."""
+    """Which engine renders the head, and on which device."""
 
     engine: str = "auto"
-    """lift, portrait4d, portrait4d-static, portrait4d-v2, or auto: the best one present. Or the weights themselves: a
-    checkpoint folder or an official file."""
+    """lift, portrait4d, portrait4d-static, portrait4d-v2, or auto: the best one whose weights are here. Or a path of
+    weights: a checkpoint folder or an official file."""
 
     flame: str | None = None
-    """FLAME file (.pkl, .npz) instead of the one that the weights hold (engines portrait4d... only)."""
+    """FLAME file (.pkl, .npz) in place of the FLAME that the weights hold (engines portrait4d... only)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AvatarOptions(EngineOptions):
-    """How a source becomes an avatar."""
+    """How an avatar is built of a source."""
 
     face: int = 0
     """Which face of the source if there are several; 0 is the largest."""
@@ -39,7 +40,7 @@ class AvatarOptions(EngineOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class TrackOptions(EngineOptions):
-    """How a driver becomes a motion."""
+    """How a driver is tracked."""
 
     fps: float | None = None
     """Frames per second of the result. Default: the driver's."""
@@ -54,7 +55,7 @@ class TrackOptions(EngineOptions):
     """Strength of the tracker's smoothing; 0 switches it off."""
 
     driver_face: int = 0
-    """Which face, counted where the first one appears; 0 is the largest."""
+    """Which face of the first frame with a face; 0 is the largest."""
 
     def __post_init__(self) -> None:
         check_range("fps", self.fps, 1.0, 240.0)
@@ -66,21 +67,21 @@ class TrackOptions(EngineOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ReenactOptions(RetargetOptions, AvatarOptions, TrackOptions):
-    """How a driver moves a source."""
+    """How a driver animates a source."""
 
     crop: bool = True
-    """Write the 512 x 512 head crop, or the whole picture with the head in place."""
+    """Write the 512 x 512 head crop, or the whole picture with the head pasted back."""
 
     side_by_side: bool = False
-    """Write source, driver and result beside each other."""
+    """Write source, driver and result side by side."""
 
     placement: Placement = "tracked"
-    """tracked: the head where it was tracked; canonical: always in the middle, only the neck turns it, as in the
+    """tracked: the head where it was tracked; canonical: always in the middle, turned at the neck only, as in the
     released demonstrations (engines portrait4d... only).
     """
 
     driver_face: int = TrackOptions.driver_face
-    """Which face of the driver, counted where the first one appears; 0 is the largest."""
+    """Which face of the driver's first frame with a face; 0 is the largest."""
 
     def __post_init__(self) -> None:
         for part in (RetargetOptions, AvatarOptions, TrackOptions):
@@ -90,12 +91,12 @@ class ReenactOptions(RetargetOptions, AvatarOptions, TrackOptions):
 
 @dataclass(frozen=True)
 class RenderOptions(JitterOptions, AvatarOptions):
-    """How an avatar is shown without a driver."""
+    """How an avatar is rendered without a driver."""
 
     yaw_degrees: tuple[float, ...] = ()
     """Degrees, comma-separated, > 0 nose to the viewer's right: --yaw=-20,0,20. Default: orbit.
 
-    A video moves through them, a picture output writes one view each.
+    A video moves smoothly through them; a picture output has one picture for each.
     """
 
     pitch_degrees: tuple[float, ...] = ()
@@ -113,8 +114,8 @@ class RenderOptions(JitterOptions, AvatarOptions):
     _: KW_ONLY
 
     mesh_resolution: int | None = None
-    """Samples along a side of the cube that a mesh is taken from; time, memory and file grow with it. Default: 256
-    (engines portrait4d... only).
+    """Samples along a side of the cube that a mesh is taken from; time, memory and file size grow with it. Default:
+    256 (engines portrait4d... only).
     """
 
     def __post_init__(self) -> None:

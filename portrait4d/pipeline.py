@@ -1,8 +1,8 @@
-"""From a photo and a video to a video of that photo: reading, tracking, building, retargeting, rendering, writing.
+"""Reenactment from files to files: reading, tracking, building, retargeting, rendering, writing.
 
-The parts are composed here and nowhere else. A reenactment has two phases: the source is built while the driver is
-tracked; then frames are rendered ahead on threads while the finished ones are encoded. Frames that took long are kept
-until the result is whole: a run that was stopped goes on.
+The parts are composed here and nowhere else. A reenactment has two phases: the avatar is built while the driver is
+tracked; then frames are rendered on threads while finished ones are encoded. Frames that took long to render are kept
+until the result is complete, so that a stopped run can resume.
 """
 
 import dataclasses
@@ -44,8 +44,8 @@ class Source:
 
     Attributes:
         avatar: What the engine built.
-        picture: uint8 `[H, W, 3]` that `avatar.crop` belongs to; None when the source was an avatar file.
-        path: The file it came from; of several photos the one that the engine chose to show.
+        picture: uint8 `[H, W, 3]` that `avatar.crop` belongs to; None if the source was an avatar file.
+        path: The file of the source; of several photos, the one that the engine chose to show.
     """
 
     avatar: Avatar
@@ -57,10 +57,10 @@ class Source:
 def build_source(path: str | Path | Sequence[str | Path], *, models: Models, face: int = 0) -> Source:
     """Reads, tracks and builds a photo (or several of one person), or loads an avatar file.
 
-    Args:
-        path: One file, or several photos.
-        models: From `load_models`.
-        face: Which face of every photo, 0 the largest.
+    `face` counts the faces of every photo, 0 is the largest; `models` are from `load_models`.
+
+    Raises:
+        InputError: A file cannot be read, a photo shows no such face, or an avatar file is of another engine.
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(item) for item in path]
     if len(paths) == 1 and is_avatar_file(paths[0]):
@@ -79,7 +79,11 @@ def build_avatar(
     options: ReenactOptions | None = None,
     models: Models | None = None,
 ) -> Avatar:
-    """Builds the avatar of a photo, or of several photos of one person, and saves it if `output` is given."""
+    """Builds the avatar of a photo, or of several photos of one person, and saves it if `output` is given.
+
+    Raises:
+        InputError: A file cannot be used, a photo shows no such face, or the models do not fit the options.
+    """
     sources = [source] if isinstance(source, str | Path) else source
     if output is not None:
         named = () if options is None else (options.flame, *named_files(options.engine))
@@ -100,13 +104,19 @@ def track_driver(
     models: Models | None = None,
     progress: Progress = ignore_progress,
 ) -> Motion:
-    """The motion of a driver, tracked or read.
+    """Tracks a driver, or reads its motion, and saves the motion if `output` is given.
 
-    Tracked from a video, picture or folder of frames, or read from a motion file or a folder of the released
-    preprocessing. `fps`, `start` and `duration` of the options apply to both. Saves it if `output` is given.
+    A video, picture or folder of frames is tracked; a motion file or a folder of the released preprocessing is read.
+
+    Args:
+        driver: The path, or a driver that was opened with the same options.
+        output: The motion file to write, `.npz`.
+        options: `smooth` and `driver_face` apply only to what is tracked.
+        models: As in `reenact`; loaded if they are needed and not given.
+        progress: Called after each frame.
 
     Raises:
-        InputError: the driver cannot be used, or was opened with other options.
+        InputError: The driver cannot be used, was opened with other options or shows no face, or the models do not fit.
     """
     if isinstance(driver, Driver):
         opened, options = driver, options or driver.options
@@ -131,7 +141,7 @@ def track_driver(
 
 
 def _track(driver: Driver, models: Models, progress: Progress) -> Motion:
-    """Tracks the driver's pictures; damage in them joins the warnings of the motion."""
+    """Tracks the driver's pictures; damage in them is added to the motion's warnings."""
     rate, total = driver.frame_rate, driver.num_frames
     damage: list[str] = []
     motion = models.tracker.track_video(
@@ -163,11 +173,11 @@ def reenact(
         driver: Video, picture, folder of frames or motion file.
         output: `.mp4` (any video suffix FFmpeg knows), or a picture suffix if the driver is one frame.
         options: Everything else; see `ReenactOptions`.
-        progress: Told after every step.
-        models: From `load_models`, to reuse them between calls; engine and device of the options must be theirs.
+        progress: Called after each step.
+        models: From `load_models`, to reuse them between calls; they must be what the options name.
 
     Raises:
-        InputError: A file cannot be used, or the models are not what the options name; nothing is written.
+        InputError: A file cannot be used, no face is found, or the models do not fit the options; nothing is written.
     """
     options = options or default_options(models)
     source, output = Path(source), Path(output)
@@ -186,7 +196,7 @@ def reenact(
 
         def track_progress(stage: str, done: int, total: int | None) -> None:
             if building.done():
-                building.result()  # a bad photo is told at once, not after a long driver
+                building.result()  # raises for a bad photo at once, not after tracking a long driver
             progress(stage, done, total)
 
         with watch.stage("track"):
@@ -209,7 +219,13 @@ def reenact_tracked(
     watch: Stopwatch | None = None,
     progress: Progress = ignore_progress,
 ) -> ReenactReport:
-    """The second phase: a built source and a tracked driver to a file; `driver` supplies sound and panels."""
+    """The second phase of `reenact`: renders a built source under a tracked motion and writes the result.
+
+    `driver` supplies the sound and the frames of the panels; `models` are those that the source was built with.
+
+    Raises:
+        InputError: The avatar, motion, output or options do not fit together; nothing is written.
+    """
     watch = watch or Stopwatch()
     is_picture = output.suffix.lower() in IMAGE_SUFFIXES
     if is_picture and len(motion) != 1:
@@ -224,7 +240,7 @@ def reenact_tracked(
                 write_png(output, next(frames))
                 sound = WrittenSound(has_audio=False)
             else:
-                has_file = wants_sound and driver.path.is_file()  # gone meanwhile: SILENT says so
+                has_file = wants_sound and driver.path.is_file()  # if it was removed since, SILENT is reported
                 sound = write_video(
                     output,
                     frames,
@@ -247,12 +263,12 @@ def reenact_tracked(
 
 
 def default_options(models: Models | None) -> ReenactOptions:
-    """What a call means that names no options: the defaults, on the device of the models."""
+    """The options of a call that gives none: the defaults, on the device of the models."""
     return ReenactOptions() if models is None else ReenactOptions(device=models.device)
 
 
 def _settle(options: ReenactOptions | None, models: Models | None) -> tuple[ReenactOptions, Models]:
-    """Options and models that agree, loaded if there are none yet."""
+    """Fills in default options, and loads the models or checks that they fit the options."""
     options = options or default_options(models)
     return options, load_models(options) if models is None else check_models(models, options)
 
@@ -260,11 +276,17 @@ def _settle(options: ReenactOptions | None, models: Models | None) -> tuple[Reen
 def result_frames(
     ready: Source, rendered: Iterator[np.ndarray], *, motion: Motion, options: ReenactOptions, driver: Driver
 ) -> Iterator[np.ndarray]:
-    """The finished frames uint8 `[H, W, 3]` of the rendered head crops."""
+    """Composes the final frames uint8 `[H, W, 3]` of rendered head crops uint8 `[S, S, 3]`, as `options` ask.
+
+    Raises:
+        InputError: The whole picture is asked for, but the source is an avatar file, which does not hold it.
+    """
     if options.crop and not options.side_by_side:
         return rendered
     if ready.picture is None:
-        raise InputError("expected a photo as source to paste back or show, got an avatar file: give the photo")
+        raise InputError(
+            "expected a photo as source to paste into or to show beside, got an avatar file: give the photo"
+        )
     if not options.crop:
         rendered = map(PasteBack(ready.picture, ready.avatar.crop), rendered)
     if not options.side_by_side:
@@ -272,6 +294,6 @@ def result_frames(
     first = next(rendered)
     shown = ready.avatar.crop.apply(ready.picture) if options.crop else ready.picture
     view = DriverView(motion.crop_matrix if options.crop else None, motion.crop_size, first.shape[0])
-    already_told = lambda line: None  # noqa: E731 (the motion carries what tracking was told)
+    already_told = lambda line: None  # noqa: E731 (tracking has put these warnings into the motion)
     frames = prefetch(driver.frames(motion.frame_rate, warn=already_told))
     return panels(shown, frames, view, chain([first], rendered))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -76,6 +77,25 @@ def synthetic_flame(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     script = shared / "spec" / "golden" / "synth_flame.py"
     subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def generated_home(shared: Path, synthetic_flame: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with generated weights of two small Portrait4D engines and the motion encoder; tests only read it."""
+    from generated_weights import install_generated  # here, as torch below
+
+    folder = tmp_path_factory.mktemp("generated")
+    install_generated(folder, shared, synthetic_flame, engine="portrait4d-v2")
+    shutil.copytree(folder / "weights" / "portrait4d-v2", folder / "weights" / "portrait4d-static")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(generated_home: Path) -> Iterator[Path]:
+    """The generated weights, found where released ones are kept while a module's tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PORTRAIT4D_HOME", str(generated_home))
+        yield generated_home
 
 
 @pytest.fixture(scope="module")

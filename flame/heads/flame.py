@@ -1,9 +1,9 @@
 """FLAME (Li et al. 2017) from the user's own model file, without chumpy and without running the pickle.
 
 Reads `generic_model.pkl`, `FLAME2020.pkl`, `flame2023*.pkl` and `.npz` files of the same tables, and the tables inside
-released networks. Files that come with FLAME are picked up from the same folder or its neighbours:
+released networks. Files that come with FLAME are found in the same folder or its neighbours:
 `landmark_embedding_with_eyes.npy` (68 and 70 points), `mediapipe_landmark_embedding.npz` (some of the 478; without it,
-those that the 70 tell), `FLAME_masks.pkl` (regions). What differs from the paper: the origin is moved to the template's
+those that correspond to the 70), `FLAME_masks.pkl` (regions). What differs from the paper: the origin is the template's
 neck joint (`docs/conventions.md`).
 """
 
@@ -37,9 +37,9 @@ _PARENTS = (-1, 0, 1, 1, 1)
 PORTRAIT4D_UNITS_PER_METRE = 3.0
 
 EXPRESSION_LIMIT = 3.0
-"""Coefficients have unit variance; beyond three deviations faces come apart."""
+"""Coefficients have unit variance; beyond three standard deviations the surface of the face breaks up."""
 
-# degrees, lowest and highest about x, y, z
+# degrees, lowest and highest angle about x, y, z
 _LIMITS_DEGREES = {
     "neck": ((-90, 90), (-60, 60), (-80, 80)),
     "jaw": ((-5, 60), (-0.1, 0.1), (-0.1, 0.1)),
@@ -48,12 +48,13 @@ _LIMITS_DEGREES = {
 
 
 class Flame(HeadModel):
-    """FLAME.
+    """FLAME: 5023 vertices, 300 shape and 100 expression coefficients, 5 joints.
 
     Attributes beside those of `HeadModel`:
-        pose_basis: `[36, V * 3]` offsets per entry of the four local rotations minus the identity.
+        pose_basis: `[36, V * 3]` vertex offsets per entry of the four local rotations minus the identity, in the
+            model's unit.
         origin: `[3]` the neck joint in the file's own coordinates (before any change of unit).
-        units_per_metre: 3 in the world of Portrait4D.
+        units_per_metre: the model's units in a metre; 3 in the world of Portrait4D.
     """
 
     name = "flame"
@@ -67,7 +68,7 @@ class Flame(HeadModel):
         self.register_buffer("origin", origin, persistent=False)
 
     def in_metres(self) -> "Flame":
-        """The same head in metres; shape, expression and rotations keep their meaning."""
+        """Returns the same head in metres; shape, expression and rotations keep their meaning."""
         if self.units_per_metre == 1.0:
             return self
         scale, tables = 1 / self.units_per_metre, self.tables
@@ -82,19 +83,19 @@ class Flame(HeadModel):
         return Flame(tables, self.pose_basis * scale, self.origin).eval()
 
     def pose_vectors(self, params: HeadParams) -> Tensor:
-        """`[B, 5, 3]`; the root stays still."""
+        """Returns the local rotation vectors `[B, 5, 3]` in radians; that of the root is zero."""
         still = torch.zeros_like(params.neck)
         return torch.stack([still, params.neck, params.jaw, params.eyes[:, 0], params.eyes[:, 1]], 1)
 
     def pose_correction(self, rotations: Tensor) -> Tensor:
-        """Li et al. 2017, eq. 2, the term of the pose."""
+        """Returns the pose term of Li et al. 2017, eq. 2, `[B, V, 3]`, for local joint rotations `[B, 5, 3, 3]`."""
         identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
         features = (rotations[:, 1:] - identity).flatten(1)
         return (features @ self.pose_basis).reshape(len(rotations), -1, 3)
 
 
 def limit_rotations(params: HeadParams) -> HeadParams:
-    """Squashes neck, jaw and eyes smoothly into what a human can do (`tanh` between the limits of each axis)."""
+    """Maps neck, jaw and eyes (radians) smoothly into the human range: by `tanh`, between the limits of each axis."""
 
     def squash(rotation: Tensor, part: str) -> Tensor:
         low, high = rotation.new_tensor(_LIMITS_DEGREES[part]).mul(math.pi / 180).unbind(1)
@@ -106,7 +107,7 @@ def limit_rotations(params: HeadParams) -> HeadParams:
 
 
 def load_flame(path: Path | str, *, unit: Literal["metre", "portrait4d"] = "metre") -> Flame:
-    """FLAME of a user's file.
+    """Reads FLAME from a user's file.
 
     Args:
         path: `.pkl` or `.npz`.
@@ -129,10 +130,10 @@ _TENSORS_PREFIX = "deformer.flame_deform.flame_model."
 
 
 def flame_from_tensors(tensors: Mapping[str, Tensor]) -> Flame:
-    """FLAME out of a released Portrait4D or GenHead network, which holds it in its own unit around the neck joint.
+    """Reads FLAME from a released Portrait4D or GenHead network, which holds it in metres x 3 around the neck joint.
 
     Args:
-        tensors: of the network, under their official names.
+        tensors: the network's tensors under their official names.
 
     Raises:
         InputError: a table is missing or has another size.
@@ -171,7 +172,7 @@ def flame_from_tensors(tensors: Mapping[str, Tensor]) -> Flame:
 
 @dataclass(frozen=True)
 class _Numbers:
-    """FLAME's tables in the unit and around the origin of the model that is made, float64 and int64."""
+    """FLAME's tables, float64 and int64, in the unit and around the origin of the resulting model."""
 
     template: np.ndarray
     shapes: np.ndarray
@@ -195,7 +196,7 @@ def _build(content: dict[str, Any], path: Path, scale: float) -> Flame:
         faces=_table(content, "f", path, (NUM_FACES, 3)).astype(np.int64),
         weights=_table(content, "weights", path, (NUM_VERTICES, len(JOINT_NAMES))),
         regressor=regressor,
-        # the regressor's rows sum to one in released files, but nothing promises it
+        # the regressor's rows sum to one in released files, but the format does not require it
         joints=(regressor @ template - origin) * scale,
         parents=_parents(content, path),
     )
@@ -232,10 +233,10 @@ def _assemble(
 
 
 def _table(content: dict[str, Any], key: str, path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """One table in float64, of the expected shape."""
+    """Returns one table in float64, of the expected shape."""
     value = content.get(key)
     if not isinstance(value, np.ndarray) or value.dtype == object:
-        raise InputError(f"{path.name} holds no numbers under {key}: expected a FLAME model such as FLAME2020.pkl")
+        raise InputError(f"{path.name} has no numeric table {key}: expected a FLAME model such as FLAME2020.pkl")
     if value.shape != shape:
         raise InputError(
             f"{path.name}: expected {key} of shape {shape} as in FLAME, got {value.shape}: give a FLAME file"
@@ -244,7 +245,7 @@ def _table(content: dict[str, Any], key: str, path: Path, shape: tuple[int, ...]
 
 
 def _shapes(content: dict[str, Any], path: Path) -> np.ndarray:
-    """Shape and expression directions `[V, 3, 300 + E]`, in one table or in two."""
+    """Returns shape and expression directions `[V, 3, 300 + E]`, which a file holds in one table or in two."""
     value = content.get("shapedirs")
     if not isinstance(value, np.ndarray) or value.ndim != 3 or value.shape[:2] != (NUM_VERTICES, 3):
         found = value.shape if isinstance(value, np.ndarray) else "nothing"

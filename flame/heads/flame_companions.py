@@ -1,4 +1,4 @@
-"""What lies beside a FLAME file: landmark embeddings and region masks."""
+"""The files that accompany a FLAME file: landmark embeddings and region masks."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ _REGION_SOURCES = {
 
 
 def landmarks_beside(path: Path) -> dict[int, LandmarkEmbedding]:
-    """The embeddings found beside the model."""
+    """Returns the embeddings found beside a FLAME file, by number of landmarks."""
     result = {}
     eyes = _beside(path, "landmark_embedding_with_eyes.npy")
     if eyes is not None:
@@ -51,7 +51,7 @@ def landmarks_beside(path: Path) -> dict[int, LandmarkEmbedding]:
 
 
 def regions_beside(path: Path | None) -> dict[str, Tensor]:
-    """Masks of `FLAME_masks.pkl` under our names; the eyeballs are known without it."""
+    """Returns the masks `[V]` of `FLAME_masks.pkl` under our names; the eyeballs are known without that file."""
 
     def mask(index: Any) -> Tensor:
         result = torch.zeros(NUM_VERTICES, dtype=torch.bool)
@@ -71,7 +71,12 @@ def regions_beside(path: Path | None) -> dict[str, Tensor]:
 
 
 def full_embeddings(faces: Tensor, weights: Tensor) -> dict[int, LandmarkEmbedding]:
-    """Of 68, and with the pupils of 70 and what that says of the tracker's 478."""
+    """Returns the embeddings of the 68 landmarks and, where the pupils are given, of the 70 and the tracker's 478.
+
+    Args:
+        faces: `[68 or 70]` triangle indices.
+        weights: `[68 or 70, 3]` barycentric coordinates.
+    """
     found = {
         count: LandmarkEmbedding(faces[:count], weights[:count], torch.ones(count, dtype=torch.bool))
         for count in (68, 70)
@@ -81,7 +86,7 @@ def full_embeddings(faces: Tensor, weights: Tensor) -> dict[int, LandmarkEmbeddi
 
 
 def tracker_embedding(seventy: LandmarkEmbedding) -> LandmarkEmbedding:
-    """What a model that knows 70 landmarks knows of the 478: features and pupils, not the contour."""
+    """Returns the part of the 478 landmarks that follows from an embedding of 70: features and pupils, no contour."""
     known = torch.tensor((IBUG_OF_478 + PUPILS_OF_478)[NUM_CONTOUR:], device=seventy.faces.device)
     faces = seventy.faces.new_zeros(478)
     barycentric = seventy.barycentric.new_tensor([1.0, 0.0, 0.0]).repeat(478, 1)
@@ -93,17 +98,17 @@ def tracker_embedding(seventy: LandmarkEmbedding) -> LandmarkEmbedding:
 
 
 def to_tensor(array: np.ndarray) -> Tensor:
-    """Float32, in rows."""
+    """Returns an array as a float32 tensor in row-major order."""
     return torch.from_numpy(array.astype(np.float32, order="C"))
 
 
 def to_indices(values: Any) -> Tensor:
-    """One row of int64."""
+    """Returns integers of any shape as a flat int64 tensor."""
     return torch.from_numpy(np.asarray(values).astype(np.int64).reshape(-1))
 
 
 def _beside(path: Path, name: str) -> Path | None:
-    """A companion file in the model's folder, or in a folder `mask` or `geometry` next to it."""
+    """Returns a companion file in the model's folder, or in a folder `mask`, `masks` or `geometry` next to it."""
     folder = path.parent
     candidates = [folder / name, *(folder.parent / other / name for other in ("mask", "masks", "geometry"))]
     return next((candidate for candidate in candidates if candidate.is_file()), None)

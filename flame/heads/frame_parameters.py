@@ -1,8 +1,8 @@
-"""One frame of a driver as Portrait4D's networks take it: a camera and a head, in their world of metres x 3.
+"""One frame of a driver as Portrait4D's networks take it: a camera and a head, in world units of metres x 3.
 
-A head turned in front of a camera is also a resting head seen by a turned camera. The released files state both at
-once: their camera sees the head at rest, and their neck repeats the turn. Only one of the two may be used; the three
-ways of doing so are the `PosedView`s here.
+A turned head in front of a fixed camera looks like a head at rest in front of a turned camera. The released files state
+both: their camera sees the head at rest, and their neck repeats the rotation. Only one of the two may be applied;
+`turned_head`, `resting_head` and `decomposed` are the three ways to do so.
 """
 
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.head_pose import HeadPose
 
 CANONICAL_POSITION = (0.0, 0.01, 4.2)
-"""Of the camera that the demonstrations of the released networks look through, straight along -z."""
+"""Position of the camera in the released demonstrations; it looks along -z. World units of metres x 3."""
 
 
 @dataclass(frozen=True)
 class PosedView:
-    """A camera and a head that belong together: nothing of the head's pose is in both.
+    """A camera and a head that together state the head's pose once.
 
     Attributes:
-        camera: of B frames, world units of the head model.
+        camera: of B frames, in the head model's unit.
         head: of B frames.
     """
 
@@ -34,11 +34,11 @@ class PosedView:
 
 @dataclass(frozen=True)
 class FrameParameters:
-    """B frames as the released files state them.
+    """B frames in the form of the released files.
 
     Attributes:
         camera: sees the head at rest as the frame shows it turned; metres x 3.
-        head: the neck holds the whole turn of the head once more.
+        head: its neck repeats the whole rotation of the head.
     """
 
     camera: Camera
@@ -46,7 +46,7 @@ class FrameParameters:
 
     @classmethod
     def from_vector437(cls, vector: Tensor) -> "FrameParameters":
-        """Of vectors `[B, 437]` = camera label 25 in OpenGL axes, shape 300, expression 100, neck, jaw, eyes."""
+        """Reads vectors `[B, 437]`: camera label 25 in OpenGL axes, shape 300, expression 100, neck, jaw, eyes."""
         head = HeadParams.from_vector437(vector)
         return cls(Camera.from_label25(vector[:, :25], axes="opengl"), head)
 
@@ -59,54 +59,57 @@ class FrameParameters:
         units_per_metre: float = 3.0,
         fov_degrees: float = DEFAULT_FOV_DEGREES,
     ) -> "FrameParameters":
-        """Of tracked frames.
+        """Converts tracked frames.
 
         Args:
             pose: of B heads.
-            head: fitted; its neck is replaced.
-            units_per_metre: of the world that the frames are for.
-            fov_degrees: of the cameras, over the side of the crop.
+            head: fitted parameters of B heads; their necks are replaced.
+            units_per_metre: world units of the result in a metre.
+            fov_degrees: field of view of the cameras over the side of the crop.
         """
         camera = Camera.from_head_pose(pose.rotation, pose.translation * units_per_metre, fov_degrees=fov_degrees)
         return cls(camera, head.replace(neck=pose.rotation))
 
     def head_pose(self, *, units_per_metre: float = 3.0) -> HeadPose:
-        """The pose of `from_head_pose`; its turn is the neck's, which repeats the camera's."""
+        """Returns the pose that `from_head_pose` took; its rotation is the neck's, which repeats the camera's."""
         return HeadPose(rotation=self.head.neck, translation=self.camera.world2cam[:, :3, 3] / units_per_metre)
 
     def to_vector437(self) -> Tensor:
-        """The vectors of `from_vector437`."""
+        """Returns the vectors `[B, 437]` that `from_vector437` reads."""
         return self.head.to_vector437(self.camera.to_label25(axes="opengl"))
 
     def turned_head(self) -> PosedView:
-        """The canonical camera with the frame's lens; the neck turns the head. Where the head was is lost."""
+        """Returns the canonical camera with the frame's intrinsics, and a neck that turns the head.
+
+        The position of the head in the frame is lost.
+        """
         cam2world = torch.eye(4).to(self.camera.cam2world).repeat(len(self.camera), 1, 1)
         cam2world[:, :3, 3] = cam2world.new_tensor(CANONICAL_POSITION)
         return PosedView(Camera(cam2world, self.camera.intrinsics), self.head)
 
     def resting_head(self) -> PosedView:
-        """The frame's camera around a head at rest."""
+        """Returns the frame's camera, and a head at rest."""
         return PosedView(self.camera, self.head.replace(neck=torch.zeros_like(self.head.neck)))
 
     def decomposed(self, model: HeadModel) -> PosedView:
-        """The neck turns the head, and the camera is what remains: the frame as it was filmed.
+        """Returns a neck that turns the head, and the rest of the pose as the camera: the frame as it was filmed.
 
         Args:
-            model: in the unit of the camera.
+            model: the head model, in the unit of the camera.
         """
         joint = model.rest_joints(self.head.shape, self.head.expression)[:, model.joint_names.index("neck")]
         return PosedView(decompose_camera(self.camera, self.head.neck, joint), self.head)
 
 
 def decompose_camera(camera: Camera, neck: Tensor, joint: Tensor) -> Camera:
-    """Takes the turn of a neck out of a camera, so that both together show what the camera alone showed.
+    """Removes the rotation of a neck from a camera, so that both together show what the camera alone showed.
 
-    The neck joint keeps its place in the picture. The opposite turn puts it back.
+    The neck joint keeps its place in the picture. The inverse rotation restores the camera.
 
     Args:
         camera: sees the head at rest.
-        neck: `[B, 3]` axis-angle that the head will have.
-        joint: `[B, 3]` the neck joint, which does not move when it turns; unit of the camera.
+        neck: `[B, 3]` axis-angle that the head will have, radians.
+        joint: `[B, 3]` the neck joint, the fixed point of the rotation, in the unit of the camera.
     """
     world2cam = camera.world2cam
     before, place = world2cam[:, :3, :3], world2cam[:, :3, 3:]

@@ -1,8 +1,8 @@
-"""Where a head is, and what poses and parameters of heads have in common.
+"""The pose of a head, and the methods that poses and parameters of heads share.
 
-One fitted head is a `HeadPose` and a `HeadParams` (`flame.heads.head_model`) everywhere. Both hold whatever arrays
-their place works in: torch tensors where nothing else is said (`HeadPose`), numpy arrays in single-frame fits, clips
-and records (`HeadPose[NDArray[np.float32]]`).
+One fitted head is a `HeadPose` and a `HeadParams` (`flame.heads.head_model`) everywhere. Both are generic in their
+arrays: torch tensors by default (`HeadPose`), numpy arrays in single-frame fits, clips and records
+(`HeadPose[NDArray[np.float32]]`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = TypeVar("Array", default=Tensor)
     Other = TypeVar("Other", default=Tensor)
-else:  # typing's own has no defaults before Python 3.13
+else:  # TypeVar of typing has no defaults before Python 3.13
     from typing import TypeVar
 
     Array = TypeVar("Array")
@@ -28,41 +28,41 @@ else:  # typing's own has no defaults before Python 3.13
 
 
 class ArrayFields:
-    """A frozen dataclass all of whose fields are arrays with a common first axis, or again such dataclasses."""
+    """Base of frozen dataclasses whose fields are arrays with a common first axis, or such dataclasses themselves."""
 
     def named(self) -> dict[str, Any]:
-        """The fields by name."""
+        """Returns the fields by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}  # pyright: ignore[reportArgumentType]
 
     def arrays(self) -> list[Any]:
-        """All arrays in the order of the fields, those of nested fields in their place."""
+        """Returns all arrays in the order of the fields, those of nested dataclasses in their place."""
         values = self.named().values()
         return [array for value in values for array in (value.arrays() if isinstance(value, ArrayFields) else [value])]
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed."""
+        """Returns a copy with some fields changed."""
         return replace(self, **changes)  # pyright: ignore[reportArgumentType]
 
     def to(self, *args: torch.device | torch.dtype | str) -> Self:
-        """Like `Tensor.to` for all tensors: a device, a dtype, or both."""
+        """Moves all tensors as `Tensor.to` does: to a device, a dtype, or both."""
         return self.map(lambda tensor: tensor.to(*args))
 
     def __len__(self) -> int:
         return len(self.arrays()[0])
 
     def __getitem__(self, index: int | slice | Tensor) -> Self:
-        """Rows of the batch; an integer keeps a batch of one."""
+        """Returns rows of the batch; an integer gives a batch of one."""
         if isinstance(index, int):
             index = slice(index, index + 1) if index != -1 else slice(-1, None)
         return self.map(lambda array: array[index])
 
     def row(self, index: int) -> Self:
-        """One of the batch, without the axis of the batch."""
+        """Returns one row of the batch, without the batch axis."""
         return self.map(lambda array: array[index])
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """One batch after another."""
+        """Concatenates batches along the first axis."""
         named = [part.named() for part in parts]
         joined = {}
         for name, first in named[0].items():
@@ -71,7 +71,7 @@ class ArrayFields:
         return cls(**joined)
 
     def map(self, change: Callable[[Any], Any]) -> Any:
-        """The same of other arrays: each is changed by itself."""
+        """Returns the same with `change` applied to each array."""
 
         def changed(value: Any) -> Any:
             return value.map(change) if isinstance(value, ArrayFields) else change(value)
@@ -81,7 +81,7 @@ class ArrayFields:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadPose(ArrayFields, Generic[Array]):
-    """Where a head is in camera space (OpenGL axes).
+    """The pose of a head in camera space (OpenGL axes): `x_camera = R x_head + t`.
 
     Attributes:
         rotation: `[B, 3]` axis-angle, radians.
@@ -92,10 +92,10 @@ class HeadPose(ArrayFields, Generic[Array]):
     translation: Array
 
     def map(self, change: Callable[[Array], Other]) -> HeadPose[Other]:
-        """The same of other arrays: each is changed by itself."""
+        """Returns the same pose with `change` applied to each array."""
         return super().map(change)
 
 
 def join(arrays: Sequence[Any], axis: int = 0) -> Any:
-    """Tensors, or numpy arrays, as one along an axis."""
+    """Concatenates tensors, or numpy arrays, along an axis."""
     return np.concatenate(arrays, axis) if isinstance(arrays[0], np.ndarray) else torch.cat(list(arrays), axis)

@@ -1,13 +1,13 @@
 """The open head: a full head model of CC0 MakeHuman shapes that ships with the project.
 
 300 shape coefficients of unit variance, 86 expressions in [0, 1] (52 with ARKit names, then 34 `mh/...`), 6 joints. The
-asset is made by `scripts/bake_open_head.py`; its licence stands beside it. What differs from FLAME: the jaw also opens
-as an expression (`jawOpen`), `mouthClose` is meant on top of `jawOpen` as in ARKit, the expressions leave the eyeballs
-alone (only the eye joints turn them), and there are teeth, a tongue, cavities and lashes.
+asset is made by `scripts/bake_open_head.py`; its licence lies beside it. What differs from FLAME: the jaw also opens
+as an expression (`jawOpen`), `mouthClose` is meant on top of `jawOpen` as in ARKit, expressions do not move the
+eyeballs (only the eye joints turn them), and there are teeth, a tongue, cavities and lashes.
 
 Layout of the asset, beside the tables of the same names in `HeadTables`: `shape_basis_half` float16 `[V, 3, 60]`,
 `shape_basis_bytes` int8 `[V, 3, 240]` times `shape_basis_scale` `[240]`; `expression_vertices` and
-`expression_offsets` list the moved vertices of each expression in turn, `expression_counts` of them.
+`expression_offsets` list the moved vertices expression by expression; `expression_counts` says how many each moves.
 """
 
 import json
@@ -28,7 +28,7 @@ PARENTS = (-1, 0, 1, 2, 2, 2)
 
 
 class OpenHead(HeadModel):
-    """The open head.
+    """The open head, a complete head with eyeballs, teeth and tongue, in metres.
 
     Attributes beside those of `HeadModel`:
         part_names: skin, mouth_cavity, eye_cavity_left, ..., lashes_lower.
@@ -51,21 +51,25 @@ class OpenHead(HeadModel):
             self.register_buffer(name, extra[name], persistent=False)
 
     def pose_vectors(self, params: HeadParams, *, head: Tensor | None = None) -> Tensor:
-        """`[B, 6, 3]`; `head` `[B, 3]` turns the head joint against the neck."""
+        """Returns local rotation vectors `[B, 6, 3]`, radians; `head` `[B, 3]` turns the head against the neck."""
         still = torch.zeros_like(params.neck)
         head = still if head is None else head
         return torch.stack([still, params.neck, head, params.jaw, params.eyes[:, 0], params.eyes[:, 1]], 1)
 
     def joint_transforms(self, params: HeadParams, *, head: Tensor | None = None) -> Tensor:
-        """Transforms of the six joints; `head` as in `pose_vectors`."""
+        """Returns the transforms `[B, 6, 4, 4]` of the joints; `head` as in `pose_vectors`."""
         return self.transforms_of(params, axis_angle_to_matrix(self.pose_vectors(params, head=head)))
 
     def forward(self, params: HeadParams, *, head: Tensor | None = None) -> Tensor:
-        """The posed vertices `[B, V, 3]`; `head` as in `pose_vectors`."""
+        """Returns posed vertices `[B, V, 3]` in metres; `head` as in `pose_vectors`."""
         return self.posed(params, axis_angle_to_matrix(self.pose_vectors(params, head=head)))
 
     def faces_of(self, *parts: str) -> Tensor:
-        """Indices of the triangles of the named parts."""
+        """Returns the indices of the named parts' triangles.
+
+        Raises:
+            ValueError: a part is unknown; it lists the known ones.
+        """
         unknown = [part for part in parts if part not in self.part_names]
         if unknown:
             raise ValueError(f"unknown part {', '.join(unknown)}: the parts are {', '.join(self.part_names)}")
@@ -74,18 +78,26 @@ class OpenHead(HeadModel):
 
 
 def load_open_head(*, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> OpenHead:
-    """The bundled open head."""
+    """Loads the bundled open head.
+
+    Raises:
+        InputError: its asset is missing from the installation.
+    """
     return open_head_from_file(ASSET).to(device=device, dtype=dtype).eval()
 
 
 def open_head_from_file(path: Path) -> OpenHead:
-    """An open head from an asset file of the same layout."""
+    """Loads an open head from an asset file of the same layout.
+
+    Raises:
+        InputError: there is no such file.
+    """
     try:
         with safe_open(path, "pt") as file:
             data = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             names = {key: tuple(json.loads(value)) for key, value in file.metadata().items()}
     except FileNotFoundError:
-        raise InputError(f"expected the open head at {path}, it is missing: reinstall portrait4d") from None
+        raise InputError(f"expected the open head at {path}, found no such file: reinstall portrait4d") from None
     return OpenHead(_tables(data, names["expression_names"]), _extra(data), names["part_names"])
 
 
@@ -134,7 +146,7 @@ def _extra(data: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _expression_basis(data: dict[str, Tensor]) -> Tensor:
-    """Scatters the listed offsets to `[V, 3, E]`."""
+    """Scatters the listed offsets into a basis `[V, 3, E]`."""
     counts = data["expression_counts"].long()
     expression = torch.repeat_interleave(torch.arange(len(counts)), counts)
     basis = torch.zeros(len(data["template"]), 3, len(counts))
@@ -143,5 +155,5 @@ def _expression_basis(data: dict[str, Tensor]) -> Tensor:
 
 
 def _index(table: Tensor) -> Tensor:
-    """Indices up to 32767 are stored in 16 bits."""
+    """Returns int64 indices; the asset stores those up to 32767 in 16 bits."""
     return table.long()

@@ -1,9 +1,9 @@
-"""The field that takes a head's pose out of space: points around a posed head to where they are with the neck at rest.
+"""The field that removes a head's pose: it maps points around a posed head to where they are with the neck at rest.
 
 Portrait4D's surface field for the neck (Deng et al. 2024, section 3.2), as the released networks were trained with it:
-on two coarse grids of nodes each node follows its nearest triangle of a simplified mesh; near the surface the fine grid
-counts, away from it the coarse, smoothed one. Built once per head, then read at any number of points. Not
-differentiable in the head's parameters.
+each node of two grids follows its nearest triangle of a simplified mesh; near the surface the fine grid is read, away
+from it the coarse, smoothed one. A field is built once per head and read at any number of points. Not differentiable in
+the head's parameters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ FINE, COARSE = 24, 8
 """Nodes along a side of the two grids."""
 
 SURFACE_BAND = 3e-3
-"""Squared distance from the surface (in cubes of Portrait4D's unit) up to which the fine grid alone counts."""
+"""Squared distance from the surface, in squared Portrait4D units, up to which only the fine grid is read."""
 
 _TENSORS_PREFIX = "deformer.flame_deform.simplify_"
 _DECAY = 1000.0
@@ -38,12 +38,12 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class CoarseMesh:
-    """A simplified mesh whose vertices are combinations of a head model's.
+    """A simplified mesh of C vertices, each a combination of three vertices of a head model.
 
     Attributes:
-        vertices: `[C, 3]` int64 of the head model.
+        vertices: `[C, 3]` int64, vertices of the head model.
         weights: `[C, 3]`, rows sum to one.
-        faces: `[T, 3]` int64 of this mesh.
+        faces: `[F, 3]` int64, triangles of this mesh.
     """
 
     vertices: Tensor
@@ -52,10 +52,10 @@ class CoarseMesh:
 
     @classmethod
     def read(cls, path: Path | str) -> "CoarseMesh":
-        """From the released `simplify_baricentric2.npy`.
+        """Reads the released `simplify_baricentric2.npy`.
 
         Raises:
-            InputError: the file is not one.
+            InputError: the file holds no simplified mesh of FLAME.
         """
         path = Path(path)
         content = read_numbers(path)
@@ -73,10 +73,13 @@ class CoarseMesh:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "CoarseMesh":
-        """Out of a released Portrait4D or GenHead network, whose tensors are given under their official names.
+        """Reads the mesh from a released Portrait4D or GenHead network.
+
+        Args:
+            tensors: the network's tensors under their official names.
 
         Raises:
-            InputError: a table is missing or has another size, or an index points to nothing.
+            InputError: a table is missing or has another size, or an index is out of range.
         """
         found = [tensors.get(_TENSORS_PREFIX + name) for name in ("idxs", "baris", "faces")]
         vertices, weights, faces = (table.detach() if table is not None else torch.empty(0) for table in found)
@@ -89,20 +92,20 @@ class CoarseMesh:
         return cls(vertices, weights, faces)
 
     def apply(self, vertices: Tensor) -> Tensor:
-        """`[B, V, 3]` of the head model to `[B, C, 3]`."""
+        """Returns the vertices `[B, C, 3]` of this mesh for those `[B, V, 3]` of the head model."""
         return (vertices[:, self.vertices] * self.weights[..., None]).sum(2)
 
     def to(self, device: torch.device | str) -> "CoarseMesh":
-        """On another device."""
+        """Moves the mesh to another device."""
         return CoarseMesh(self.vertices.to(device), self.weights.to(device), self.faces.to(device))
 
 
 @dataclass(frozen=True)
 class HeadPoseField:
-    """See the module.
+    """The offsets from a posed head to the head at rest, on two grids of nodes in the same cube.
 
     Attributes:
-        fine: `[B, 24^3, 4]` offset and squared distance to the surface at each node, the last axis of space first.
+        fine: `[B, 24^3, 4]` offset and squared distance to the surface at each node; nodes as in `grid_nodes`.
         coarse: `[B, 8^3, 3]` smoothed offset.
         box_warp: side of the cube that both grids fill, in world units.
     """
@@ -116,14 +119,14 @@ class HeadPoseField:
     def build(
         cls, model: HeadModel, params: HeadParams, mesh: CoarseMesh, *, box_warp: float, smoothings: int = 2
     ) -> "HeadPoseField":
-        """The field of a posed head.
+        """Builds the field of a posed head.
 
         Args:
             model: the head model, in the unit of the field.
-            params: all of the head; what the neck does is taken out.
-            mesh: its simplified mesh.
-            box_warp: side of the cube that the field covers.
-            smoothings: box filters over the coarse grid.
+            params: the head's parameters; the field removes the rotation of the neck.
+            mesh: the simplified mesh of the head model.
+            box_warp: side of the cube that the field covers, in world units.
+            smoothings: how many times the coarse grid is box-filtered.
         """
         rested = params.replace(neck=torch.zeros_like(params.neck))
         return cls.between(model(params), model(rested), mesh, box_warp=box_warp, smoothings=smoothings)
@@ -133,7 +136,7 @@ class HeadPoseField:
     def between(
         cls, posed: Tensor, rested: Tensor, mesh: CoarseMesh, *, box_warp: float, smoothings: int = 2
     ) -> "HeadPoseField":
-        """The field that takes posed vertices `[B, V, 3]` of a head model to rested ones."""
+        """Builds the field that maps posed vertices `[B, V, 3]` of a head model to those at rest, `[B, V, 3]`."""
         posed, rested = mesh.apply(posed), mesh.apply(rested)
         fine, coarse = (
             surface_offsets(
@@ -144,7 +147,12 @@ class HeadPoseField:
         return cls(fine, _smooth(coarse[..., :3], smoothings), box_warp)
 
     def __call__(self, points: Tensor, *, band: float = SURFACE_BAND) -> Tensor:
-        """Posed world points `[B, N, 3]` to rested ones; outside the grids they stay."""
+        """Maps posed world points `[B, N, 3]` to the head at rest; points outside the grids keep their place.
+
+        Args:
+            points: `[B, N, 3]` world units.
+            band: squared distance from the surface up to which only the fine grid is read.
+        """
         near = read_grid(self.fine, points, FINE, box_warp=self.box_warp)
         far = read_grid(self.coarse, points, COARSE, box_warp=self.box_warp)
         share = torch.exp(-_DECAY * F.relu(near[..., 3:] - band))
@@ -166,18 +174,18 @@ class HeadPoseField:
 
 
 def grid_nodes(count: int, *, box_warp: float, like: Tensor) -> Tensor:
-    """Centres of `count^3` cells of the cube, `[count^3, 3]`, x outermost, z innermost.
+    """Returns the centres `[count^3, 3]` of the cube's cells, x outermost, z innermost, in the unit of `box_warp`.
 
-    In the order of operations of the released networks: the last bit decides between equally near triangles.
+    The order of operations is that of the released networks: the last bit decides between equally near triangles.
     """
     line = (torch.arange(count, dtype=like.dtype, device=like.device) * (1 / count) + 0.5 / count - 0.5) * box_warp
     return torch.cartesian_prod(line, line, line)
 
 
 def plane_coordinates(points: Tensor, triangles: Tensor) -> Tensor:
-    """Barycentric coordinates `[N, 3]` of the feet of points `[N, 3]` on the planes of triangles `[N, 3, 3]`.
+    """Projects points `[N, 3]` on the planes of triangles `[N, 3, 3]`; returns barycentric coordinates `[N, 3]`.
 
-    Not limited to the triangle; degenerate triangles give finite nonsense.
+    They may lie outside the triangle. Those of degenerate triangles are finite, but meaningless.
     """
     a, b, c = triangles.unbind(-2)
     first, second, offset = b - a, c - a, points - a
@@ -189,19 +197,19 @@ def plane_coordinates(points: Tensor, triangles: Tensor) -> Tensor:
 
 
 def unit_normals(triangles: Tensor) -> Tensor:
-    """`[..., 3, 3]` corners to `[..., 3]`, counter-clockwise towards the viewer."""
+    """Returns unit normals `[..., 3]` of triangles `[..., 3, 3]`; counter-clockwise triangles face the viewer."""
     a, b, c = triangles.unbind(-2)
     return F.normalize(torch.linalg.cross(b - a, c - a), dim=-1)
 
 
 def surface_offsets(points: Tensor, posed: Tensor, rested: Tensor, faces: Tensor) -> Tensor:
-    """Where points go with their nearest triangle.
+    """Returns how points move with their nearest triangle of a posed mesh.
 
     Args:
         points: `[B, N, 3]`.
-        posed: `[B, V, 3]` vertices of the mesh that is near.
-        rested: `[B, V, 3]` where they go.
-        faces: `[T, 3]`.
+        posed: `[B, V, 3]` vertices of the posed mesh.
+        rested: `[B, V, 3]` the same vertices at rest.
+        faces: `[F, 3]` triangles of the mesh.
 
     Returns:
         `[B, N, 4]`: offset, and squared distance to the posed mesh.
@@ -218,7 +226,7 @@ def surface_offsets(points: Tensor, posed: Tensor, rested: Tensor, faces: Tensor
 
 
 def _smooth(values: Tensor, times: int) -> Tensor:
-    """Mean over 3 x 3 x 3 nodes of `[B, 8^3, C]`, borders repeated."""
+    """Averages `[B, 8^3, C]` over 3 x 3 x 3 nodes `times` times, with borders repeated."""
     grid = values.transpose(1, 2).unflatten(2, (COARSE, COARSE, COARSE))
     for _ in range(times):
         grid = F.avg_pool3d(F.pad(grid, (1,) * 6, mode="replicate"), 3, stride=1)
@@ -226,15 +234,16 @@ def _smooth(values: Tensor, times: int) -> Tensor:
 
 
 def read_grid(values: Tensor, points: Tensor, count: int, *, box_warp: float, backend: GridBackend = "auto") -> Tensor:
-    """Trilinear values at points, zero outside the nodes.
+    """Interpolates a grid trilinearly at points; values are zero outside the nodes.
 
     Args:
         values: `[B, count^3, C]` of the nodes, x outermost.
         points: `[B, N, 3]`.
         count: nodes along a side.
-        box_warp: side of the cube that the nodes cover.
-        backend: "gather" defines it and runs and exports everywhere; "grid_sample" is torch's own, which some devices
-            lack in three dimensions, and takes a sixth of the time on a CPU; "auto" takes it on CPU and CUDA.
+        box_warp: side of the cube that the nodes cover, in the unit of the points.
+        backend: "gather" is the definition, runs on every device and can be exported; "grid_sample" is torch's own,
+            which some devices lack in three dimensions, and takes a sixth of the time on a CPU; "auto" chooses
+            "grid_sample" on CPU and CUDA, else "gather".
 
     Returns:
         `[B, N, C]`.
@@ -246,7 +255,7 @@ def read_grid(values: Tensor, points: Tensor, count: int, *, box_warp: float, ba
     if backend == "gather":
         return _gather_grid(values, points, count, box_warp)
     volume = values.transpose(1, 2).unflatten(2, (count, count, count))
-    place = (points * (2 * count / (box_warp * (count - 1)))).flip(-1)  # the last axis of a volume comes first
+    place = (points * (2 * count / (box_warp * (count - 1)))).flip(-1)  # the sampler takes the last axis first
     return F.grid_sample(volume, place[:, :, None, None], align_corners=True)[..., 0, 0].transpose(1, 2)
 
 
@@ -270,7 +279,7 @@ def _gather_grid(values: Tensor, points: Tensor, count: int, box_warp: float) ->
 
 
 def _find_problem(vertices: Tensor, weights: Tensor, faces: Tensor) -> str:
-    """What keeps three tables from being a `CoarseMesh` of FLAME; empty if nothing does."""
+    """Returns why three tables are not a `CoarseMesh` of FLAME; empty if they are one."""
     tables = (vertices, weights, faces)
     is_fitting = all(table.ndim == 2 and table.shape[1] == 3 and len(table) for table in tables)
     if not is_fitting or vertices.shape != weights.shape:

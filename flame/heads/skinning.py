@@ -1,6 +1,6 @@
 """Linear blend skinning over a small tree of joints.
 
-SMPL (Loper et al. 2015), eqs. 2-4, without the pose correctives, which are the business of the head model.
+SMPL (Loper et al. 2015), eqs. 2-4, without the pose correctives, which the head model adds.
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from torch import Tensor
 
 
 def chain_transforms(rotations: Tensor, joints: Tensor, parents: Sequence[int]) -> Tensor:
-    """Rest-to-posed transform of each joint.
+    """Returns the rest-to-posed transform of each joint.
 
     Args:
         rotations: `[B, J, 3, 3]` rotation of each joint in its parent's frame.
-        joints: `[B, J, 3]` rest positions.
+        joints: `[B, J, 3]` positions at rest.
         parents: length J, a parent before its children, -1 for the root.
 
     Returns:
-        `[B, J, 4, 4]`, so that a rest point `x` rigidly bound to joint j goes to `T_j x`.
+        `[B, J, 4, 4]`; a rest point `x` rigidly bound to joint j moves to `T_j x`.
     """
     frames = []
     for index, parent in enumerate(parents):
@@ -41,8 +41,8 @@ def blend_skin(vertices: Tensor, transforms: Tensor, weights: Tensor) -> Tensor:
     """Moves each vertex by the weighted mean of the joint transforms.
 
     Args:
-        vertices: `[B, V, 3]` rest.
-        transforms: `[B, J, 4, 4]`.
+        vertices: `[B, V, 3]` at rest.
+        transforms: `[B, J, 4, 4]` rest to posed.
         weights: `[V, J]`, rows sum to one.
 
     Returns:

@@ -1,1 +1,1 @@
-"""Every landmark index and set of the project."""
+"""Holds every landmark index, group and correspondence of the project."""

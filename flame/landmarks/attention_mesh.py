@@ -1,6 +1,6 @@
 """The points among the 478 that the refinement heads of the attention mesh replace (MediaPipe's tables).
 
-"left" and "right" are the subject's. The original network file holds the tables too; the conversion script refuses a
+"left" and "right" are the subject's. The original network file holds the tables too; the conversion script rejects a
 network whose tables differ.
 """
 

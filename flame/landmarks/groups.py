@@ -5,26 +5,26 @@ from numpy.typing import NDArray
 
 NUM_LANDMARKS = 478
 NUM_MESH = 468
-"""The first of the 478 lie on the skin; the irises follow, which turn with the eyeballs."""
+"""The first 468 of the 478 lie on the skin; then come the irises, which turn with the eyeballs."""
 
 OUTER_EYE_CORNERS = (33, 263)
-"""Subject's right, left: the unit of all errors."""
+"""Subject's right, left. Errors are given as fractions of the distance between them."""
 
 FOREHEAD, CHIN, NOSE_TIP, NOSE_FRONT = 10, 152, 1, 4
-"""The tip that the tracker names, and the point of the nose that stands out furthest."""
+"""`NOSE_TIP` is the tip in the tracker's naming, `NOSE_FRONT` the point of the nose that protrudes most."""
 
 EARS = (234, 454)
-"""In front of the ears: their middle stays on the head's axis when it turns."""
+"""Points in front of the ears, subject's right, left: their midpoint stays on the head's axis when the head turns."""
 
 NOSE_WINGS = (64, 294)
 MOUTH_CORNERS = (61, 291)
 IRIS_CENTRES = {"right": 468, "left": 473}
 IRIS_ENDS = {"right": (469, 471), "left": (474, 476)}
-"""Left and right ends of an iris; all pairs: subject's right, left."""
+"""Ends of the horizontal diameter of an iris. Pairs in this file are in the order subject's right, left."""
 
 INNER_LIP_MIDDLES = (13, 14)
 LID_MIDDLES = {"right": (159, 145), "left": (386, 374)}
-"""Upper, lower."""
+"""Upper, lower; the same order in `INNER_LIP_MIDDLES`."""
 
 RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
@@ -40,33 +40,40 @@ CONTOUR = (
 RIGHT_IRIS, LEFT_IRIS = tuple(range(468, 473)), tuple(range(473, 478))
 
 LID_PAIRS = ((160, 144), (159, 145), (158, 153), (387, 373), (386, 374), (385, 380))
-"""Upper and lower lid, the subject's right eye first."""
+"""Opposite points of the upper and the lower lid, the subject's right eye first."""
 
 LIP_PAIRS = ((82, 87), (13, 14), (312, 317), (81, 178), (311, 402), (80, 88), (310, 318))
-"""Inner edge of the upper and of the lower lip."""
+"""Opposite points on the inner edges of the upper and the lower lip."""
 
 EYE_CORNERS = {"right": (33, 133), "left": (263, 362)}
-"""Outer, inner."""
+"""Outer, inner corner."""
 
 UPPER_INNER_LIP = (191, 80, 81, 82, 13, 312, 311, 310, 415)
 LOWER_INNER_LIP = (95, 88, 178, 87, 14, 317, 402, 318, 324)
 UPPER_OUTER_LIP = (185, 40, 39, 37, 0, 267, 269, 270, 409)
 LOWER_OUTER_LIP = (146, 91, 181, 84, 17, 314, 405, 321, 375)
-"""Landmarks of the lips that lie above each other, from the subject's right to the left corner."""
+"""Points of the lips' edges that lie above each other, from the subject's right to the left corner."""
 
 LEFT_LIDS = ((466, 388, 387, 386, 385, 384, 398), (249, 390, 373, 374, 380, 381, 382))
 RIGHT_LIDS = ((246, 161, 160, 159, 158, 157, 173), (7, 163, 144, 145, 153, 154, 155))
-"""Landmarks of the lids that lie above each other: upper, lower."""
+"""Points of the lids that lie above each other: upper, lower."""
 
 
 def outer_eye_distance(landmarks: NDArray) -> NDArray:
-    """Distance of the outer eye corners in the picture, `[...]` of landmarks `[..., 478, 2 or 3]`."""
+    """Returns the distance of the outer eye corners in the picture, `[...]` of landmarks `[..., 478, 2 or 3]`."""
     right, left = OUTER_EYE_CORNERS
     return np.linalg.norm(landmarks[..., right, :2] - landmarks[..., left, :2], axis=-1)
 
 
 def eye_opening(landmarks: NDArray) -> NDArray:
-    """Mean opening of the lids over the width of the eye: `[..., 2]`, subject's left first, of `[..., 478, 2 or 3]`."""
+    """Returns the mean opening of the lids as a fraction of the width of the eye.
+
+    Args:
+        landmarks: `[..., 478, 2 or 3]`.
+
+    Returns:
+        `[..., 2]`, the subject's left eye first.
+    """
     upper, lower = np.array(LID_PAIRS).T
     gap = np.linalg.norm(landmarks[..., upper, :2] - landmarks[..., lower, :2], axis=-1)
     openings = []

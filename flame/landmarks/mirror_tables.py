@@ -1,4 +1,4 @@
-"""Which landmark stands where a landmark was once the picture is mirrored: `mirrored = points[table]`, x reversed."""
+"""Tables that reorder landmarks when a picture is mirrored: `mirrored = points[table]`, with x reversed."""
 
 # Nearest point across the plane x = 0 of the open head at rest, whose mesh is symmetric; 0.44 mm at most.
 _MIRROR_OF_478 = (
@@ -43,4 +43,4 @@ _MIRROR_OF_98 = (
 )
 
 MIRRORED_LANDMARKS = {478: _MIRROR_OF_478, 98: _MIRROR_OF_98, 70: (*_MIRROR_OF_68, 69, 68), 68: _MIRROR_OF_68, 0: ()}
-"""By the number of landmarks in the set."""
+"""Tables by the number of landmarks in the set."""

@@ -1,7 +1,7 @@
-"""How the sets of landmarks hang together: which of the tracker's 478 points are iBUG's 68 and the two pupils."""
+"""Correspondences between landmark sets: the tracker's 478, WFLW's 98, iBUG's 68, and 70 with the two pupils."""
 
 NUM_CONTOUR = 17
-"""The first of the 68 lie on the outline of the picture of a face, which slides over the skin as the head turns."""
+"""The first 17 of the 68 lie on the outline of the face in the picture, which slides over the skin as it turns."""
 
 PUPILS_OF_478 = (468, 473)
 """Subject's right, left."""
@@ -18,10 +18,10 @@ IBUG_OF_478 = (
 IBUG_CONTOUR_ENDS, IBUG_NOSE_TIP = (0, 16), 30
 IBUG_RIGHT_EYE, IBUG_LEFT_EYE, IBUG_MOUTH = tuple(range(36, 42)), tuple(range(42, 48)), tuple(range(48, 68))
 IBUG_OUTER_EYE_CORNERS, IBUG_MOUTH_CORNERS = (36, 45), (48, 54)
-"""Among the 68; pairs: subject's right, left. An eye runs from its corner at the picture's left over the upper lid."""
+"""Among the 68. Pairs: subject's right, left. An eye begins at its corner on the picture's left, then the upper lid."""
 
 IBUG_EYES_AND_INNER_LIPS = (slice(36, 42), slice(42, 48), slice(60, 68))
-"""Among the 68, as runs: the subject's right eye, left eye, the inner edge of the lips."""
+"""Among the 68, as ranges: the subject's right eye, left eye, the inner edge of the lips."""
 
 WFLW_OUTER_EYE_CORNERS = (60, 72)
 """Among the 98: subject's right, left."""
@@ -32,7 +32,7 @@ CORNERS_OF_98_AND_478 = {
     "mouth": {76: 61, 82: 291, 88: 78, 92: 308},
     "irises": {96: 468, 97: 473},
 }
-"""Points that both sets define sharply: number among the 98, number among the 478."""
+"""Points that both sets define precisely: index among the 98, index among the 478."""
 
 EDGES_OF_98_AND_478 = {
     "lids": {62: 159, 66: 145, 70: 386, 74: 374},
@@ -40,7 +40,7 @@ EDGES_OF_98_AND_478 = {
     "nose": {54: 1, 57: 2},
     "chin": {16: 152},
 }
-"""Points in the middle of edges, which slide along them a little: number among the 98, number among the 478."""
+"""Points in the middle of edges, along which they are less certain: index among the 98, index among the 478."""
 
 # WFLW leaves out every second point of the contour, the lower edges of the brows, and two points of each eye.
 IBUG_OF_98 = (
@@ -59,8 +59,8 @@ FIVE_POINTS: dict[int, tuple[tuple[int, ...], ...]] = {
     70: ((68,), (69,), (30,), (48,), (54,)),
     68: (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,)),
 }
-"""The landmarks of each set that are averaged for pupils, nose tip and mouth corners, the subject's right first.
+"""The landmarks of each set whose means are pupils, nose tip and mouth corners, the subject's right first.
 
-68 points have no pupils. The nose tip of the released landmarks lies between two of our 478: taking their middle
-reduces the distance of the crop's corners from the released ones from 10 to 8 px.
+The 68 have no pupils. The nose tip of the released landmarks lies between two of the 478: their midpoint reduces the
+distance of the crop's corners from the released ones from 10 to 8 px.
 """

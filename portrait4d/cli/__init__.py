@@ -1,1 +1,1 @@
-"""The command line `portrait4d`. Nothing here imports torch before a command runs."""
+"""The command line `portrait4d`. No module here imports torch before a command runs."""

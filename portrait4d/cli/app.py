@@ -1,4 +1,4 @@
-"""The application: its commands, and those about the program itself. Each imports what it needs when it runs."""
+"""The application: all commands, and those about the program itself. Each imports what it needs when it runs."""
 
 import importlib
 from collections.abc import Callable, Collection
@@ -24,14 +24,15 @@ Start with:  portrait4d demo
 GROUPS = {
     "data": (
         "data_commands",
-        """Training data out of folders of photos or videos.
+        """Training data from folders of photos or videos.
 
-A bad file is rejected with its reason and stops nothing. Run the same command again to go on after whatever stopped it.
+A file that cannot be used is rejected with the reason, and the others are built. After an interruption, run the same
+command again to resume.
 """,
     ),
     "eg3d": (
         "eg3d_commands",
-        """Heads that an EG3D network invents, by seed: pictures, videos, shapes.
+        """Heads that an EG3D network generates from seeds: pictures, videos, shapes.
 
 NETWORK is a name from `portrait4d weights list`, a checkpoint folder, or an official .pkl.
 """,
@@ -47,20 +48,20 @@ What the numbers mean, and which may be compared: docs/metrics.md.
         "weights_command",
         """Released networks: which exist, how to get them, what is in a file.
 
-Files are read without running anything in them. Weights are kept in $PORTRAIT4D_HOME/weights, or in the user's cache
+Files are read without running any code in them. Weights are kept in $PORTRAIT4D_HOME/weights, or in the user's cache
 folder; PORTRAIT4D_OFFLINE=1 forbids the network.
 """,
     ),
 }
-"""Commands of commands: the file in this folder that holds them, and their help."""
+"""Groups of commands: the module in this package that holds them, and their help."""
 
 
 def build_app(words: Collection[str] | None = None) -> typer.Typer:
-    """The typer application.
+    """Builds the typer application.
 
     Args:
-        words: what the user wrote; commands that are not among them get no options, and their files are not loaded:
-            making all takes as long as the rest of `--help`. None makes all.
+        words: the words of the command line. Commands that are not among them get no options, and their modules are
+            not loaded, because building all takes as long as the rest of `--help`. None builds all.
     """
     app = typer.Typer(
         help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -97,7 +98,7 @@ def top(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere on the line.")] = False,
 ) -> None:
     """Options before the command."""
 
@@ -108,7 +109,7 @@ def demo(
     options: Annotated[ReenactOptions, Shown(("engine", "duration", "device"))],
     tell: Telling,
 ) -> None:
-    """Move a bundled public-domain portrait with a bundled motion; writes a video and a contact sheet."""
+    """Animate a bundled public-domain portrait with a bundled motion; writes a video and a contact sheet."""
     from portrait4d.jobs.demo import run_demo
 
     with progress_bars(is_quiet=tell.is_quiet) as progress:
@@ -121,7 +122,7 @@ def demo(
 
 
 def doctor(tell: Annotated[Telling, Shown(("as_json",))]) -> None:
-    """Check the installation: what is there, what is missing, how to get it."""
+    """Check the installation: what is present, what is missing, how to get it."""
     from portrait4d.jobs.doctor import examine, is_healthy
 
     checks = examine()
@@ -141,7 +142,9 @@ def doctor(tell: Annotated[Telling, Shown(("as_json",))]) -> None:
 
 
 def selfcheck(
-    engine: Annotated[str, typer.Argument(help="portrait4d, portrait4d-static, portrait4d-v2, lift, or weights.")],
+    engine: Annotated[
+        str, typer.Argument(help="portrait4d, portrait4d-static, portrait4d-v2, lift, or a path of weights.")
+    ],
     photo: Annotated[Path | None, typer.Argument(help="Photo of a face. Default: a bundled portrait.")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Picture to write (.png): photo and result.")
@@ -151,7 +154,7 @@ def selfcheck(
     tell: Annotated[Telling, Shown(("as_json",))],
 ) -> None:
     """Check that an engine's weights work: a photo drives itself, and the result is measured."""
-    from portrait4d.engines.choose import named_files
+    from portrait4d.engines.choose import choose_engine, named_files
     from portrait4d.jobs.selfcheck import run_selfcheck
     from portrait4d.runtime.paths import check_output
     from preprocess.files.file_check import check_not_input
@@ -160,7 +163,9 @@ def selfcheck(
     if output is not None:
         check_output(output, frozenset({".png"}))
         check_not_input(output, photo, options.flame, *named_files(engine))
+    path = choose_engine(engine).weights
     check = run_selfcheck(engine, photo, flame=options.flame, device=options.device)
+    weights = f"the weights of {check.engine}" if path is None else f"the weights at {path}"
     if output is not None:
         write_png(output, check.picture)
     if tell.as_json:
@@ -174,9 +179,9 @@ def selfcheck(
         say(f"{marks[finding.passed]:<8}{finding.name:<{width}}  {finding.value}; expected {finding.expected}{basis}")
     failed = [finding.name for finding in check.findings if finding.passed is False]
     if failed:
-        fail(f"the weights of {check.engine} do not do what they should: {', '.join(failed)}")
+        fail(f"{weights} do not do what they should: {', '.join(failed)}")
         raise typer.Exit(1)
-    say(f"the weights of {check.engine} work")
+    say(f"{weights} work")
 
 
 COMMANDS = {

@@ -1,4 +1,4 @@
-"""`track`, `avatar` and `render`: one driver, one source, one avatar."""
+"""The commands `track`, `avatar` and `render`: each handles one driver, one source or one avatar."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +30,7 @@ def track(
     options: Annotated[TrackOptions, TRACK],
     tell: Telling,
 ) -> None:
-    """Track a driver once, to use it with any number of sources of one engine."""
+    """Track a driver once, to use its motion with any number of sources of one engine."""
     from portrait4d.engines.choose import named_files
     from portrait4d.pipeline import track_driver
     from portrait4d.reenactment.report import describe_gaps, find_gaps
@@ -100,7 +100,7 @@ def render(
     options: Annotated[RenderOptions, RENDER],
     tell: Telling,
 ) -> None:
-    """Show an avatar from chosen sides: an orbit video, single views, or a textured mesh."""
+    """Render an avatar without a driver: an orbit video, single views, or a mesh."""
     from portrait4d.jobs.views import render_avatar
 
     tell_engine(options.engine, is_quiet=tell.is_quiet)

@@ -1,4 +1,4 @@
-"""Where the command line talks: results to stdout, progress, warnings and errors to stderr."""
+"""Output of the command line: results to stdout; progress, warnings and errors to stderr."""
 
 import functools
 import json
@@ -40,7 +40,7 @@ _PLAIN_INTERVAL_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Telling:
-    """How a command speaks; options of every command."""
+    """How a command reports; these are options of every command."""
 
     as_json: bool = False
     """Print the report as JSON on stdout."""
@@ -50,17 +50,17 @@ class Telling:
 
 
 def say(text: str) -> None:
-    """One line of result on stdout."""
+    """Prints one line of result to stdout."""
     print(text)
 
 
 def warn(text: str) -> None:
-    """One line on stderr that does not stop anything."""
+    """Prints a warning, one line on stderr."""
     print(f"warning: {printable(text)}", file=sys.stderr)
 
 
 def tell_engine(asked: str, *, is_quiet: bool) -> None:
-    """One line on stderr: which engine "auto" takes, and why, or which one the weights at a path run as."""
+    """Prints to stderr which engine "auto" takes and why, or which engine the weights at a path run as."""
     if is_quiet:
         return
     from portrait4d.engines.choose import available_engines, choose_engine
@@ -76,32 +76,32 @@ def tell_engine(asked: str, *, is_quiet: bool) -> None:
 
 
 def fail(text: str) -> None:
-    """The one line on stderr that says why the program ends."""
+    """Prints the reason why the program ends, one line on stderr."""
     print(f"error: {printable(' '.join(text.splitlines()))}", file=sys.stderr)
 
 
 def tell_stop(stop: KeyboardInterrupt) -> None:
-    """The line after Ctrl-C; a command that goes on when it is run again has said in `stop` what is there."""
+    """Prints the line after Ctrl-C; the text of `stop` says what is kept if the command can be resumed."""
     fail(
-        f"stopped; {stop}: run the same command again to go on"
+        f"stopped; {stop}: run the same command again to resume"
         if str(stop)
         else "stopped; nothing half-written was left"
     )
 
 
 def say_json(values: Any) -> None:
-    """A report on stdout for programs."""
+    """Prints a report as JSON to stdout."""
     print(json.dumps(values, indent=2, ensure_ascii=False))
 
 
 def say_speed(report: Any) -> None:
-    """One line of result: seconds by stage, rate and memory of a `ReenactReport`."""
+    """Prints seconds by stage, frame rate and memory of a `ReenactReport`, one line on stdout."""
     stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())
     say(f"{stages}; {report.frames_per_second:.1f} frames/s; peak memory {report.peak_memory_mb:.0f} MB")
 
 
 class PlainProgress:
-    """For logs and pipes: a line when a stage begins, then one every ten seconds."""
+    """Progress for logs and pipes: a line when a stage begins, then one every ten seconds."""
 
     def __init__(self) -> None:
         self._stage = ""
@@ -109,7 +109,7 @@ class PlainProgress:
         self._begin, self._first = 0.0, 0
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
-        """Reports how far a stage is."""
+        """Prints a line if one is due; `done` of `total` steps (None: unknown) of a stage are finished."""
         now = time.monotonic()
         name = STAGES.get(stage, stage)
         if stage != self._stage:
@@ -128,7 +128,7 @@ class PlainProgress:
 
 @contextmanager
 def progress_bars(*, is_quiet: bool = False) -> Iterator[Any]:
-    """A progress callback: bars on a terminal, plain lines elsewhere, silence if asked for."""
+    """Gives a progress callback: bars on a terminal, plain lines elsewhere, nothing if quiet."""
     if is_quiet:
         yield lambda stage, done, total: None
         return
@@ -154,7 +154,7 @@ def progress_bars(*, is_quiet: bool = False) -> Iterator[Any]:
         TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as bars:
-        shown: dict[str, Any] = {}  # the stage whose bar is shown, and its task; `bars.tasks` is no table by task
+        shown: dict[str, Any] = {}  # the stage whose bar is shown, and the number of its task in `bars`
 
         def show(stage: str, done: int, total: int | None) -> None:
             if stage not in shown or done < bars.tasks[0].completed:
@@ -169,7 +169,7 @@ def progress_bars(*, is_quiet: bool = False) -> Iterator[Any]:
 
 @contextmanager
 def byte_progress(*, is_quiet: bool = False) -> Iterator[Any]:
-    """Like `progress_bars`, for stages that count bytes; shown only on a terminal."""
+    """Like `progress_bars`, for stages that count bytes; gives None if no bar is shown, as outside a terminal."""
     console = Console(stderr=True)
     if is_quiet or not console.is_terminal:
         yield None
@@ -189,7 +189,7 @@ def byte_progress(*, is_quiet: bool = False) -> Iterator[Any]:
 
 
 def interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Hands Ctrl-C through typer, which would end with code 1."""
+    """Wraps a command so that Ctrl-C ends it with code 130; typer would end it with 1."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""`portrait4d data`: folders of photos or videos become training data, formats of others too, and a look at both."""
+"""`portrait4d data`: builds training data from photos or videos, converts other formats, and checks data sets."""
 
 import functools
 from dataclasses import replace
@@ -34,7 +34,7 @@ def ffhq(
     tell: Telling,
     shards: Annotated[BuildOptions, SHARDS],
 ) -> None:
-    """Photos of faces, the largest face of each: picture, camera, head, landmarks, mask, scores."""
+    """Build from photos, the largest face of each: picture, camera, head, landmarks, mask, scores."""
     options = StageOptions(**vars(pictures), limits=limits)
     _build(folder, output, options, run=replace(run, items_per_shard=shards.items_per_shard), tell=tell)
 
@@ -49,7 +49,7 @@ def video(
     run: Annotated[BuildOptions, RUN],
     tell: Telling,
 ) -> None:
-    """Clips of one person each, up to the first cut: as for photos, with one identity for all frames."""
+    """Build from clips of one person each, up to the first cut: as ffhq, with one identity for all frames."""
     clips = replace(clips, min_frames=min(clips.min_frames, clips.num_frames))
     options = StageOptions(**{**vars(pictures), "kind": "clip"}, **vars(clips), limits=limits)
     _build(folder, output, options, run=replace(run, items_per_shard=shards.items_per_shard), tell=tell)
@@ -57,15 +57,15 @@ def video(
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(help="Folder or zip of EG3D's, LMDB of Portrait4D's, or shards: .tar, folder, .txt list.")
+        Path, typer.Argument(help="EG3D folder or zip, Portrait4D LMDB, or shards: .tar, folder, .txt list.")
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="New folder for shards; of shards, EG3D's new folder or .zip.")
+        Path, typer.Option("-o", "--output", help="New folder for shards; from shards, a new EG3D folder or .zip.")
     ],
     formats: Annotated[ConvertOptions, CONVERT],
     tell: Telling,
 ) -> None:
-    """Datasets of EG3D and Portrait4D to shards, and shards to EG3D's: pictures as they are, cameras converted."""
+    """Convert datasets of EG3D and Portrait4D to shards, or shards to EG3D's format; pictures are not changed."""
     from preprocess.dataset.formats.convert import eg3d_to_shards, find_format, lmdb_to_shards, shards_to_eg3d
     from preprocess.dataset.records.shards import read_shard
 
@@ -77,7 +77,9 @@ def convert(
             paths = eg3d_to_shards(source, output, origin=formats.origin, **written)
         elif kind == "lmdb":
             if formats.message is None:
-                raise InputError(f"expected --message genhead, ffhq or vfhq for {source}: an LMDB does not say it")
+                raise InputError(
+                    f"expected --message genhead, ffhq or vfhq for {source}, got none: an LMDB does not say which it is"
+                )
             paths = lmdb_to_shards(source, formats.message, output, **written)
         else:
             count = shards_to_eg3d(source, output, has_eg3d_lens=formats.has_eg3d_lens, progress=told)
@@ -92,7 +94,7 @@ def check(
     dataset: Annotated[Path, typer.Argument(help="Folder of a built dataset, a shard (.tar), or a .txt list of both.")],
     tell: Annotated[Telling, Shown(("as_json",))],
 ) -> None:
-    """Reads all shards and compares them with their indices; names what is damaged and ends with 1."""
+    """Read all shards and compare them with their indices; damage is listed, and the exit code is then 1."""
     from preprocess.dataset.building.build import check_dataset
 
     num_whole, faults = check_dataset(dataset)
@@ -111,7 +113,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _build(folder: Path, output: Path, options: StageOptions, *, run: BuildOptions, tell: Telling) -> None:
-    """What both commands do."""
+    """Builds a data set and prints its report."""
     from preprocess.dataset.building.build import build_dataset
     from preprocess.dataset.building.report import write_report
 

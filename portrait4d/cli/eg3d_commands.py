@@ -1,4 +1,4 @@
-"""`portrait4d eg3d`: pictures, videos and shapes of the heads that an EG3D network invents."""
+"""`portrait4d eg3d`: pictures, videos and shapes of the heads that an EG3D network generates."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +28,7 @@ def sample(
     where: DeviceOptions,
     tell: Telling,
 ) -> None:
-    """One picture a seed, several views side by side. Run it again to go on: finished seeds are kept."""
+    """Render one picture per seed, its views side by side. Run it again to resume: finished seeds are kept."""
     from portrait4d.jobs.eg3d.samples import SeedResult, write_samples
 
     def on_result(result: SeedResult) -> None:
@@ -52,7 +52,7 @@ def video(
     where: DeviceOptions,
     tell: Telling,
 ) -> None:
-    """A loop through the heads of the seeds; with one seed the head stays and the camera moves."""
+    """Render a loop through the heads of the seeds; with one seed, only the camera moves."""
     from portrait4d.jobs.eg3d.video import write_style_video
 
     with progress_bars(is_quiet=tell.is_quiet) as progress:
@@ -69,7 +69,7 @@ def shape(
     where: DeviceOptions,
     tell: Telling,
 ) -> None:
-    """The head of a seed as a closed mesh with vertex colours, in the network's world units (not metres)."""
+    """Write the head of a seed as a closed mesh with vertex colours, in the network's world units (not metres)."""
     from portrait4d.jobs.eg3d.shape import write_seed_shape
 
     with progress_bars(is_quiet=tell.is_quiet) as progress:

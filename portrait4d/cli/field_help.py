@@ -1,4 +1,4 @@
-"""The line of help of a dataclass's field: the first paragraph of the text below it, read from the source."""
+"""The help of a dataclass's fields: the first paragraph of the text below each, read from the source code."""
 
 import ast
 import functools
@@ -9,7 +9,7 @@ from itertools import pairwise
 
 
 def field_help(group: type) -> dict[str, str]:
-    """The help of each field of a dataclass and of those that it inherits from, in one line each."""
+    """The help of each field of a dataclass, by name, in one line each; inherited fields are included."""
     texts: dict[str, str] = {}
     for cls in reversed(group.__mro__):
         if is_dataclass(cls):
@@ -27,7 +27,7 @@ def _own_help(cls: type) -> dict[str, str]:
 
 
 def _class_body(cls: type) -> list[ast.stmt]:
-    """Empty in a program that was packed without its sources: it works, but its options have no help."""
+    """The statements of a class; empty where a program was packed without its sources, whose options have no help."""
     try:
         statements = _statements(cls.__module__)
     except OSError:

@@ -1,4 +1,4 @@
-"""Entry point of the command `portrait4d`: runs a command and turns what goes wrong into a line and an exit code.
+"""Entry point of the command `portrait4d`: runs a command and turns errors into one line and an exit code.
 
 Exit codes: 0 done, 1 some batch items failed or the doctor found something missing, 2 unusable input or options,
 70 a bug, 130 stopped by Ctrl-C, 143 terminated.
@@ -13,7 +13,8 @@ from types import FrameType
 from portrait4d.cli.console import fail, tell_stop
 
 COMPLETION = "_PORTRAIT4D_COMPLETE"
-"""Set by a shell that asks what may follow; `source_bash`, `source_zsh`, `source_fish` print what makes a shell ask."""
+"""Set by a shell that completes a command line; the values `source_bash`, `source_zsh` and `source_fish` print the
+script that makes a shell do so."""
 
 INPUT_ERROR, INTERNAL_ERROR, INTERRUPTED, TERMINATED = 2, 70, 130, 143
 
@@ -41,9 +42,9 @@ def run(
 ) -> int:
     """Runs one command and returns its exit code; `is_debug` lets tracebacks through."""
     signal.signal(signal.SIGTERM, _terminate)
-    # Read when numpy is loaded. Stages run beside each other: more threads per small product cost twice the CPU time.
+    # Read when numpy is loaded. Stages run in parallel: more threads for small products double the CPU time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Read when torch is loaded. Its threads would spin while they wait, and take the processor from our others.
+    # Read when torch is loaded. Its threads would spin while they wait and slow down our other threads.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from flame.errors import InputError
 
@@ -78,7 +79,7 @@ def run(
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    """Ends like an exception, so that half-written files are removed."""
+    """Ends the program by an exception, so that half-written files are removed."""
     raise SystemExit(TERMINATED)
 
 

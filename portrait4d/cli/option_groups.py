@@ -1,7 +1,7 @@
-"""Options of a command made from dataclasses: name, type and default of each field, and the line of help below it.
+"""Makes the options of a command from dataclasses: each field gives name, type and default, the text below it the help.
 
-A command takes the dataclass as one parameter, annotated `Annotated[ReenactOptions, Shown("mode", "gaze")]` where not
-all fields, or not in their order, are options of it. Fields of dataclasses inside count like those around them.
+A command takes a dataclass as one parameter. If not all of its fields are options, or not in their order, the parameter
+is annotated `Annotated[ReenactOptions, Shown(("mode", "gaze"))]`. Fields of nested dataclasses count as well.
 """
 
 import functools
@@ -19,7 +19,7 @@ from portrait4d.cli.spellings import SPELLINGS, Spelling
 
 @dataclass(frozen=True)
 class Shown:
-    """Which fields are options of a command, in their order, and how some of them are written there."""
+    """The fields that are options of a command, in this order, and how some of them are written there."""
 
     names: tuple[str, ...]
     spellings: Mapping[str, Spelling] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A field that is one option; `default` is that of the whole group, which may differ from the field's own."""
+    """A field that is one option; `default` is its value in the whole group, which may differ from its own default."""
 
     name: str
     type: Any
@@ -43,7 +43,7 @@ class Leaf:
 
     @property
     def parameter(self) -> inspect.Parameter:
-        """As typer takes it."""
+        """The option as a parameter for typer."""
         option = typer.Option(
             *self.flags,
             help=self.help, metavar=self.spelling.metavar, show_default=self.spelling.has_shown_default,
@@ -55,10 +55,10 @@ class Leaf:
 
 
 def with_groups(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command as typer should see it: in place of each parameter that is a dataclass, one option for each field.
+    """Wraps a command for typer: each parameter that is a dataclass is replaced by one option per field.
 
     Args:
-        command: its other parameters are options and arguments as ever.
+        command: its other parameters stay as they are.
     """
     groups: dict[str, tuple[type, list[Leaf]]] = {}
     shown: list[inspect.Parameter] = []
@@ -83,7 +83,7 @@ def with_groups(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def group_leaves(annotation: Any) -> list[Leaf]:
-    """The options of a dataclass, or of one annotated with `Shown`."""
+    """The options of a dataclass, which may be annotated with `Shown`."""
     group, *extras = get_args(annotation) or (annotation,)
     shown = next((extra for extra in extras if isinstance(extra, Shown)), None)
     spellings = SPELLINGS if shown is None else {**SPELLINGS, **shown.spellings}
@@ -101,7 +101,7 @@ def _all_leaves(values: Any, spellings: Mapping[str, Spelling]) -> Iterator[Leaf
 
 
 def _with_values(default: Any, given: Mapping[str, Any]) -> Any:
-    """A dataclass with the given values, also in the dataclasses inside."""
+    """A copy of a dataclass with the given values by field name, also in nested dataclasses."""
     changed: dict[str, Any] = {}
     for name, value in ((item.name, getattr(default, item.name)) for item in fields(default)):
         if name in given:

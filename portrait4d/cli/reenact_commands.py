@@ -1,4 +1,4 @@
-"""`reenact` and `batch`, which share the options of a reenactment."""
+"""The commands `reenact` and `batch`, which share the options of a reenactment."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,7 +49,7 @@ def reenact(
         f"{report.output}: {report.num_frames} frames, {report.duration_seconds:.2f} s, {sound}, engine {report.engine}"
     )
     if report.num_kept_frames:
-        say(f"{report.num_kept_frames} of these frames were drawn by an earlier run, which was stopped")
+        say(f"{report.num_kept_frames} of these frames were rendered by an earlier run, which was stopped")
     for line in describe_gaps(report.gaps):
         say(line)
     say_speed(report)
@@ -68,7 +68,7 @@ def batch(
     options: Annotated[ReenactOptions, REENACT],
     tell: Telling,
 ) -> None:
-    """Every source with every driver. Run it again to go on: finished items are kept."""
+    """Reenact every source with every driver. Run it again to resume: finished items are kept."""
     from portrait4d.jobs.batch import BatchReport, run_batch
 
     items = _choose_items(sources, drivers, output, manifest)
@@ -88,7 +88,7 @@ def batch(
         if not tell.as_json:
             _say_table(BatchReport(tuple(finished)), output)
         within = f" and {stop}" if str(stop) else ""
-        fail(f"stopped after {len(finished)} of {len(items)} items{within}; run the same command again to go on")
+        fail(f"stopped after {len(finished)} of {len(items)} items{within}; run the same command again to resume")
         raise typer.Exit(130) from None
     if tell.as_json:
         say_json(report.to_dict())

@@ -21,10 +21,10 @@ def fit_scene(
     options: Annotated[SceneOptions, SCENE],
     tell: Telling,
 ) -> None:
-    """Fit tri-planes to pictures of one scene with known cameras; run it again to go on where it was stopped.
+    """Fit tri-planes to pictures of one scene with known cameras; run it again to resume where it was stopped.
 
-    OUTPUT gets the scene (scene.safetensors, config.json), test_views.png with truth, fit and error of the views held
-    out, orbit.mp4, metrics.json, and checkpoint.safetensors from which the same command goes on.
+    OUTPUT gets the scene (scene.safetensors, config.json), test_views.png with truth, fit and error of the held-out
+    views, orbit.mp4, metrics.json, and checkpoint.safetensors, from which the same command resumes.
     """
     from portrait4d.jobs.fit_scene import COMPARISON, VIDEO
     from portrait4d.jobs.fit_scene import fit_scene as run
@@ -36,7 +36,7 @@ def fit_scene(
     for note in report.notes:
         say(note)
     if report.resumed_at:
-        say(f"went on from step {report.resumed_at}")
+        say(f"resumed at step {report.resumed_at}")
     seen = f"{len(report.psnr)} views held out: {report.mean_psnr:.2f} dB, worst {min(report.psnr.values()):.2f} dB"
     cost = f"{report.wall_seconds:.0f} s ({report.cpu_seconds:.0f} CPU seconds)"
     say(f"{report.num_train} views ({report.format} labels) fitted in {cost}")

@@ -1,6 +1,6 @@
-"""How options and their values are written on the command line, where that is not as in Python.
+"""How options and their values are written on the command line, where it differs from Python.
 
-Defaults and help stand in the dataclasses of the options, never here.
+Defaults and help are in the dataclasses of the options, never here.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,12 +19,12 @@ class Spelling:
     """How a field of a dataclass is written as an option.
 
     Attributes:
-        flags: instead of `--` and the field's name without `has_`, `is_`, `as_`, `num_` and its unit.
-        type: what typer reads, if it is not the field's type.
-        parse: the field's value of what typer read; not called for None.
-        write: the default as typer would read it.
-        metavar: what help shows for the value, by default the type.
-        has_shown_default: help shows the default.
+        flags: names of the option; by default `--` and the field's name without `has_`, `is_`, `as_`, `num_` and unit.
+        type: type that typer reads; by default the field's.
+        parse: turns what typer read into the field's value; not called for None.
+        write: turns the default into what typer would read.
+        metavar: what the help shows for the value; by default the type.
+        has_shown_default: whether the help shows the default.
     """
 
     flags: tuple[str, ...] = ()
@@ -35,12 +35,12 @@ class Spelling:
     has_shown_default: bool = True
 
     def read(self, value: Any) -> Any:
-        """The field's value of what typer read."""
+        """Turns what typer read into the field's value."""
         return value if value is None or self.parse is None else self.parse(value)
 
 
 def parse_yaw_limit(text: str) -> float | None:
-    """The value of --yaw-limit: degrees, or None for "none"."""
+    """Reads --yaw-limit: degrees, or None for "none"."""
     if text.strip().lower() == "none":
         return None
     try:
@@ -50,7 +50,7 @@ def parse_yaw_limit(text: str) -> float | None:
 
 
 def parse_angles(text: str) -> tuple[float, ...]:
-    """Comma-separated degrees."""
+    """Reads comma-separated degrees."""
     try:
         return tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError as error:
@@ -58,7 +58,7 @@ def parse_angles(text: str) -> tuple[float, ...]:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Seeds of a text such as `0-7,12`: numbers and ranges, ends included."""
+    """Reads seeds such as `0-7,12`: numbers and ranges, ends included."""
     seeds: list[int] = []
     for part in (part.strip() for part in text.split(",")):
         first, dash, last = part.partition("-")
@@ -74,7 +74,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def parse_iso(text: str) -> float | None:
-    """The value of --iso: a density, or None for "auto"."""
+    """Reads --iso: a density, or None for "auto"."""
     if text.strip().lower() == "auto":
         return None
     try:
@@ -120,4 +120,4 @@ SPELLINGS = {
     "yaw_degrees": _ANGLES,
     "yaw_limit": Spelling(type=str, parse=parse_yaw_limit, write=_number_or("none")),
 }
-"""By the name of the field, for every command that does not say otherwise."""
+"""By name of the field; a command's `Shown` may replace them."""

@@ -1,4 +1,4 @@
-"""`portrait4d weights`: the table of released files, and fetching, converting and inspecting them."""
+"""`portrait4d weights`: lists, fetches, converts and inspects released files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ _STATES = {"page": "by hand", "hub": "fetch"}
 
 
 def list_weights(tell: Annotated[Telling, Shown(("as_json",))]) -> None:
-    """List the released weights, with source, size, licence and what is on this machine."""
+    """List the released weights: source, size, licence, and whether they are on this machine."""
     from portrait4d.weights.folder import describe_released, weights_folder
 
     rows = describe_released()
@@ -40,7 +40,7 @@ def fetch(
     *,
     tell: Telling,
 ) -> None:
-    """Download released weights, check and convert them; does nothing if they are here. Run again to go on."""
+    """Download, check and convert released weights that are not here yet. Run it again to resume."""
     from portrait4d.weights.store import fetch as run
 
     with byte_progress(is_quiet=tell.is_quiet) as progress:
@@ -60,7 +60,7 @@ def convert(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write.")] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Instead of -o: keep it as these released weights, after checking that it is them."),
+        typer.Option(help="Instead of -o: install it as these released weights, if it is their file."),
     ] = None,
     discriminator: Annotated[
         bool, typer.Option("--discriminator", help="Take the discriminator instead of the generator.")
@@ -68,14 +68,14 @@ def convert(
     *,
     tell: Telling,
 ) -> None:
-    """Convert an official file to model.safetensors + config.json, without running anything in it."""
+    """Convert an official file to model.safetensors + config.json, without running any code in it."""
     from flame.errors import InputError
     from portrait4d.weights import store as weights
 
     if (output is None) == (name is None):
         raise InputError("expected one of -o FOLDER and --name NAME: see portrait4d weights convert --help")
     if name is not None and discriminator:
-        raise InputError("--name keeps generators: give -o FOLDER with --discriminator")
+        raise InputError("expected -o FOLDER with --discriminator, got --name, which installs generators: drop --name")
     with byte_progress(is_quiet=tell.is_quiet) as progress:
         if name is not None:
             fetched = weights.install(file, name, progress=progress)
@@ -98,7 +98,7 @@ def inspect(
     file: Annotated[Path, typer.Argument(help="Official .pkl, motion_model.pth, or a checkpoint folder.")],
     tell: Annotated[Telling, Shown(("as_json",))],
 ) -> None:
-    """Show what is in a file: networks, tensors, rendering options, and what to look at twice. Loads no network."""
+    """Show what is in a file: networks, tensors, rendering options, and what is suspicious. Loads no network."""
     from dataclasses import asdict
 
     from portrait4d.weights.official.inspection import inspect_file

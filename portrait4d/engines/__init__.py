@@ -1,1 +1,1 @@
-"""Engines: a tracked source becomes an avatar, an avatar and a drive become pictures."""
+"""The engines: each builds an avatar from a tracked source and renders frames from an avatar and a drive."""

@@ -1,4 +1,4 @@
-"""Which of the options that not every engine knows an engine has, and the one place where they are checked."""
+"""The options that only some engines have: which engine has which, and the check of a user's choice."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Protocol
 from flame.errors import InputError
 
 _UNASKED: dict[str, object] = {"placement": "tracked"}
-"""Values that ask nothing of an engine; of the options that are not here it is None."""
+"""Values that ask nothing of an engine; for options that are not listed, the value is None."""
 
 
 @dataclass(frozen=True)
 class Abilities:
-    """The options that not every engine knows, by name.
+    """Which of the options that only some engines have an engine has.
 
-    Empty where the engine knows it, else the reason why it does not, as the end of a sentence that begins with "which".
+    A field is empty if the engine has the option; else it says why not, as the end of a sentence that begins with
+    "which".
     """
 
     placement: str = ""
@@ -30,24 +31,24 @@ class Able(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the engine."""
+        """Name of the engine."""
         ...
 
     @property
     def abilities(self) -> Abilities:
-        """The options it knows."""
+        """The options that it has."""
         ...
 
 
 def check_choices(engine: Able, choices: Mapping[str, object]) -> None:
-    """Refuses an option that an engine does not know.
+    """Refuses an option that an engine does not have.
 
     Args:
-        engine: Or its status.
-        choices: Values of options by name; others than the fields of `Abilities` are not looked at.
+        engine: The engine, or its status.
+        choices: Values of options by name; names that are no field of `Abilities` are ignored.
 
     Raises:
-        InputError: The engine does not know one of them; both are named.
+        InputError: The engine does not have one of the options; the message names both.
     """
     for field in fields(engine.abilities):
         reason, unasked = getattr(engine.abilities, field.name), _UNASKED.get(field.name)

@@ -1,6 +1,6 @@
-"""The file that an avatar is kept in: safetensors with arrays by name and a JSON header, for every engine.
+"""The file format of avatars, for every engine: safetensors with named tensors and a JSON header.
 
-The header always says its format (one per engine), its version, the tracked source and the crop.
+The header always holds the format (one per engine), its version, the tracked source and the crop.
 """
 
 from __future__ import annotations
@@ -37,16 +37,19 @@ def write_avatar(
     crop: Crop,
     **values: Any,
 ) -> None:
-    """Write an avatar file, whole or not at all.
+    """Writes an avatar file, atomically.
 
     Args:
         path: ends in `.safetensors`.
-        tensors: the engine's own, by name.
-        file_format: of the engine.
-        version: of that format.
-        motion: the tracked source.
-        crop: where its square lies in the photo.
-        values: what else the header holds, plain.
+        tensors: the engine's own tensors, by name.
+        file_format: name of the engine's format.
+        version: version of that format.
+        motion: the tracked source, T = 1.
+        crop: where the rendered square lies in the photo.
+        values: further values of the header, which JSON can hold.
+
+    Raises:
+        InputError: the name has another suffix.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -55,17 +58,22 @@ def write_avatar(
     tracked = {f"{_MOTION}{name}": torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
     square = {"matrix": crop.matrix.tolist(), "size": crop.size, "image_size": list(crop.image_size)}
     header = {"format": file_format, "version": version, "motion": plain, "crop": square, **values}
-    # safetensors refuses tensors that share memory
+    # copies: safetensors refuses tensors that share memory
     stored = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in {**tensors, **tracked}.items()}
-    with atomic_path(path) as temporary:  # `save_file` would make it unreadable to others
+    with atomic_path(path) as temporary:  # `save_file` makes files that only their owner can read
         temporary.write_bytes(save(stored, metadata={_KEY: json.dumps(header)}))
 
 
 def read_avatar(path: Path | str, *, file_format: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of an avatar file.
+    """Reads the header and all tensors of an avatar file.
+
+    Args:
+        path: the file.
+        file_format: the format that the engine reads.
+        version: the newest version of it that this program knows.
 
     Raises:
-        InputError: no such file, no avatar, one of another engine, or one of a newer version.
+        InputError: the file is missing, damaged, not an avatar, of another engine, or of a newer version.
     """
     path = Path(path)
     if not path.is_file():
@@ -81,7 +89,7 @@ def read_avatar(path: Path | str, *, file_format: str, version: int) -> tuple[di
 
 
 def incomplete(path: Path | str, error: Exception) -> InputError:
-    """What to raise where a file's parts are missing or do not fit each other."""
+    """Makes the error for an avatar file with parts that are missing, damaged or do not fit; `error` says which."""
     reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
     return InputError(f"{Path(path).name} is an incomplete avatar file ({printable(reason[:200])}): build it again")
 
@@ -89,17 +97,17 @@ def incomplete(path: Path | str, error: Exception) -> InputError:
 def check_tensor(
     tensors: Mapping[str, Tensor], name: str, shape: tuple[int | None, ...], dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """A tensor of a file.
+    """Returns one tensor of a file if it is what was expected.
 
     Args:
-        tensors: of the file.
-        name: which of them.
-        shape: the expected one, None for a side of any length.
-        dtype: the expected one.
+        tensors: the tensors of the file, by name.
+        name: name of the tensor.
+        shape: the expected shape; None stands for any length.
+        dtype: the expected type.
 
     Raises:
-        KeyError: it is missing.
-        ValueError: it is of another kind or shape, or not finite.
+        KeyError: the tensor is missing.
+        ValueError: it has another type or shape, or holds numbers that are not finite.
     """
     tensor = tensors[name]
     fits = len(tensor.shape) == len(shape) and all(
@@ -107,17 +115,18 @@ def check_tensor(
     )
     if not fits or tensor.dtype != dtype:
         wanted = ", ".join("any" if side is None else str(side) for side in shape)
-        raise ValueError(f"{name} is {tensor.dtype} {list(tensor.shape)}, expected {dtype} [{wanted}]")
+        raise ValueError(f"expected {name} to be {dtype} [{wanted}], got {tensor.dtype} {list(tensor.shape)}")
     if tensor.is_floating_point() and not tensor.isfinite().all():
         raise ValueError(f"{name} holds numbers that are not finite")
     return tensor
 
 
 def motion_and_crop(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tuple[Motion, Crop]:
-    """The tracked source and the crop of what `read_avatar` gave.
+    """Reads the tracked source (T = 1) and the crop from what `read_avatar` returned.
 
     Raises:
-        KeyError, TypeError, ValueError: a part is missing or damaged.
+        KeyError: a part is missing.
+        TypeError, ValueError: a part is damaged.
     """
     arrays = {name.removeprefix(_MOTION): t.numpy() for name, t in tensors.items() if name.startswith(_MOTION)}
     arrays |= {name: np.asarray(value) for name, value in dict(header["motion"]).items()}
@@ -125,19 +134,20 @@ def motion_and_crop(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
 
 
 def read_warnings(header: Mapping[str, Any]) -> tuple[str, ...]:
-    """The sentences about the source.
+    """Reads the warnings about the source from a header, one sentence each.
 
     Raises:
-        KeyError, ValueError: they are missing, or no text.
+        KeyError: they are missing.
+        ValueError: they are not a list of texts.
     """
     lines = header["warnings"]
     if not (isinstance(lines, list) and all(isinstance(line, str) for line in lines)):
-        raise ValueError("its warnings are no text")
+        raise ValueError("its warnings are not text")
     return tuple(lines)
 
 
 def is_count(value: object) -> bool:
-    """Whether a value of a header is a whole number above 0."""
+    """Whether a value of a header is a whole number from 1 to 2^31 - 1."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MAX_COUNT
 
 
@@ -147,9 +157,9 @@ _MAX_COUNT = 2**31
 def _read_crop(square: Mapping[str, Any]) -> Crop:
     matrix, size, image_size = np.asarray(square["matrix"], np.float64), square["size"], square["image_size"]
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or not np.linalg.det(matrix):
-        raise ValueError("its crop is no map of the picture")
+        raise ValueError("the matrix of its crop is not an invertible 3 x 3 matrix")
     if not (isinstance(image_size, list) and len(image_size) == 2 and all(map(is_count, [size, *image_size]))):
-        raise ValueError("its crop has no size")
+        raise ValueError("the size of its crop is not a positive whole number")
     return Crop(matrix, size, (image_size[0], image_size[1]))
 
 
@@ -160,14 +170,16 @@ def _parse_header(text: str, path: Path) -> dict[str, Any]:
         reason = printable(str(error)[:100])
         raise InputError(f"{path.name} is not a readable avatar file ({reason}): build it again") from error
     if not isinstance(header, dict):
-        raise InputError(f"{path.name} is not a readable avatar file (its header is no table): build it again")
+        raise InputError(f"{path.name} is not a readable avatar file (its header is not a JSON object): build it again")
     return header
 
 
 def _check_header(header: Mapping[str, Any], path: Path, file_format: str, version: int) -> None:
     found = str(header.get("format"))
     if not found.startswith("portrait4d-"):
-        raise InputError(f"{path.name} is a safetensors file but no avatar: make one with `portrait4d avatar`")
+        raise InputError(
+            f"expected an avatar file, got another safetensors file, {path.name}: make one with `portrait4d avatar`"
+        )
     if found != file_format:
         name = found.removesuffix("-avatar").removeprefix("portrait4d-")
         raise InputError(f"{path.name} was built by engine {name!r}: use --engine {printable(name)}, or build it again")

@@ -1,4 +1,4 @@
-"""What every engine is: a tracked source becomes an `Avatar`; an avatar and a `Drive` become pictures.
+"""The interface of engines: an `Engine` builds an `Avatar` from a tracked source and renders it as a `Drive` says.
 
 Engines share tracker, retargeting, pipeline, video writer and mesh export; only `build`, `render` and `mesh` differ.
 """
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Drive(ArrayFields):
-    """What a batch of B frames asks of an avatar, in the avatar's own terms (retargeting is already done).
+    """The motion of B frames in the terms of one avatar, after retargeting.
 
-    `pose` of B heads; `head` the avatar's shape in B rows, a neck of zero, and expression, jaw and eyes to be shown;
-    `eye_closed` [B, 2] how far each lid pair is shut, 1 = shut; `residual` [B, 478, 3] what the driver's landmarks do
-    beyond its head model, metres, head frame; `codes` [B, C] motion codes, C = 0 where there are none; `noise_seeds`
-    [B, 1] int64 of the sampling noise of each frame, [B, 0] where samples lie still.
+    Attributes:
+        pose: the pose of the head in each frame, in camera space.
+        head: the avatar's shape in each row, a neck of zero, and the expression, jaw and eyes to be shown.
+        eye_closed: [B, 2] how far each pair of lids is shut, subject's left first; 1 is shut.
+        residual: [B, 478, 3] displacement of the landmarks beyond the head model, metres, head frame.
+        codes: [B, C] motion codes; C = 0 where there are none.
+        noise_seeds: int64 [B, 1] seed of each frame's sampling noise; [B, 0] for fixed samples.
     """
 
     pose: HeadPose
@@ -47,7 +50,7 @@ class Drive(ArrayFields):
 
 @dataclass(frozen=True)
 class Rendering:
-    """`image` [B, 3, H, W] in [-1, 1]; `alpha` [B, 1, H, W] of the person over the background, in [0, 1]."""
+    """Rendered frames: `image` [B, 3, H, W] in [-1, 1]; `alpha` [B, 1, H, W] in [0, 1], opacity of the person."""
 
     image: Tensor
     alpha: Tensor
@@ -55,10 +58,15 @@ class Rendering:
 
 @dataclass(frozen=True)
 class Mesh:
-    """A coloured surface: `vertices` [V, 3] metres, `faces` [F, 3].
+    """A coloured surface in the head frame, with a texture or with vertex colours.
 
-    `uv` [V, 2] (origin top-left) with `texture` uint8 [H, W, 4], or `colours` uint8 [V, 3]; `normals` [V, 3] where they
-    are known better than from the faces.
+    Attributes:
+        vertices: [V, 3] metres.
+        faces: [F, 3], counter-clockwise seen from outside.
+        uv: [V, 2] in [0, 1], origin at the top-left corner of the texture.
+        texture: uint8 [H, W, 4] RGBA.
+        colours: uint8 [V, 3] RGB.
+        normals: [V, 3] unit vectors, where they are known better than from the faces.
     """
 
     vertices: np.ndarray
@@ -79,7 +87,7 @@ class Avatar(Protocol):
 
     @property
     def motion(self) -> Motion:
-        """The tracked source, T = 1; the very object that `Engine.build` was given for the picture it shows."""
+        """The tracked source, T = 1: of several, the one that is shown, as the object given to `Engine.build`."""
         ...
 
     @property
@@ -89,11 +97,11 @@ class Avatar(Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the source makes the engine bad at, in sentences."""
+        """What makes the source hard for the engine, one sentence each."""
         ...
 
     def save(self, path: Path | str) -> None:
-        """Write the avatar to a `.safetensors` file, atomically."""
+        """Writes the avatar to a `.safetensors` file, atomically."""
         ...
 
 
@@ -102,48 +110,57 @@ class Engine(Protocol):
 
     name: str
 
+    engine_option: str
+    """Value of `--engine` that means this engine with these weights: its name, or the path of the weights."""
+
     abilities: Abilities
-    """Which of the options that not every engine knows it has."""
+    """Which of the options that only some engines have it has."""
 
     motion_encoder: MotionEncoder | None
-    """Reads motion codes where the engine is driven by them."""
+    """The network that reads motion codes; None for an engine that is not driven by them."""
 
     placement: Placement
     """Where it draws the head."""
 
     weights: str
-    """sha256 of the weights it runs with, and of the user's FLAME file if there is one: other pictures would come from
-    others. Empty where it was not trained."""
+    """sha256 of the weights it runs with, and of the user's FLAME file if there is one; pictures depend on both. Empty
+    for an engine without weights."""
 
     @property
     def head_model(self) -> HeadModel:
-        """What sources and drivers are tracked with."""
+        """The head model that sources and drivers are tracked with."""
         ...
 
     def build(self, sources: Sequence[TrackedFrame]) -> Avatar:
-        """Everything that depends on the source alone; of several pictures of one person the engine shows one."""
+        """Builds an avatar; of several pictures of one person, the engine shows one."""
         ...
 
     def load(self, path: Path | str) -> Avatar:
-        """Read what `Avatar.save` wrote."""
+        """Reads what `Avatar.save` wrote.
+
+        Raises:
+            InputError: The file is missing, damaged, or not an avatar that this engine can draw.
+        """
         ...
 
     def render(self, avatar: Avatar, drive: Drive) -> Rendering:
-        """A batch of frames, [B, 3, 512, 512].
+        """Renders a batch of frames, [B, 3, 512, 512] in [-1, 1].
 
         Raises:
-            InputError: The avatar is of another engine, or the drive asks for what the engine does not know.
+            InputError: The avatar is of another engine, or the drive asks for an option that the engine does not have.
         """
         ...
 
     def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
-        """The avatar's surface in its source expression.
+        """Returns the avatar's surface in the source's expression, head at rest, metres.
 
-        `resolution` samples along each side, None for the engine's own choice, the only one of an engine that takes no
-        samples.
+        Args:
+            avatar: An avatar of this engine.
+            resolution: Samples along each side of the cube that the surface is taken from; None for the engine's
+                default. An engine that does not sample takes only None.
 
         Raises:
-            InputError: The avatar is of another engine, or a resolution is asked of an engine that takes no samples.
+            InputError: The avatar is of another engine, or the engine does not take a resolution.
         """
         ...
 
@@ -151,31 +168,34 @@ class Engine(Protocol):
 AvatarKind = TypeVar("AvatarKind", bound=Avatar)
 
 
-def own_avatar(avatar: Avatar, kind: type[AvatarKind], *, engine: str) -> AvatarKind:
-    """The avatar as an engine's own kind.
+def own_avatar(avatar: Avatar, kind: type[AvatarKind], *, engine: Engine) -> AvatarKind:
+    """Returns the avatar as the class that an engine draws.
 
     Args:
-        avatar: Of whatever engine.
+        avatar: An avatar of any engine.
         kind: The class of the engine's avatars.
-        engine: Its name.
+        engine: The engine that is to draw it.
 
     Raises:
-        InputError: Another engine built it; both are named.
+        InputError: Another engine built it, or it is of another class; the message names both engines.
     """
     check_avatar(avatar, engine=engine)
     if not isinstance(avatar, kind):
-        raise InputError(f"expected an avatar of engine {engine} ({kind.__name__}), got a {type(avatar).__name__}")
+        raise InputError(
+            f"expected an avatar of engine {engine.name} ({kind.__name__}), got a {type(avatar).__name__}: build it "
+            f"with engine {engine.engine_option}"
+        )
     return avatar
 
 
-def check_avatar(avatar: Avatar, *, engine: str) -> None:
+def check_avatar(avatar: Avatar, *, engine: Engine) -> None:
     """Refuses an avatar that an engine cannot draw.
 
     Raises:
-        InputError: Another engine built it; both are named.
+        InputError: Another engine built it; the message names both engines.
     """
-    if avatar.engine != engine:
+    if avatar.engine != engine.name:
         raise InputError(
-            f"expected an avatar of engine {engine}, got one of engine {avatar.engine}: build it again with engine "
-            f"{engine}, or use engine {avatar.engine}"
+            f"expected an avatar of engine {engine.name}, got one of engine {avatar.engine}: build it again with "
+            f"engine {engine.engine_option}, or use engine {avatar.engine}"
         )

@@ -1,4 +1,4 @@
-"""Which engine runs: by name, by the place of its weights, or the best one whose weights are here."""
+"""The choice of an engine: by name, by the path of its weights, or the best one whose weights are on this machine."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ ENGINE_NAMES = ("lift", *TRAINED_NAMES)
 
 @dataclass(frozen=True)
 class EngineStatus:
-    """Whether an engine can run here.
+    """Whether an engine can run on this machine.
 
     Attributes:
-        name: Of the engine.
-        available: Whether all of its weights are here.
+        name: Name of the engine.
+        available: Whether all of its weights are on this machine.
         reason: Why it can run, or what is missing and how to get it.
-        abilities: The options it knows.
-        weights: Folder or file that the user named instead of an engine; None means the released weights.
+        abilities: The options that it has.
+        weights: Folder or file of weights that the user gave in place of a name; None for the released weights.
     """
 
     name: str
@@ -45,14 +45,14 @@ class EngineStatus:
 
 
 def available_engines() -> list[EngineStatus]:
-    """All engines, best first, with what each needs."""
+    """The status of all engines, best first."""
     present = present_weights()
     trained = [_trained_status(name, present) for name in reversed(TRAINED_NAMES)]
     return [*trained, EngineStatus("lift", True, "embedded, needs no weights", LIFT_ABILITIES)]
 
 
 def _trained_status(name: str, present: Mapping[str, Path], *, weights: Path | None = None) -> EngineStatus:
-    """Of a trained engine, with weights of the user's if they are named."""
+    """The status of a trained engine, with the user's weights if they are given."""
     needed = [item for item in weights_of(name) if weights is None or item != name]
     missing = [item for item in needed if item not in present]
     if not missing:
@@ -64,16 +64,16 @@ def _trained_status(name: str, present: Mapping[str, Path], *, weights: Path | N
 
 
 def choose_engine(engine: str | Path = "auto") -> EngineStatus:
-    """The engine that a user means.
+    """Finds the engine that a user means.
 
     Args:
-        engine: Its name; "auto" takes the best one whose weights are in the weights folder, but never static
-            reconstruction, since no driver moves its face. Or a checkpoint folder or an official file of a Portrait4D
-            network, which runs as the engine that `identity.trained_engine_at` finds. A name of an engine means that:
-            write `./NAME` for a folder of the same name.
+        engine: The name of an engine; "auto" takes the best one whose weights are in the weights folder, but never
+            static reconstruction, since no driver moves its face. Or the path of a checkpoint folder or official file
+            of a Portrait4D network, which runs as the engine that `identity.trained_engine_at` finds. A name comes
+            before a path: write `./NAME` for a folder with the name of an engine.
 
     Raises:
-        InputError: No such engine, nothing is at the path, or it holds no weights of an engine.
+        InputError: There is no such engine, nothing is at the path, or it holds no weights of an engine.
     """
     statuses = available_engines()
     if engine == "auto":
@@ -91,7 +91,7 @@ def choose_engine(engine: str | Path = "auto") -> EngineStatus:
 
 
 def _is_path(text: str) -> bool:
-    """Whether a text that is no engine's name means a folder or file: it is there, or looks like one."""
+    """Whether a text that is no engine's name is meant as a path: it exists, has a suffix or a separator."""
     separators = {os.sep, os.altsep or os.sep}
     return bool(text) and (Path(text).exists() or bool(Path(text).suffix) or not separators.isdisjoint(text))
 
@@ -101,7 +101,7 @@ def _nearest(name: str) -> str:
 
 
 def named_files(engine: str | Path) -> tuple[Path, ...]:
-    """Files that a user named by naming an engine: what is written must not be one of them."""
+    """The files that the user gave in place of an engine's name; nothing may be written over them."""
     if isinstance(engine, str) and (engine in ("auto", *ENGINE_NAMES) or not _is_path(engine)):
         return ()
     path = Path(engine)
@@ -109,10 +109,12 @@ def named_files(engine: str | Path) -> tuple[Path, ...]:
 
 
 def ensure_engine(engine: str | Path) -> None:
-    """Fetches what an engine that was named lacks, before any work is done; of weights at a path the motion encoder.
+    """Fetches the released weights that an engine lacks, so that a job fails before any work is done.
+
+    Of an engine that was given by a path, only the motion encoder can be lacking.
 
     Raises:
-        InputError: As `choose_engine`, or released weights are neither here nor to be had.
+        InputError: As `choose_engine`, or released weights are not on this machine and cannot be fetched.
     """
     chosen = choose_engine(engine)
     if not chosen.available:
@@ -130,17 +132,17 @@ def load_engine(
     placement: Placement = "tracked",
     flame: str | None = None,
 ) -> Engine:
-    """Loads what `choose_engine` chooses; released weights that an engine lacks are fetched.
+    """Loads the engine that `choose_engine` finds; released weights that it lacks are fetched.
 
     Args:
         engine: Name, checkpoint folder or official file.
-        device: That it runs on.
+        device: The device that it runs on.
         placement: Where it draws the head.
-        flame: The user's FLAME file instead of the one that the weights hold.
+        flame: The user's FLAME file, in place of the FLAME that the weights hold.
 
     Raises:
-        InputError: As `choose_engine`; released weights are neither here nor to be had; the engine does not know an
-            option; no FLAME file.
+        InputError: As `choose_engine`; or released weights cannot be fetched, the engine does not have an option, or
+            the FLAME file cannot be read.
     """
     chosen = choose_engine(engine)
     check_choices(chosen, {"placement": placement, "flame": flame})

@@ -1,4 +1,4 @@
-"""Which weights an engine runs with, by name or at a path, and the marks that differ where results would differ."""
+"""The weights that an engine runs with, released or at a path, and the marks by which results depend on them."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ if TYPE_CHECKING:
 
 STATIC = "portrait4d-static"
 TRAINED_NAMES = ("portrait4d", STATIC, "portrait4d-v2")
-"""Engines that have weights, as they were released."""
+"""Names of the engines with released weights, in the order of their release."""
 
 MOTION_MODEL = "motion-model"
 
 
 def weights_of(name: str) -> tuple[str, ...]:
-    """Released weights that a trained engine needs; static reconstruction reads no motion."""
+    """Names of the released weights that a trained engine needs; static reconstruction needs no motion encoder."""
     return (name,) if name == STATIC else (name, MOTION_MODEL)
 
 
 def trained_engine_at(path: Path) -> str:
-    """The released engine that the weights at a path run as.
+    """Finds the name of the released engine that the weights at a path run as.
 
-    The name of the official file that a folder was converted from tells it (`source` of its `config.json`); otherwise
-    the name of the folder or file itself. Either must begin with the engine's name, as the released files do.
+    The engine is told by the name of the official file that a folder was converted from (`source` in its
+    `config.json`), or else by the name of the folder or file itself. It must begin with the engine's name, as the names
+    of the released files do.
 
     Args:
-        path: A checkpoint folder of ours, or an official file. The content of a file is looked at only where its name
-            tells nothing.
+        path: A checkpoint folder or an official file. A file is opened only if its name does not tell the engine.
 
     Raises:
-        InputError: Nothing is there, the config is damaged, the network is of another kind, or no name tells.
+        InputError: Nothing is at the path, the config is damaged, the network is of another kind, or no name tells the
+            engine.
     """
     own_name, source = Path(os.path.abspath(path)).name, ""
     if path.is_dir():
@@ -66,15 +67,15 @@ def trained_engine_at(path: Path) -> str:
 
 
 def check_kind(config: CheckpointConfig, *, engine: str = "portrait4d...", cure: str) -> None:
-    """Refuses weights that no engine runs with.
+    """Refuses weights that are not those of a Portrait4D generator.
 
     Args:
-        config: Of the weights.
-        engine: That they were meant for.
-        cure: What to do about it.
+        config: The config of the weights.
+        engine: The engine that is to run with them, for the message.
+        cure: What the user should do, for the message.
 
     Raises:
-        InputError: They are of another kind of network.
+        InputError: The weights are of another kind of network.
     """
     if (config.family, config.network) != ("portrait4d", "generator"):
         found = config.family if config.network == "generator" else f"{config.family}'s {config.network}"
@@ -88,10 +89,10 @@ def _another_than(path: Path) -> str:
 
 
 def weights_mark(path: Path) -> str:
-    """What tells the weights at a path from others: of a folder what its config says, of a file its sha256.
+    """The mark of the weights at a path: the identity in a folder's config, the sha256 of a file.
 
     Raises:
-        InputError: Nothing is there, or the config is damaged.
+        InputError: Nothing is at the path, or the config is damaged.
     """
     if path.is_dir():
         return read_config(path).identity
@@ -103,20 +104,20 @@ def weights_mark(path: Path) -> str:
 
 @lru_cache(maxsize=8)
 def _file_mark(path: Path, num_bytes: int, changed_ns: int) -> str:
-    """The sha256 of a file of 2 GB, found once as long as neither length nor time of change differ."""
+    """The sha256 of an official file (2 GB), computed again only when its length or time of change differs."""
     return file_digest(path)
 
 
 def recorded_weights(name: str, *, weights: Path | None = None, flame: str | None = None) -> dict[str, str]:
-    """What `loaded_weights` would say of an engine and the user's FLAME file: no weights are loaded.
+    """The marks that `loaded_weights` would give, without loading any weights.
 
     Args:
-        name: Of the engine.
-        weights: Folder or file that it runs with instead of the released ones.
+        name: Name of the engine.
+        weights: Folder or file that it runs with in place of the released weights.
         flame: The user's FLAME file.
 
     Raises:
-        InputError: They are not on this machine, or their config is damaged; no FLAME file.
+        InputError: Weights are not on this machine, a config is damaged, or the FLAME file cannot be read.
     """
     if name == "lift":
         return {}
@@ -128,18 +129,18 @@ def recorded_weights(name: str, *, weights: Path | None = None, flame: str | Non
 
 
 def loaded_weights(engine: Engine) -> dict[str, str]:
-    """sha256 of each of the weights that an engine was loaded from, wherever they were."""
+    """The marks of the weights that an engine was loaded from, by name; empty for an engine without weights."""
     encoder = {} if engine.motion_encoder is None else {MOTION_MODEL: engine.motion_encoder.weights}
     return {engine.name: engine.weights, **encoder} if engine.weights else {}
 
 
 def with_flame(weights: str, flame: str | None) -> str:
-    """The mark of weights that run with the user's FLAME file in place of their own."""
+    """The mark of weights that run with the user's FLAME file (None: with the FLAME that they hold)."""
     if flame is None:
         return weights
     return f"{weights}+{flame_digest(Path(flame))}"
 
 
 def without_flame(mark: str) -> str:
-    """The mark of the weights alone."""
+    """The part of a mark that stands for the weights alone; the inverse of `with_flame`."""
     return mark.partition("+")[0]

@@ -1,4 +1,4 @@
-"""Landmarks in metres on the head: where the model has them, what the tracker saw beyond it, gaps of lips and lids."""
+"""Landmarks on the head in metres: those of the head model, the driver's residual, and the gaps of lips and lids."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from preprocess.tracking.motion import Motion
 
 
 def landmark_positions(model: HeadModel, shape: Tensor, expression: Tensor) -> Tensor:
-    """The 478 landmarks on the unposed head, [T, 478, 3] metres, for one shape [S] and expressions [T, E]."""
+    """The 478 landmarks [T, 478, 3] of the head at rest, metres, for one shape [S] and expressions [T, E]."""
     embedding = model.landmark_embedding(478)
     corners, weights = model.faces[embedding.faces], embedding.barycentric[..., None]
     neutral = torch.zeros(1, model.num_expression)
@@ -31,14 +31,15 @@ def landmark_positions(model: HeadModel, shape: Tensor, expression: Tensor) -> T
 
 
 def face_centre(model: HeadModel, motion: Motion) -> Tensor:
-    """Mean of the landmarks of a tracked person at rest, [3] metres in the head frame."""
+    """Mean [3] of a tracked person's landmarks at zero expression, metres, head frame."""
     return landmark_positions(model, _tensor(motion.shape), torch.zeros(1, model.num_expression))[0].mean(0)
 
 
 def landmark_residual(model: HeadModel, motion: Motion) -> Tensor:
-    """What the tracked landmarks do beyond the fitted head: [T, 478, 3] metres in the head frame.
+    """The residual [T, 478, 3]: displacement of the tracked landmarks from the fitted head, metres, head frame.
 
-    Zero for irises and unknown points. Only the picture plane is seen, so the displacement lies in it.
+    It lies in the picture plane, since a picture shows no more. It is zero for irises and for points that the head
+    model lacks.
     """
     points = landmark_positions(model, _tensor(motion.shape), _tensor(motion.expression))
     rotation = axis_angle_to_matrix(_tensor(motion.rotation))
@@ -65,18 +66,19 @@ def match_gaps(
     *,
     scale: float = 1.0,
 ) -> Tensor:
-    """Residuals [T, 478, 3] that open lips and lids as the driver does: closed lips touch, an O is an O.
+    """Corrects residuals [T, 478, 3] so that lips and lids open as the driver's do: closed lips touch, an O is an O.
 
-    Lip gaps become the driver's, in metres; lid gaps the source's own times how far the driver's eye is open.
+    Lip gaps become those of the driver, in metres; lid gaps become those of the source times the opening of the
+    driver's eyes.
 
     Args:
         model: the head model of both.
-        motion: the driver.
+        motion: the driver, T frames.
         source: the source, T = 1.
-        expression: [T, E] of the result.
-        residual: [T, 478, 3] of the result so far.
-        opened: [T, 2] the driver's eye opening over its open eyes, subject's left first.
-        scale: less than 1 goes only this part of the way from the source.
+        expression: [T, E] expressions of the result.
+        residual: [T, 478, 3] residuals of the result so far, metres, head frame.
+        opened: [T, 2] opening of the driver's eyes, subject's left first; 1 is as open as they usually are.
+        scale: share of the way from the source's gaps to those of the driver.
     """
     result = residual.clone()
     driver = landmark_positions(model, _tensor(motion.shape), _tensor(motion.expression))

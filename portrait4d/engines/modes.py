@@ -1,4 +1,4 @@
-"""Choices that engines and retargeting know by name."""
+"""Named choices of engines and retargeting."""
 
 from typing import Literal
 

@@ -1,9 +1,9 @@
-"""From a driver's motion to what one avatar should do: same identity, the driver's pose, expression and gaze.
+"""Retargeting: a driver's motion becomes the drive of one avatar, which keeps its identity.
 
-`absolute` copies the driver's values; only the head's place in the picture counts from the first frame. `relative`
-adds the driver's change since its neutral frame to the source's own values, so that a tilted photo stays tilted and a
-smiling one goes on smiling; mouth opening, lids and gaze are always absolute, because a mouth that should be shut must
-be shut. A source that drives itself is drawn unchanged in both modes.
+`absolute` copies the driver's values, except that the head's place in the picture is relative to the first frame.
+`relative` adds the driver's change since its neutral frame to the source's own values, so that a tilted head stays
+tilted and a smile remains; mouth opening, lids and gaze are absolute in both modes, so that a shut mouth is shut. A
+source that drives itself is drawn unchanged in both modes.
 """
 
 from __future__ import annotations
@@ -42,25 +42,28 @@ ABSOLUTE_EXPRESSIONS = (
     "mouthPress",
     "tongueOut",
 )
-"""Beginnings of the names of expressions that are never taken relative to the neutral frame."""
-
+"""Prefixes of the names of expressions that are absolute in both modes."""
 
 FRAMES_AT_ONCE = 64
-"""Frames retargeted together; bounds the memory of long clips."""
+"""Frames that are retargeted together; bounds the memory that long clips need."""
 
 SHUT_EYES, NARROW_EYES = 0.12, 0.18
-"""Lid gaps over eye width: below the first, eyes are shut; below the second, they do not count as wide open."""
+"""Lid gaps over eye width: eyes below the first are shut; the reference of open eyes is at least the second."""
 
 HEAD_CENTRE = (0.0, 0.1, 0.06)
-"""Middle of the head in its own frame, metres: what stays in place when a view is asked for by angles."""
+"""Middle of the head in the head frame, metres: the point that `orbit_drive` turns the head around."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the driver's change counts from.
+    """The driver's state that its change is relative to.
 
-    `expression` [E] and `rotation` [3, 3] of its neutral frame, `residual` [478, 3] and `place` [3] of its face in
-    camera space at the start, and how far its open eyes are open, `eye_open` [2].
+    Attributes:
+        expression: [E] of the neutral frame.
+        residual: [478, 3] metres, head frame; of the neutral frame, in mode absolute of the first one.
+        rotation: [3, 3] of the head in camera space, in the neutral frame.
+        place: [3] middle of the face in camera space, metres; of the same frame as `residual`.
+        eye_open: [2] lid gap over eye width of the open eyes, subject's left first.
     """
 
     expression: Tensor
@@ -71,7 +74,7 @@ class Reference:
 
 
 def find_neutral(motion: Motion) -> int:
-    """Index of the driver's most neutral frame: little expression, open eyes, close to its usual pose."""
+    """Index of the driver's neutral frame: little expression, open eyes, near its usual pose, tracked if any is."""
     expression = _tensor(motion.expression)
     typical = expression.median(0).values
     activity = expression.abs().sum(-1) + 0.5 * (expression - typical).abs().sum(-1)
@@ -86,7 +89,7 @@ def find_neutral(motion: Motion) -> int:
 
 
 def reference_of(motion: Motion, options: RetargetOptions, model: HeadModel) -> Reference:
-    """The driver's reference, at its most neutral frame; open eyes are a high quantile over the clip."""
+    """Finds the reference of a driver; the opening of its open eyes is the 0.8 quantile over the tracked frames."""
     index = find_neutral(motion)
     neutral = motion[index : index + 1]
     start = motion[:1] if options.mode == "absolute" else neutral
@@ -102,23 +105,23 @@ def reference_of(motion: Motion, options: RetargetOptions, model: HeadModel) -> 
 
 
 def retarget(motion: Motion, avatar: Avatar, options: RetargetOptions, model: HeadModel) -> Drive:
-    """The whole clip in the avatar's terms, in one piece; see `retarget_parts`."""
+    """Retargets a whole clip in one piece; see `retarget_parts`."""
     return Drive.concatenate(list(retarget_parts(motion, avatar, options, model)))
 
 
 def retarget_parts(
     motion: Motion, avatar: Avatar, options: RetargetOptions, model: HeadModel, *, size: int = FRAMES_AT_ONCE
 ) -> Iterator[Drive]:
-    """The clip in the avatar's terms, one stretch of frames after another.
+    """Retargets a clip, a few frames at a time.
 
-    A drive is larger than the motion it comes from, and only the stretch that is drawn is needed.
+    A drive takes more memory than its motion, and only the part that is being drawn is needed.
 
     Args:
-        motion: the driver, T frames, tracked with the same head model as the avatar.
+        motion: the driver, T frames; a single one is always absolute.
         avatar: the target.
         options: mode, limits and scales.
-        model: that head model.
-        size: frames of a stretch.
+        model: the head model that both were tracked with.
+        size: frames per part.
 
     Raises:
         InputError: at once, if either was tracked with another head model.
@@ -135,7 +138,7 @@ def retarget_parts(
 def _retarget(
     motion: Motion, source: Motion, options: RetargetOptions, model: HeadModel, reference: Reference, first: int
 ) -> Drive:
-    """A stretch of the clip that begins at its frame `first`."""
+    """Retargets a part of the clip; `first` is the number of its first frame."""
     opened = eye_openness(motion, reference.eye_open)
     expression, residual = _retarget_expression(motion, source, options, model, reference, opened)
     pose = _retarget_pose(motion, source, options, model, reference)
@@ -166,7 +169,7 @@ def _retarget_expression(
     reference: Reference,
     opened: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Expressions [T, E] and landmark residuals [T, 478, 3]; `opened` [T, 2] as of `eye_openness`."""
+    """Retargeted expressions [T, E] and residuals [T, 478, 3]; `opened` [T, 2] is from `eye_openness`."""
     own, own_residual = _tensor(source.expression)[0], landmark_residual(model, source)[0]
     driver, residual = _tensor(motion.expression), landmark_residual(model, motion)
     scale = options.expression_scale
@@ -187,14 +190,14 @@ def _retarget_expression(
 
 
 def _scaled(driver: np.ndarray, own: np.ndarray, scale: float) -> Tensor:
-    """What is absolute in both modes [T, N]: the driver's values, or as far towards them from the source's."""
-    if driver.shape[1] != own.shape[1]:
+    """Values [T, N] that are absolute in both modes: the source's, moved by the share `scale` towards the driver's."""
+    if driver.shape[1] != own.shape[1]:  # only one of both has motion codes
         return _tensor(driver)
     return _tensor(own) + scale * (_tensor(driver) - _tensor(own))
 
 
 def _face_place(model: HeadModel, motion: Motion) -> Tensor:
-    """Where the middle of the face is in camera space, [T, 3] metres."""
+    """The middle of the face in camera space, [T, 3] metres."""
     turned = axis_angle_to_matrix(_tensor(motion.rotation)) @ face_centre(model, motion)
     return turned + _tensor(motion.translation)
 
@@ -202,10 +205,10 @@ def _face_place(model: HeadModel, motion: Motion) -> Tensor:
 def _retarget_pose(
     motion: Motion, source: Motion, options: RetargetOptions, model: HeadModel, reference: Reference
 ) -> HeadPose:
-    """The head poses of T frames.
+    """Retargeted head poses of T frames.
 
-    The middle of the face is what is moved: tracked well, unlike the neck, whose place swings with every degree of
-    pitch.
+    The translation is that of the middle of the face, which is tracked well; the neck's place swings with every degree
+    of pitch.
     """
     driver = axis_angle_to_matrix(_tensor(motion.rotation))
     own = axis_angle_to_matrix(_tensor(source.rotation)[0])
@@ -224,9 +227,10 @@ def _retarget_pose(
 
 
 def eye_openness(motion: Motion, opened: Tensor) -> Tensor:
-    """How far the eyes are open [T, 2], subject's left first, over their open state [2].
+    """Opening of the eyes [T, 2], subject's left first, relative to that of the open eyes `opened` [2].
 
-    Both eyes count alike, because the far eye of a turned head reads low; only a clear difference is a wink.
+    Both eyes get their mean, because the far eye of a turned head measures too low, unless they differ so much that it
+    is a wink.
     """
     each = _tensor(motion.eye_open) / opened
     wink = (((each[:, :1] - each[:, 1:]).abs() - 0.35) / 0.3).clamp(0, 1)
@@ -234,7 +238,10 @@ def eye_openness(motion: Motion, opened: Tensor) -> Tensor:
 
 
 def _soft_limit(values: Tensor, limit: float, free: float) -> Tensor:
-    """Identity up to 80 % of the limit and up to `free`, then bent so that the larger of both is never passed."""
+    """Limits angles smoothly: unchanged up to 80 % of `limit` or up to `free`, then bent towards the larger of both.
+
+    `free` is the source's own turn, which may be further than the limit.
+    """
     knee = max(0.8 * limit, free)
     room = max(limit - knee, 0.1)
     beyond = (values.abs() - knee).clamp(min=0)
@@ -247,7 +254,7 @@ def _retarget_gaze(motion: Motion, source: Motion, options: RetargetOptions, rot
     if options.gaze == "source":
         return own.expand_as(driver).clone()
     if options.gaze == "camera":
-        turned = axis_angle_to_matrix(rotation)  # of the result: what the eyes have to make up for
+        turned = axis_angle_to_matrix(rotation)  # of the result, which the eyes have to compensate
         forward = turned.mT @ turned.new_tensor([0.0, 0.0, 1.0])
         pitch, yaw = -torch.asin(forward[:, 1].clamp(-1, 1)), torch.atan2(forward[:, 0], forward[:, 2])
         return torch.stack([pitch, yaw, torch.zeros_like(yaw)], -1)[:, None].expand_as(driver).clone()
@@ -257,9 +264,10 @@ def _retarget_gaze(motion: Motion, source: Motion, options: RetargetOptions, rot
 def orbit_drive(
     avatar: Avatar, model: HeadModel, yaw_degrees: np.ndarray, pitch_degrees: np.ndarray, *, jitter: int | None = None
 ) -> Drive:
-    """The avatar in its own expression, turned to given angles [T].
+    """The drive that shows an avatar in its own expression, turned to given angles [T] in degrees.
 
-    Public signs: yaw > 0 nose to the viewer's right, pitch > 0 up.
+    Angles are absolute, not relative to the source's pose, in public signs: yaw > 0 nose to the viewer's right,
+    pitch > 0 looks up. `jitter` is the seed of the sampling noise, None for fixed samples.
     """
     source = avatar.motion
     count = len(yaw_degrees)
@@ -283,7 +291,7 @@ def orbit_drive(
 
 
 def batches(drive: Drive, size: int = 8) -> Iterator[Drive]:
-    """Consecutive pieces of a drive."""
+    """Splits a drive into consecutive drives of `size` frames; the last one may be shorter."""
     for start in range(0, len(drive), size):
         yield drive[start : start + size]
 

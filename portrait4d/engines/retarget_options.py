@@ -1,4 +1,4 @@
-"""How a driver's motion is applied; loads no torch, so that the command line can be made from it.
+"""Options of retargeting. Loads no torch: the command line is made from these classes.
 
 The first paragraph below a field is also the help of its option on the command line.
 """
@@ -12,7 +12,7 @@ from portrait4d.runtime.checks import check_choice, check_range
 
 @dataclass(frozen=True, kw_only=True)
 class JitterOptions:
-    """Whether frames have the noise of the released code."""
+    """Whether frames get the sampling noise of the released code."""
 
     jitter: int | None = None
     """Seed of the released code's sampling noise, for comparison with it; frames flicker. Default: fixed samples
@@ -25,12 +25,12 @@ class JitterOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RetargetOptions(JitterOptions):
-    """From a driver's motion to what one avatar should do."""
+    """How a driver's motion is retargeted to an avatar."""
 
     mode: RetargetMode = "relative"
-    """relative: the driver's change since its neutral frame; absolute: the driver's very pose and face.
+    """relative: the driver's change since its neutral frame; absolute: the driver's own pose and expression.
 
-    "relative" adds the change to the source's own pose and face.
+    "relative" adds the change to the source's own pose and expression.
     """
 
     yaw_limit: float | None = 25.0

@@ -1,1 +1,1 @@
-"""The work of the commands, without printing."""
+"""The work of the commands; nothing here prints."""

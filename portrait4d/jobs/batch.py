@@ -1,8 +1,8 @@
-"""Many sources by many drivers: each driver tracked once, each source built once, finished items never done again.
+"""Many sources by many drivers: each driver is tracked once, each source built once, finished items are kept.
 
-An item is finished when its result and its record (`records/NAME.json`, written after the result; NAME may lie in
-folders) exist and the record's key fits the present inputs and options. Everything is written atomically, so a run can
-be killed at any moment and repeated.
+An item is finished when its result and its record exist and the record's key is that of the present inputs and options.
+The record, `records/NAME.json`, is written after the result; NAME may contain folders. Everything is written
+atomically, so a run can be killed at any moment and repeated.
 """
 
 import logging
@@ -34,12 +34,12 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _FORMAT = 1
-"""Raised whenever results of an older program must not count as finished."""
+"""Increased whenever results of an older program must not count as finished."""
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What became of an item: `done` now, `kept` from an earlier run, or `failed` with the one-line reason."""
+    """The outcome of an item: `done` now, `kept` from an earlier run, or `failed` with a reason in one line."""
 
     item: BatchItem
     state: Literal["done", "kept", "failed"]
@@ -57,7 +57,7 @@ class BatchReport:
 
     @property
     def num_failed(self) -> int:
-        """How many items have no result."""
+        """Number of items without a result."""
         return sum(result.state == "failed" for result in self.results)
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,12 +70,12 @@ class BatchReport:
 
 
 class BatchRun:
-    """One pass over the items; what was loaded, built or tracked is kept for the next item."""
+    """One pass over the items; what was loaded, built or tracked is used again for the next items."""
 
     def __init__(self, folder: Path, options: ReenactOptions, models: Models | None, progress: Progress) -> None:
         self._folder = folder
         self._options = options
-        # "auto" is another engine once better weights are here; those at a path are known by their content
+        # Keys hold the engine that "auto" means now, which changes with the weights on this machine.
         if models is None:
             chosen = choose_engine(options.engine)
             engine = chosen.name
@@ -90,10 +90,10 @@ class BatchRun:
         self._drivers: dict[tuple[Path, str], Driver] = {}
 
     def run(self, item: BatchItem) -> BatchResult:
-        """Does one item unless it is finished.
+        """Does one item unless it is finished; an item that fails is a result, not an exception.
 
         Raises:
-            InputError: The models cannot be loaded, without which no item can be done.
+            InputError: The models cannot be loaded, so that no item can be done.
         """
         found = self._explained(item, lambda: self._earlier(item))
         if isinstance(found, BatchResult):
@@ -104,17 +104,17 @@ class BatchRun:
         return self._explained(item, lambda: self._reenact(item, key, driver, models))
 
     def _explained(self, item: BatchItem, work: Callable[[], Result]) -> Result | BatchResult:
-        """What `work` returns; a failed item if it raises."""
+        """Returns what `work` returns, or a failed item if it raises."""
         try:
             return work()
         except InputError as error:
             return BatchResult(item, "failed", str(error))
-        except Exception as error:  # one item must not cost the others; the reason is kept and the exit code says it
+        except Exception as error:  # one item must not stop the others; report and exit code tell of it
             logger.exception("unexpected failure in %s", item.output.name)
             return BatchResult(item, "failed", f"unexpected {type(error).__name__}: {_first_line(error)}")
 
     def _earlier(self, item: BatchItem) -> BatchResult | tuple[str, Driver]:
-        """The item if it is finished, else its key and its driver."""
+        """The result of an item that is finished, otherwise its key and its driver."""
         key = item_key(item, self._keyed, weights=self._weights)
         earlier = read_record(record_path(item, self._folder))
         if earlier.get("key") == key and item.output.is_file():
@@ -123,7 +123,7 @@ class BatchRun:
         return key, self._known(opened)
 
     def _known(self, driver: Driver) -> Driver:
-        """The driver as an earlier item opened it, unless its files have changed since."""
+        """The driver as an earlier item opened it, unless its files have changed since then."""
         return self._drivers.setdefault((driver.path, digest(file_facts(driver.path))), driver)
 
     def _reenact(self, item: BatchItem, key: str, driver: Driver, models: Models) -> BatchResult:
@@ -144,7 +144,7 @@ class BatchRun:
         )
 
     def _built(self, path: Path, models: Models) -> Source:
-        """The source, built once; a failure is remembered as well."""
+        """The source, built once for consecutive items; a failure is remembered as well."""
         if self._source is None or self._source[0] != path:
             try:
                 self._source = (path, build_source(path, models=models, face=self._options.face))
@@ -163,7 +163,7 @@ class BatchRun:
         if driver.kind == "motion":
             return track_driver(driver, options=self._options, models=models)
         key = driver_key(path, self._options, models.engine)
-        cached = self._folder / "motions" / f"{path.stem[:50]}-{key[:12]}.npz"  # the key tells all apart
+        cached = self._folder / "motions" / f"{path.stem[:50]}-{key[:12]}.npz"  # the key makes the name unique
         if cached.is_file():
             try:
                 return Motion.load(cached)
@@ -189,14 +189,15 @@ def run_batch(
 
     Args:
         items: From `cross_items` or `read_manifest`.
-        folder: Holds `motions/` and `records/`.
-        options: For all items.
-        models: Loaded at the first unfinished item if absent.
+        folder: The folder for `motions/` and `records/`.
+        options: The options of all items.
+        models: From `load_models`; if not given, loaded at the first unfinished item.
         progress: As in `reenact`.
-        on_result: Told after each item.
+        on_result: Called with the result of each item.
 
     Raises:
-        InputError: The device, the engine, its weights or an option of it cannot be used: every item would fail.
+        InputError: An output is an input of some item, or the device, the engine, its weights or an option cannot be
+            used, so that every item would fail.
     """
     folder, options = Path(folder), options or default_options(models)
     _check_outputs(items, options)
@@ -217,14 +218,14 @@ def run_batch(
 
 
 def _check_outputs(items: Sequence[BatchItem], options: ReenactOptions) -> None:
-    """Refuses to write over an input of any item, not only of its own."""
+    """Refuses outputs that would overwrite an input of any item."""
     inputs = {path for item in items for path in (item.source, item.driver)}
     flame = [] if options.flame is None else [Path(options.flame)]
     check_no_input_among([item.output for item in items], [*inputs, *flame, *named_files(options.engine)])
 
 
 def record_path(item: BatchItem, folder: Path) -> Path:
-    """Where an item's record is kept: as its output lies in the folder, or by a digest if it lies elsewhere."""
+    """The path of an item's record: named like its output in the folder, or with a digest for an output elsewhere."""
     output = item.output.resolve()
     try:
         name = output.relative_to(folder.resolve())
@@ -234,20 +235,23 @@ def record_path(item: BatchItem, folder: Path) -> Path:
 
 
 def item_key(item: BatchItem, options: ReenactOptions, *, weights: Mapping[str, str]) -> str:
-    """Changes when an input file, an option or the engine's weights change.
+    """A key of an item that changes with its input files, the options and the engine's weights.
 
-    The options name the engine that "auto" has become; `weights` are what `recorded_weights` says of it.
+    Args:
+        item: Source and driver.
+        options: Their `engine` is a name, never "auto" or a path.
+        weights: From `recorded_weights` of that engine.
     """
     facts = {"source": file_facts(item.source), "driver": file_facts(item.driver), "format": _FORMAT}
     facts["weights"] = dict(weights)
-    # a FLAME file is known by its content, which `weights` tells
+    # without the path of the FLAME file: `weights` holds a digest of its content
     return digest({**facts, "options": asdict(replace(options, device="any", flame=None))})
 
 
 def driver_key(path: Path, options: ReenactOptions, engine: Engine) -> str:
-    """Changes when the driver, an option of tracking, the head model or the motion encoder changes.
+    """A key of a driver's motion that changes with its files, the options of tracking, head model and motion encoder.
 
-    Engines that share both share motions.
+    Engines with the same head model and motion encoder share motions.
     """
     chosen = {name: getattr(options, name) for name in ("fps", "start", "duration", "smooth", "driver_face")}
     encoder = engine.motion_encoder

@@ -1,4 +1,4 @@
-"""What a batch consists of: sources by drivers from folders or patterns, or the rows of a manifest."""
+"""The items of a batch: every source with every driver, from folders or patterns, or the rows of a manifest."""
 
 import csv
 import glob
@@ -15,7 +15,7 @@ from preprocess.tracking.released_motion import is_driver_folder
 
 @dataclass(frozen=True)
 class BatchItem:
-    """One source moved by one driver into one file."""
+    """One source that is to be animated by one driver, and the file of the result."""
 
     source: Path
     driver: Path
@@ -23,7 +23,16 @@ class BatchItem:
 
 
 def find_files(pattern: str | Path, suffixes: frozenset[str], role: str) -> list[Path]:
-    """The files that a file name, folder or glob pattern means, sorted by name."""
+    """Finds the files that a path, folder or glob pattern means, sorted; hidden files are left out.
+
+    Args:
+        pattern: Path of a file or folder, or a glob pattern.
+        suffixes: Lower-case suffixes of the files that are taken from a folder.
+        role: What the files are, for the message.
+
+    Raises:
+        InputError: There are none.
+    """
     path = Path(pattern)
     found = [item for item in _meant(pattern) if not path.is_dir() or item.suffix.lower() in suffixes]
     found = sorted(item for item in found if item.is_file() and not item.name.startswith("."))
@@ -35,7 +44,7 @@ def find_files(pattern: str | Path, suffixes: frozenset[str], role: str) -> list
 
 
 def _meant(pattern: str | Path) -> list[Path]:
-    """What a folder holds, or what is there of that name or pattern."""
+    """The content of a folder, or the paths that match a name or pattern."""
     path = Path(pattern)
     if path.is_dir():
         return list(path.iterdir())
@@ -43,12 +52,12 @@ def _meant(pattern: str | Path) -> list[Path]:
 
 
 def find_drivers(pattern: str | Path) -> list[Path]:
-    """Videos, motion files and folders of the released preprocessing, or else pictures.
+    """Finds drivers: videos, motion files and folders of the released preprocessing, or, if there are none, pictures.
 
-    The folder itself if it is one of the released preprocessing, else what is in it.
+    A folder of the released preprocessing is a driver itself; of other folders the content is taken.
 
     Raises:
-        InputError: there is nothing that drives.
+        InputError: there are none.
     """
     if is_driver_folder(Path(pattern)):
         return [Path(pattern)]
@@ -60,7 +69,16 @@ def find_drivers(pattern: str | Path) -> list[Path]:
 
 
 def cross_items(sources: str | Path, drivers: str | Path, output: Path) -> list[BatchItem]:
-    """Every source with every driver; which these are, `find_files` and `find_drivers` say."""
+    """Makes an item of every source with every driver; its output is an .mp4 named after both.
+
+    Args:
+        sources: As `find_files` takes it.
+        drivers: As `find_drivers` takes it.
+        output: Folder of the results.
+
+    Raises:
+        InputError: there are no sources or no drivers.
+    """
     source_paths = find_files(sources, IMAGE_SUFFIXES, "sources")
     driver_paths = find_drivers(drivers)
     source_names, driver_names = _distinct_names(source_paths), _distinct_names(driver_paths)
@@ -72,7 +90,7 @@ def cross_items(sources: str | Path, drivers: str | Path, output: Path) -> list[
 
 
 def _distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """Stems; where two are equal, with the suffix or a number added."""
+    """The stem of each path; equal ones get the suffix or a number as well."""
     names: dict[Path, str] = {}
     stems = [path.stem for path in paths]
     for path in paths:
@@ -85,9 +103,12 @@ def _distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def read_manifest(path: Path, output: Path) -> list[BatchItem]:
-    """Items from a `.csv` with a header or a `.jsonl`: `source`, `driver` and, if wanted, `output`.
+    """Reads items from a `.csv` with a header or a `.jsonl`: `source`, `driver` and, optionally, `output`.
 
-    The output is a file name or a path inside the output folder. Paths are relative to the manifest's folder.
+    `source` and `driver` are relative to the manifest's folder; `output` is a path inside the output folder.
+
+    Raises:
+        InputError: the manifest cannot be read, a row is incomplete or has unknown columns, or two rows write one file.
     """
     require_file(path, "manifest")
     try:
@@ -99,12 +120,12 @@ def read_manifest(path: Path, output: Path) -> list[BatchItem]:
     elif path.suffix.lower() == ".jsonl":
         rows = [_parse_line(line, path, number) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     else:
-        raise InputError(f"expected a manifest ending in .csv or .jsonl, got {path.name}")
+        raise InputError(f"expected a manifest ending in .csv or .jsonl, got {path.name}: save it as one of these")
     items: list[BatchItem] = []
     for number, row in enumerate(rows, 1):
         items.append(_item_of_row(row, number, path, output))
     if not items:
-        raise InputError(f"expected rows with source and driver in {path.name}, got none")
+        raise InputError(f"expected rows with source and driver in {path.name}, got none: write one per item")
     _refuse_equal_outputs(items)
     return items
 
@@ -114,7 +135,7 @@ def _parse_line(line: str, path: Path, number: int) -> Any:
         return json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(
-            f"expected one JSON object per line in {path.name}, got something else in line {number}"
+            f"expected one JSON object per line in {path.name}, got something else in line {number}: correct it"
         ) from error
 
 
@@ -124,7 +145,9 @@ def _item_of_row(row: Any, number: int, path: Path, output: Path) -> BatchItem:
         raise InputError(f"expected source and driver in row {number} of {path.name}: fill both columns")
     unknown = set(row) - known
     if unknown:
-        raise InputError(f"expected columns source, driver, output in {path.name}, got {', '.join(map(str, unknown))}")
+        raise InputError(
+            f"expected columns source, driver, output in {path.name}, got {', '.join(map(str, unknown))} too: drop it"
+        )
     source, driver = path.parent / str(row["source"]), path.parent / str(row["driver"])
     name = str(row.get("output") or f"{source.stem}__{driver.stem}.mp4")
     inside = Path(name)
@@ -137,5 +160,7 @@ def _refuse_equal_outputs(items: Sequence[BatchItem]) -> None:
     seen: dict[Path, BatchItem] = {}
     for item in items:
         if item.output in seen and seen[item.output] != item:
-            raise InputError(f"two rows of the manifest write {item.output.name}: give them different outputs")
+            raise InputError(
+                f"expected different outputs in the manifest, got {item.output.name} in two rows: rename one"
+            )
         seen[item.output] = item

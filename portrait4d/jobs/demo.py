@@ -1,4 +1,4 @@
-"""The demo: a public-domain portrait moved by a bundled motion, written as a video and a contact sheet."""
+"""The demo: a public-domain portrait animated by a bundled motion, written as a video and a contact sheet."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,8 +43,13 @@ def run_demo(
 ) -> DemoReport:
     """Writes `photo.png`, `demo.mp4` and `demo.png` (photo and frames of the result) into `folder`.
 
+    Args:
+        folder: the output folder.
+        options: as in `reenact`, with engine auto or lift.
+        progress: called after each step.
+
     Raises:
-        InputError: an engine other than lift was chosen; the bundled motion is of lift's head model.
+        InputError: an engine other than lift was chosen: the bundled motion is of lift's head model.
     """
     options = options or ReenactOptions()
     if options.engine not in ("auto", "lift"):
@@ -63,7 +68,14 @@ def run_demo(
 
 
 def write_sheet(photo: np.ndarray, video: Path, num_frames: int, path: Path) -> None:
-    """Writes the photo and evenly spaced frames of the result, in two rows."""
+    """Writes a contact sheet of the photo and evenly spaced frames of the result, in two rows.
+
+    Args:
+        photo: uint8 `[H, W, 3]`.
+        video: the result.
+        num_frames: number of its frames.
+        path: the picture to write.
+    """
     chosen = {int((index + 0.5) * num_frames / NUM_SHEET_FRAMES) for index in range(NUM_SHEET_FRAMES)}
     pictures = [frame.image for frame in read_frames(video) if frame.index in chosen]
     pictures = [photo, *pictures]

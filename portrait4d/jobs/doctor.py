@@ -1,4 +1,4 @@
-"""Checks of the installation: what is present, what is missing, and how to get it."""
+"""Checks of the installation: what is present, what is missing, how to get it."""
 
 import importlib.metadata
 import platform
@@ -21,7 +21,7 @@ _MOST_CLIP_ERROR = 4.0  # levels of 255; the codec itself costs less than one on
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor: `missing` breaks the program, `optional` only costs a feature."""
+    """One finding: without what is `missing` the program does not work; what is `optional` only adds a feature."""
 
     name: str
     state: Literal["ok", "optional", "missing"]
@@ -35,7 +35,7 @@ def examine() -> list[Check]:
     for part in (_torch, _ffmpeg, _numba, _opencv, _assets, _engines, _disk):
         try:
             checks.extend(part())
-        except Exception as error:  # a broken installation can fail in any way; that is the finding
+        except Exception as error:  # a broken installation can fail in any way, which is then the finding
             name = part.__name__.strip("_")
             reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             checks.append(Check(name, "missing", reason, REINSTALL))
@@ -78,7 +78,7 @@ def _ffmpeg() -> Iterator[Check]:
         return
     try:
         worst = _clip_error()
-    except Exception as error:  # a PyAV that does not fit can fail in any way; that is the finding
+    except Exception as error:  # an unsuitable PyAV can fail in any way, which is then the finding
         reason = (str(error).splitlines() or ["no message"])[0]
         detail = f"a test clip cannot be written and read: {type(error).__name__}: {reason}"
         yield Check("video", "missing", detail, REINSTALL_AV)
@@ -91,7 +91,7 @@ def _ffmpeg() -> Iterator[Check]:
 
 
 def _clip_error() -> float:
-    """Writes and reads a clip of three grey frames as the program does; gives the largest mean error in levels."""
+    """Writes and reads a clip of three grey frames as the program does; returns the largest mean error in levels."""
     import numpy as np
 
     from preprocess.media.video import read_frames

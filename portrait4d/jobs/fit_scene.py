@@ -1,4 +1,4 @@
-"""The work of `portrait4d fit-scene`: posed pictures become a fitted scene, its held-out quality and a video."""
+"""The work of `portrait4d fit-scene`: fits a scene to posed pictures, measures held-out views and renders a video."""
 
 import hashlib
 import json
@@ -36,21 +36,21 @@ _VIDEO_FRAMES, _VIDEO_RATE = 48, Fraction(16)
 
 @dataclass(frozen=True)
 class SceneReport:
-    """What came out of a fit.
+    """The result of a fit.
 
     Attributes:
-        output: the folder.
-        psnr: in dB, of each held-out view by file name.
-        mean_psnr: their mean.
-        num_train: views that were fitted.
-        num_steps: steps of the optimiser.
-        resumed_at: the step at which this run resumed, 0 if it started anew.
-        wall_seconds: of all steps over all runs.
-        cpu_seconds: of all threads for the same.
-        scene: settings of the scene.
-        fitter: settings of the optimisation.
-        format: of the labels.
-        notes: what was decided on the user's behalf.
+        output: the folder of the results.
+        psnr: PSNR of each held-out view in dB, by file name.
+        mean_psnr: mean of `psnr`.
+        num_train: number of views that were fitted.
+        num_steps: number of the optimiser's steps.
+        resumed_at: the step at which this run resumed; 0 if it started anew.
+        wall_seconds: time of all steps over all runs.
+        cpu_seconds: time of all threads for the same.
+        scene: settings of the scene, see `FittedSceneConfig`.
+        fitter: settings of the optimisation, see `FitterConfig`.
+        format: format of the labels.
+        notes: decisions made for the user, one sentence each.
         history: see `FitRecord`.
     """
 
@@ -69,8 +69,8 @@ class SceneReport:
     history: list[dict[str, float]]
 
 
-# Steps are small. On idle cores a second thread takes 0.7 of the time at 1.4 times the CPU seconds; on busy ones it
-# took 7 times both.
+# Steps are small. On idle cores, a second thread reduces the time to 0.7 for 1.4 times the CPU seconds; on busy cores,
+# both were 7 times as much.
 @one_torch_thread()
 def fit_scene(
     data: str | Path, output: str | Path, *, options: SceneOptions | None = None, progress: Progress | None = None
@@ -81,11 +81,11 @@ def fit_scene(
         data: folder of posed pictures, see `portrait4d.scene.labels`.
         output: folder for `scene.safetensors`, `config.json`, `test_views.png`, `orbit.mp4`, `metrics.json` and the
             checkpoint.
-        options: what a user can choose.
-        progress: called with a stage, the steps done and the number of all steps.
+        options: see `SceneOptions`.
+        progress: called with a stage, the number of steps done and the number of all steps.
 
     Raises:
-        InputError: see `read_scene`; or the output holds a fit of other pictures or settings.
+        InputError: as `read_scene`; or the output holds a fit of other pictures or settings, or a damaged checkpoint.
     """
     options, output = options or SceneOptions(), Path(output)
     check_device(options.device)
@@ -113,7 +113,7 @@ def fit_scene(
 
 
 def start_fitter(scene: Scene, options: SceneOptions) -> SceneFitter:
-    """A fitter at step 0."""
+    """Makes a fitter at step 0, on the device of the options."""
     box = SceneBox.from_cameras(scene.train.camera, side=options.box)
     config = FittedSceneConfig(box.centre, box.side, scene.is_white, plane_resolution=options.planes)
     fitted = FittedScene(config, generator=torch.Generator().manual_seed(options.seed)).to(options.device)
@@ -130,7 +130,7 @@ def _optimise(
     options: SceneOptions,
     progress: Progress,
 ) -> None:
-    """Takes all remaining steps, with checkpoints and rows of history at intervals."""
+    """Takes all remaining steps; writes checkpoints and adds rows to the history at intervals."""
     held_out = HeldOutRays(fitter.scene, test)
     total, errors = fitter.config.num_steps, []
     wall, cpu = time.perf_counter(), time.process_time()
@@ -157,7 +157,7 @@ def _optimise(
 def _conclude(
     fitter: SceneFitter, record: FitRecord, scene: Scene, output: Path, *, resumed_at: int, progress: Progress
 ) -> SceneReport:
-    """Renders held-out views and the orbit, and gathers the report."""
+    """Renders the held-out views and the orbit, and makes the report."""
     test, rendered = scene.test, []
     for image in render_views(fitter.scene, test.camera, side=test.side):
         rendered.append(image)

@@ -1,4 +1,4 @@
-"""What a user may choose of a fit to posed pictures; loads no torch, so that the command line can be made from it.
+"""Options of a fit to posed pictures. Loads no torch: the command line is made from this class.
 
 The first paragraph below a field is also the help of its option on the command line.
 """
@@ -13,34 +13,34 @@ from portrait4d.scene.choices import NUM_STEPS, PLANE_RESOLUTION, Background, Sc
 
 @dataclass(frozen=True)
 class SceneOptions(DeviceOptions):
-    """What a user can choose of a fit."""
+    """How a scene is fitted."""
 
     format: SceneFormat = "auto"
     """Which labels to read if the folder has both."""
 
     background: Background = "auto"
-    """Of empty space. auto: white if transparent, else as borders."""
+    """Colour of empty space. auto: white if the pictures are transparent, otherwise that of their borders."""
 
     size: int = 128
     """Larger pictures are scaled down to this side, in pixels."""
 
     hold_out: int = 8
-    """Hold out every so many views if the folder has no test views."""
+    """Hold out every N-th view if the folder has no test views."""
 
     box: float | None = None
-    """Side of the fitted cube in the cameras' unit. Default: what they all look at."""
+    """Side of the fitted cube in the cameras' unit. Default: what all cameras see."""
 
     steps: int = NUM_STEPS
     """Steps of the optimiser."""
 
     planes: int = PLANE_RESOLUTION
-    """Texels of a plane's side."""
+    """Texels along a side of each plane."""
 
     seed: int = 0
-    """Of everything random."""
+    """Seed of all random numbers."""
 
     checkpoint_seconds: float = 15.0
-    """Between two saved states; not on the command line."""
+    """Seconds between two checkpoints; not on the command line."""
 
     def __post_init__(self) -> None:
         for name, least in (("size", 32), ("steps", 1), ("planes", 8), ("hold_out", 2)):

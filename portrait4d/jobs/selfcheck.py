@@ -1,7 +1,7 @@
 """A check that the weights of an engine work: a photo drives itself, and the result is measured.
 
-The ranges are wide: they distinguish working weights from broken ones, not good from better. Where a range is ours and
-not from a publication, `basis` says "guess".
+The ranges are wide: they tell working weights from broken ones, not good from better. `basis` is "guess" for a range of
+our own, "published" for one from a publication.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CORNER = 0.06
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the check; `passed` is None where nothing was judged, `basis` says where the range comes from."""
+    """One measurement; `passed` is None if it is not judged, `basis` says where the expected range comes from."""
 
     name: str
     value: str
@@ -56,7 +56,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """What was found about an engine; `picture` is the result next to the photo, uint8 `[512, 1024, 3]`."""
+    """The measurements of an engine; `picture` uint8 `[512, 1024, 3]` is the photo's crop with the result beside it."""
 
     engine: str
     findings: tuple[Finding, ...]
@@ -64,7 +64,7 @@ class SelfCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing that was judged failed."""
+        """Whether no measurement that was judged failed."""
         return all(finding.passed in (True, None) for finding in self.findings)
 
 
@@ -75,13 +75,13 @@ def run_selfcheck(
     """Checks the weights of an engine, which are fetched if they are not on this machine.
 
     Args:
-        name: of the engine, or the path of its weights; `lift` can be checked as well.
-        photo: of one face; None takes the public-domain portrait of the demo.
+        name: name of the engine, or the path of its weights; `lift` can be checked as well.
+        photo: photo of a face; None takes the public-domain portrait of the demo.
         flame: as in `ReenactOptions`.
-        device: as torch names it.
+        device: name of a torch device.
 
     Raises:
-        InputError: no such weights, or no face in the photo.
+        InputError: the weights cannot be fetched or loaded, the photo cannot be read, or it shows no face.
     """
     image = demo_photo() if photo is None else read_image(photo)
     models = load_models(ReenactOptions(engine=name, flame=flame, device=device))
@@ -104,14 +104,14 @@ def run_selfcheck(
 
 
 def face_mask(points: NDArray, *, size: int) -> NDArray[np.bool_]:
-    """A mask `[size, size]`, True inside the contour of landmarks `[478, 2 or 3]` (px of the square)."""
+    """A mask bool `[size, size]`, True inside the contour of landmarks `[478, 2 or 3]`, which are in its pixels."""
     mask = np.zeros((size, size), np.uint8)
     contour = points[list(CONTOUR), :2].round().astype(np.int32)
     return cv2.fillPoly(mask, [contour], (1,)).astype(bool)
 
 
 def _reconstruction(shown: NDArray, target: NDArray, face: NDArray[np.bool_]) -> list[Finding]:
-    """Differences of colours inside the face, in [0, 1]."""
+    """PSNR and L1 inside the face, of colours in [0, 1]; `shown` and `target` are uint8 `[S, S, 3]`."""
     difference = (shown[face].astype(np.float64) - target[face]) / 255
     psnr = -10 * math.log10(max(float((difference**2).mean()), 1e-10))
     l1 = float(np.abs(difference).mean())
@@ -122,7 +122,7 @@ def _reconstruction(shown: NDArray, target: NDArray, face: NDArray[np.bool_]) ->
 
 
 def _landmarks(shown: NDArray[np.uint8], points: NDArray, models: Models) -> list[Finding]:
-    """Landmarks that the tracker finds in the result, compared with those of the photo."""
+    """Compares the landmarks that the tracker finds in the result with those of the photo, `points`."""
     found = _track(shown, models)
     if found is None:
         return [Finding("face in the result", "none found", "found", False)]
@@ -138,6 +138,7 @@ def _landmarks(shown: NDArray[np.uint8], points: NDArray, models: Models) -> lis
 
 
 def _opacity(result: Rendering, face: NDArray[np.bool_]) -> list[Finding]:
+    """Mean opacity inside the face and in the upper corners."""
     alpha = result.alpha[0, 0].float().cpu().numpy()
     middle = float(alpha[face].mean())
     side = max(1, round(_CORNER * len(alpha)))
@@ -156,7 +157,7 @@ def _opacity(result: Rendering, face: NDArray[np.bool_]) -> list[Finding]:
 
 
 def _views(avatar: Avatar, models: Models, device: str) -> list[Finding]:
-    """The yaw that the tracker finds in views of the head turned to both sides."""
+    """Compares the yaw that the tracker finds in views of the turned head with the yaw that was asked for."""
     yaw = np.array([-VIEW_YAW_DEGREES, VIEW_YAW_DEGREES])
     drive = orbit_drive(avatar, models.head_model, yaw, np.zeros(2))
     findings = []
@@ -174,7 +175,7 @@ def _views(avatar: Avatar, models: Models, device: str) -> list[Finding]:
 
 
 def _track(picture: NDArray[np.uint8], models: Models) -> TrackedFrame | None:
-    """The tracked picture; None where the tracker finds no face."""
+    """The tracked picture; None if the tracker finds no face."""
     try:
         return models.tracker.track_image(picture)
     except InputError:
@@ -182,7 +183,7 @@ def _track(picture: NDArray[np.uint8], models: Models) -> TrackedFrame | None:
 
 
 def _lpips(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:
-    """LPIPS of the result; reported, not judged: one photo is no data set."""
+    """LPIPS of the result; reported, not judged, because one photo is not a data set."""
     expected = "0.224 on VFHQ"
     if importlib.util.find_spec("lpips") is None:
         return Finding("LPIPS", "not measured: pip install lpips", expected, None, "published")
@@ -202,12 +203,12 @@ def _lpips(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:
 
 
 def _has_backbone() -> bool:
-    """Whether LPIPS would find its backbone without a network."""
+    """Whether the weights of LPIPS's backbone are on this machine."""
     return any((Path(torch.hub.get_dir()) / "checkpoints").glob("alexnet-owt-*.pth"))
 
 
 def _identity(shown: NDArray[np.uint8], target: NDArray[np.uint8]) -> Finding:
-    """Cosine of ArcFace's vectors; reported, not judged."""
+    """Cosine similarity of ArcFace's identity vectors of result and photo; reported, not judged."""
     from preprocess.faces.backends.insightface_pack import IdentityEncoder
 
     def finding(value: str) -> Finding:

@@ -1,4 +1,4 @@
-"""An avatar without a driver: a video of an orbit or of given angles, single views as pictures, a textured mesh."""
+"""Renders an avatar without a driver: a video of an orbit or of given angles, single views as pictures, or a mesh."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ ORBIT_PITCH_DEGREES = 8.0
 
 @dataclass(frozen=True)
 class RenderReport:
-    """The files that were written, the engine, and warnings about the source."""
+    """The files that were written, the name of the engine, and its warnings about the source."""
 
     files: tuple[str, ...]
     engine: str
@@ -46,10 +46,13 @@ def render_avatar(
     models: Models | None = None,
     progress: Progress = ignore_progress,
 ) -> RenderReport:
-    """Shows a photo or an avatar file from chosen sides; the suffix of `output` decides what is written.
+    """Renders a photo or an avatar file from chosen sides; the suffix of `output` decides what is written.
 
     A video suffix gives an orbit or a path through the key angles, `.png` one picture per key angle, `.glb`, `.ply` or
-    `.obj` the textured mesh in metres.
+    `.obj` the mesh in metres.
+
+    Raises:
+        InputError: A file cannot be used, an option does not apply to the output, or the models do not fit the options.
     """
     options = options or (RenderOptions() if models is None else RenderOptions(device=models.device))
     source, output = Path(source), Path(output)
@@ -86,10 +89,12 @@ def render_avatar(
 
 
 def _check_use(options: RenderOptions, output: Path) -> None:
-    """Refuses options that do not apply to the kind of output."""
+    """Refuses options that do not apply to this kind of output."""
     is_mesh = output.suffix.lower() in MESH_SUFFIXES
     if options.mesh_resolution is not None and not is_mesh:
-        raise InputError(f"--mesh-resolution is for meshes ({', '.join(sorted(MESH_SUFFIXES))}), got {output.name}")
+        raise InputError(
+            f"--mesh-resolution is for meshes ({', '.join(sorted(MESH_SUFFIXES))}), got {output.name}: drop it"
+        )
     if options.mesh_resolution is not None:
         ShapeConfig(resolution=options.mesh_resolution)  # raises if it is out of range
     if options.jitter is not None and is_mesh:
@@ -97,7 +102,7 @@ def _check_use(options: RenderOptions, output: Path) -> None:
 
 
 def video_angles(options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Yaw and pitch in degrees of every frame, `[T]` each: an ellipse, or a smooth path through the key angles."""
+    """Yaw and pitch `[T]` of all frames in degrees, public signs: an ellipse, or a smooth path through key angles."""
     num_frames = max(1, round(options.duration * options.fps))
     if not options.yaw_degrees and not options.pitch_degrees:
         phase = 2 * np.pi * np.arange(num_frames) / num_frames
@@ -111,7 +116,7 @@ def video_angles(options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
 
 
 def key_angles(options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
-    """The key angles as two lists of one length; a single value applies to all, none means zero."""
+    """The key angles in degrees as yaw and pitch `[N]`; a single value applies to all, no value means zero."""
     count = max(len(options.yaw_degrees), len(options.pitch_degrees), 1)
     yaw = np.resize(np.array(options.yaw_degrees or (0.0,), dtype=np.float64), count)
     pitch = np.resize(np.array(options.pitch_degrees or (0.0,), dtype=np.float64), count)
@@ -119,14 +124,18 @@ def key_angles(options: RenderOptions) -> tuple[np.ndarray, np.ndarray]:
 
 
 def picture_names(output: Path, options: RenderOptions) -> list[Path]:
-    """The path of each key angle's picture: `output` itself for a single one, else names with the degrees."""
+    """The path of each key angle's picture: `output` itself for a single one, otherwise names with the degrees.
+
+    Raises:
+        InputError: two pictures would get the same name.
+    """
     yaw, pitch = key_angles(options)
     if len(yaw) == 1:
         return [output]
     angles = zip(yaw, pitch, strict=True)
     names = [output.with_name(f"{output.stem}_yaw{left:+.0f}_pitch{up:+.0f}.png") for left, up in angles]
     if len(set(names)) < len(names):
-        raise InputError("expected different angles for each picture, got the same degrees twice")
+        raise InputError("expected different angles for each picture, got the same whole degrees twice: drop one")
     return names
 
 
@@ -141,6 +150,6 @@ def _write_pictures(avatar: Avatar, output: Path, options: RenderOptions, models
 def _render_angles(
     avatar: Avatar, yaw: np.ndarray, pitch: np.ndarray, options: RenderOptions, models: Models
 ) -> Iterator[np.ndarray]:
-    """Pictures uint8 `[S, S, 3]` of the avatar in its source expression."""
+    """Renders pictures uint8 `[S, S, 3]` of the avatar in the source's expression."""
     drive = orbit_drive(avatar, models.head_model, yaw, pitch, jitter=options.jitter)
     return render_drives(avatar, [drive], models=models, device=options.device)

@@ -1,4 +1,4 @@
-"""What the viewer finally sees: the head crop, the head pasted back into the whole picture, or panels side by side."""
+"""Composition of the final frames: a head crop pasted back into the whole picture, and panels side by side."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,23 +10,23 @@ import numpy as np
 from preprocess.faces.crop import Crop
 
 LONGEST_SIDE_PX = 1920
-"""Whole-picture results are scaled down to this: larger videos play nowhere smoothly."""
+"""Longest side of whole-picture results, which are scaled down to it: larger videos rarely play smoothly."""
 
 FEATHER = 0.06
 """Width of the blend along the border of the crop, as a fraction of the crop."""
 
 _TOUCHING_PX = 0.5
-"""A side of the crop this near to the picture's border counts as lying on it."""
+"""A side of the crop within this distance of the picture's border counts as lying on it."""
 
 
 def even(length: float) -> int:
-    """The nearest even number of pixels, at least 2, as yuv420p asks."""
+    """The nearest even number of pixels, at least 2, which the pixel format yuv420p requires."""
     return max(2, 2 * round(length / 2))
 
 
 @dataclass(frozen=True)
 class Sides:
-    """Which sides of a crop are meant."""
+    """A choice of sides of a crop."""
 
     top: bool = True
     bottom: bool = True
@@ -35,7 +35,13 @@ class Sides:
 
 
 def feather_mask(size: int, *, width: float = FEATHER, sides: Sides = Sides()) -> np.ndarray:
-    """A weight `[size, size]` in [0, 1]: 1 inside, falling smoothly to 0 at the given sides."""
+    """A weight float32 `[size, size]` in [0, 1]: 1 inside, falling smoothly to 0 at the given sides.
+
+    Args:
+        size: side in pixels.
+        width: width of the fall, as a fraction of the side.
+        sides: sides at which the weight falls.
+    """
     rise = np.clip((np.arange(size) + 0.5) / size / width, 0, 1)
     rise = (rise * rise * (3 - 2 * rise)).astype(np.float32)
     flat = np.ones(size, np.float32)
@@ -45,16 +51,16 @@ def feather_mask(size: int, *, width: float = FEATHER, sides: Sides = Sides()) -
 
 
 def to_centres(matrix: np.ndarray) -> np.ndarray:
-    """A homography between our pixels (origin at the corner of the first) as OpenCV wants it (at its centre)."""
+    """A homography `[3, 3]` between pixels counted from the first one's corner, for OpenCV's, from its centre."""
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]], dtype=np.float64)
     return np.linalg.inv(half) @ np.asarray(matrix, dtype=np.float64) @ half
 
 
 class PasteBack:
-    """Puts a rendered head crop back into the picture it was cut from.
+    """Pastes a rendered head crop back into the picture that it was cut from.
 
-    It is blended along the sides of the crop that lie inside the picture; where both end there is nothing below. The
-    result has at most `LONGEST_SIDE_PX`.
+    It is blended along the sides of the crop that lie inside the picture, not along those on its border. The longest
+    side of the result is at most `LONGEST_SIDE_PX`; both sides are even.
 
     Args:
         picture: uint8 `[H, W, 3]`, the whole source.
@@ -86,7 +92,7 @@ class PasteBack:
     def _warp(self, image: np.ndarray) -> np.ndarray:
         top, bottom, left, right = self._box
         scale = float(np.sqrt(abs(np.linalg.det(self._matrix[:2, :2]))))
-        if scale < 0.8:  # low-pass first, or a small face in a large picture flickers
+        if scale < 0.8:  # without a low-pass, a small face in a large picture flickers
             image = cv2.GaussianBlur(image, (0, 0), 0.5 * np.sqrt(1 / scale**2 - 1))
         flags = cv2.INTER_LINEAR if scale < 1 else cv2.INTER_CUBIC
         return cv2.warpPerspective(
@@ -111,7 +117,7 @@ def _panel_width(height: int, width: int, panel_height: int) -> int:
 
 
 def fit_height(image: np.ndarray, height: int) -> np.ndarray:
-    """The picture uint8 `[H, W, 3]` scaled to a height, proportions kept, width even."""
+    """Scales a picture uint8 `[H, W, 3]` to a height; keeps its proportions, with an even width."""
     width = _panel_width(image.shape[0], image.shape[1], height)
     if image.shape[:2] == (height, width):
         return image
@@ -120,7 +126,7 @@ def fit_height(image: np.ndarray, height: int) -> np.ndarray:
 
 
 def beside(*images: np.ndarray) -> np.ndarray:
-    """Pictures of one height in a row."""
+    """Joins pictures `[H, W, 3]` of one height in a row."""
     return np.concatenate(images, axis=1)
 
 
@@ -129,9 +135,9 @@ class DriverView:
     """Cuts the driver's panel out of its frames: the tracked head crop, or the whole frame.
 
     Attributes:
-        matrix: `[3, 3]`, frame pixels to crop pixels; None keeps the whole frame.
-        size: Side of the crop.
-        height: Height of the panel.
+        matrix: `[3, 3]` from frame pixels to crop pixels; None keeps the whole frame.
+        size: Side of the crop in pixels.
+        height: Height of the panel in pixels.
     """
 
     matrix: Any
@@ -139,7 +145,7 @@ class DriverView:
     height: int
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """uint8 `[H, W, 3]` to uint8 `[height, width, 3]`."""
+        """The panel uint8 `[height, width, 3]` of a frame uint8 `[H, W, 3]`."""
         if self.matrix is None:
             return fit_height(frame, self.height)
         matrix = to_centres(np.diag([self.height / self.size, self.height / self.size, 1.0]) @ np.asarray(self.matrix))

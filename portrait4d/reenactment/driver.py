@@ -1,4 +1,4 @@
-"""A driver, opened once: what kind it is, its frame rate, length and sound, its frames, its motion where it has one."""
+"""A driver: its kind, frame rate, length and sound, its frames, and its motion if it holds one."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -26,12 +26,12 @@ DriverKind = Literal["clip", "folder", "motion", "released"]
 
 @dataclass(frozen=True)
 class Driver:
-    """What animates a source. The file is looked at when something of it is first asked for, and only once.
+    """What animates a source. Its file is probed at most once, when a property first needs it.
 
     Attributes:
         path: the file or folder.
-        kind: what it is, by its name and what lies in it.
-        options: `start`, `duration` and `fps` of them cut it.
+        kind: its kind, by its name and the content of a folder.
+        options: `start`, `duration` and `fps` select its frames.
     """
 
     path: Path
@@ -40,10 +40,10 @@ class Driver:
 
     @classmethod
     def open(cls, path: str | Path, options: ReenactOptions) -> "Driver":
-        """The driver at a path.
+        """Opens the driver at a path.
 
         Raises:
-            InputError: there is nothing.
+            InputError: nothing is there.
         """
         path = require_file(Path(path), "driver", folder_allowed=True)
         if is_motion_file(path):
@@ -54,10 +54,10 @@ class Driver:
 
     @cached_property
     def info(self) -> VideoInfo:
-        """What is known of its pictures before they are read; a motion file has none.
+        """What is known of its pictures before they are read; not for a motion file, which has none.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: the file or folder cannot be read as pictures.
         """
         return probe(self.path / PICTURES if self.kind == "released" else self.path)
 
@@ -70,7 +70,7 @@ class Driver:
 
     @property
     def num_frames(self) -> int | None:
-        """How many frames will be read, for the progress bar; None if the file does not say."""
+        """The number of frames to be read, for the progress bar; None if the file does not tell its length."""
         seconds = self.info.duration_seconds
         if not seconds:
             return None
@@ -81,28 +81,32 @@ class Driver:
 
     @property
     def has_sound(self) -> bool:
-        """Whether it is a file with sound."""
+        """Whether it is a video with sound."""
         return self.kind == "clip" and self.info.has_audio
 
     def frames(self, frame_rate: Fraction, *, warn: Warn) -> Iterator[Frame]:
-        """Its frames at a constant rate; `warn` is called with damage that was passed over."""
+        """Reads its frames at a constant rate (frames per second); `warn` is told of damage that was skipped."""
         return read_frames(
             self.info, start=self.options.start, duration=self.options.duration, frame_rate=frame_rate, warn=warn
         )
 
     def saved_motion(self) -> Motion:
-        """The motion in a motion file, cut.
+        """Reads the motion of a motion file, under `start`, `duration` and `fps`.
 
         Raises:
-            InputError: it is damaged, or ends before the cut begins.
+            InputError: the file is damaged, or ends before `start`.
         """
         return cut_motion(Motion.load(self.path), self.options)
 
     def released_motion(self, engine: Engine, *, progress: Progress) -> Motion:
-        """The motion in a folder of the released preprocessing, cut.
+        """Reads the motion of a folder of the released preprocessing, under `start`, `duration` and `fps`.
+
+        Args:
+            engine: its head model and motion encoder read the folder.
+            progress: called after each frame.
 
         Raises:
-            InputError: it is damaged, of another head model, or ends before the cut begins.
+            InputError: the folder is damaged, of another head model, or ends before `start`.
         """
         motion = motion_of_folder(
             self.path,
@@ -115,11 +119,17 @@ class Driver:
 
 
 def cut_motion(motion: Motion, options: ReenactOptions) -> Motion:
-    """A motion file under `start`, `duration` and `fps`: the nearest frame for every moment, counted from 0 again."""
+    """Selects the frames of a motion that `start`, `duration` and `fps` ask for; its time stamps start at 0 again.
+
+    Each new frame is the nearest old one.
+
+    Raises:
+        InputError: the motion ends before `start`.
+    """
     rate = motion.frame_rate if options.fps is None else Fraction(options.fps).limit_denominator(1001)
     length = len(motion) / float(motion.frame_rate)
     if options.start >= length:
-        raise InputError(f"expected --start below the driver's {length:.2f} s, got {options.start:g}")
+        raise InputError(f"expected --start below the driver's {length:.2f} s, got {options.start:g}: give less")
     seconds = length - options.start
     if options.duration is not None:
         seconds = min(seconds, options.duration)
@@ -129,7 +139,7 @@ def cut_motion(motion: Motion, options: ReenactOptions) -> Motion:
 
 
 def _take(motion: Motion, frames: np.ndarray, frame_rate: Fraction) -> Motion:
-    """The motion's frames of the given numbers, at another rate."""
+    """The frames of a motion with the given numbers [T], at another rate."""
     length = len(motion)
     per_frame = {}
     for item in dataclasses.fields(motion):

@@ -1,4 +1,4 @@
-"""The head crops of an avatar in motion, drawn in chunks on threads ahead of whoever reads them."""
+"""Rendering of head crops: in chunks, on threads that run ahead of the reader."""
 
 from collections.abc import Generator, Iterable, Iterator
 from itertools import chain
@@ -18,18 +18,25 @@ from preprocess.tracking.motion import Motion
 FRAMES_PER_CHUNK = 2
 
 HeadCrops = Generator[np.ndarray, None, None]
-"""uint8 `[S, S, 3]` each; closing it waits for the threads."""
+"""Yields head crops uint8 `[S, S, 3]`; closing it waits for the threads."""
 
 
 def render_frames(
     avatar: Avatar, motion: Motion, *, options: ReenactOptions, models: Models, kept: KeptFrames | None = None
 ) -> HeadCrops:
-    """The head crops, one per frame of the motion.
+    """Renders the head crops of an avatar under a motion, one per frame.
+
+    Args:
+        avatar: an avatar of the engine in `models`.
+        motion: the driver, T frames.
+        options: how the motion is retargeted, and the device.
+        models: engine and head model.
+        kept: frames of an earlier run, which are not rendered again.
 
     Raises:
-        InputError: at once, if the avatar is of another engine.
+        InputError: at once, if the avatar is of another engine, or either was tracked with another head model.
     """
-    check_avatar(avatar, engine=models.engine.name)
+    check_avatar(avatar, engine=models.engine)
     drives = retarget_parts(motion, avatar, options, models.head_model)
     return render_drives(avatar, drives, models=models, device=options.device, kept=kept)
 
@@ -37,10 +44,10 @@ def render_frames(
 def render_drives(
     avatar: Avatar, drives: Iterable[Drive], *, models: Models, device: str, kept: KeptFrames | None = None
 ) -> HeadCrops:
-    """The head crops of successive drives.
+    """Renders the head crops of successive drives.
 
-    Those that `kept` holds are not drawn again, a chunk wholly or not at all: on a GPU the last bits of a frame depend
-    on those it is drawn with.
+    Frames that `kept` holds are not rendered again. A chunk is either kept as a whole or rendered as a whole, because
+    on a GPU the last bits of a frame depend on the others in its batch.
     """
 
     def render(part: Drive) -> np.ndarray:
@@ -56,7 +63,7 @@ def render_drives(
 
 
 def _chunks(drives: Iterable[Drive]) -> Iterator[tuple[range, Drive]]:
-    """What is drawn together, with the numbers of its frames."""
+    """The drives that are rendered as one batch, with the numbers of their frames."""
     first = 0
     for part in chain.from_iterable(batches(drive, FRAMES_PER_CHUNK) for drive in drives):
         yield range(first, first + len(part)), part

@@ -1,8 +1,8 @@
-"""Frames that took long to draw, kept beside the output until it is whole, so that a stopped run can go on.
+"""Frames that took long to render, kept beside the output until it is complete, so that a stopped run can resume.
 
-They are PNG files in a hidden folder whose name ends in a key of all that a frame depends on. A run of another key
-never reads them, even while both write the same output; frames are equal wherever keys are, so runs of one key may
-share them.
+They are PNG files in a hidden folder, whose name ends in a key of everything that a frame depends on. A run with
+another key never reads them, even while both write the same output. Equal keys mean equal frames, so runs with one key
+may share them.
 """
 
 import hashlib
@@ -28,19 +28,19 @@ from preprocess.media.image import read_image, write_png
 from preprocess.tracking.motion import Motion
 
 WORTH_KEEPING_SECONDS = 1.0
-"""Frames that took less each are not kept: writing one takes 0.03 s."""
+"""Frames that took less time each are not kept: writing one takes 0.03 s."""
 
 _FORMAT = 1
-"""Raised whenever frames of an older program of the same version must not be used."""
+"""Increased whenever frames of an older state of the same program version must not be used."""
 
 _KEY_LENGTH = 16
 
 
 def frames_key(source: Path, avatar: Avatar, motion: Motion, *, options: ReenactOptions, engine: Engine) -> str:
-    """Another one whenever anything changes that frames depend on.
+    """A key that changes with everything that the frames of an output depend on.
 
-    That is the photo, what was tracked in it and in the driver, an option, the device (which rounds in its own way),
-    the engine and its weights, this program.
+    That is the photo, the motion tracked in it and in the driver, the options, the device (devices round differently),
+    the engine and its weights, and the version of this program.
     """
     facts = {
         "source": file_facts(source),
@@ -58,15 +58,15 @@ def _motion_facts(motion: Motion) -> list[str]:
 
 
 class KeptFrames:
-    """The kept frames of one output; used by several threads at once.
+    """The kept frames of one output. Several threads may use it at once.
 
     Attributes:
-        num_reused: How many frames were taken from an earlier run so far.
-        warnings: One line each.
+        num_reused: Number of frames taken from an earlier run so far.
+        warnings: What went wrong with keeping them, one line each.
     """
 
     def __init__(self, output: Path, key: str) -> None:
-        """Throws away what was kept of this output under other keys."""
+        """Removes the frames of this output that were kept under other keys."""
         self._output = output
         self._prefix = hidden_prefix(output.name)
         self._folder = output.parent / f"{self._prefix}{key[:_KEY_LENGTH]}.frames"
@@ -80,16 +80,16 @@ class KeptFrames:
         for folder in self._output.parent.glob(".*.frames"):
             if pattern.fullmatch(folder.name) and folder != self._folder:
                 shutil.rmtree(folder, ignore_errors=True)
-                self._warn(f"frames that a run with other inputs had kept of {self._output.name} were thrown away")
+                self._warn(f"frames that a run with other inputs had kept of {self._output.name} were removed")
 
     def count(self) -> int:
-        """How many frames are kept now."""
+        """The number of frames that are kept now."""
         return sum(1 for _ in self._folder.glob("[0-9]*.png"))
 
     def frames(self, numbers: range, draw: Callable[[], np.ndarray]) -> np.ndarray:
-        """Frames `[B, S, S, 3]` that are drawn together.
+        """The frames uint8 `[B, S, S, 3]` with the given numbers, which are rendered as one batch.
 
-        The kept ones if all are there and whole, else what `draw` returns, which is kept if it took long.
+        The kept ones, if all are there and undamaged; otherwise what `draw` returns, which is kept if it took long.
         """
         found = self._read(numbers)
         if found is not None:
@@ -104,7 +104,7 @@ class KeptFrames:
 
     def _read(self, numbers: range) -> np.ndarray | None:
         try:
-            for number in numbers:  # Pillow decodes damaged files as far as it can; their checksums tell
+            for number in numbers:  # Pillow decodes what it can of a damaged file; `verify` checks its checksums
                 with Image.open(self._path(number)) as picture:
                     picture.verify()
             return np.stack([read_image(self._path(number)) for number in numbers])
@@ -115,8 +115,8 @@ class KeptFrames:
         try:
             for number, image in zip(numbers, images, strict=True):
                 write_png(self._path(number), image)
-        except (OSError, InputError) as error:  # as on a full disk; the output itself may still fit
-            self._warn(f"not all frames could be kept for a run that is stopped ({error})")
+        except (OSError, InputError) as error:  # e.g. a full disk; the output itself may still fit
+            self._warn(f"not all frames could be kept for resuming a stopped run ({error})")
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.png"
@@ -126,21 +126,21 @@ class KeptFrames:
             self.warnings = tuple(dict.fromkeys([*self.warnings, line]))
 
     def remove(self) -> None:
-        """Throws all of them away."""
+        """Removes all kept frames."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 @contextmanager
 def kept_frames(output: Path, key: str, *, num_frames: int) -> Iterator[KeptFrames]:
-    """Frames of an output that is written inside: removed when that ends well, otherwise left for the next run.
+    """Keeps the frames of an output while it is written; removed on success, otherwise left for the next run.
 
     Args:
-        output: The file.
+        output: The file that is written in this context.
         key: From `frames_key`.
-        num_frames: Of the whole output.
+        num_frames: Number of frames of the whole output.
 
     Raises:
-        KeyboardInterrupt: It was inside; its text says how many frames are kept, if any are.
+        KeyboardInterrupt: Ctrl-C in this context; the text says how many frames are kept, if any are.
     """
     kept = KeptFrames(output, key)
     try:

@@ -1,4 +1,4 @@
-"""What is loaded once and used for any number of sources and drivers, and whether it is what a call asks for."""
+"""The models, loaded once for any number of sources and drivers, and the check that they fit a call's options."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from preprocess.tracking.tracker import Tracker
 
 @dataclass(frozen=True)
 class Models:
-    """The engine and the tracker, both on `device`; `seconds` is how long loading took."""
+    """The engine and the tracker, both on `device`; loading them took `seconds`."""
 
     engine: Engine
     tracker: Tracker
@@ -28,12 +28,16 @@ class Models:
 
     @property
     def head_model(self) -> HeadModel:
-        """The engine's; the tracker fits the same one."""
+        """The head model of the engine, which the tracker fits as well."""
         return self.engine.head_model
 
 
 def load_models(options: EngineOptions) -> Models:
-    """Loads the engine and the face networks; faces and smoothing are chosen per call."""
+    """Loads the engine and the tracker; which face is tracked and how it is smoothed is chosen in each call.
+
+    Raises:
+        InputError: the engine or its weights cannot be found or fetched, or the device or an option cannot be used.
+    """
     watch = Stopwatch()
     device = check_device(options.device)
     check_choices(choose_engine(options.engine), vars(options))
@@ -44,11 +48,11 @@ def load_models(options: EngineOptions) -> Models:
 
 
 def check_models(models: Models, options: EngineOptions) -> Models:
-    """The models themselves if they are what the options name.
+    """Returns the models if they are what the options name.
 
     Raises:
-        InputError: they are of another engine or do not know an option, draw the head elsewhere, have another FLAME,
-            or are on another device.
+        InputError: their engine is another one or does not have an option, or their weights, placement, FLAME or device
+            differ.
     """
     check_choices(models.engine, vars(options))
     if options.engine not in ("auto", models.engine.name):
@@ -71,10 +75,13 @@ def check_models(models: Models, options: EngineOptions) -> Models:
 
 
 def _check_engine(engine: Engine, asked: str | Path) -> None:
-    """Refuses an engine other than the one that was asked for by another name or by the place of its weights."""
+    """Refuses an engine that is not the one that `asked` means, a name or the path of weights."""
     chosen = choose_engine(asked)
     if chosen.name != engine.name:
-        raise InputError(f"expected models of engine {chosen.name!r}, got {engine.name!r}: load_models(options) again")
+        place = "" if chosen.weights is None else f" with the weights at {chosen.weights}"
+        raise InputError(
+            f"expected models of engine {chosen.name!r}{place}, got {engine.name!r}: load_models(options) again"
+        )
     if chosen.weights is not None:
         wanted = recorded_weights(chosen.name, weights=chosen.weights)[chosen.name]
         if without_flame(engine.weights) != wanted:

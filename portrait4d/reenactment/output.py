@@ -1,4 +1,4 @@
-"""The end of the pipeline: panels side by side, and frames to a video file while the next ones are rendered."""
+"""The end of the pipeline: panels side by side, and the encoding of frames while the next ones are rendered."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from preprocess.media.video_writer import VideoWriter
 
 @dataclass(frozen=True)
 class WrittenSound:
-    """The sound of a written video: whether there is any, and what was wrong with it, one sentence each."""
+    """The sound of a written video: whether it has any, and what went wrong with it, one sentence each."""
 
     has_audio: bool
     warnings: tuple[str, ...] = ()
@@ -29,13 +29,16 @@ def panels(
     driver_view: Callable[[np.ndarray], np.ndarray],
     results: Iterator[np.ndarray],
 ) -> Iterator[np.ndarray]:
-    """Source, driver and result beside each other.
+    """Yields frames uint8 `[H, W, 3]` with source, driver and result side by side.
 
     Args:
         source: uint8 `[H, W, 3]`.
-        driver_frames: One per result; the last one is held if there are fewer.
-        driver_view: A driver frame to its panel, as high as the results.
-        results: uint8 `[H, W, 3]`.
+        driver_frames: One per result; the last one is repeated if there are fewer.
+        driver_view: Makes the panel of a driver frame, as high as the results.
+        results: uint8 `[H, W, 3]` each.
+
+    Raises:
+        InputError: the driver gives no frames.
     """
     shown: np.ndarray | None = None
     for result in results:
@@ -43,7 +46,9 @@ def panels(
         if frame is not None:
             shown = driver_view(frame.image)
         if shown is None:
-            raise InputError("expected frames in the driver, got none on the second reading: is the file changing?")
+            raise InputError(
+                "expected frames in the driver, got none when it was read again: leave the file unchanged during a run"
+            )
         yield beside(fit_height(source, result.shape[0]), shown, result)
 
 
@@ -57,7 +62,17 @@ def write_video(
     audio_start: float = 0.0,
     progress: Progress = ignore_progress,
 ) -> WrittenSound:
-    """Encodes the frames while the next ones are rendered; the file appears when it is whole."""
+    """Encodes frames while the next ones are rendered; the file appears once it is complete.
+
+    Args:
+        output: The video to write.
+        frames: uint8 `[H, W, 3]` each, at least one, all of one size.
+        num_frames: Their number, for the progress and the length of the sound.
+        frame_rate: Frames per second.
+        audio_from: File whose sound is copied; None for a silent video.
+        audio_start: Second of that file at which the sound begins.
+        progress: Called after each frame.
+    """
     first = next(frames)
     height, width = first.shape[:2]
     with VideoWriter(

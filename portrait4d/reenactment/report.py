@@ -1,4 +1,4 @@
-"""What a run tells afterwards: files, frame counts, timings, gaps, warnings."""
+"""The report of a reenactment: files, frame counts, timings, gaps, warnings."""
 
 import time
 from collections.abc import Iterator
@@ -20,15 +20,15 @@ class ReenactReport:
         driver: Path of the driver.
         output: Path of the written file.
         engine: Name of the engine that rendered.
-        num_frames: Frames written.
-        num_kept_frames: How many of these an earlier run, which was stopped, had drawn.
+        num_frames: Number of frames written.
+        num_kept_frames: Number of these that were rendered by an earlier run that was stopped.
         frame_rate: Frames per second, as a fraction "25/1".
         duration_seconds: Length of the result.
-        has_audio: Whether the driver's sound was copied.
+        has_audio: Whether the result has the driver's sound.
         seconds: Wall-clock seconds per stage; `total` spans the call.
-        frames_per_second: Frames written over `total`.
+        frames_per_second: Frames written per second of `total`.
         peak_memory_mb: Largest resident size of the process so far, MiB.
-        gaps: Stretches of the driver without a face, in seconds of the result; the last pose was held.
+        gaps: First and last second, in the result, of each stretch of the driver without a face.
         warnings: One line each.
     """
 
@@ -86,7 +86,7 @@ class ReenactReport:
 
 @dataclass
 class Stopwatch:
-    """Seconds per named stage; stages on several threads may overlap, so they need not sum up to the total."""
+    """Measures seconds per named stage. Stages on several threads may overlap, so their sum may exceed the total."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
@@ -110,7 +110,7 @@ class Stopwatch:
 
 
 def find_gaps(motion: Motion) -> tuple[tuple[float, float], ...]:
-    """Stretches (first second, last second) where no face was found and the pose was held."""
+    """Stretches without a face, as (first second, last second) from the start of the motion."""
     frame_seconds = float(1 / motion.frame_rate)
     gaps: list[tuple[float, float]] = []
     begin: int | None = None
@@ -125,7 +125,7 @@ def find_gaps(motion: Motion) -> tuple[tuple[float, float], ...]:
 
 
 def describe_gaps(gaps: tuple[tuple[float, float], ...]) -> tuple[str, ...]:
-    """One line about the gaps, or nothing."""
+    """One line about the gaps; empty if there are none."""
     if not gaps:
         return ()
     total = sum(end - begin for begin, end in gaps)

@@ -1,4 +1,4 @@
-"""What can be refused of a reenactment before a model is loaded."""
+"""Checks of a reenactment's inputs and options that need no model."""
 
 from pathlib import Path
 
@@ -19,16 +19,19 @@ from preprocess.files.file_check import check_not_input
 
 
 def check_request(source: Path, driver: str | Path, output: Path, options: ReenactOptions) -> Driver:
-    """Checks everything about a reenactment that can be refused before a model is loaded; opens the driver.
+    """Checks source, driver, output and options before any model is loaded, and opens the driver.
 
     Raises:
-        InputError: the three, or the options, do not go together.
+        InputError: a file is missing or of the wrong kind, an input would be overwritten, or the options contradict
+            each other or the files.
     """
     require_file(source, "source")
     opened = Driver.open(driver, options)
     check_output(output, WRITABLE_VIDEO_SUFFIXES | {".png"})
     if is_motion_file(source):
-        raise InputError(f"expected a photo or an avatar file as source, got the motion file {source.name}")
+        raise InputError(
+            f"expected a photo or an avatar file as source, got the motion file {source.name}: give it as the driver"
+        )
     if source.suffix.lower() in VIDEO_SUFFIXES - IMAGE_SUFFIXES - {".gif", ".apng"}:
         raise InputError(f"expected a photo as source, got the video {source.name}: save one frame of it as a picture")
     check_not_input(output, source, opened.path, options.flame, *named_files(options.engine))

@@ -7,8 +7,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
-from flame.errors import InputError
+from flame.errors import InputError, printable
 from portrait4d.scene.fitter import SceneFitter
 from preprocess.files.atomic import atomic_path
 
@@ -45,7 +46,7 @@ def restore_checkpoint(folder: Path, fitter: SceneFitter, *, job: dict[str, Any]
     """Puts a saved state into the fitter; None if there is none.
 
     Raises:
-        InputError: the file is damaged, or of another job.
+        InputError: the file is damaged, lacks a part of the state, or is of another job.
     """
     path = folder / CHECKPOINT
     if not path.is_file():
@@ -53,15 +54,38 @@ def restore_checkpoint(folder: Path, fitter: SceneFitter, *, job: dict[str, Any]
     try:
         with safe_open(path, "pt") as file:
             said = json.loads(file.metadata()["fit"])
+            said_job = dict(said["job"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: expected the state of a fit, got a damaged file: remove it to start again"
         ) from error
-    odd = sorted(key for key in {*job, *said["job"]} if job.get(key) != said["job"].get(key))
+    odd = sorted(key for key in {*job, *said_job} if job.get(key) != said_job.get(key))
     if odd:
-        changes = ", ".join(f"{key} {said['job'].get(key)} -> {job.get(key)}" for key in odd)
+        changes = ", ".join(f"{key} {said_job.get(key)} -> {job.get(key)}" for key in odd)
         raise InputError(f"{folder} holds a fit with other settings ({changes}): choose another folder or remove it")
+    try:
+        record = FitRecord(**said["record"])
+        step_index = int(said["step_index"])
+        _restore_tensors(fitter, tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        first_line = str(error).partition("\n")[0][:100]
+        reason = f"{error} is missing" if isinstance(error, KeyError) else first_line
+        raise InputError(
+            f"{path}: expected the whole state of a fit, got a damaged file ({printable(reason)}): remove it to start "
+            "again"
+        ) from error
+    fitter.step_index = step_index
+    return record
+
+
+def _restore_tensors(fitter: SceneFitter, tensors: dict[str, Tensor]) -> None:
+    """Puts planes, decoder, Adam's moments and the random state of a file into the fitter.
+
+    Raises:
+        KeyError: a tensor is missing.
+        RuntimeError, TypeError: a tensor has another shape or type.
+    """
     names = [name for name, _ in fitter.scene.named_parameters()]
     fitter.scene.load_state_dict({name: tensors[f"scene.{name}"] for name in names})
     state = fitter.optimizer.state_dict()
@@ -71,5 +95,3 @@ def restore_checkpoint(folder: Path, fitter: SceneFitter, *, job: dict[str, Any]
     }
     fitter.optimizer.load_state_dict(state)
     fitter.generator.set_state(tensors["generator"])
-    fitter.step_index = said["step_index"]
-    return FitRecord(**said["record"])

@@ -1,1 +1,1 @@
-"""One head model fitted to landmarks of pictures and clips."""
+"""Fits a head model to the landmarks of pictures and clips."""

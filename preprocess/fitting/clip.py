@@ -1,4 +1,4 @@
-"""Fits a head model to all frames of a clip: one identity, frame after frame, gaps filled."""
+"""Fits a head model to all frames of a clip: one identity, frame after frame, with gaps filled."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ SHAPE_FRAMES = 12
 """Frames of a clip from which the identity is estimated."""
 
 MAX_BRIDGED_FRAMES = 5
-"""Gaps up to this length are interpolated, longer ones hold the last pose."""
+"""Longest gap that is interpolated; in longer ones the last pose is held."""
 
 
 FRAMES_AT_ONCE = 64
-"""Frames whose landmarks are blended together; bounds the memory of long clips."""
+"""Frames whose landmarks are interpolated in one step; limits the memory for long clips."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class ClipFit:
         pose: of T frames.
         head: of T frames, the shape the same in all, the neck zero.
         landmarks: `[T, 478, 3]` crop px.
-        eye_open: `[T, 2]`.
-        fit_error: `[T]`.
+        eye_open: `[T, 2]` opening of the lids as a fraction of the eye's width, subject's left first.
+        fit_error: `[T]` mean distance of model and landmarks, as a fraction of the outer-eye distance.
         valid: `[T]` bool, False in gaps.
     """
 
@@ -47,13 +47,13 @@ class ClipFit:
 def fit_clip(
     fitter: HeadFitter, landmarks: NDArray[np.float32], *, seen: NDArray[np.bool_], cuts: NDArray[np.bool_]
 ) -> ClipFit:
-    """Fits a clip.
+    """Fits a head model to a clip of T frames, N of which show a face.
 
     Args:
-        fitter: of the head model.
-        landmarks: `[N, 478, 3]` crop px of the N frames with a face.
-        seen: `[T]` which frames those are.
-        cuts: `[T]` frames that begin a new scene.
+        fitter: the head model's fitter.
+        landmarks: `[N, 478, 3]` crop px, of the frames with a face.
+        seen: `[T]` whether a frame shows a face.
+        cuts: `[T]` whether a frame begins a new scene.
     """
     if len(landmarks) == 1:
         return _fill_gaps(_FittedFrames(fitter.fit(list(landmarks)), 1), landmarks, seen, cuts)
@@ -72,7 +72,12 @@ def fit_clip(
 
 
 def fit_photos(fitter: HeadFitter, landmarks: Sequence[NDArray[np.float32]]) -> list[ClipFit]:
-    """Fits photos `[478, 3]` (each in its own crop's px) of one person: one identity, a clip of T = 1 for each."""
+    """Fits photos of one person with one shape; returns a clip of T = 1 for each.
+
+    Args:
+        fitter: the head model's fitter.
+        landmarks: `[478, 3]` of each photo, in px of its own crop.
+    """
     one, no = np.ones(1, np.bool_), np.zeros(1, np.bool_)
     fits = fitter.fit(landmarks)
     return [
@@ -81,8 +86,12 @@ def fit_photos(fitter: HeadFitter, landmarks: Sequence[NDArray[np.float32]]) -> 
 
 
 def shape_frames(landmarks: NDArray) -> NDArray[np.int64]:
-    """Indices of up to `SHAPE_FRAMES` frames of `[N, 478, 3]`, spread over the clip, the most turned ones left out."""
-    # The nose tip between the ears: 0 for a frontal face, +-0.5 for a profile.
+    """Picks up to `SHAPE_FRAMES` frames of landmarks `[N, 478, 3]`, spread over the clip, without the most turned ones.
+
+    Returns:
+        Their indices in ascending order.
+    """
+    # position of the nose tip between the ears: 0 for a frontal face, +-0.5 for a profile
     right, left, nose = (landmarks[:, point, 0] for point in (*EARS, NOSE_TIP))
     turn = np.abs((nose - (left + right) / 2) / np.maximum(np.abs(left - right), 1e-6))
     frontal = np.flatnonzero(turn <= max(np.quantile(turn, 0.7), 0.08))
@@ -93,12 +102,12 @@ def shape_frames(landmarks: NDArray) -> NDArray[np.int64]:
 class _FittedFrames:
     """The fits of N frames of one person as one array for each quantity.
 
-    Thousands of small arrays, made one by one between the fit's temporary ones, would keep the memory of those from
-    being given back.
+    Thousands of small arrays, allocated between the temporary arrays of the fits, would fragment the heap, so that the
+    memory of the temporary arrays could not be returned to the system.
 
     Attributes:
         shape: `[S]`.
-        rows: `[N, ...]` for each quantity of a frame, under its name in pose or head, and "error".
+        rows: `[N, ...]` for each quantity of a frame, by its name in pose or head, and "error".
     """
 
     def __init__(self, fits: Iterable[HeadFit], count: int) -> None:
@@ -145,7 +154,7 @@ def _fill_gaps(
 
 
 def _neighbours(seen: NDArray[np.bool_], scene: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """For each of T frames, the rows (among the seen ones) to blend and the share of the second, `[T]` each."""
+    """Returns for each of T frames the two rows of seen frames to blend, and the share of the second: `[T]` each."""
     frames = np.flatnonzero(seen)
     times = np.arange(len(seen))
     after = np.searchsorted(frames, times).clip(0, len(frames) - 1)

@@ -1,4 +1,4 @@
-"""Settings of a fit, per head model: what may move, how far, and what is likely."""
+"""Settings of a fit for each head model: its free parameters, their limits and their priors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -25,49 +25,54 @@ ANTAGONISTS = (
     ("mouthPucker", "mouthStretchLeft"), ("mouthPucker", "mouthStretchRight"),
     ("mouthClose", "mouthFunnel"),
 )  # fmt: skip
-"""Expressions that no face makes together: without a penalty a fit explains a smile by jawLeft plus jawRight."""
+"""Expressions that no face makes together; without a penalty a fit would explain a smile by jawLeft plus jawRight."""
 
 HELD = ("tongueOut", "cheekPuff", "jawForward", "mh/")
-"""Expressions (or beginnings of their names) that stay at zero: landmarks cannot tell them, or they repeat others."""
+"""Names of expressions, or their prefixes, that stay at zero: landmarks do not determine them, or others equal them."""
 
 LOOKS = (
     ("eyeLookDownLeft", "eyeLookUpLeft", "eye_left", 0), ("eyeLookDownRight", "eyeLookUpRight", "eye_right", 0),
     ("eyeLookOutLeft", "eyeLookInLeft", "eye_left", 1), ("eyeLookInRight", "eyeLookOutRight", "eye_right", 1),
 )  # fmt: skip
-"""Actions of the lids that follow the eyeball: which one grows and which one falls with its turn about an axis."""
+"""Actions of the lids that follow the eyeball: the one that grows, the one that falls, the joint, and its axis."""
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """What a fit knows before it sees landmarks. One unit of cost is one squared standard deviation.
+    """The noise model, priors and limits of a fit. One unit of cost is one squared standard deviation.
 
     Attributes:
-        num_shape: shape dimensions used, the first of the model (up to 120 the BLAS stays on one thread).
+        num_shape: number of shape dimensions used, the first of the model (up to 120 the BLAS stays on one thread).
         shape_sigma: standard deviation of a shape coefficient; 1 is the population's, less leaves more to expressions.
-        distance_sigma: of the head's distance, as a fraction of that of a mean head: a picture cannot tell a small
-            head from a far one, and perspective of another lens would be taken for it.
+        distance_sigma: standard deviation of the head's distance, as a fraction of that of a mean head: a picture does
+            not determine size and distance apart, and the perspective of another lens would change the distance.
         joints: joints that turn, besides the head as a whole.
-        sigma: standard deviation of a landmark, fraction of the outer-eye distance.
-        noise_px: the same in crop px, instead of `sigma`.
-        num_independent: how many independent measurements the landmarks of an image are worth: a tracker's errors are
-            alike in neighbours, and in all frames of a person, so that priors of the shape and the distance count
-            once a frame. None: all errors are independent; every landmark counts, and a person's priors count once.
+        sigma: standard deviation of a landmark, as a fraction of the outer-eye distance.
+        noise_px: the same in crop px; replaces `sigma`.
+        num_independent: number of independent measurements that the landmarks of an image amount to: a tracker's
+            errors are correlated in neighbours and in all frames of a person, so that the priors of shape and distance
+            count once per frame. None: all errors are independent; every landmark counts, and a person's priors count
+            once.
         outlier: landmarks farther off than this fraction of the outer-eye distance lose weight.
-        weights: trust by feature.
-        depth_weight: trust in the tracker's depth, relative to its x and y.
+        weights: weight of a landmark by feature.
+        depth_weight: weight of the tracker's depth, relative to its x and y.
         opening_weight: weight of the openings of lids and lips, relative to a landmark of weight 1.
         gaze_weight: the same for the iris centre relative to the corners of its eye.
         expression_kind: "unit" = named actions in [0, 1], sparse; "normal" = principal components.
         expression_sigma: standard deviation of an expression coefficient.
         expression_sparsity: cost per unit of a named action; keeps small ones at exactly zero.
         antagonist_weight: cost of two opposed actions together.
-        symmetry_sigma: standard deviation of left minus right.
-        eye_sigma: radians. eye_difference_sigma: left minus right eye, radians.
-        jaw_sigma: radians, by axis.
-        pose_iterations, iterations: for a single image; a video frame takes `video_iterations` from the frame before.
+        symmetry_sigma: standard deviation of the difference between a left and a right action.
+        eye_sigma: standard deviation of an eye's angle, radians.
+        eye_difference_sigma: standard deviation of the left minus the right eye's angle, radians.
+        look_radians: turn of the eyeball that belongs to a full eyeLook action.
+        look_sigma: standard deviation of an eyeLook action minus the turn in units of `look_radians`.
+        jaw_sigma: standard deviation of the jaw's angle, radians, by axis.
+        pose_iterations: steps of the head's pose alone at the start of a fit.
+        iterations: steps of all unknowns for a single image.
+        video_iterations: steps for a video frame, which begins at the fit of the frame before.
         temporal_sigma: standard deviation of the change of an action from one video frame to the next.
-        look_radians: turn of the eyeball that goes with a full eyeLook action. look_sigma: of their difference.
-        held: names of expressions held at zero, or how they begin.
+        held: names of expressions that stay at zero, or prefixes of such names.
     """
 
     num_shape: int = 120
@@ -100,7 +105,7 @@ class FitConfig:
 
     @classmethod
     def for_model(cls, model: HeadModel) -> "FitConfig":
-        """The defaults for a head model: the open head opens its jaw by an expression, FLAME by a joint."""
+        """Returns the defaults for a head model: the open head opens its jaw by an expression, FLAME by a joint."""
         if model.name == "flame":
             joints = ("jaw", "eye_left", "eye_right")
             return cls(joints=joints, expression_kind="normal", expression_sigma=1.0, held=())
@@ -108,11 +113,18 @@ class FitConfig:
 
     @classmethod
     def for_noise(cls, model: HeadModel, noise_px: float) -> "FitConfig":
-        """For landmarks (x, y and depth) with independent normal errors: synthetic ones, or a scanner's markers.
+        """Returns settings for landmarks (x, y and depth) with independent normal errors: synthetic ones, or markers.
 
-        No tracker of pictures is like that: its points are wrong together, by more, and by feature. Where nothing but
-        noise stands between model and landmarks, all of them are equal, depth is as good as x and y, perspective
-        tells the distance, and heads are as different as the model's population.
+        The errors of a tracker of pictures are larger, correlated and different by feature. Where landmarks differ from
+        the model by noise only, all of them weigh the same, depth is as reliable as x and y, perspective determines
+        the distance, and shapes vary as in the model's population.
+
+        Args:
+            model: the head model.
+            noise_px: standard deviation of a landmark's coordinates, crop px.
+
+        Raises:
+            InputError: the noise is not above 0.
         """
         if noise_px <= 0:
             raise InputError(f"expected noise above 0 px, got {noise_px}")
@@ -131,12 +143,13 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class Prior:
-    """Quadratic prior of one frame's expressions and joint angles, `1/2 x^T hessian x + linear^T x`, and their box.
+    """Quadratic prior `1/2 x^T hessian x + linear^T x` of one frame's expressions and joint angles, and their bounds.
 
     Attributes:
         hessian: `[P, P]`.
         linear: `[P]`.
-        lower, upper: `[P]`.
+        lower: `[P]` smallest values.
+        upper: `[P]` largest values.
     """
 
     hessian: NDArray[np.float64]
@@ -147,18 +160,18 @@ class Prior:
 
 EYE_LIMIT = 0.6
 JAW_LOWER, JAW_UPPER = (-0.05, -0.12, -0.12), (0.6, 0.12, 0.12)
-"""Radians."""
+"""Limits of the joint angles, radians."""
 
 
 def joint_axes(config: FitConfig) -> list[tuple[int, int]]:
-    """(joint, axis) of each joint angle of the fit: eyes turn about x and y, the jaw about all axes."""
+    """Returns (joint, axis) for each joint angle of the fit: eyes turn about x and y, the jaw about all axes."""
     return [
         (index, axis) for index, name in enumerate(config.joints) for axis in range(2 if name.startswith("eye") else 3)
     ]
 
 
 def make_prior(model: HeadModel, config: FitConfig) -> Prior:
-    """The prior of the unknowns [expression E | joint angles]."""
+    """Returns the prior of the unknowns [expression E | joint angles]."""
     active = active_expressions(model, config)
     names = [model.expression_names[index] for index in active]
     size = len(names)
@@ -174,7 +187,7 @@ def make_prior(model: HeadModel, config: FitConfig) -> Prior:
         for first, second in _known_pairs(names, ANTAGONISTS):
             hessian[first, second] += config.antagonist_weight
             hessian[second, first] += config.antagonist_weight
-            # with the diagonal the penalty is a square of the sum: the problem stays convex
+            # with the diagonal the penalty is the square of the sum, so the problem stays convex
             hessian[first, first] += config.antagonist_weight
             hessian[second, second] += config.antagonist_weight
         for first, second in _known_pairs(names, _mirrored(names)):
@@ -189,13 +202,13 @@ def make_prior(model: HeadModel, config: FitConfig) -> Prior:
 
 
 def active_expressions(model: HeadModel, config: FitConfig) -> NDArray[np.int64]:
-    """Columns of the expressions that a fit may use."""
+    """Returns the columns of the expressions that a fit may use."""
     kept = [index for index, name in enumerate(model.expression_names) if not name.startswith(config.held)]
     return np.array(kept, np.int64)
 
 
 def _couple_eyes(hessian: NDArray, names: list[str], axes: list[tuple[int, int]], config: FitConfig) -> None:
-    """Both eyes turn alike, and the lids follow the eyeballs."""
+    """Adds the terms that make both eyes turn alike and the lids follow the eyeballs, in place."""
     if "eye_left" not in config.joints or "eye_right" not in config.joints:
         return
     size = len(names)
@@ -212,7 +225,7 @@ def _couple_eyes(hessian: NDArray, names: list[str], axes: list[tuple[int, int]]
 
 
 def _mirrored(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Actions that usually go together on both sides; a look aside is "in" for one eye and "out" for the other."""
+    """Returns actions that usually occur on both sides; a look aside is "in" for one eye and "out" for the other."""
     pairs = []
     for name in names:
         if name.endswith("Left") and name not in ("mouthLeft", "jawLeft"):

@@ -1,4 +1,4 @@
-"""Fits a head model to landmarks: one photo, several photos of one person, or a video frame after frame."""
+"""Fits a head model to landmarks of one photo, several photos of one person, or a video, frame after frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ _MIN_LANDMARKS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class HeadFit:
-    """A head model in one frame: arrays without a batch axis.
+    """The fit of a head model to one frame: arrays without a batch axis.
 
     Attributes:
-        pose: rotation `[3]`, translation `[3]`.
+        pose: rotation `[3]` in radians, translation `[3]` in metres.
         head: shape `[S]` and expression `[E]` in the full length of the head model, jaw `[3]`, eyes `[2, 3]`; the neck
             `[3]` is zero.
-        error: mean distance of the 468 face mesh landmarks, as a fraction of the outer-eye distance.
+        error: mean distance of the known face mesh landmarks, as a fraction of the outer-eye distance.
     """
 
     pose: HeadPose[NDArray[np.float32]]
@@ -37,15 +37,18 @@ class HeadFit:
 
 
 class HeadFitter:
-    """Everything about a head model that fits share; make one and keep it."""
+    """Fits one head model; it holds the tables that fits share, so make one and keep it."""
 
     def __init__(self, model: HeadModel, *, crop_size: int = 512, config: FitConfig | None = None) -> None:
         """Makes the tables of a head model.
 
         Args:
-            model: the head model; only read here.
+            model: the head model in metres; is not changed.
             crop_size: side of the crop that landmarks are given in, px.
             config: `FitConfig.for_model(model)` by default.
+
+        Raises:
+            InputError: the head model knows too few of the tracker's landmarks.
         """
         self.config = config or FitConfig.for_model(model)
         self._num_full_shape = model.num_shape
@@ -65,7 +68,14 @@ class HeadFitter:
         self.num_own = len(self.prior.linear)
 
     def fit(self, landmarks: Sequence[NDArray]) -> list[HeadFit]:
-        """Fits frames `[478, 3]` (crop px) of one person; all share the shape."""
+        """Fits frames of one person, which share the shape.
+
+        Args:
+            landmarks: `[478, 3]` crop px of each frame.
+
+        Raises:
+            ValueError: landmarks are not finite or have another shape.
+        """
         for frame in landmarks:
             if frame.shape != (478, 3) or not np.isfinite(frame).all():
                 raise ValueError(f"landmarks must be finite [478, 3] per frame, got {frame.shape}")
@@ -81,13 +91,13 @@ class HeadFitter:
         return [self.result(pose, shape, frame) for pose, frame in zip(poses, landmarks, strict=True)]
 
     def step(self, person: Residuals, pose: Pose, landmarks: NDArray, *, before: Pose | None = None) -> None:
-        """One Gauss-Newton step of a single frame in place.
+        """Takes one Gauss-Newton step of a single frame in place.
 
         Args:
             person: `residuals.with_shape(shape)`.
-            pose: is changed.
+            pose: the frame's unknowns; changed in place.
             landmarks: `[478, 3]` crop px.
-            before: the previous frame.
+            before: the unknowns of the previous frame; None: without the temporal prior.
         """
         linear = person.linearize(pose, np.zeros(0), landmarks, is_robust=True)
         normal = self._normal(linear, pose)
@@ -100,13 +110,13 @@ class HeadFitter:
         turn(pose, step, self.num_own)
 
     def start(self, landmarks: NDArray) -> Pose:
-        """The pose of the resting mean head that lies best on landmarks `[478, 3]` (crop px)."""
+        """Returns the pose of the mean head at rest that fits landmarks `[478, 3]` (crop px) best."""
         pose = rigid_start(self.landmark_model, landmarks, self.residuals, self.num_own)
         self._align(pose, landmarks)
         return pose
 
     def _align(self, pose: Pose, landmarks: NDArray) -> None:
-        """Turns and moves the head only, in place."""
+        """Fits the head's pose alone, in place."""
         shape = np.zeros(self.landmark_model.num_shape)
         rigid = slice(self.num_own, self.num_own + 6)
         for _ in range(self.config.pose_iterations):
@@ -118,7 +128,7 @@ class HeadFitter:
             turn(pose, step, self.num_own)
 
     def result(self, pose: Pose, shape: NDArray, landmarks: NDArray) -> HeadFit:
-        """The fit in the head model's own terms."""
+        """Converts a frame's unknowns to a fit, with its error against landmarks `[478, 3]` (crop px)."""
         size = self.landmark_model.num_expression
         turns = dict(zip(self.config.joints, self.residuals.joint_turns(pose), strict=True))
         zero = np.zeros(3)
@@ -146,7 +156,7 @@ class HeadFitter:
     def project(
         self, pose: HeadPose[NDArray[np.float32]], head: HeadParams[NDArray[np.float32]]
     ) -> NDArray[np.float64]:
-        """Landmarks `[478, 2]` (crop px) of one frame's head, in the shapes of `HeadFit`."""
+        """Returns the landmarks `[478, 2]` (crop px) of one frame's pose and head, given as in `HeadFit`."""
         joints = {"jaw": head.jaw, "eye_left": head.eyes[0], "eye_right": head.eyes[1]}
         angles = [joints[self.config.joints[joint]][axis] for joint, axis in joint_axes(self.config)]
         unknowns = Pose(
@@ -165,7 +175,7 @@ class HeadFitter:
         *,
         is_robust: bool,
     ) -> list[Normal]:
-        """The quadratic models of all frames, the shape free, the heads near their expected distances."""
+        """Returns the quadratic models of all frames, shape included, with the prior of the heads' distances."""
         normals = []
         row = self.num_own + 5
         for pose, frame, distance in zip(poses, landmarks, distances, strict=True):
@@ -178,11 +188,12 @@ class HeadFitter:
         return normals
 
     def _step_shared(self, poses: list[Pose], shape: NDArray, normals: list[Normal]) -> NDArray:
-        """One step of all frames and their common shape; returns the new shape, poses change in place.
+        """Takes one step of all frames and their common shape; returns the new shape and changes poses in place.
 
-        The prior counts once a frame. What landmarks are wrong by is mostly the same in all frames of a person (the
-        tracker's habits, the model's limits), so a clip knows no more of a shape than a photo does: with the prior
-        counted once, a clip's shape and a photo's of the same person differ by what looks like 1 or 2 degrees of pitch.
+        The prior counts once per frame. The errors of landmarks are mostly the same in all frames of a person (bias of
+        the tracker, limits of the model), so a clip determines a shape no better than a photo does: with the prior
+        counted once, the shapes from a clip and from a photo of the same person differ by what looks like 1 or 2
+        degrees of pitch.
         """
         count = 1 if self.config.num_independent is None else len(poses)
         prior = np.eye(len(shape)) * (count * self.config.shape_sigma**-2)
@@ -192,7 +203,7 @@ class HeadFitter:
         return shape + change
 
     def _normal(self, linear: Linearized, pose: Pose) -> Normal:
-        """Data cost plus prior, with the room that is left in the box."""
+        """Adds the prior to the data cost, with the bounds that remain for a step."""
         own, rigid = self.num_own, slice(self.num_own, self.num_own + 6)
         hessian, gradient = linear.hessian, linear.gradient
         hessian[:own, :own] += self.prior.hessian
@@ -209,14 +220,14 @@ class HeadFitter:
 
 
 class VideoFitter:
-    """Fits frames of one person with a known shape, each from the one before."""
+    """Fits frames of one person with a known shape; each fit begins at that of the frame before."""
 
     def __init__(self, fitter: HeadFitter, shape: NDArray) -> None:
         """Fixes the shape.
 
         Args:
             fitter: the head model's fitter.
-            shape: `[S]`, for example of `fitter.fit` on some frames.
+            shape: `[S]`, for example from `fitter.fit` on some frames.
         """
         self._fitter = fitter
         self._shape = shape[: fitter.landmark_model.num_shape].astype(np.float64)
@@ -228,7 +239,7 @@ class VideoFitter:
         self._pose = None
 
     def __call__(self, landmarks: NDArray) -> HeadFit:
-        """The fit to the next frame's landmarks `[478, 3]` (crop px)."""
+        """Fits the next frame's landmarks `[478, 3]` (crop px)."""
         fitter = self._fitter
         if self._pose is None:
             pose, before, iterations = fitter.start(landmarks), None, fitter.config.iterations

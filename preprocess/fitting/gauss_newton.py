@@ -1,4 +1,4 @@
-"""Gauss-Newton steps under box bounds: one frame's small quadratic problem, and several frames that share a block."""
+"""Gauss-Newton steps under box constraints, for one frame or for several that share some of their unknowns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ _MAX_ACTIVE_SET_STEPS = 12
 
 @dataclass(frozen=True)
 class Normal:
-    """A quadratic model of the cost around a point: `1/2 d^T hessian d + gradient^T d`, its own block first.
+    """A quadratic model of the cost around a point, `1/2 d^T hessian d + gradient^T d`, the frame's own unknowns first.
 
     Attributes:
         hessian: `[P + K, P + K]`, P the frame's own unknowns, K those shared with other frames.
         gradient: `[P + K]`.
-        lower, upper: `[P]` bounds of the step of the frame's own unknowns.
+        lower: `[P]` smallest step of the frame's own unknowns.
+        upper: `[P]` largest step.
     """
 
     hessian: NDArray[np.float64]
@@ -33,11 +34,17 @@ def solve_box(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Minimises `1/2 d^T H d + g^T d` for `lower <= d <= upper` (which must allow 0) by projected Newton steps.
 
-    Bertsekas 1982, "Projected Newton methods for optimization problems with simple constraints": unknowns that sit at
-    a bound and want to leave the box are held, the others take a Newton step that is shortened until the cost falls.
+    Bertsekas 1982, "Projected Newton methods for optimization problems with simple constraints": unknowns at a bound
+    whose cost falls outside it are held, the others take a Newton step that is shortened until the cost falls.
+
+    Args:
+        hessian: `[P, P]`, positive definite.
+        gradient: `[P]`.
+        lower: `[P]` smallest step.
+        upper: `[P]` largest step.
 
     Returns:
-        the step `[P]` and which unknowns are free at it, bool `[P]`.
+        The step `[P]`, and which unknowns are free there, bool `[P]`.
     """
     step = np.zeros_like(gradient)
     slope = gradient.copy()
@@ -61,7 +68,11 @@ def solve_box(
 def _search(
     hessian: NDArray, step: NDArray, slope: NDArray, direction: NDArray, lower: NDArray, upper: NDArray
 ) -> tuple[NDArray, NDArray, float]:
-    """The longest of the steps 1, 1/2, 1/4, ... along the bent path that lowers the cost, its gradient, its length."""
+    """Searches the projected path at 1, 1/2, 1/4, ... for the longest step that does not raise the cost.
+
+    Returns:
+        The step, the gradient there, and the largest change of an unknown.
+    """
     length = 1.0
     for _ in range(8):
         moved = np.clip(step + length * direction, lower, upper) - step
@@ -75,15 +86,15 @@ def _search(
 def solve_shared(
     frames: Sequence[Normal], shared_hessian: NDArray[np.float64], shared_gradient: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
-    """One step for frames that share K unknowns, by the Schur complement of each frame's free unknowns.
+    """Solves for one step of frames that share K unknowns, by the Schur complement of each frame's free unknowns.
 
     Args:
         frames: the quadratic models of the frames.
-        shared_hessian: `[K, K]` prior of the shared unknowns.
+        shared_hessian: `[K, K]` of the prior of the shared unknowns.
         shared_gradient: `[K]` of that prior.
 
     Returns:
-        the shared step `[K]` and each frame's own step `[P]`.
+        The shared step `[K]` and each frame's own step `[P]`.
     """
     hessian, gradient = shared_hessian.copy(), shared_gradient.copy()
     for frame in frames:

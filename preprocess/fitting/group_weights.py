@@ -1,4 +1,4 @@
-"""How far each landmark is trusted by a fit, by the feature it belongs to."""
+"""Weights of landmarks in a fit, by the feature they belong to."""
 
 from dataclasses import dataclass, fields
 
@@ -23,7 +23,7 @@ from flame.landmarks.groups import (
 
 @dataclass(frozen=True)
 class GroupWeights:
-    """Trust in each feature, relative to the skin between features; the contour slides over the surface as it turns."""
+    """Weights of landmarks by feature; the contour's is low, because it slides over the surface as the head turns."""
 
     skin: float = 0.5
     lids: float = 3.0
@@ -37,11 +37,11 @@ class GroupWeights:
 
     @classmethod
     def equal(cls) -> "GroupWeights":
-        """Every landmark weighs 1."""
+        """Returns a weight of 1 for every landmark."""
         return cls(*(1.0 for _ in fields(cls)))
 
     def per_landmark(self) -> NDArray[np.float64]:
-        """`[478]`."""
+        """Returns the weights of the landmarks, `[478]`."""
         weights = np.full(NUM_LANDMARKS, self.skin)
         for points, weight in (
             (CONTOUR, self.contour),

@@ -1,6 +1,6 @@
-"""The 478 landmarks of a head model as a function of its parameters, with the Jacobian: all that a fit needs.
+"""The 478 landmarks of a head model as a function of its parameters, with the Jacobian that a fit needs.
 
-Only the points themselves are evaluated, not the mesh. A landmark is a mean of three vertices, and linear blend
+Only the landmarks are evaluated, not the mesh. A landmark is a mean of three vertices, and linear blend
 skinning is linear in each vertex, so the mean and the skinning commute: for every joint j that moves,
 `x += (R_j - I)(p_j - w_j J_j)` with `p_j` the skinning-weighted mean of the corners and `w_j` their mean weight.
 """
@@ -22,20 +22,27 @@ _MIN_WEIGHT = 1e-4
 
 @dataclass(frozen=True)
 class MovingJoint:
-    """A joint that the fit rotates: the landmarks that follow it, and their lever arms (linear in the coefficients)."""
+    """A joint that the fit rotates: the landmarks that follow it, and their lever arms (linear in the coefficients).
+
+    Attributes:
+        rows: `[N]` indices of the landmarks.
+        arm_mean: `[N, 3]` lever arms of the template, metres.
+        arm_basis: `[N, 3, E + S]` their change per unit of a coefficient.
+        correction: `[N, 3, 9]` pose corrective, linear in `R - I`; None if there is none.
+    """
 
     rows: NDArray[np.int64]
-    arm_mean: NDArray[np.float64]  # [N, 3]
-    arm_basis: NDArray[np.float64]  # [N, 3, E + S]
-    correction: NDArray[np.float64] | None  # [N, 3, 9]: pose corrective, linear in R - I
+    arm_mean: NDArray[np.float64]
+    arm_basis: NDArray[np.float64]
+    correction: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True)
 class JointTurn:
-    """What a joint does to the landmarks that follow it.
+    """The effect of a joint's rotation R on the landmarks that follow it.
 
     Attributes:
-        rows: `[N]` their indices.
+        rows: `[N]` indices of the landmarks.
         change: `[3, 3]` `R - I`.
         arm_basis: `[N, 3, E + S]`; `change @ arm_basis` adds to the landmarks' derivatives by the coefficients.
         slopes: `[N, 3, 3]` derivatives of the landmarks by the rotation vector.
@@ -49,7 +56,12 @@ class JointTurn:
 
 @dataclass(frozen=True)
 class Posed:
-    """Landmarks in head axes, `[478, 3]` metres, and how their joints moved them."""
+    """Posed landmarks.
+
+    Attributes:
+        points: `[478, 3]` in head axes, metres.
+        joints: the effects of the moving joints.
+    """
 
     points: NDArray[np.float64]
     joints: tuple[JointTurn, ...]
@@ -59,22 +71,23 @@ class LandmarkModel:
     """Landmarks of a head model, restricted to some expressions and its first shape dimensions.
 
     Attributes:
-        num_expression, num_shape: how many are left.
-        mean: `[478, 3]`.
-        basis: `[3, 478, E + S]` float32, expression first.
-        valid: `[478]` bool, landmarks the model has.
-        joints: those that turn.
+        num_expression: E, the number of expressions.
+        num_shape: S, the number of shape dimensions.
+        mean: `[478, 3]` landmarks of the template, metres.
+        basis: `[3, 478, E + S]` float32, change per unit of a coefficient, expression first.
+        valid: `[478]` bool, whether the model has a landmark.
+        joints: the joints that turn.
     """
 
     def __init__(
         self, model: HeadModel, *, expressions: NDArray[np.int64], num_shape: int, joints: tuple[str, ...]
     ) -> None:
-        """Takes from a head model what its landmarks depend on.
+        """Computes the tables of the landmarks from those of a head model.
 
         Args:
             model: any head model with 478 landmarks.
             expressions: `[E]` columns of the model's expressions that the fit may use.
-            num_shape: shape dimensions that the fit may use.
+            num_shape: number of shape dimensions that the fit may use.
             joints: names of the joints that the fit may turn; none may be the parent of another.
         """
         self._expressions = expressions
@@ -121,7 +134,7 @@ class LandmarkModel:
         )
 
     def with_shape(self, shape: NDArray) -> "LandmarkModel":
-        """The landmarks of one person, shape `[S]`: expressions only."""
+        """Returns the landmarks of one person's shape `[S]`, which depend on expressions only."""
         fixed = copy.copy(self)
         size = self.num_expression
         fixed.num_shape = 0
@@ -138,11 +151,11 @@ class LandmarkModel:
         return fixed
 
     def pose(self, coefficients: NDArray, turns: NDArray) -> Posed:
-        """Landmarks for given parameters.
+        """Computes landmarks for given parameters.
 
         Args:
             coefficients: `[E + S]`, expression first.
-            turns: `[M, 3]` rotation vectors of the moving joints.
+            turns: `[M, 3]` rotation vectors of the moving joints, radians.
         """
         points = self.mean + combine(self.basis, coefficients).T
         moved = []
@@ -160,7 +173,7 @@ class LandmarkModel:
 
 
 def _rotation_and_slopes(rotvec: NDArray) -> tuple[NDArray, NDArray]:
-    """`exp([r]x)` `[3, 3]` and its derivatives by the three components of r, `[3, 3, 3]` (central differences)."""
+    """Returns `exp([r]x)` `[3, 3]` and its derivatives by the components of r, `[3, 3, 3]`, by central differences."""
     step = 1e-5
     probes = np.concatenate([rotvec[None], rotvec + step * np.eye(3), rotvec - step * np.eye(3)])
     matrices = Rotation.from_rotvec(probes).as_matrix()
@@ -168,9 +181,9 @@ def _rotation_and_slopes(rotvec: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def _correction(model: HeadModel, joint: int, corners: NDArray, bary: NDArray) -> NDArray[np.float64] | None:
-    """The model's pose corrective at the landmarks as a linear map `[478, 3, 9]` of `R - I` of one joint.
+    """Returns the model's pose corrective at the landmarks as a linear map `[478, 3, 9]` of `R - I` of one joint.
 
-    Read off by probing: the corrective is linear in the rotation matrices (FLAME, eq. 3).
+    It evaluates the corrective for each entry of the matrix: it is linear in the rotation matrices (FLAME, eq. 3).
     """
     probes = torch.eye(3, dtype=model.template.dtype, device=model.template.device)
     probes = probes.expand(9, len(model.joint_names), 3, 3).clone()

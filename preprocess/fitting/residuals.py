@@ -1,4 +1,4 @@
-"""Residuals of a head model against one frame's landmarks, and their quadratic model around the present pose."""
+"""Residuals between a head model and one frame's landmarks, and the quadratic model of their cost around a pose."""
 
 import copy
 from dataclasses import dataclass
@@ -19,8 +19,9 @@ class Pose:
     """The unknowns of one frame.
 
     Attributes:
-        own: `[E + A]` expressions, then joint angles in the order of `fit_config.joint_axes`.
-        rotation: `[3, 3]` and translation: `[3]` of the head in camera space, metres.
+        own: `[E + A]` expressions, then joint angles (radians) in the order of `config.joint_axes`.
+        rotation: `[3, 3]` of the head in camera space.
+        translation: `[3]` of the head in camera space, metres.
     """
 
     own: NDArray[np.float64]
@@ -28,13 +29,13 @@ class Pose:
     translation: NDArray[np.float64]
 
     def copy(self) -> "Pose":
-        """The same pose in arrays of its own."""
+        """Returns a copy that shares no arrays."""
         return Pose(self.own.copy(), self.rotation.copy(), self.translation.copy())
 
 
 @dataclass(frozen=True)
 class Linearized:
-    """Quadratic model of the data cost; unknowns [expression E | joint angles A | rotation 3 | translation 3 | shape].
+    """Quadratic model of the data cost in [expression E | joint angles A | rotation 3 | translation 3 | shape].
 
     Attributes:
         hessian: `[P, P]`.
@@ -49,9 +50,12 @@ class Residuals:
     """Weighted differences between projected model landmarks and measured ones.
 
     Attributes:
+        landmark_model: the landmarks as a function of the unknowns.
+        crop_size: side of the crop, px.
+        focal_px: focal length, crop px.
         weights: `[478]` of the landmarks, zero where the model has none.
-        differences: `[K, 3]` landmarks of which one minus the middle of two others counts extra.
-        difference_weights: `[K]`.
+        differences: `[D, 3]` indices of landmarks; the first minus the midpoint of the other two is one more residual.
+        difference_weights: `[D]` of these residuals.
     """
 
     def __init__(
@@ -75,20 +79,20 @@ class Residuals:
         self.difference_weights = difference_weights * unit
 
     def with_shape(self, shape: NDArray) -> "Residuals":
-        """The same for one person's shape `[S]`, which is no unknown any more."""
+        """Returns the residuals for one person's shape `[S]`, which is then no unknown."""
         fixed = copy.copy(self)
         fixed.landmark_model = self.landmark_model.with_shape(shape)
         return fixed
 
     def joint_turns(self, pose: Pose) -> NDArray[np.float64]:
-        """Rotation vectors of the moving joints, `[M, 3]`."""
+        """Returns the rotation vectors of the moving joints, `[M, 3]`, radians."""
         turns = np.zeros((self._num_joints, 3))
         for (joint, axis), angle in zip(self._axes, pose.own[self.landmark_model.num_expression :], strict=True):
             turns[joint, axis] = angle
         return turns
 
     def project(self, pose: Pose, shape: NDArray) -> NDArray[np.float64]:
-        """Model landmarks `[478, 2]` in crop px for shape `[S]`."""
+        """Returns the model's landmarks `[478, 2]` in crop px for a pose and a shape `[S]`."""
         own = pose.own[: self.landmark_model.num_expression]
         posed = self.landmark_model.pose(np.concatenate([own, shape]), self.joint_turns(pose))
         in_camera = posed.points @ pose.rotation.T + pose.translation
@@ -97,10 +101,16 @@ class Residuals:
     def linearize(
         self, pose: Pose, shape: NDArray, landmarks: NDArray, *, is_pose_only: bool = False, is_robust: bool
     ) -> Linearized:
-        """Quadratic model of the cost of landmarks `[478, 3]` (crop px) around a pose and a shape `[S]`.
+        """Builds the quadratic model of the cost around a pose and a shape.
 
-        The rotation's unknowns are a rotation vector in camera axes, applied from the left. With `is_pose_only` the
-        derivatives by all but the six unknowns of the head's pose are left out, as zeros.
+        The rotation's unknowns are a rotation vector in camera axes, applied from the left.
+
+        Args:
+            pose: the frame's unknowns.
+            shape: `[S]`.
+            landmarks: `[478, 3]` crop px.
+            is_pose_only: whether to leave all derivatives at zero but those by the six unknowns of the head's pose.
+            is_robust: whether outliers lose weight.
         """
         model = self.landmark_model
         posed = model.pose(np.concatenate([pose.own[: model.num_expression], shape]), self.joint_turns(pose))
@@ -122,7 +132,7 @@ class Residuals:
         return Linearized(hessian, gradient)
 
     def _rows(self, jacobian: NDArray, in_camera: NDArray, landmarks: NDArray, *, is_robust: bool) -> NDArray:
-        """Weighted derivatives of all residuals, the residuals themselves in the last column: `[N, P + 1]` float32."""
+        """Returns weighted derivatives of all residuals, and the residuals in the last column: `[N, P + 1]` float32."""
         inverse_depth = -1.0 / in_camera[:, 2]
         scale = self.focal_px * inverse_depth
         mean_scale = scale.mean()
@@ -141,7 +151,7 @@ class Residuals:
         np.multiply(jacobian[1] + slope[:, 1:] * jacobian[2], -factor, out=parts[1][:, :-1])
         np.multiply(jacobian[2], np.float32(-mean_scale * unit), out=parts[2][:, :-1])
         parts[0][:, -1], parts[1][:, -1], parts[2][:, -1] = error[:, 0], error[:, 1], depth_error
-        # Depth is known up to a constant only: its rows lose their weighted mean.
+        # depth is known only up to a constant, so the weighted mean of its rows is subtracted
         parts[2] -= np.einsum("l,lp->p", self.weights.astype(np.float32), parts[2]) / np.float32(self.weights.sum())
         plus, minus, other = differences.T
         root = np.sqrt(self.difference_weights).astype(np.float32)[:, None]
@@ -156,7 +166,7 @@ class Residuals:
         return rows
 
     def _fill_head(self, jacobian: NDArray, posed: Posed, rotation: NDArray) -> None:
-        """Derivatives of the points in camera axes by expression, joint angles and shape, into `[3, 478, P]`."""
+        """Writes the points' derivatives (camera axes) by expression, joint angles and shape into `[3, 478, P]`."""
         model = self.landmark_model
         size = model.num_expression
         first_shape = size + len(self._axes) + 6
@@ -176,7 +186,7 @@ class Residuals:
 
 
 def _fill_rigid(jacobian: NDArray, turned: NDArray) -> None:
-    """Derivatives `[3, 478, 6]` by a small rotation from the left and by translation."""
+    """Writes the derivatives by a small rotation from the left and by translation into `[3, 478, 6]`."""
     x, y, z = turned.T
     jacobian[0, :, 1], jacobian[0, :, 2] = z, -y  # d(exp(w) p)/dw = -[p]x
     jacobian[1, :, 0], jacobian[1, :, 2] = -z, x
@@ -185,12 +195,12 @@ def _fill_rigid(jacobian: NDArray, turned: NDArray) -> None:
 
 
 def _robust(error: NDArray, limit: NDArray) -> NDArray:
-    """Cauchy weights of errors `[478, 2]`, both in standard deviations."""
+    """Returns Cauchy weights `[478]` of errors `[478, 2]`; errors and limit are in standard deviations."""
     return 1.0 / (1.0 + (error**2).sum(-1) / limit**2)
 
 
 def turn(pose: Pose, step: NDArray, num_own: int) -> None:
-    """Adds a step of [own | rotation 3 | translation 3] to a pose in place."""
+    """Adds a step of [own | rotation 3 | translation 3] to a pose in place; a turn of at most 0.5 radians per axis."""
     pose.own += step[:num_own]
     rotation = Rotation.from_rotvec(np.clip(step[num_own : num_own + 3], -0.5, 0.5)).as_matrix()
     pose.rotation = rotation @ pose.rotation
@@ -198,7 +208,14 @@ def turn(pose: Pose, step: NDArray, num_own: int) -> None:
 
 
 def rigid_start(landmark_model: LandmarkModel, landmarks: NDArray, residuals: Residuals, num_own: int) -> Pose:
-    """Head pose of the resting template from 3D landmarks `[478, 3]` (crop px), by the similarity of Umeyama 1991."""
+    """Estimates the template's pose from landmarks `[478, 3]` (crop px), by the similarity transform of Umeyama 1991.
+
+    Args:
+        landmark_model: of the head model.
+        landmarks: `[478, 3]` crop px.
+        residuals: whose camera and crop are used.
+        num_own: number of expressions and joint angles, which stay zero.
+    """
     valid = landmark_model.valid.copy()
     valid[NUM_MESH:] = False
     model = landmark_model.mean[valid]
@@ -216,7 +233,7 @@ def rigid_start(landmark_model: LandmarkModel, landmarks: NDArray, residuals: Re
 
 
 def _difference_rows(valid: NDArray[np.bool_], config: FitConfig) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Landmarks whose difference counts extra: `[K, 3]` (one point minus the middle of two others), weights `[K]`."""
+    """Returns `[D, 3]` landmarks (the first minus the midpoint of the other two is a residual) and weights `[D]`."""
     rows = [(upper, lower, lower) for upper, lower in LID_PAIRS + LIP_PAIRS]
     weights = [config.opening_weight] * len(rows)
     for iris, side in ((468, "right"), (473, "left")):

@@ -1,8 +1,8 @@
 """Matrix products in pieces so small that the BLAS does not start threads for them.
 
-A fit multiplies thousands of matrices of some hundred rows. Threads gain nothing there, and on a busy machine, beside
-the networks' own threads, waiting for them costs several times the whole fit. OpenBLAS uses one thread up to 2^18
-multiplications; `torch` and `numpy` offer no switch that would not change the caller's settings.
+A fit multiplies thousands of matrices of a few hundred rows. Threads gain nothing there, and on a busy machine, beside
+the threads of the networks, waiting for them costs several times the whole fit. OpenBLAS uses one thread up to 2^18
+multiplications; the switches of `torch` and `numpy` would change the caller's settings, too.
 
 Measured against plain `@` on `portrait4d track` of a 2 s clip (50 frames; two cores, three runs each):
 
@@ -11,9 +11,9 @@ Measured against plain `@` on `portrait4d track` of a 2 s clip (50 frames; two c
     `@`, one thread by threadpoolctl        1.8 to 1.9 s of CPU, 1.8 to 2.1 s by the clock
     `@`, two threads                        5.3 to 14.9 s of CPU, 3.3 to 14.9 s by the clock
 
-Kept, because results are the same bits for every number of threads, and those of the motion files written so far; `@`
-gives other bits, which change with the threads. A limit by threadpoolctl holds for the whole process while the fit
-runs, where other threads belong to the caller, and would be one more dependency.
+The pieces are kept, because they give the same bits for every number of threads, and the same as in the motion files
+written so far; those of `@` are others and depend on the threads. A limit by threadpoolctl applies to the whole process
+while the fit runs, also to the caller's threads, and would be one more dependency.
 """
 
 import numpy as np
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve
 
 _BLOCK = 64
-"""64^3 = 2^18."""
+"""Side of a block: 64^3 = 2^18 multiplications."""
 
 
 def gram(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """`rows^T rows` `[P, P]` of `[N, P]`."""
+    """Returns `rows^T rows` `[P, P]` of `[N, P]`, summed over blocks in float64."""
     count, width = rows.shape
     padded = np.zeros((-(-count // _BLOCK), _BLOCK, width), np.float32)
     padded.reshape(-1, width)[:count] = rows
@@ -41,18 +41,18 @@ def gram(rows: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def product(left: NDArray, right: NDArray) -> NDArray:
-    """`left @ right` of `[N, K]` and `[K, M]`."""
+    """Returns `left @ right` of `[N, K]` and `[K, M]`."""
     step = max(1, 2**18 // max(1, left.shape[0] * left.shape[1]))
     pieces = [left @ right[:, start : start + step] for start in range(0, right.shape[1], step)]
     return np.concatenate(pieces, 1) if pieces else np.zeros((left.shape[0], 0), left.dtype)
 
 
 def solve_columns(factor: tuple[NDArray, bool], right: NDArray) -> NDArray:
-    """`scipy.linalg.cho_solve` for many right-hand sides `[N, M]`, sixteen at a time."""
+    """Calls `scipy.linalg.cho_solve` for many right-hand sides `[N, M]`, sixteen at a time."""
     pieces = [cho_solve(factor, right[:, at : at + 16], check_finite=False) for at in range(0, right.shape[1], 16)]
     return np.concatenate(pieces, 1) if pieces else np.zeros_like(right)
 
 
 def combine(basis: NDArray, coefficients: NDArray) -> NDArray:
-    """`basis @ coefficients` of `[..., K]` and `[K]`."""
+    """Returns `basis @ coefficients` of `[..., K]` and `[K]`."""
     return np.einsum("...k,k->...", basis, coefficients)

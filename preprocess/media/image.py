@@ -63,7 +63,7 @@ def read_image_alpha(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def open_picture(path: Path) -> Image.Image:
-    """Opens a picture file and check its header; pixels are not decoded yet."""
+    """Opens a picture file and checks its header; pixels are not decoded yet."""
     check_file(path, "a picture")
     try:
         with warnings.catch_warnings():
@@ -177,14 +177,31 @@ def _over_grey(picture: Image.Image, alpha: np.ndarray) -> tuple[np.ndarray, np.
     return np.rint(blended).astype(np.uint8), opacity
 
 
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"heif", b"hevc", b"hevx", b"mif1", b"msf1"})
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_MOVIE_BRANDS = (b"iso", b"mp4", b"M4", b"qt", b"avc", b"3g", b"dash", b"f4")
+_MOVIE = "expected a picture, got a video or sound file"
+_UNKNOWN = "not a picture this program can read"
+
+
 def _unknown_format(path: Path) -> str:
+    """What a file is that Pillow does not recognise, by its first bytes (ISO/IEC 14496-12 `ftyp`, RIFF, EBML)."""
     with path.open("rb") as file:
         head = file.read(64)
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"heif"):
+    if head[:4] == b"RIFF":
+        forms = {b"WEBP": "the WebP picture is damaged or cut off", b"AVI ": _MOVIE, b"WAVE": _MOVIE}
+        return forms.get(head[8:12], _UNKNOWN)
+    if head[:4] == b"\x1aE\xdf\xa3":  # Matroska, WebM
+        return _MOVIE
+    if head[4:8] != b"ftyp":
+        return _UNKNOWN
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = {head[8:12], *(head[place : place + 4] for place in range(16, end, 4))}
+    if brands & _AVIF_BRANDS:  # before HEIC: both may name mif1
+        return "the AVIF picture is damaged, or this installation of Pillow does not read AVIF"
+    if brands & _HEIC_BRANDS:
         return "HEIC pictures are not supported"
-    if head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF"):
-        return "expected a picture, got a video or sound file"
-    return "not a picture this program can read"
+    return _MOVIE if head[8:12].startswith(_MOVIE_BRANDS) else _UNKNOWN
 
 
 def _reason(error: BaseException) -> str:

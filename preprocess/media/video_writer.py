@@ -45,6 +45,7 @@ class VideoWriter:
         warnings: what was wrong with the sound, one sentence each; known after the block.
     """
 
+    # nine parameters: a class for the three of the sound would make every call with sound longer
     def __init__(
         self,
         path: str | Path,

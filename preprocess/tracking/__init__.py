@@ -1,1 +1,1 @@
-"""A head followed through a clip: tracker, smoothing, motion files, released drivers."""
+"""Tracks a head through a clip: tracker, smoothing, motion files, drivers of the released tools."""

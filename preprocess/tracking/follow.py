@@ -1,4 +1,4 @@
-"""Follows one face through a clip: landmarks from the last frame; the detector at the start, after losses and cuts."""
+"""Follows one face through a clip by the last frame's landmarks; detects it at the start, after losses and cuts."""
 
 from collections.abc import Sequence
 
@@ -12,23 +12,23 @@ from preprocess.faces.detector import FaceBox, FaceDetector
 from preprocess.faces.landmarker import FaceLandmarker, FaceLandmarks, find_faces
 
 _DETECT_EVERY = 30
-"""Frames between looks at who else is in the picture."""
+"""Frames between detections of the other faces in the picture."""
 
 _MIN_OVERLAP = 0.35
-"""Boxes of one face in successive frames overlap at least so much (intersection over union)."""
+"""Least overlap (intersection over union) of one face's boxes in successive frames."""
 
 _CUT_DIFFERENCE = 22.0
-"""Mean change of the frame's thumbnail (0-255) that is a cut."""
+"""Mean change of the frame's thumbnail (0-255) above which a cut is assumed."""
 
 _PATIENCE = 12
-"""Frames after which a lost face may come back anywhere in the picture."""
+"""Frames after which a lost face is searched for in the whole picture."""
 
 Box = NDArray[np.float64]
-"""`[4]` x0, y0, x1, y1."""
+"""`[4]` x0, y0, x1, y1, picture px."""
 
 
 class FaceFollower:
-    """Landmarks of one person, frame after frame.
+    """Finds one person's landmarks, frame after frame.
 
     Attributes:
         is_cut: whether the last frame began a new scene.
@@ -45,10 +45,10 @@ class FaceFollower:
         self._frame_index = -1
 
     def __call__(self, frame: NDArray[np.uint8]) -> FaceLandmarks | None:
-        """Landmarks in the next frame `[H, W, 3]` RGB, None where the person is not seen.
+        """Returns the landmarks in the next frame, uint8 `[H, W, 3]` RGB; None where the person is not seen.
 
         Raises:
-            InputError: the first frame with a face has no face of the asked number.
+            InputError: the first frame with a face has no face of the requested number.
         """
         self._frame_index += 1
         self.is_cut = self._sees_cut(frame)
@@ -77,14 +77,14 @@ class FaceFollower:
     def _detect(self, frame: NDArray[np.uint8]) -> FaceLandmarks | None:
         if self._last_box is None:
             return self._detect_first(frame)
-        # Tiles are searched at the start and after a cut; in between the face is where it was, or not there.
+        # tiles are searched only at the start and after a cut; otherwise the face is near its last place or absent
         boxes = self._detector(frame) if self.is_cut else self._detector.detect_batch([frame])[0]
         for box in self._choose(boxes, self._last_box):
             found = self._landmarker(frame, box)
             if found.is_face and np.isfinite(found.points).all():
                 chosen = bounding_box(found.points)
                 self._others = [_box(other) for other in boxes if overlap(_box(other), chosen) < 0.2]
-                return self._landmarker(frame, found)  # its own region is better than the detector's
+                return self._landmarker(frame, found)  # its landmarks give a better region than the detector
         return None
 
     def _detect_first(self, frame: NDArray[np.uint8]) -> FaceLandmarks | None:
@@ -93,11 +93,11 @@ class FaceFollower:
             return None
         chosen = choose_face(faces, self._face, place="the clip's first frame with a face")
         self._others = [bounding_box(face.points) for face in faces if face is not chosen]
-        return self._landmarker(frame, chosen)  # one run, as in the frames that follow: no jump after the first
+        return self._landmarker(frame, chosen)  # once more, as in the frames that follow: no jump after the first frame
 
     def _choose(self, boxes: Sequence[FaceBox], last: Box) -> list[FaceBox]:
-        """Boxes worth trying, the best first."""
-        if self.is_cut:  # a flash looks like a cut: whoever is in the same place is the same person
+        """Returns the boxes that may show the person, the most likely first."""
+        if self.is_cut:  # a flash looks like a cut: a face in the same place is of the same person
             return sorted(boxes, key=lambda box: overlap(_box(box), last) < 0.5)
         strangers = [any(overlap(_box(box), other) > 0.3 for other in self._others) for box in boxes]
         known = [box for box, is_stranger in zip(boxes, strangers, strict=True) if not is_stranger]
@@ -117,10 +117,15 @@ class FaceFollower:
 
 
 def choose_face(faces: Sequence[FaceLandmarks], face: int, *, place: str) -> FaceLandmarks:
-    """The face of a number among those of `find_faces`.
+    """Returns the face of a number among those of `find_faces`.
+
+    Args:
+        faces: sorted by size, the largest first.
+        face: number of the face, from 0.
+        place: names the picture or clip in the message.
 
     Raises:
-        InputError: there is none of that number in the place, which is named in the message.
+        InputError: there is no face of that number.
     """
     if face >= len(faces):
         numbers = "0" if len(faces) == 1 else f"0 to {len(faces) - 1}"
@@ -129,12 +134,12 @@ def choose_face(faces: Sequence[FaceLandmarks], face: int, *, place: str) -> Fac
 
 
 def bounding_box(points: NDArray) -> Box:
-    """`[4]` x0, y0, x1, y1 of the face mesh points."""
+    """Returns the bounding box of the face mesh points among landmarks `[478, 2 or 3]` (picture px)."""
     return np.concatenate([points[:NUM_MESH, :2].min(0), points[:NUM_MESH, :2].max(0)]).astype(np.float64)
 
 
 def overlap(first: Box, second: Box) -> float:
-    """Intersection over union of two boxes."""
+    """Returns the intersection over union of two boxes."""
     shared = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
     if (shared <= 0).any():
         return 0.0
@@ -143,7 +148,7 @@ def overlap(first: Box, second: Box) -> float:
 
 
 def _distance(first: Box, second: Box) -> float:
-    """Distance of two boxes' centres in their mean size."""
+    """Returns the distance of two boxes' centres as a multiple of their mean side."""
     centres = first.reshape(2, 2).mean(0) - second.reshape(2, 2).mean(0)
     size = (first[2:] - first[:2] + second[2:] - second[:2]).mean() / 2
     return float(np.linalg.norm(centres) / max(size, 1e-6))

@@ -1,16 +1,9 @@
-"""The motion of the head in a tracked clip (or photo), and the file it is kept in (docs/motion_file.md)."""
+"""The motion of the head in a tracked clip (or photo), and its file (docs/motion_file.md)."""
 
 import dataclasses
-import math
-import struct
-import tokenize
-import warnings
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +17,7 @@ from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.head_pose import HeadPose
 from preprocess.files.atomic import atomic_path
+from preprocess.files.npz import read_npz
 
 FORMAT = "portrait4d-motion"
 VERSION = 1
@@ -34,30 +28,31 @@ class Motion:
     """T frames of one head. A photo has T = 1.
 
     The fields are those of the file, flat and under the same names, because the file, its readers and
-    `dataclasses.replace` go by them; `pose` and `head` show them as the rest of the program takes a head, and
-    `head_fields` leads back.
+    `dataclasses.replace` use these names. `pose` and `head` give them in the form that the rest of the program uses;
+    `head_fields` is the inverse.
 
     Attributes:
         head_model: name of the head model that the numbers belong to.
         frame_rate: frames per second.
         seconds: `[T]` float64 from the start of the clip.
-        shape: `[S]` one identity for all frames.
-        expression: `[T, E]`.
-        rotation: `[T, 3]` axis-angle of the head in camera space, radians.
+        shape: `[S]` coefficients of the identity, the same in all frames.
+        expression: `[T, E]` coefficients, in the head model's range.
+        rotation: `[T, 3]` axis-angle of the head in camera space (OpenGL axes), radians.
         translation: `[T, 3]` head origin in camera space, metres.
-        neck: `[T, 3]`, zero for tracked heads (docs/conventions.md).
+        neck: `[T, 3]` radians, zero for tracked heads (docs/conventions.md).
         jaw: `[T, 3]` radians, zero for models whose jaw is an expression.
         eyes: `[T, 2, 3]` radians, subject's left eye first.
         landmarks: `[T, 478, 3]` crop px.
-        valid: `[T]` False where no face was found and the pose is held or interpolated.
+        valid: `[T]` bool, False where no face was found and the pose is held or interpolated.
         crop_matrix: `[3, 3]` frame px -> crop px, one for the whole clip.
         crop_size: side of the crop in px.
-        frame_height, frame_width: size of the video's frames.
+        frame_height: height of the video's frames, px.
+        frame_width: width of the video's frames, px.
         source: name of the file the motion was tracked in.
-        eye_open: `[T, 2]` opening of the lids over the width of the eye, subject's left eye first.
+        eye_open: `[T, 2]` opening of the lids as a fraction of the eye's width, subject's left eye first.
         fit_error: `[T]` mean distance of the fitted model from the landmarks, as a fraction of the outer-eye distance.
         codes: `[T, C]` motion codes (PD-FGC, C = 548); C = 0 where the clip was tracked without a motion encoder.
-        warnings: what a user should know about the track, one sentence each.
+        warnings: defects of the track that a user should know, one sentence each.
     """
 
     head_model: str
@@ -104,27 +99,31 @@ class Motion:
         return len(self.seconds)
 
     def __getitem__(self, index: slice) -> "Motion":
-        """The frames of a slice, as a shorter clip."""
+        """Returns the frames of a slice, as a shorter clip.
+
+        Raises:
+            TypeError: the index is no slice.
+        """
         if not isinstance(index, slice):
             raise TypeError(f"a motion is sliced, not indexed: use motion[i:i + 1], got {index!r}")
         return dataclasses.replace(self, **{name: getattr(self, name)[index] for name in _PER_FRAME})
 
     @property
     def pose(self) -> HeadPose[NDArray[np.float32]]:
-        """Of T frames."""
+        """The pose of T frames."""
         return HeadPose(rotation=self.rotation, translation=self.translation)
 
     @property
     def head(self) -> HeadParams[NDArray[np.float32]]:
-        """Of T frames, the shape repeated."""
+        """The parameters of T frames, the shape repeated."""
         shape = np.tile(self.shape, (len(self), 1))
         return HeadParams(shape=shape, expression=self.expression, neck=self.neck, jaw=self.jaw, eyes=self.eyes)
 
     def check_model(self, model: HeadModel) -> None:
-        """Refuses head models other than the one the motion was made for.
+        """Checks that a head model is the one the motion was made for.
 
         Raises:
-            InputError: names both models.
+            InputError: it is another; the message names both.
         """
         if (model.name, model.num_shape, model.num_expression) != (
             self.head_model,
@@ -139,23 +138,27 @@ class Motion:
             )
 
     def params(self, model: HeadModel, index: int | slice | None = None) -> HeadParams:
-        """Head parameters of one frame (B = 1), a slice, or all frames (B = T), on the device and dtype of the model.
+        """Returns parameters of one frame (B = 1), a slice, or all frames (B = T), in the model's device and dtype.
 
         Raises:
-            InputError: when the motion was made for another head model.
+            InputError: the motion was made for another head model.
         """
         self.check_model(model)
         rows = _rows(index)
         return self.head.map(lambda part: _tensor(part[rows], model.template))
 
     def camera(self, index: int | slice | None = None, *, device: torch.device | str = "cpu") -> Camera:
-        """The camera that sees the resting head as the crop shows it: one frame (B = 1), a slice, or all frames."""
+        """Returns cameras that see the head at rest as the crop shows it: of one frame (B = 1), a slice, or all."""
         rows = _rows(index)
         pose = self.pose.map(lambda part: torch.from_numpy(part[rows]).to(device))
         return Camera.from_head_pose(pose.rotation, pose.translation)
 
     def save(self, path: str | Path) -> None:
-        """Writes an `.npz`; the file appears whole or not at all."""
+        """Writes an `.npz`; the file appears whole or not at all.
+
+        Raises:
+            InputError: the name does not end in .npz.
+        """
         path = Path(path)
         if path.suffix != ".npz":
             raise InputError(f"expected a motion file name ending in .npz, got '{path.name}': rename it")
@@ -170,12 +173,15 @@ class Motion:
         """Reads a motion file.
 
         Raises:
-            InputError: one line that says what is wrong with the file.
+            InputError: the file is missing, damaged, of another kind or version, or lacks a field.
         """
         path = Path(path)
         if not path.is_file():
             raise InputError(f"no motion file at '{path}': check the name, or make one with `portrait4d track`")
-        arrays = _read_arrays(path)
+        try:
+            arrays = read_npz(path)
+        except ValueError as error:
+            raise InputError(f"'{path}' is damaged or not a motion file: make one with `portrait4d track`") from error
         if str(arrays.get("format")) != FORMAT:
             raise InputError(f"'{path}' is not a motion file: make one with `portrait4d track`")
         version = str(arrays.get("version"))
@@ -184,7 +190,7 @@ class Motion:
                 f"'{path}' is a motion file of version {version}, this program reads {VERSION}: "
                 "track the clip again, or update portrait4d"
             )
-        arrays.setdefault("codes", np.zeros((0, 0), np.float32))  # files from before there were codes
+        arrays.setdefault("codes", np.zeros((0, 0), np.float32))  # older files have no codes
         names = (*_PER_FRAME, *_PER_CLIP, "frame_rate", "warnings")
         missing = [name for name in names if name not in arrays]
         if missing:
@@ -193,7 +199,7 @@ class Motion:
             return motion_from_arrays(arrays)
         except ValueError as error:
             raise InputError(
-                f"motion file '{path}' is broken ({printable(str(error))}): track the clip again"
+                f"motion file '{path}' is damaged ({printable(str(error))}): track the clip again"
             ) from error
 
 
@@ -211,61 +217,19 @@ _PER_FRAME: dict[str, tuple[int | None, ...]] = {
     "fit_error": (),
     "codes": (None,),
 }
-"""Arrays over time, with the rest of their shape (None: any size)."""
+"""Arrays over time, with their shape after the first axis (None: any size)."""
 
 _PER_CLIP = ("head_model", "shape", "crop_matrix", "crop_size", "frame_height", "frame_width", "source")
 
 
-_MOST_INFLATION = 1032
-"""A byte of deflated data makes at most so many."""
-
-_DAMAGE = (
-    OSError, EOFError, ValueError, TypeError, KeyError, NotImplementedError, SyntaxError, RecursionError, Warning,
-    struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-"""What the readers of zip and `.npy` raise for damaged bytes."""
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            if sum(entry.file_size for entry in entries) > _MOST_INFLATION * path.stat().st_size:
-                raise zipfile.BadZipFile("it claims to unpack to more than it can hold")
-            if any(entry.compress_type not in _METHODS or entry.flag_bits & 1 for entry in entries):
-                raise zipfile.BadZipFile("it is packed in a way that numpy never does")
-            named = [entry for entry in entries if entry.filename.endswith(".npy")]
-            return {entry.filename.removesuffix(".npy"): _read_array(archive.read(entry)) for entry in named}
-    except _DAMAGE as error:
-        raise InputError(f"'{path}' is damaged or not a motion file: make one with `portrait4d track`") from error
-
-
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-
-
-def _read_array(content: bytes) -> NDArray:
-    """An array of the `.npy` format; numpy's reader takes the memory that a header claims before it looks for it."""
-    stream = BytesIO(content)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # numpy mends damaged headers as if Python 2 had written them
-        shape, is_fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
-    if dtype.kind not in "biufU" or min(shape, default=0) < 0:
-        raise ValueError(f"expected an array of numbers or text, got {dtype} {shape}")
-    place = stream.tell()
-    if math.prod(shape) * dtype.itemsize != len(content) - place:
-        raise ValueError(f"expected {dtype} {shape}, got {len(content) - place} bytes")
-    return np.ndarray(shape, dtype, content, place, order="F" if is_fortran else "C")
-
-
 def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
-    """The motion that a file holds.
+    """Builds a motion from the arrays of a file.
 
     Args:
         arrays: the fields of a motion by name, `frame_rate` as numerator and denominator.
 
     Raises:
-        ValueError: a field is of another kind or shape, not finite, or no size.
+        ValueError: a field has another dtype or shape, is not finite, or a size is not above 0.
         KeyError: a field is missing.
     """
     numbers = {name: _numbers(arrays, name) for name in (*_PER_FRAME, "shape", "crop_matrix")}
@@ -282,7 +246,7 @@ def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
         raise ValueError("it holds a size that is not above 0")
     texts = np.atleast_1d(arrays["warnings"])
     if texts.size and texts.dtype.kind != "U":
-        raise ValueError("its warnings are no text")
+        raise ValueError("its warnings are not text")
     return Motion(
         head_model=_text(arrays, "head_model"),
         frame_rate=Fraction(numerator, denominator),
@@ -294,11 +258,13 @@ def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
 
 
 def head_fields(pose: HeadPose[NDArray[np.float32]], head: HeadParams[NDArray[np.float32]]) -> dict[str, Any]:
-    """The fields of a motion that hold its head, for the constructor; the inverse of `Motion.pose` and `Motion.head`.
+    """Returns the fields of a motion that hold its head, for the constructor.
+
+    It is the inverse of `Motion.pose` and `Motion.head`.
 
     Args:
         pose: of T frames.
-        head: of T frames of one person: the first row of the shape is that of all.
+        head: of T frames of one person; the shape is taken from the first.
     """
     return {**pose.named(), **head.named(), "shape": head.shape[0].copy()}
 
@@ -318,7 +284,7 @@ def _whole(value: NDArray, name: str) -> int:
 
 def _text(arrays: Mapping[str, NDArray], name: str) -> str:
     if arrays[name].dtype.kind != "U" or arrays[name].shape != ():
-        raise ValueError(f"{name} is no text")
+        raise ValueError(f"{name} is not text")
     return str(arrays[name])
 
 

@@ -1,7 +1,7 @@
 """Drivers for the Portrait4D engines: parameters of tracked motions, and the files that the released tools write.
 
-Such a tool leaves a folder with aligned pictures in `align_images`, landmarks in `3dldmks_align` and parameters in
-`flame_optim_params` or `bfm2flame_params_simplified`, one `.npy` for each picture and under its name.
+A released tool writes a folder with aligned pictures in `align_images`, landmarks in `3dldmks_align` and parameters in
+`flame_optim_params` or `bfm2flame_params_simplified`, one `.npy` for each picture, with its name.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from preprocess.tracking.motion import Motion
 
 PICTURES, LANDMARKS = "align_images", "3dldmks_align"
 PARAMETERS = ("flame_optim_params", "bfm2flame_params_simplified")
-"""The first that a folder has is taken: fitted to landmarks, or guessed by a network and with still eyes."""
+"""In order of preference: fitted to landmarks, or estimated by a network and without movement of the eyes."""
 
 _VECTOR_SIZE = 437
 _ROTATION_TOLERANCE = 1e-3
@@ -29,11 +29,11 @@ _ROTATION_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class DriverFolder:
-    """T frames of a driver.
+    """T frames of a driver that the released preprocessing has written.
 
     Attributes:
         pictures: T files in natural order.
-        frames: parameters of T frames.
+        frames: parameters of T frames, in metres x 3.
         landmarks: `[T, 68, 2]` iBUG, px of the pictures, y down.
     """
 
@@ -43,11 +43,11 @@ class DriverFolder:
 
 
 def frames_of_motion(motion: Motion, model: HeadModel) -> FrameParameters:
-    """Parameters of a tracked clip, `[T, ...]` in metres x 3.
+    """Converts a tracked clip to parameters of T frames, in metres x 3.
 
     Args:
         motion: the tracked clip.
-        model: the FLAME that the motion was tracked with, in any unit.
+        model: FLAME as the motion was tracked with it, in any unit.
 
     Raises:
         InputError: the motion belongs to another head model.
@@ -57,10 +57,10 @@ def frames_of_motion(motion: Motion, model: HeadModel) -> FrameParameters:
 
 
 def read_frame(path: Path | str) -> FrameParameters:
-    """One frame out of a `.npy` of 437 numbers.
+    """Reads one frame from a `.npy` of 437 numbers.
 
     Raises:
-        InputError: no such file, or not one.
+        InputError: the file is missing, or does not hold a camera pose and FLAME parameters.
     """
     path = Path(path)
     vector = _read_array(path)
@@ -75,16 +75,17 @@ def read_frame(path: Path | str) -> FrameParameters:
     skewness = rotation @ rotation.T - torch.eye(3)
     if max(float(skewness.abs().max()), float(bottom.abs().max())) > _ROTATION_TOLERANCE or rotation.det() < 0:
         raise InputError(
-            f"{printable(path.name)}: its first 16 numbers are no camera pose: give a file of {' or '.join(PARAMETERS)}"
+            f"{printable(path.name)}: its first 16 numbers are not a camera pose: "
+            f"give a file of {' or '.join(PARAMETERS)}"
         )
     return frame
 
 
 def read_landmarks(path: Path | str) -> NDArray[np.float64]:
-    """Landmarks `[68, 2]` (px, y down) out of a `.npy` of 68 (iBUG), 70 or 98 (WFLW) points.
+    """Reads landmarks `[68, 2]` (px, y down) from a `.npy` of 68 (iBUG), 70 or 98 (WFLW) points.
 
     Raises:
-        InputError: no such file, or not one.
+        InputError: the file is missing, or does not hold landmarks.
     """
     path = Path(path)
     points = _read_array(path)
@@ -97,10 +98,10 @@ def read_landmarks(path: Path | str) -> NDArray[np.float64]:
 
 
 def read_driver_folder(folder: Path | str) -> DriverFolder:
-    """All frames of a folder that the released preprocessing has written.
+    """Reads all frames of a folder that the released preprocessing has written.
 
     Raises:
-        InputError: a part is missing, or a file is broken; names it.
+        InputError: a part of the folder is missing or a file is damaged; the message names it.
     """
     folder = Path(folder)
     kinds = [name for name in PARAMETERS if (folder / name).is_dir()]
@@ -122,7 +123,11 @@ def read_driver_folder(folder: Path | str) -> DriverFolder:
 def _read_array(path: Path) -> NDArray:
     content = read_numbers(path)
     if not isinstance(content, np.ndarray) or content.dtype.kind not in "fiu":
-        raise InputError(f"{printable(path.name)} holds no array of numbers: expected a .npy of the released tools")
+        raise InputError(
+            f"{printable(path.name)} does not hold an array of numbers: expected a .npy of the released tools"
+        )
     if not np.isfinite(content).all():
-        raise InputError(f"{printable(path.name)} holds numbers that are not finite: make it again")
+        raise InputError(
+            f"{printable(path.name)} holds numbers that are not finite: make it again with the released tools"
+        )
     return content

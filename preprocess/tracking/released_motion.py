@@ -1,6 +1,7 @@
-"""A folder of the released preprocessing as a motion: its parameters, landmarks and pictures, nothing tracked anew.
+"""Converts a folder of the released preprocessing to a motion, from its parameters, landmarks and pictures.
 
-The 68 landmarks of the files take their places among the 478; the others lie where the folder's own FLAME has them.
+Nothing is tracked again. The 68 landmarks of the files are placed among the 478; the others are those of FLAME with the
+folder's parameters.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ _FRAMES_AT_ONCE = 16
 
 
 def is_driver_folder(path: Path) -> bool:
-    """Whether a path is a folder that the released preprocessing has written, or a part of one."""
+    """Returns whether a path is a folder that the released preprocessing has written, complete or not."""
     return path.is_dir() and any((path / name).is_dir() for name in (PICTURES, LANDMARKS, *PARAMETERS))
 
 
@@ -42,26 +43,23 @@ def motion_of_folder(
     frame_rate: Fraction = Fraction(25),
     progress: Callable[[int], None] = lambda done: None,
 ) -> Motion:
-    """The motion that a folder of aligned pictures, landmarks and parameters holds.
+    """Reads the motion in a folder of aligned pictures, landmarks and parameters.
 
-    The mean of the frames' shapes is the clip's. The turn of the head is that of the cameras, which the necks repeat.
+    The shape of the clip is the mean of the frames' shapes. The rotation of the head is that of the cameras, which the
+    necks repeat.
 
     Args:
-        folder: as `read_driver_folder` takes it.
+        folder: as for `read_driver_folder`.
         model: FLAME in metres.
-        motion_encoder: reads the motion codes from the pictures with the landmarks of the files; None: no codes.
-        frame_rate: of the pictures, which do not say it.
+        motion_encoder: computes motion codes from the pictures and the landmarks of the files; None: no codes.
+        frame_rate: of the pictures, whose files do not state it.
         progress: called with the number of frames done.
 
     Raises:
-        InputError: another head model, a part that is missing or broken, or pictures that are not alike and square.
+        InputError: the head model is not FLAME, a part is missing or damaged, or pictures are not square and of one
+            size.
     """
-    if (model.name, model.num_shape, model.num_expression) != ("flame", 300, 100):
-        raise InputError(
-            f"{folder} holds parameters of FLAME (300 shape, 100 expression numbers), which this engine's head model "
-            f"'{model.name}' does not read: give {folder / PICTURES}, whose pictures are then tracked, or use an "
-            "engine portrait4d..."
-        )
+    _check_model(model, folder)
     driver = read_driver_folder(folder)
     pose = _head_pose(driver.frames)
     size, codes = _read_pictures(driver, motion_encoder, progress)
@@ -69,12 +67,7 @@ def motion_of_folder(
     head = head.replace(neck=torch.zeros_like(head.neck), shape=head.shape.mean(0, keepdim=True).expand_as(head.shape))
     landmarks = _all_landmarks(model, head, Camera.from_head_pose(pose.rotation, pose.translation), size=size)
     given = driver.landmarks.astype(np.float32)
-    width = np.linalg.norm(given[:, IBUG_OUTER_EYE_CORNERS[0]] - given[:, IBUG_OUTER_EYE_CORNERS[1]], axis=-1)
-    if not (width > 1).all():
-        raise InputError(f"landmarks in {folder / LANDMARKS}: both eyes lie on one point: make them again")
-    places = np.array(IBUG_OF_478)
-    error = np.linalg.norm(landmarks[:, places, :2] - given, axis=-1).mean(1) / width
-    landmarks[:, places, :2] = given
+    error = _place_landmarks(landmarks, given, folder / LANDMARKS)
     frames = len(driver.pictures)
     return Motion(
         **head_fields(pose.map(Tensor.numpy), head.map(Tensor.numpy)),
@@ -89,30 +82,63 @@ def motion_of_folder(
         frame_width=size,
         source=folder.name,
         eye_open=np.stack([_opening(given[:, eye]) for eye in (IBUG_LEFT_EYE, IBUG_RIGHT_EYE)], 1),
-        fit_error=error.astype(np.float32),
+        fit_error=error,
         codes=codes,
     )
 
 
-def _head_pose(frames: FrameParameters) -> HeadPose:
-    """Of T frames, metres.
+def _check_model(model: HeadModel, folder: Path) -> None:
+    """Raises InputError unless the head model can use the parameters of a folder."""
+    if (model.name, model.num_shape, model.num_expression) != ("flame", 300, 100):
+        raise InputError(
+            f"{folder} holds parameters of FLAME (300 shape, 100 expression numbers), which this engine's head model "
+            f"'{model.name}' cannot use: give {folder / PICTURES}, whose pictures are then tracked, or use an "
+            "engine portrait4d..."
+        )
+
+
+def _place_landmarks(landmarks: NDArray, given: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:
+    """Replaces iBUG's points among landmarks `[T, 478, 3]` by the given ones `[T, 68, 2]` in place, both in crop px.
+
+    Args:
+        landmarks: changed in place.
+        given: those of the files.
+        folder: their folder, for the message.
+
+    Returns:
+        The mean distance between old and new points, as a fraction of the outer-eye distance, `[T]`.
 
     Raises:
-        InputError: camera and neck disagree, or the lens is not that of aligned pictures.
+        InputError: the eyes coincide.
+    """
+    width = np.linalg.norm(given[:, IBUG_OUTER_EYE_CORNERS[0]] - given[:, IBUG_OUTER_EYE_CORNERS[1]], axis=-1)
+    if not (width > 1).all():
+        raise InputError(f"landmarks in {folder}: both eyes coincide: make them again")
+    places = np.array(IBUG_OF_478)
+    error = np.linalg.norm(landmarks[:, places, :2] - given, axis=-1).mean(1) / width
+    landmarks[:, places, :2] = given
+    return error.astype(np.float32)
+
+
+def _head_pose(frames: FrameParameters) -> HeadPose:
+    """Returns the head's pose in T frames, in metres.
+
+    Raises:
+        InputError: camera and neck disagree, or the field of view is not that of aligned pictures.
     """
     world2cam = frames.camera.world2cam
     turn = axis_angle_to_matrix(frames.head.neck)
     apart = (world2cam[:, :3, :3] - turn).abs().amax((1, 2))
     if float(apart.max()) > _TURN_TOLERANCE:
         raise InputError(
-            f"frame {int(apart.argmax())} of the driver's parameters: camera and neck turn the head differently, "
-            "expected the neck to repeat the camera's turn: make the parameters again with the released tools"
+            f"frame {int(apart.argmax())} of the driver's parameters: camera and neck have different rotations, "
+            "expected the neck to repeat the camera's: make the parameters again with the released tools"
         )
     lens = fov_to_intrinsics(DEFAULT_FOV_DEGREES, like=world2cam)
     if float((frames.camera.intrinsics - lens).abs().max()) > _LENS_TOLERANCE:
         raise InputError(
-            f"the driver's cameras see another angle than {DEFAULT_FOV_DEGREES:g} degrees, which aligned pictures "
-            "show: make the parameters again with the released tools"
+            f"the driver's cameras have another field of view than the {DEFAULT_FOV_DEGREES:g} degrees of aligned "
+            "pictures: make the parameters again with the released tools"
         )
     return frames.head_pose(units_per_metre=PORTRAIT4D_UNITS_PER_METRE)
 
@@ -120,7 +146,11 @@ def _head_pose(frames: FrameParameters) -> HeadPose:
 def _read_pictures(
     driver: DriverFolder, motion_encoder: MotionEncoder | None, progress: Callable[[int], None]
 ) -> tuple[int, NDArray[np.float32]]:
-    """Side of the pictures in px, and their codes `[T, C]`."""
+    """Returns the side of the pictures in px, and their motion codes `[T, C]`.
+
+    Raises:
+        InputError: a picture is not square or has another size than the first.
+    """
     size, rows = 0, []
     for index, path in enumerate(driver.pictures):
         image = read_image(path)
@@ -131,7 +161,7 @@ def _read_pictures(
                 "one size"
             )
         if motion_encoder is not None:
-            # the numbers of the files go in as they are: the released encoder was fed so
+            # the files' coordinates without an offset of half a pixel, as the released code passes them to the encoder
             points = torch.from_numpy(driver.landmarks[index].astype(np.float32))[None]
             rows.append(motion_encoder(to_tensor(image), points).cpu().numpy())
         progress(index + 1)
@@ -139,7 +169,7 @@ def _read_pictures(
 
 
 def _all_landmarks(model: HeadModel, head: HeadParams, camera: Camera, *, size: int) -> NDArray[np.float32]:
-    """The model's 478 points `[T, 478, 3]` in crop px, the last relative to the head's origin and less when nearer."""
+    """Returns the model's landmarks `[T, 478, 3]` in crop px; z counts from the head's origin, smaller is nearer."""
     return np.concatenate(list(_landmark_parts(model, head, camera, size)))
 
 
@@ -155,6 +185,6 @@ def _landmark_parts(model: HeadModel, head: HeadParams, camera: Camera, size: in
 
 
 def _opening(eye: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Opening of the lids over the width of an eye `[T, 6, 2]` of iBUG: `[T]`."""
+    """Returns the opening of the lids `[T]` as a fraction of the eye's width, of an eye `[T, 6, 2]` of iBUG."""
     gaps = np.linalg.norm(eye[:, [1, 2]] - eye[:, [5, 4]], axis=-1).mean(1)
     return gaps / np.maximum(np.linalg.norm(eye[:, 0] - eye[:, 3], axis=-1), 1e-3)

@@ -1,9 +1,9 @@
-"""Smoothing of tracked motion without lag: a bilateral filter over pairs of frames around each frame.
+"""Smooths tracked motion without lag, by a bilateral filter over pairs of frames around each frame.
 
-For every frame t and every lag k up to `LOOKAHEAD`, the value that a straight line through the frames t - k and t + k
-has at t is compared with the value at t. Where they agree to within a few times the tracker's noise they are averaged;
-where they differ the motion is real (the peak of a blink, the start of a word) and it is left alone. Hence a constant
-and a steady movement pass exactly, nothing is delayed, and a frame needs only `LOOKAHEAD` frames of the future.
+For every frame t and every lag k up to `LOOKAHEAD`, the value at t of the straight line through the frames t - k and
+t + k is compared with the value at t. Where they agree to within a few times the tracker's noise they are averaged;
+where they differ, the motion is real (the peak of a blink, the start of a word) and is kept. Hence constants and steady
+movements are unchanged, nothing is delayed, and a frame depends on only `LOOKAHEAD` frames of the future.
 """
 
 import dataclasses
@@ -20,23 +20,23 @@ LOOKAHEAD = 4
 """Frames of the future that a smoothed frame depends on."""
 
 END_TOLERANCE = 0.6
-"""Factor on tolerances where a frame at the end of a clip is compared with frames of one side only."""
+"""Factor on tolerances where a frame at either end of a clip is compared with frames of one side only."""
 
 FRAMES_AT_ONCE = 64
-"""Frames whose landmarks are smoothed together; bounds the memory of long clips."""
+"""Frames whose landmarks are smoothed in one step; limits the memory for long clips."""
 
 POSE_SECONDS = 0.08
 EXPRESSION_SECONDS = 0.05
-"""Standard deviations of the filter in time."""
+"""Standard deviations of the filter over time."""
 
 ROTATION_TOLERANCE = np.radians(0.7)
 SIDEWAYS_TOLERANCE = 0.0012
 DEPTH_TOLERANCE = 0.02
-"""Metres. Through a 12 degree lens depth is known an order of magnitude less well than position."""
+"""Metres. With a field of view of 12 degrees, depth is an order of magnitude less certain than position."""
 
 FACE_CENTRE = np.array([0.0, 0.11, 0.12])
-"""Metres in the head frame. The tracker sees the face; the head's origin in the neck moves with every error of pitch,
-so it is the face's place that is smoothed beside the rotation."""
+"""Metres in head axes. The tracker locates the face; the head's origin in the neck moves with every error of pitch, so
+the position of the face is smoothed instead, beside the rotation."""
 
 EXPRESSION_TOLERANCE = 0.03
 JAW_TOLERANCE = np.radians(0.6)
@@ -47,16 +47,16 @@ LANDMARK_TOLERANCE = 0.006
 
 
 def smooth_values(values: NDArray, seconds: NDArray[np.float64], *, tolerance: float, width_seconds: float) -> NDArray:
-    """Smooths a signal over time.
+    """Smooths signals over time.
 
     Args:
-        values: `[T, N]`, N separate signals, or `[T, N, D]`, N vectors whose D numbers are judged together.
+        values: `[T, N]`, N separate signals, or `[T, N, D]`, N vectors each smoothed with one weight.
         seconds: `[T]` increasing.
         tolerance: differences well below it are noise, well above it motion (unit of the values); 0 = off.
-        width_seconds: standard deviation of the filter in time.
+        width_seconds: standard deviation of the filter over time.
 
     Returns:
-        Like `values`.
+        The smoothed signals, in the shape and dtype of `values`.
     """
     if tolerance <= 0 or len(values) < 2:
         return values.copy()
@@ -77,7 +77,7 @@ def smooth_values(values: NDArray, seconds: NDArray[np.float64], *, tolerance: f
 def smooth_rotations(
     rotvec: NDArray, seconds: NDArray[np.float64], *, tolerance_radians: float, width_seconds: float
 ) -> NDArray:
-    """The same for rotation vectors `[T, 3]`, in the tangent space of each frame's rotation."""
+    """Smooths rotation vectors `[T, 3]` like `smooth_values`, in the tangent space of each frame's rotation."""
     if tolerance_radians <= 0 or len(rotvec) < 2:
         return rotvec.copy()
     rotation = Rotation.from_rotvec(rotvec.astype(np.float64))
@@ -101,9 +101,12 @@ def smooth_motion(motion: Motion, *, smooth: float = 1.0, predict: Callable[[Mot
 
     Args:
         motion: T frames.
-        smooth: 0 = off, 1 = default; scales what counts as noise.
-        predict: landmarks `[T, 478, 2]` that the head model puts where a motion says. With it the smoothed landmarks
-            follow the smoothed parameters, and only what the model cannot explain is smoothed as landmarks.
+        smooth: factor on the tolerances; 0 = off, 1 = default.
+        predict: computes the head model's landmarks `[T, 478, 2]` (crop px) of a motion. With it the smoothed landmarks
+            follow the smoothed parameters, and only their residuals are smoothed as landmarks.
+
+    Raises:
+        ValueError: `smooth` is negative.
     """
     if smooth < 0:
         raise ValueError(f"smooth must not be negative, got {smooth}")
@@ -136,10 +139,10 @@ def smooth_motion(motion: Motion, *, smooth: float = 1.0, predict: Callable[[Mot
 def _smooth_landmarks(
     motion: Motion, result: Motion, *, smooth: float, predict: Callable[[Motion], NDArray] | None
 ) -> NDArray[np.float32]:
-    """Smoothed landmarks `[T, 478, 3]` of a motion whose other tracks are smoothed in `result`.
+    """Returns smoothed landmarks `[T, 478, 3]` of a motion whose other tracks are smoothed in `result`.
 
-    They are the largest part of a motion by far, so they are taken by stretches of time, each with the frames beside
-    it that its own depend on: the result is the same, the memory for it does not grow with the clip.
+    They are by far the largest part of a motion, so they are smoothed in blocks of frames, each together with the
+    neighbours that it depends on: the result is the same, and the memory does not grow with the clip.
     """
     tolerance = smooth * LANDMARK_TOLERANCE * _outer_eye_distance(motion.landmarks)
     landmarks = np.empty(motion.landmarks.shape, np.float32)
@@ -163,12 +166,13 @@ def _smooth_landmarks(
 
 
 def _pairs(seconds: NDArray[np.float64], width_seconds: float) -> Iterator[tuple[NDArray, ...]]:
-    """For each lag, what its pairs of frames count, `[T]` each.
+    """Yields for each lag the pairs of frames and their weights, `[T]` each.
 
-    Frames before and after, share of the later one, weight by nearness in time, factor on differences before they are
-    judged. The share puts the line through both at the time of the frame. At the ends of the clip the missing frame of
-    a pair is replaced by the one on the other side, and judged more strictly: a movement would pull the first frame
-    after it, and from the first frame a head's place and its landmarks are counted.
+    These are the frames before and after, the share of the later one, the weight by nearness in time, and the factor on
+    differences before they are compared with a tolerance. The share puts the line through both at the time of the
+    frame. At the ends of the clip the frame on the other side replaces the missing one of a pair, with a lower
+    tolerance: a movement would pull the first frame after it, and a head's position and landmarks are relative to the
+    first frame.
     """
     frames = np.arange(len(seconds))
     for lag in range(1, min(LOOKAHEAD, len(seconds) - 1) + 1):
@@ -187,5 +191,5 @@ def _pairs(seconds: NDArray[np.float64], width_seconds: float) -> Iterator[tuple
 
 
 def _outer_eye_distance(landmarks: NDArray) -> float:
-    """Median over the clip, crop px."""
+    """Returns the median over the clip, crop px."""
     return float(np.median(outer_eye_distance(landmarks)))

@@ -1,4 +1,4 @@
-"""Pixels in, head motion out: follows one face through a picture or a clip and fits the head model to it."""
+"""Tracks one face through a picture or a clip and fits the head model to it: from pixels to head motion."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -22,16 +22,13 @@ from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import to_tensor
 from preprocess.media.video import Frame
 from preprocess.tracking.follow import FaceFollower, bounding_box, choose_face
+from preprocess.tracking.followed_clip import BLOCK, MIN_FACE_PX, follow_clip
 from preprocess.tracking.motion import Motion, head_fields
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 from preprocess.tracking.smooth import smooth_motion
 
-MIN_FACE_PX = 24
 SMALL_FACE_PX = 100
-"""Face width in the picture: below the first nothing is tracked, below the second a warning is given."""
-
-_BLOCK = 128
-"""Frames of a clip whose landmarks are kept and mapped together."""
+"""Width of a face in the picture, px, below which a warning is given."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,8 @@ class TrackedFrame:
 
     Attributes:
         image: uint8 `[H, W, 3]` RGB, as given.
-        motion: T = 1.
-        crop: image px -> crop px.
+        motion: the motion of T = 1 frames.
+        crop: maps image px to crop px.
         landmarks: in image px.
     """
 
@@ -52,7 +49,7 @@ class TrackedFrame:
 
 
 class Tracker:
-    """Tracks pictures and clips; holds the networks and the head model, and no state between calls."""
+    """Tracks pictures and clips; it holds the networks and the head model, and no state between calls."""
 
     def __init__(
         self,
@@ -64,12 +61,12 @@ class Tracker:
         """Loads the face networks and the head model.
 
         Args:
-            device: of the face networks; the fit runs on the CPU.
-            head_model: the open head by default.
-            motion_encoder: also reads motion codes, for the engines that are driven by them.
+            device: where the face networks run; the fit runs on the CPU.
+            head_model: the head model to fit, the open head by default.
+            motion_encoder: computes motion codes for the engines that need them; None: no codes.
         """
         self._encoder = motion_encoder
-        # tolerances and motion files are in metres; the parameters of a scaled model mean the same
+        # tolerances and motion files are in metres; the parameters of a scaled model keep their meaning
         self.head_model = (head_model if head_model is not None else load_open_head()).in_metres()
         self._detector, self._landmarker = FaceDetector(device), FaceLandmarker(device)
         self._fitter = HeadFitter(self.head_model, crop_size=DEFAULT_CROP_SIZE)
@@ -78,7 +75,7 @@ class Tracker:
         """Tracks one picture, uint8 `[H, W, 3]` RGB.
 
         Raises:
-            InputError: no face, too small a face, or no face of the asked number.
+            InputError: no face, too small a face, or no face of the requested number.
         """
         return self.track_images([image], face=face)[0]
 
@@ -90,7 +87,7 @@ class Tracker:
             face: which face of every picture, 0 = the largest, 1 = the second largest, ...
 
         Raises:
-            InputError: no picture, or what `track_image` refuses in one of them.
+            InputError: there is no picture, or `track_image` would raise for one of them.
         """
         if not images:
             raise InputError("expected at least one picture of the person, got none: give one")
@@ -112,7 +109,7 @@ class Tracker:
         return frames
 
     def _code(self, image: NDArray[np.uint8], face: FaceLandmarks | None) -> NDArray[np.float32] | None:
-        """The motion code `[548]` of a picture; None without a face or an encoder."""
+        """Returns the motion code `[548]` of a picture; None without a face or an encoder."""
         if self._encoder is None or face is None:
             return None
         crop = portrait_crop(face.points, image_size=(image.shape[0], image.shape[1]))
@@ -136,52 +133,36 @@ class Tracker:
         face: int = 0,
         smooth: float = 1.0,
     ) -> Motion:
-        """Tracks a clip. One frame is held at a time.
+        """Tracks a clip; it keeps one frame in memory at a time.
 
         Args:
-            frames: of `video.read_frames`.
-            frame_rate: of the frames.
+            frames: as of `preprocess.media.video.read_frames`.
+            frame_rate: frames per second.
             source: name of the clip, for messages and the motion file.
             progress: called with the number of frames done.
             face: which face of the first frame that shows one to follow, 0 = the largest.
-            smooth: 0 = off, 1 = default (preprocess/tracking/smooth.py).
+            smooth: factor on the tolerances of `smooth_motion`; 0 = off.
 
         Raises:
-            InputError: no face in any frame, too small a face, or no face of the asked number where faces appear.
+            InputError: no face in any frame, too small a face, or no face of the requested number in the first frame
+                with a face.
         """
         _check_choices(face, smooth)
         follower = FaceFollower(self._detector, self._landmarker, face=face)
-        points = _LandmarkRows()
-        seen_frames: list[bool] = []
-        codes: list[NDArray[np.float32] | None] = []
-        cuts: list[bool] = []
-        seconds: list[float] = []
-        size = (0, 0)
-        for frame in frames:
-            size = (frame.image.shape[0], frame.image.shape[1])
-            landmarks = follower(frame.image) if min(size) >= MIN_FACE_PX else None
-            seen_frames.append(landmarks is not None)
-            codes.append(self._code(frame.image, landmarks))
-            if landmarks is not None:
-                points.append(landmarks.points)
-            cuts.append(follower.is_cut)
-            seconds.append(frame.seconds)
-            if progress is not None:
-                progress(len(seconds))
-        seen = np.array(seen_frames, bool)
+        followed = follow_clip(frames, follower, encode=self._code, progress=progress)
+        seen, found = followed.seen, followed.landmarks
         if not seen.any():
             raise InputError(_no_face(source or "the clip"))
-        found = points.take()
-        crop = face_crop(found, image_size=size, is_inside=True)
-        warnings = _picture_warnings(found, size)
+        crop = face_crop(found, image_size=followed.image_size, is_inside=True)
+        warnings = _picture_warnings(found, followed.image_size)
         gap = _longest_gap(seen)
         if gap > MAX_BRIDGED_FRAMES:
             warnings.append(f"no face in {int((~seen).sum())} of {len(seen)} frames: the last pose is held there")
-        for start in range(0, len(found), _BLOCK):  # in place: a second copy of a long clip would be large
-            found[start : start + _BLOCK] = crop.to_crop(found[start : start + _BLOCK])
-        clip = fit_clip(self._fitter, found, seen=seen, cuts=np.array(cuts))
-        motion = self._motion(clip, crop, np.array(seconds), frame_rate, source=source, warnings=warnings)
-        motion = dataclasses.replace(motion, codes=_fill_codes(codes))
+        for start in range(0, len(found), BLOCK):  # in place: a second copy of a long clip would be large
+            found[start : start + BLOCK] = crop.to_crop(found[start : start + BLOCK])
+        clip = fit_clip(self._fitter, found, seen=seen, cuts=followed.cuts)
+        motion = self._motion(clip, crop, followed.seconds, frame_rate, source=source, warnings=warnings)
+        motion = dataclasses.replace(motion, codes=_fill_codes(followed.codes))
         return smooth_motion(motion, smooth=smooth, predict=self.predict)
 
     def _motion(
@@ -212,40 +193,14 @@ class Tracker:
         )
 
     def predict(self, motion: Motion) -> NDArray[np.float32]:
-        """Landmarks `[T, 478, 2]` where the fitted model has them, crop px."""
+        """Returns the fitted model's landmarks `[T, 478, 2]`, crop px."""
         pose, head = motion.pose, motion.head
         frames = [self._fitter.project(pose.row(index), head.row(index)) for index in range(len(motion))]
         return np.stack(frames).astype(np.float32)
 
 
-class _LandmarkRows:
-    """Landmarks `[478, 3]` of a clip as they come, in blocks.
-
-    An array for each frame would lie scattered between the networks' temporary ones and keep their memory from being
-    given back.
-    """
-
-    def __init__(self) -> None:
-        self._blocks: list[NDArray[np.float32]] = []
-        self._count = 0
-
-    def append(self, points: NDArray[np.float32]) -> None:
-        """Adds a frame."""
-        row = self._count % _BLOCK
-        if row == 0:
-            self._blocks.append(np.empty((_BLOCK, *points.shape), np.float32))
-        self._blocks[-1][row] = points
-        self._count += 1
-
-    def take(self) -> NDArray[np.float32]:
-        """All frames `[N, 478, 3]`; this object is empty afterwards."""
-        rows = np.concatenate(self._blocks)[: self._count]
-        self._blocks, self._count = [], 0
-        return rows
-
-
 def _fill_codes(codes: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32]:
-    """Codes `[T, C]`; frames without one hold the code before them, the first ones that after them."""
+    """Returns codes `[T, C]`; frames without one repeat the code before them, the first ones that after them."""
     known = [index for index, code in enumerate(codes) if code is not None]
     if not known:
         return np.zeros((len(codes), 0), np.float32)
@@ -263,7 +218,11 @@ def _no_face(name: str) -> str:
 
 
 def _picture_warnings(points: NDArray, size: tuple[int, int]) -> list[str]:
-    """What a user should know about the faces `[N, 478, 3]` found in pictures of (height, width)."""
+    """Returns warnings about faces `[N, 478, 3]` (image px) in pictures of `size` (height, width).
+
+    Raises:
+        InputError: the faces are too small.
+    """
     boxes = np.stack([bounding_box(face) for face in points])
     width_px = float(np.median(boxes[:, 2] - boxes[:, 0]))
     if width_px < MIN_FACE_PX:
@@ -283,6 +242,6 @@ def _picture_warnings(points: NDArray, size: tuple[int, int]) -> list[str]:
 
 
 def _longest_gap(seen: NDArray[np.bool_]) -> int:
-    """Longest run of frames without a face."""
+    """Returns the length of the longest run of frames without a face."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], (~seen).astype(np.int8), [0]])))
     return int((edges[1::2] - edges[::2]).max(initial=0))

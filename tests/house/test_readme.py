@@ -45,6 +45,22 @@ def test_first_two_commands_install_and_test():
     assert ".[test]" in second and "pytest" in second
 
 
+def test_the_test_command_and_its_minutes_are_those_of_ci():
+    """One command and one number, wherever they are written."""
+    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", ".ci/run", "CONTRIBUTING.md")}
+    (command,) = re.findall(r"python -m pytest\b.*", blocks("bash")[1])
+    for name in (".ci/run", "CONTRIBUTING.md"):
+        written = [line.split("#")[0].strip() for line in texts[name].splitlines()]
+        assert written.count(command) == written.count(f"{command} -m slow") == 1, name
+    for before, after in (
+        (r"\*\*Run the tests\*\* \(.*?", r"minutes on two cores; `-m slow` runs the rest, about (\w+) more"),
+        (r"README's test command takes ", r"minutes of them, the slow tests about\W+(\w+)"),
+        (r"the quick suite: ", r"minutes on two cores\n.* the rest: about (\w+)"),
+    ):
+        found = [match for text in texts.values() for match in re.findall(f"{before}about (\\w+) {after}", text)]
+        assert found == [("four", "five")], before
+
+
 def test_cpu_builds_of_torch_come_from_pytorch_s_own_index():
     """The command needs the network; what is checked is that it asks for torch alone, from the index of CPU builds."""
     (command,) = [block for block in blocks("bash") if "--index-url" in block]

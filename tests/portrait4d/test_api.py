@@ -8,7 +8,6 @@ import torch
 
 from flame.errors import InputError
 from flame.geometry.camera import Camera
-from generated_weights import install_generated
 from portrait4d import Portrait4D
 from portrait4d.engines.choose import load_engine
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
@@ -17,15 +16,6 @@ from portrait4d.options import ReenactOptions
 from preprocess.media.image import read_image, to_uint8
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def home(shared: Path, synthetic_flame: Path, tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("portrait4d")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PORTRAIT4D_HOME", str(folder))
-        install_generated(folder, shared, synthetic_flame, engine="portrait4d-v2")
-        yield folder
 
 
 @pytest.fixture(scope="module")

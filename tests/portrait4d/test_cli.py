@@ -263,13 +263,15 @@ def test_failure_while_rendering_leaves_no_file(folder: Path, monkeypatch: pytes
     assert set(folder.iterdir()) == before
 
 
-@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("stop", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_stopping_leaves_no_file(folder: Path, stop: signal.Signals, code: int):
     script = Path(__file__).parents[1] / "support" / "run_with_fakes.py"
     before = set(folder.iterdir())
     process = subprocess.Popen(
         [sys.executable, str(script), "reenact", "photo.png", "nod.mp4", "-o", "x.mp4"],
-        env={**__import__("os").environ, "PORTRAIT4D_FAKE_SECONDS": "0.2"}, stderr=subprocess.PIPE, text=True,
+        env={**__import__("os").environ, "PORTRAIT4D_FAKE_SECONDS": "0.5"}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     watchdog = threading.Timer(300, process.kill)  # a dead child ends every wait for its output below
     watchdog.start()

@@ -283,7 +283,7 @@ def test_volume_rendering_in_a_box(shared: Path) -> None:
     [
         ("eg3d_sr_2x", "2X"),
         ("eg3d_sr_4x", "4X"),
-        ("eg3d_sr_deepfp32", "4X"),
+        pytest.param("eg3d_sr_deepfp32", "4X", marks=pytest.mark.slow),  # the network of the line before
         pytest.param("eg3d_sr_8xdc", "8XDC", marks=pytest.mark.slow),
     ],
 )

@@ -1,6 +1,7 @@
 """Weights at a path in place of an engine's name; avatars and options that are not of the engine that gets them."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from fakes_engine import FakeEngine, FakeTracker, fake_motion
 from flame.errors import InputError
 from flame.heads.head_model import HeadParams
 from flame.heads.head_pose import HeadPose
-from generated_weights import SMALL, install_generated
+from generated_weights import SMALL
 from official_pickles import build_module, official_names, save_official
 from portrait4d import Portrait4D
 from portrait4d.cli.console import tell_engine
@@ -40,14 +41,13 @@ DURATION = ["--duration", "0.04", "--quiet"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def home(shared: Path, synthetic_flame: Path, tmp_path_factory: pytest.TempPathFactory):
+def home(generated_home: Path, tmp_path_factory: pytest.TempPathFactory):
     """A weights folder with the motion encoder alone, and weights of an engine elsewhere."""
     folder = tmp_path_factory.mktemp("portrait4d")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PORTRAIT4D_HOME", str(folder))
-        install_generated(folder, shared, synthetic_flame, engine="portrait4d-v2")
-        (folder / "mine").mkdir()
-        shutil.move(folder / "weights" / "portrait4d-v2", folder / "mine" / "portrait4d-v2-tuned")
+        shutil.copytree(generated_home / "weights" / "motion-model", folder / "weights" / "motion-model")
+        shutil.copytree(generated_home / "weights" / "portrait4d-v2", folder / "mine" / "portrait4d-v2-tuned")
         yield folder
 
 
@@ -171,7 +171,8 @@ def test_weights_are_known_by_their_content(engine: Portrait4DEngine, mine: Path
     with pytest.raises(InputError, match=r"expected models with the weights at .*portrait4d-v2-b, got portrait4d-v2"):
         check_models(models, ReenactOptions(engine=str(other)))
     static = _copy(mine, tmp_path / "portrait4d-static")
-    with pytest.raises(InputError, match="expected models of engine 'portrait4d-static', got 'portrait4d-v2'"):
+    said = "expected models of engine 'portrait4d-static' with the weights at .*portrait4d-static, got 'portrait4d-v2'"
+    with pytest.raises(InputError, match=said):
         check_models(models, ReenactOptions(engine=str(static)))
     official = tmp_path / "portrait4d-v2.pkl"
     for content in (b"one", b"three"):
@@ -310,6 +311,43 @@ def test_an_avatar_of_another_engine_is_refused_by_both_names(
         Portrait4D(lift)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="other weights of portrait4d-v2, or another FLAME: build it again"):
         engine.render(replace(avatar, weights="other"), _drive(1))
+
+
+def test_hints_name_the_weights_that_were_given(
+    engine: Portrait4DEngine,
+    avatar: Portrait4DAvatar,
+    mine: Path,
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They named the released engine, whose weights are not on this machine."""
+    given = re.escape(str(mine))
+    assert engine.engine_option == str(mine)
+    with pytest.raises(InputError, match=f"track the video with --engine {given}, or give"):
+        engine.render(avatar, _drive(1))
+    lifted = replace(avatar, engine="lift")
+    with pytest.raises(InputError, match=f"build it again with engine {given}, or use engine lift"):
+        engine.render(lifted, _drive(1))
+    other = replace(avatar, weights="other")
+    other.save(tmp_path / "other.safetensors")
+    for draw in (lambda: engine.render(other, _drive(1)), lambda: engine.load(tmp_path / "other.safetensors")):
+        with pytest.raises(InputError, match=f"another FLAME: build it again with engine {given}$"):
+            draw()
+
+    def fail(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_render", fail)
+        with pytest.raises(InputError, match=f"does not hold one frame of {given}: free"):
+            engine.render(avatar, _drive(1))
+        patch.setattr("portrait4d.engines.portrait4d.loading.build_network", fail)
+        with pytest.raises(InputError, match=f"does not hold the weights {given}: free"):
+            load_engine(mine)
+    assert run(["selfcheck", str(mine), str(photo)]) == 1  # its pictures are noise
+    assert f"the weights at {mine} do not do what they should" in capsys.readouterr().err
 
 
 def test_a_reenactment_of_a_foreign_avatar_writes_nothing(photo: Path, tmp_path: Path) -> None:

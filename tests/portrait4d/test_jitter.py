@@ -13,7 +13,6 @@ import portrait4d.reenactment.head_crops
 from fakes_engine import FakeAvatar, FakeHead, fake_motion
 from flame.errors import InputError
 from flame.heads.pose_field import HeadPoseField
-from generated_weights import install_generated
 from portrait4d.cli.main import run
 from portrait4d.engines.base import Drive
 from portrait4d.engines.choose import load_engine
@@ -36,14 +35,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def models(shared: Path, synthetic_flame: Path, tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("portrait4d")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PORTRAIT4D_HOME", str(folder))
-        install_generated(folder, shared, synthetic_flame, engine=ENGINE)
-        engine = load_engine(ENGINE)
-        tracker = Tracker(head_model=engine.head_model, motion_encoder=engine.motion_encoder)
-        yield Models(engine, tracker)
+def models(home: Path) -> Models:
+    engine = load_engine(ENGINE)
+    return Models(engine, Tracker(head_model=engine.head_model, motion_encoder=engine.motion_encoder))
 
 
 @pytest.fixture(scope="module")

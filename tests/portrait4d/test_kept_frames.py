@@ -138,7 +138,7 @@ def test_frames_of_other_inputs_are_thrown_away(files: Path, changed: str) -> No
     options: dict[str, Any] = {"expression_scale": 0.9} if changed == "option" else {}
     report = moved(files, engine, **options)
     assert report.num_kept_frames == 0 and len(engine.drawn) == NUM_FRAMES
-    assert sum("kept of x.mp4 were thrown away" in line for line in report.warnings) == 1
+    assert sum("kept of x.mp4 were removed" in line for line in report.warnings) == 1
     assert not kept_in(files)
 
 
@@ -259,11 +259,11 @@ def test_the_command_says_what_is_kept(files: Path, capsys: pytest.CaptureFixtur
     command = ["reenact", *(str(files / name) for name in ("photo.png", "nod.mp4")), "-o", str(files / "x.mp4")]
     assert run([*command, "--quiet"]) == 130
     assert capsys.readouterr().err == (
-        "error: stopped; 14 of 31 frames of x.mp4 are kept: run the same command again to go on\n"
+        "error: stopped; 14 of 31 frames of x.mp4 are kept: run the same command again to resume\n"
     )
     engine = FakeEngine()
     assert run([*command, "--quiet"]) == 0
-    assert "14 of these frames were drawn by an earlier run, which was stopped" in capsys.readouterr().out
+    assert "14 of these frames were rendered by an earlier run, which was stopped" in capsys.readouterr().out
     batch = ["batch", *command[1:3], "-o", str(files / "out"), "--quiet"]
     engine = WatchedEngine(KeyboardInterrupt(), after=14)
     monkeypatch.setattr(portrait4d.jobs.batch, "load_models", lambda _: models_of(engine))

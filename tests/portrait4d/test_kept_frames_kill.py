@@ -1,4 +1,7 @@
-"""Processes that are stopped while they draw, and the next ones, which go on: with fakes and with a real network."""
+"""Processes that are stopped while they draw, and the next ones, which go on: with fakes and with a real network.
+
+`test_kept_frames.py` holds the same without processes, in the quick suite.
+"""
 
 import json
 import os
@@ -12,7 +15,6 @@ import numpy as np
 import pytest
 
 from fakes_engine import SIZE
-from generated_weights import install_generated
 from portrait4d.reenactment.head_crops import FRAMES_PER_CHUNK
 from portrait4d.reenactment.kept_frames import WORTH_KEEPING_SECONDS
 from preprocess.media.image import write_png
@@ -24,7 +26,7 @@ ENGINE = "portrait4d-v2"
 FAKES = [sys.executable, str(Path(__file__).parents[1] / "support" / "run_with_fakes.py")]
 COMMAND = [sys.executable, "-m", "portrait4d.cli.main"]
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")]
 
 
 def _start(command: list[str], *arguments: object, seconds: float = 0.0) -> subprocess.Popen:
@@ -36,19 +38,27 @@ def _start(command: list[str], *arguments: object, seconds: float = 0.0) -> subp
 
 
 def _finish(process: subprocess.Popen) -> dict:
-    printed, errors = process.communicate(timeout=500)
+    try:
+        printed, errors = process.communicate(timeout=500)
+    finally:
+        process.kill()
     assert process.returncode == 0, errors
     return json.loads(printed)
 
 
 def _stop_when_some_are_kept(process: subprocess.Popen, folder: Path, stop: signal.Signals) -> tuple[int, str]:
     """How many frames are kept then in whole chunks, and what was said."""
-    deadline = time.monotonic() + 300
-    while not _num_kept(folder):
-        assert time.monotonic() < deadline and process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    process.send_signal(stop)
-    _, errors = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 300
+        while not _num_kept(folder):
+            assert time.monotonic() < deadline, "no frames were kept"
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=300)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == {signal.SIGINT: 130}.get(stop, -stop)
     return _num_kept(folder), errors
 
@@ -63,10 +73,7 @@ def _decoded(path: Path) -> np.ndarray:
     return np.stack([frame.image for frame in read_frames(path)])
 
 
-@pytest.mark.parametrize(
-    "stop",
-    [pytest.param(signal.SIGINT, id="ctrl-c"), pytest.param(signal.SIGKILL, id="kill", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
 def test_frames_that_take_long_outlive_their_process(tmp_path: Path, stop: signal.Signals) -> None:
     write_png(tmp_path / "photo.png", np.full((SIZE, SIZE, 3), 90, np.uint8))
     with VideoWriter(tmp_path / "nod.mp4", height=SIZE, width=SIZE, frame_rate=25) as writer:
@@ -84,14 +91,12 @@ def test_frames_that_take_long_outlive_their_process(tmp_path: Path, stop: signa
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_a_killed_portrait4d_run_ends_with_the_same_video(
-    shared: Path, synthetic_flame: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: Path, generated_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pasted back beside the driver, which is done again; a changed option takes none of the kept frames."""
-    monkeypatch.setenv("PORTRAIT4D_HOME", str(tmp_path / "home"))
-    install_generated(tmp_path / "home", shared, synthetic_flame, engine=ENGINE)
+    monkeypatch.setenv("PORTRAIT4D_HOME", str(generated_home))
     photo, clip = (shared / "data" / name for name in ("sources/s01_astronaut.png", "drivers/d02_speech_woman.mp4"))
     inputs = (photo, clip, "--engine", ENGINE, "--duration", 0.2, "--paste-back", "--side-by-side", "-o")
     whole = _finish(_start(COMMAND, *inputs, tmp_path / "whole.mp4"))

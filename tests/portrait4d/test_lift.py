@@ -25,8 +25,13 @@ def engine():
 
 
 @pytest.fixture(scope="module")
-def source(engine):
-    return Tracker(head_model=engine.head_model).track_image(skimage.data.astronaut())
+def tracker(engine):
+    return Tracker(head_model=engine.head_model)
+
+
+@pytest.fixture(scope="module")
+def source(tracker):
+    return tracker.track_image(skimage.data.astronaut())
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +58,8 @@ def _psnr(first, second):
     return 10 * np.log10(255**2 / max(error, 1e-12))
 
 
-def _tracked(engine, rendering):
-    return Tracker(head_model=engine.head_model).track_image(to_uint8(rendering.image)[0])
+def _tracked(tracker, rendering):
+    return tracker.track_image(to_uint8(rendering.image)[0])
 
 
 def test_no_motion_draws_the_photo(engine, source, avatar, still):
@@ -90,25 +95,25 @@ def test_an_avatar_file_that_is_none_is_refused(engine, tmp_path):
 
 
 @pytest.mark.parametrize("yaw", [-15.0, 15.0])
-def test_the_head_turns_as_asked(engine, avatar, yaw):
+def test_the_head_turns_as_asked(engine, tracker, avatar, yaw):
     drive = orbit_drive(avatar, engine.head_model, np.array([yaw]), np.array([0.0]))
-    seen = _tracked(engine, engine.render(avatar, drive)).motion
+    seen = _tracked(tracker, engine.render(avatar, drive)).motion
     measured = matrix_to_euler_degrees(axis_angle_to_matrix(torch.from_numpy(seen.rotation)))[0]
     assert abs(float(measured[0]) - yaw) < 5
 
 
-def test_the_mouth_opens_and_the_lids_shut(engine, avatar, still):
+def test_the_mouth_opens_and_the_lids_shut(engine, tracker, avatar, still):
     names = engine.head_model.expression_names
-    wide = _tracked(engine, engine.render(avatar, _set(engine, still, jawOpen=0.8))).motion
+    wide = _tracked(tracker, engine.render(avatar, _set(engine, still, jawOpen=0.8))).motion
     assert wide.expression[0, names.index("jawOpen")] > avatar.motion.expression[0, names.index("jawOpen")] + 0.2
-    shut = _tracked(engine, engine.render(avatar, dataclasses.replace(still, eye_closed=torch.ones(1, 2)))).motion
+    shut = _tracked(tracker, engine.render(avatar, dataclasses.replace(still, eye_closed=torch.ones(1, 2)))).motion
     assert (shut.eye_open < 0.6 * avatar.motion.eye_open).all()
 
 
-def test_gaze_moves_the_irises_to_where_the_eyes_turn(engine, avatar, still):
+def test_gaze_moves_the_irises_to_where_the_eyes_turn(engine, tracker, avatar, still):
     turned = still.replace(head=still.head.replace(eyes=still.head.eyes + torch.tensor([0.0, 0.3, 0.0])))
-    before = _tracked(engine, engine.render(avatar, still)).landmarks.points
-    after = _tracked(engine, engine.render(avatar, turned)).landmarks.points
+    before = _tracked(tracker, engine.render(avatar, still)).landmarks.points
+    after = _tracked(tracker, engine.render(avatar, turned)).landmarks.points
     for side, iris in IRIS_CENTRES.items():
         corners = EYE_CORNERS[side]
         width = np.linalg.norm(before[corners[0], :2] - before[corners[1], :2])

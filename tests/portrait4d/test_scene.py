@@ -3,7 +3,7 @@
 import json
 import math
 import os
-import signal
+import runpy
 import subprocess
 import sys
 import time
@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from flame.errors import InputError
@@ -40,10 +41,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_scene(folder: Path, *options: str) -> None:
+    """By the script, in this process, which has loaded torch already."""
     script = ROOT / "scripts" / "make_open_head_scene.py"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(script), str(folder), "--size", str(SIDE), *options]
-    subprocess.run(command, check=True, env=environment, capture_output=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(script.parent)
+        patch.setattr(sys, "argv", [str(script), str(folder), "--size", str(SIDE), *options])
+        runpy.run_path(str(script), run_name="__main__")
 
 
 @pytest.fixture(scope="module")
@@ -374,6 +377,7 @@ def test_a_stopped_fit_goes_on_to_the_same_scene(data: Path, tmp_path: Path):
     assert again.resumed_at == TINY.steps and again.mean_psnr == report.mean_psnr
 
 
+@pytest.mark.slow
 def test_a_killed_fit_goes_on(data: Path, tmp_path: Path):
     program = (
         "import sys; from portrait4d.jobs.fit_scene import SceneOptions, fit_scene;"
@@ -382,11 +386,12 @@ def test_a_killed_fit_goes_on(data: Path, tmp_path: Path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     child = subprocess.Popen([sys.executable, "-c", program, str(data), str(tmp_path)], env=environment)
     try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "checkpoint.safetensors").is_file() and time.monotonic() < deadline:
+        deadline = time.monotonic() + 300
+        while not (tmp_path / "checkpoint.safetensors").is_file():
+            assert time.monotonic() < deadline and child.poll() is None, "no checkpoint came of it"
             time.sleep(0.05)
     finally:
-        child.send_signal(signal.SIGKILL)
+        child.kill()
         child.wait()
     reached = []
 
@@ -407,6 +412,29 @@ def test_another_fit_in_the_same_folder_is_refused(data: Path, tmp_path: Path):
     (tmp_path / "checkpoint.safetensors").write_bytes(b"junk")
     with pytest.raises(InputError, match="damaged"):
         fit_scene(data, tmp_path, options=SceneOptions(steps=2, planes=16))
+
+
+def test_a_checkpoint_that_lacks_a_part_is_refused_in_one_line(data: Path, tmp_path: Path):
+    """A missing tensor or step was a bare KeyError."""
+    options = SceneOptions(steps=2, planes=16)
+    fit_scene(data, tmp_path, options=options)
+    path = tmp_path / "checkpoint.safetensors"
+    whole = load_file(path)
+    with safe_open(path, "pt") as file:
+        said = json.loads(file.metadata()["fit"])
+    lacking = {name: {key: value for key, value in whole.items() if key != name} for name in whole}
+    cases = [(f"'{name}' is missing", tensors, said) for name, tensors in lacking.items()]
+    for name in ("step_index", "record"):
+        cases.append((f"'{name}' is missing", whole, {key: value for key, value in said.items() if key != name}))
+    cases.append(("size mismatch|Error", {**whole, "scene.planes": torch.zeros(1)}, said))
+    cases.append(("invalid literal", whole, {**said, "step_index": "x"}))
+    cases.append(("unexpected keyword", whole, {**said, "record": {"odd": 1}}))
+    cases.append(("got a damaged file: remove", whole, {key: value for key, value in said.items() if key != "job"}))
+    for message, tensors, header in cases:
+        save_file(tensors, path, metadata={"fit": json.dumps(header)})
+        with pytest.raises(InputError, match=message) as caught:
+            fit_scene(data, tmp_path, options=options)
+        assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
 def test_seeds_choose_the_fit(data: Path):

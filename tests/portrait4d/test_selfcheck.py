@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from generated_weights import install_generated
 from portrait4d.cli.main import run
 from portrait4d.engines.base import Rendering
 from portrait4d.engines.lift.engine import LiftEngine
@@ -28,14 +27,9 @@ def _failed(check: selfcheck.SelfCheck) -> set[str]:
 
 @pytest.mark.slow
 def test_generated_weights_fail(
-    shared: Path,
-    synthetic_flame: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    generated_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PORTRAIT4D_HOME", str(tmp_path))
-    install_generated(tmp_path, shared, synthetic_flame, engine="portrait4d-v2")
+    monkeypatch.setenv("PORTRAIT4D_HOME", str(generated_home))
     assert run(["selfcheck", "portrait4d-v2", "-o", str(tmp_path / "pair.png")]) == 1
     said = capsys.readouterr()
     assert "FAILED  PSNR in the face" in said.out and "FAILED  face in the result" in said.out

@@ -13,7 +13,6 @@ from flame.errors import InputError
 from flame.heads.flame import load_flame
 from flame.heads.head_model import HeadParams
 from flame.pickles.numbers import read_numbers
-from generated_weights import install_generated
 from portrait4d.cli.main import run
 from portrait4d.engines.choose import load_engine
 from portrait4d.engines.identity import loaded_weights, recorded_weights
@@ -26,16 +25,7 @@ from preprocess.tracking.tracker import Tracker
 
 ENGINE = "portrait4d-v2"
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(shared: Path, synthetic_flame: Path, tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("portrait4d")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PORTRAIT4D_HOME", str(folder))
-        install_generated(folder, shared, synthetic_flame, engine=ENGINE)
-        yield folder
+pytestmark = pytest.mark.usefixtures("one_thread", "home")
 
 
 def _write(folder: Path, synthetic_flame: Path, *, name: str = "mine.pkl", **changes: np.ndarray) -> Path:
@@ -140,7 +130,7 @@ def test_files_that_cannot_be_used_are_one_line(
         (small, "mine.pkl: expected v_template of shape (5023, 3) as in FLAME, got (100, 3)"),
         (tmp_path / "rubbish.pkl", "rubbish.pkl"),
         (tmp_path / "absent.pkl", "there is none: check the path"),
-        (alone, "no landmarks of mine.pkl found: put landmark_embedding_with_eyes.npy beside it"),
+        (alone, "expected landmarks for mine.pkl, found none: put landmark_embedding_with_eyes.npy beside it"),
     ):
         output = tmp_path / "a.safetensors"
         photo = str(tmp_path / "never-read.png")

@@ -4,22 +4,28 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import pytest
 
 from fakes_build import FailingStages, FakeStages, SlowlyLoadedStages
 from flame.errors import InputError
 from places import ROOT
 from portrait4d.cli.main import run
+from preprocess.dataset.building import build
 from preprocess.dataset.building.build import BuildOptions, build_dataset, check_dataset
-from preprocess.dataset.building.plan import Part, make_plan
+from preprocess.dataset.building.plan import Item, Part, make_plan
 from preprocess.dataset.building.report import write_report
 from preprocess.dataset.building.stage_options import StageOptions
+from preprocess.dataset.building.workers import Work
 from preprocess.dataset.reading.dataset import find_shards
 from preprocess.dataset.records.shards import index_path, read_shard
 
@@ -40,6 +46,44 @@ def _shards(output: Path) -> dict[str, str]:
 
 def _build(folder: Path, output: Path, options: BuildOptions = SMALL):
     return build_dataset(folder, output, StageOptions(), options=options, make_stages=FakeStages)
+
+
+@contextmanager
+def _without_processes() -> Iterator[None]:
+    """The work is done here: processes of its own load torch each, which is most of a small build's time."""
+    num_threads = cv2.getNumThreads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "run_workers", _work_here)
+        yield
+    cv2.setNumThreads(num_threads)
+
+
+def _work_here(make_work: Callable[[], Work], items: Sequence[Item], **_: object) -> Iterator[tuple[Item, None]]:
+    work = make_work()
+    for item in items:
+        work(item)
+        yield item, None
+
+
+@pytest.fixture
+def without_processes() -> Iterator[None]:
+    with _without_processes():
+        yield
+
+
+@pytest.fixture(scope="module")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("built")
+    with _without_processes():
+        assert _build(_inputs(root / "in"), root / "out").num_new == 10
+    return root
+
+
+@pytest.fixture
+def built(built_once: Path, tmp_path: Path, without_processes: None) -> tuple[Path, Path]:
+    """Ten inputs and the three shards that were built of them, for a test to change."""
+    shutil.copytree(built_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "in", tmp_path / "out"
 
 
 def test_bad_files_are_rejected_with_their_reason_and_stop_nothing(tmp_path: Path) -> None:
@@ -63,6 +107,7 @@ def test_bad_files_are_rejected_with_their_reason_and_stop_nothing(tmp_path: Pat
     assert not (tmp_path / "out/items").exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_hangs_is_given_up_and_stalls_nothing(tmp_path: Path) -> None:
     folder, output = _inputs(tmp_path / "in", count=4), tmp_path / "out"
     for index in range(2):
@@ -77,6 +122,7 @@ def test_a_file_that_hangs_is_given_up_and_stalls_nothing(tmp_path: Path) -> Non
         BuildOptions(item_seconds=-1.0)
 
 
+@pytest.mark.slow
 def test_loading_models_does_not_count_for_the_first_item(tmp_path: Path) -> None:
     options = BuildOptions(num_workers=1, item_seconds=3.0)
     folder = _inputs(tmp_path / "in", count=2)
@@ -84,9 +130,8 @@ def test_loading_models_does_not_count_for_the_first_item(tmp_path: Path) -> Non
     assert [outcome["state"] for outcome in result.outcomes] == ["kept", "kept"]
 
 
-def test_a_second_run_does_nothing_and_new_files_append_shards(tmp_path: Path) -> None:
-    folder, output = _inputs(tmp_path / "in"), tmp_path / "out"
-    assert _build(folder, output).num_new == 10
+def test_a_second_run_does_nothing_and_new_files_append_shards(built: tuple[Path, Path]) -> None:
+    folder, output = built
     before = {path: path.stat().st_mtime_ns for path in output.glob("*.tar*")}
     assert _build(folder, output).num_new == 0
     (folder / "new.jpg").write_text("good new")
@@ -98,11 +143,12 @@ def test_a_second_run_does_nothing_and_new_files_append_shards(tmp_path: Path) -
 def test_number_of_workers_does_not_change_a_byte(tmp_path: Path) -> None:
     folder = _inputs(tmp_path / "in")
     _build(folder, tmp_path / "one", BuildOptions(num_workers=1, items_per_shard=4))
-    _build(folder, tmp_path / "two")
+    _build(folder, tmp_path / "two", BuildOptions(num_workers=2, items_per_shard=4))
     assert len(_shards(tmp_path / "one")) == 6
     assert _shards(tmp_path / "one") == _shards(tmp_path / "two")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="process groups of POSIX")
 def test_killed_five_times_the_shards_are_the_same(tmp_path: Path) -> None:
     folder = _inputs(tmp_path / "in", count=40, kind="slow")
@@ -120,14 +166,20 @@ def test_killed_five_times_the_shards_are_the_same(tmp_path: Path) -> None:
     generator = random.Random(5)
     before: set[str] = set()
     for _ in range(5):
-        process = subprocess.Popen([sys.executable, str(script)], env=environment, start_new_session=True)
-        wanted = len(before) + generator.randint(1, 5)
-        while process.poll() is None and len(_finished(tmp_path / "killed")) < wanted:
-            time.sleep(0.002)
-        time.sleep(generator.uniform(0, 0.05))
-        assert process.poll() is None, "the build ended before it was killed: make it longer"
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process = subprocess.Popen(
+            [sys.executable, str(script)],
+            env={**environment, "PORTRAIT4D_FAKE_ITEMS": "3"},  # of each worker: it cannot end before it is killed
+            start_new_session=True,
+        )
+        try:
+            wanted, deadline = len(before) + generator.randint(1, 5), time.monotonic() + 300
+            while len(_finished(tmp_path / "killed")) < wanted:
+                assert time.monotonic() < deadline and process.poll() is None, "too few items were finished"
+                time.sleep(0.002)
+            time.sleep(generator.uniform(0, 0.05))
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         found = _finished(tmp_path / "killed")
         assert before < found, "finished items were lost"
         before = found
@@ -152,6 +204,7 @@ def _finished(output: Path) -> set[str]:
     return keys
 
 
+@pytest.mark.usefixtures("without_processes")
 def test_parts_share_the_items_without_coordination(tmp_path: Path) -> None:
     folder, output = _inputs(tmp_path / "in", count=12), tmp_path / "out"
     sources = []
@@ -164,6 +217,7 @@ def test_parts_share_the_items_without_coordination(tmp_path: Path) -> None:
     assert sum(len(read_shard(path)) for path in output.glob("*.tar")) == 12
 
 
+@pytest.mark.usefixtures("without_processes")
 def test_a_listing_of_parts_holds_the_bytes_of_one_run(tmp_path: Path) -> None:
     folder = _inputs(tmp_path / "in", count=12)
     _build(folder, tmp_path / "whole", BuildOptions(num_workers=1))
@@ -184,13 +238,13 @@ def _records(paths: Path) -> dict[str, dict[str, bytes]]:
     return found
 
 
-def test_other_settings_are_refused(tmp_path: Path) -> None:
-    folder, output = _inputs(tmp_path / "in"), tmp_path / "out"
-    _build(folder, output)
+def test_other_settings_are_refused(built: tuple[Path, Path]) -> None:
+    folder, output = built
     with pytest.raises(InputError, match=r"other settings \(crop\)"):
         build_dataset(folder, output, StageOptions(crop="eg3d"), make_stages=FakeStages)
 
 
+@pytest.mark.usefixtures("without_processes")
 def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     """Their shards would hold records twice, or records of two kinds."""
     folder, output = _inputs(tmp_path / "in"), tmp_path / "out"
@@ -228,6 +282,7 @@ def test_an_empty_or_missing_folder(tmp_path: Path) -> None:
             make_plan(folder, tmp_path / "out", part=Part(), items_per_shard=1, settings={})
 
 
+@pytest.mark.usefixtures("without_processes")
 def test_an_output_that_cannot_be_is_refused(tmp_path: Path) -> None:
     folder, file = _inputs(tmp_path / "in", count=2), tmp_path / "file"
     file.write_text("here already")
@@ -238,22 +293,24 @@ def test_an_output_that_cannot_be_is_refused(tmp_path: Path) -> None:
     assert _build(folder, folder / "out").num_new == 0, "an output below the inputs is none of them"
 
 
-def test_a_changed_byte_is_found_and_its_shard_named(tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    result = _build(_inputs(tmp_path / "in"), output)
+def test_a_changed_byte_is_found_and_its_shard_named(built: tuple[Path, Path]) -> None:
+    output = built[1]
+    damaged = find_shards(output)[1]
     (output / "outcomes" / "0_000000.json").write_text('{"shard": "as the example for Ray writes it"}')
     assert check_dataset(output) == (3, [])
-    content = bytearray(result.shards[1].read_bytes())
+    content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
-    result.shards[1].write_bytes(content)
+    damaged.write_bytes(content)
     num_whole, faults = check_dataset(output)
-    assert num_whole == 2 and len(faults) == 1 and result.shards[1].name in faults[0]
+    assert num_whole == 2 and len(faults) == 1 and damaged.name in faults[0]
 
 
-def test_check_takes_one_shard_or_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_takes_one_shard_or_a_list(
+    built: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """And says "1 shard"."""
-    output = tmp_path / "out"
-    first, second, third = _build(_inputs(tmp_path / "in"), output).shards
+    output = built[1]
+    first, second, third = find_shards(output)
     second.write_bytes(second.read_bytes()[:-700])
     (tmp_path / "list.txt").write_text(f"out/{first.name}\nout/{second.name}\n")
     for path, code, said in (
@@ -270,11 +327,10 @@ def test_check_takes_one_shard_or_a_list(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("lost", ["shard", "index", "both"])
-def test_a_shard_that_was_deleted_is_missed_and_built_again(lost: str, tmp_path: Path) -> None:
+def test_a_shard_that_was_deleted_is_missed_and_built_again(lost: str, built: tuple[Path, Path]) -> None:
     """As its user does whom `data check` told of damage."""
-    folder, output = _inputs(tmp_path / "in"), tmp_path / "out"
-    result = _build(folder, output)
-    before, path = _shards(output), result.shards[1]
+    folder, output = built
+    before, path = _shards(output), find_shards(output)[1]
     for gone in [path] * (lost != "index") + [index_path(path)] * (lost != "shard"):
         gone.unlink()
     num_whole, faults = check_dataset(output)

@@ -53,39 +53,49 @@ def test_killed_five_times_the_shards_are_the_same(
     for name in names:
         shutil.copy(shared / "data" / name, folder)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert _start(command, folder, whole).wait() == 0
+    _finish(_start(command, folder, whole))
     assert len(Dataset(whole)) == num_records
 
     generator = random.Random(len(names))
     before: set[str] = set()
     wanted = generator.sample([0, 0, 1, 1, 2], NUM_KILLS)  # new items of a run; 0 mostly while models are loaded
     for number in wanted:
-        process = _start(command, folder, killed)
-        while process.poll() is None and len(_finished(killed) - before) < number:
-            time.sleep(0.002)
-        time.sleep(generator.uniform(0, 0.5))
-        assert process.poll() is None, "the build ended before it was killed: make it longer"
-        if generator.random() < 0.5:
-            os.killpg(process.pid, signal.SIGKILL)
-        else:  # its worker lives on until it sees that nobody listens; the next run begins beside it
+        process = _start(command, folder, killed, num_items=number)
+        deadline = time.monotonic() + 600
+        try:
+            while len(_finished(killed) - before) < number:
+                assert time.monotonic() < deadline and process.poll() is None, "no item was finished"
+                time.sleep(0.002)
+            time.sleep(generator.uniform(0, 0.5))
+            if generator.random() < 0.5:
+                os.killpg(process.pid, signal.SIGKILL)
+        finally:  # otherwise its worker lives on until it sees that nobody listens; the next run begins beside it
             process.kill()
-        process.wait()
+            process.wait()
         assert before <= _finished(killed), "finished items were lost"
         before = _finished(killed)
     assert before, "no run came beyond loading its models"
-    assert _start(command, folder, killed).wait() == 0
+    _finish(_start(command, folder, killed))
     assert _shards(killed) == _shards(whole) and len(_shards(whole)) == 6
     assert check_dataset(killed) == (len(_shards(whole)) // 2, [])
 
 
-def _start(command: list[str], folder: Path, output: Path) -> subprocess.Popen:
+def _start(command: list[str], folder: Path, output: Path, *, num_items: int = 1000) -> subprocess.Popen:
+    """A build that cannot end: its worker waits before the end of the next item after `num_items`."""
     arguments = ["data", *command, str(folder), "-o", str(output), "--workers", "1", "--quiet"]
     return subprocess.Popen(
-        [sys.executable, "-m", "portrait4d.cli.main", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, str(ROOT / "tests" / "support" / "run_build.py"), *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PORTRAIT4D_FAKE_ITEMS": str(num_items)},
         start_new_session=True,
         stdout=subprocess.DEVNULL,
     )
+
+
+def _finish(process: subprocess.Popen) -> None:
+    try:
+        assert process.wait(timeout=1000) == 0
+    finally:
+        process.kill()
 
 
 def _finished(output: Path) -> set[str]:

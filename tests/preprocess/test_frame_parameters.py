@@ -201,9 +201,9 @@ def test_broken_driver_files_get_one_line(driver: Path, vectors: dict[str, Tenso
     for content, said in (
         (vector[:-1], r"expected 437 numbers.*\(436,\)"),
         (np.full_like(vector, np.nan), "not finite"),
-        (skewed, "no camera pose"),
-        (mirrored, "no camera pose"),
-        (np.array(["a"] * 437), "no array of numbers"),
+        (skewed, "not a camera pose"),
+        (mirrored, "not a camera pose"),
+        (np.array(["a"] * 437), "does not hold an array of numbers"),
     ):
         np.save(file, content)
         with pytest.raises(InputError, match=said) as caught:

@@ -175,7 +175,20 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, picture):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "empty"), (b"hello, not a picture", "not a picture"), (b"\0\0\0\x20ftypheic" + b"\0" * 64, "HEIC")],
+    [
+        (b"", "empty"),
+        (b"hello, not a picture", "not a picture"),
+        (b"\0\0\0\x20ftypheic" + b"\0" * 64, "HEIC pictures are not supported; use a JPEG, PNG"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + b"\0" * 64, "HEIC pictures are not supported"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0avifmif1" + b"\0" * 64, "AVIF|damaged"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif" + b"\0" * 64, "AVIF|damaged"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + b"\0" * 64, "not a picture this program can read"),
+        (b"\0\0\0\x18ftypisom\0\0\2\0isomavc1" + b"\0" * 64, "got a video or sound file"),
+        (b"RIFF\x40\0\0\0WEBPjunk" + b"\0" * 52, "the WebP picture is damaged or cut off"),
+        (b"RIFF\x40\0\0\0AVI LIST" + b"\0" * 52, "got a video or sound file"),
+        (b"RIFF\x40\0\0\0sfbkLIST" + b"\0" * 52, "not a picture this program can read"),
+        (b"\x1aE\xdf\xa3" + b"\0" * 60, "got a video or sound file"),
+    ],
 )
 def test_files_that_are_no_pictures(tmp_path, content, message):
     path = tmp_path / "a.jpg"

@@ -52,7 +52,7 @@ def test_the_similarity_is_the_best_one_and_no_mirror() -> None:
 
 
 def test_one_point_for_a_face_is_refused() -> None:
-    with pytest.raises(InputError, match="on one point"):
+    with pytest.raises(InputError, match="eyes and the mouth of a face coincide"):
         face_similarity(torch.full((1, 68, 2), 5.0))
     with pytest.raises(ValueError, match="68"):
         crop_faces(torch.zeros(1, 3, 64, 64), torch.zeros(2, 68, 2))
@@ -158,15 +158,15 @@ def test_wrong_files_get_one_line(tensors: dict[str, torch.Tensor], tmp_path: Pa
         ({key: value for key, value in tensors.items() if key != name}, f"1 missing: {name}"),
         (tensors | {"to_teeth.weight": torch.zeros(1)}, "1 extra: to_teeth.weight"),
         (tensors | {name: torch.zeros(64, 3, 7, 5)}, r"1 misshapen: model.conv1.weight \[64, 3, 7, 5\]"),
-        ({"G": [1, 2]}, "no plain list of tensors"),
-        ({"network": Path("x")}, "no file of tensors"),
+        ({"G": [1, 2]}, "does not hold named tensors only"),
+        ({"network": Path("x")}, "not a file of tensors"),
     ):
         torch.save(content, path)
         with pytest.raises(InputError, match=said) as caught:
             MotionEncoder.load(path)
         assert "\n" not in str(caught.value)
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(InputError, match="no file of tensors"):
+    with pytest.raises(InputError, match="not a file of tensors"):
         MotionEncoder.load(path)
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 9)
     with pytest.raises(InputError, match="damaged"):

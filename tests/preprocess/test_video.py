@@ -222,14 +222,18 @@ def test_killed_writer_leaves_no_result_and_its_rest_is_cleared(tmp_path):
         "with VideoWriter(sys.argv[1], height=64, width=64, frame_rate=25) as writer:\n"
         "    for index in range(200): writer.write(np.full((64, 64, 3), index, np.uint8))\n"
         "    print('written', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(3600)\n"
     )
     path = tmp_path / "a.mp4"
     child = subprocess.Popen([sys.executable, "-c", program, str(path)], cwd=ROOT, stdout=subprocess.PIPE)
-    assert child.stdout is not None and child.stdout.readline() == b"written\n"
-    child.kill()
-    child.wait()
-    child.stdout.close()
+    watchdog = threading.Timer(300, child.kill)  # a dead child ends the wait for its line
+    watchdog.start()
+    try:
+        assert child.stdout is not None and child.stdout.readline() == b"written\n"
+    finally:
+        watchdog.cancel()
+        child.kill()
+        child.communicate()
     assert all(name.startswith(".") for name in os.listdir(tmp_path))
     write_clip(path, range(5))
     assert os.listdir(tmp_path) == ["a.mp4"]

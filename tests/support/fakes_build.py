@@ -21,12 +21,19 @@ LOADING_SECONDS = 4.0
 
 
 class FakeStages:
-    """Records that depend on the file's content alone; `bad`, `bug`, `kill` and `hang` at its start go wrong."""
+    """Records that depend on the file's content alone; `bad`, `bug`, `kill` and `hang` at its start go wrong.
+
+    After `PORTRAIT4D_FAKE_ITEMS` items, if it is set, they wait to be killed.
+    """
 
     def __init__(self, options: StageOptions) -> None:
         self.num_records = 2 if options.kind == "clip" else 1
+        self._num_left = float(os.environ.get("PORTRAIT4D_FAKE_ITEMS", "inf"))
 
     def __call__(self, path: Path, item: Item) -> Outcome:
+        if self._num_left <= 0:
+            time.sleep(3600)
+        self._num_left -= 1
         content = path.read_bytes()
         if content.startswith(b"bad"):
             raise InputError(f"{path}: no face found")

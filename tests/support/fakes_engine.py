@@ -163,6 +163,7 @@ class FakeEngine:
     """
 
     name = "fake"
+    engine_option = "fake"
     abilities = Abilities()
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The options that this engine does not know, and why."""
+"""The options that this engine does not have, and why."""
 
 from portrait4d.engines.abilities import Abilities
 

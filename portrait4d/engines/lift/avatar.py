@@ -32,7 +32,7 @@ VERSION = 1
 class LiftAvatar:
     """One source, ready to be drawn.
 
-    Pictures are in [0, 1].
+    The canvas's H and W are the crop's side S with a margin all round; pictures are RGB in [0, 1].
 
     Attributes:
         rig: the drawn points and their motion.
@@ -45,13 +45,13 @@ class LiftAvatar:
         person: [H, W, 4] premultiplied canvas.
         under: [H, W, 4] what shows through the openings: eyes completed under the lids, the photo's mouth.
         changed: [H, W, 4] the skin of closed lids, and the photo's teeth without the lips around them.
-        background: [S, S, 3].
-        light: [4], see `lighting`.
+        background: [S, S, 3] the crop without the person, who is filled in.
+        light: [4], see `lighting.fit_light`.
         lids: [2, 2] patch points (upper, lower) of the subject's left and right eye.
         lips: [2] patch points (upper, lower).
         motion: the tracked source.
         crop: where the rendered square lies in the photo.
-        warnings: what makes the source hard.
+        warnings: what makes the source hard for this engine, in sentences.
         engine: name of the engine.
     """
 
@@ -85,6 +85,9 @@ class LiftAvatar:
         """Writes to a `.safetensors` file, atomically.
 
         Pictures are kept in half precision, finer than the 8 bits they came from.
+
+        Raises:
+            InputError: the name has another suffix.
         """
         tensors: dict[str, Tensor] = {}
         for field in fields(self):
@@ -108,7 +111,7 @@ class LiftAvatar:
         """Reads what `save` wrote.
 
         Raises:
-            InputError: the file is not an avatar, is damaged, or is of a newer version.
+            InputError: the file is not an avatar of this engine, is damaged, or is of a newer version.
         """
         header, tensors = read_avatar(path, file_format=FORMAT, version=VERSION)
         try:
@@ -186,7 +189,7 @@ _LAYOUT: dict[str, tuple[str | int | None, ...]] = {
     "lids": (2, 2),
     "lips": (2,),
 }  # fmt: skip
-"""Shapes in a file: the same letter means the same length, None any; a 3 before it means three rows a point."""
+"""Shapes in a file. The same letter means the same length, "3" before it three rows per point; None is any length."""
 
 _INDICES = {
     "rig.faces": "V",
@@ -200,11 +203,11 @@ _INDICES = {
     "lids": "P",
     "lips": "P",
 }
-"""Arrays of point numbers, and the letter of the count of points; None for those of the head model."""
+"""Arrays of point numbers, and the letter of the number of points; None for points of the head model."""
 
 
 def _check_tensors(tensors: dict[str, Tensor]) -> None:
-    """Checks that the arrays of a file fit together: the number of an absent point would stop the drawing, or crash it.
+    """Checks that the arrays of a file fit together: the number of an absent point would stop or crash the drawing.
 
     Raises:
         KeyError: an array is missing.

@@ -1,6 +1,6 @@
-"""Binding one source's canvas to its fitted head.
+"""Binds the canvas of one source to its fitted head.
 
-The face patch follows the head model's triangles, the sheet its own grid, and both agree where they overlap.
+The face patch follows the head model's triangles, the sheet its own grid; where they overlap, both move alike.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from portrait4d.engines.lift.view import SourceView
 from preprocess.tracking.motion import Motion
 
 GRAZING = 0.5
-"""Cosine to the view below which skin at the side of the face is left to the sheet."""
+"""Cosine between normal and view direction below which the sheet draws the skin at the side of the face."""
 
 RESIDUAL_RADIUS = 0.022
-"""Reach of one landmark's displacement, in metres on the face with mouth and eyes open."""
+"""How far one landmark's displacement reaches, in metres on the face with mouth and eyes open."""
 
 
 def build_rig(
@@ -36,52 +36,30 @@ def build_rig(
     """Binds the canvas of one source to its fitted head.
 
     Args:
-        model: the head model the source was tracked with.
+        model: the head model that the source was tracked with.
         motion: the tracked source, T = 1.
-        canvas: its layers.
-        source_residual: [478, 3] landmark displacement of the source beyond its fitted head.
+        canvas: the layers of its photo.
+        source_residual: [478, 3] displacement of the source's landmarks from its fitted head, metres, head frame.
         landmark_weights: [P, 478], see `residual_weights`.
     """
     params, view = motion.params(model, 0), SourceView.of(motion)
-    side = canvas.alpha.shape[0]
-
     fitted = model.shaped(params.shape, params.expression)[0]
-    faces = patch_faces(model)
-    patch_vertices = torch.unique(faces)
+    patch = _fit_patch(model, fitted, view, source_residual, landmark_weights)
+    screen = view.to_canvas(patch.fitted)
+    sheet = _make_sheet(model, canvas, view, patch, screen)
+    chosen, num_patch = patch.vertices, len(patch.vertices)
     renumber = torch.full((len(fitted),), -1, dtype=torch.long)
-    renumber[patch_vertices] = torch.arange(len(patch_vertices))
-    faces = _drop_grazing(fitted, faces, view)
-    boundary = _distance_inside(fitted, faces, patch_vertices)
-    weights = landmark_weights * np.clip(boundary / 0.015, 0, 1)[:, None].astype(np.float32)
-    fitted = fitted.clone()
-    fitted[patch_vertices] += torch.from_numpy(weights) @ source_residual
-
-    screen = view.to_canvas(fitted)
-    grid = make_grid(side, side)
-    skin = model.faces[model.regions["skin"][model.faces].all(1)]
-    surface = _surface_under(grid.points, screen, skin, side)
-    covered, under_patch = _under_patch(grid.points, screen, faces, side)
-    visible = _near_visible(grid.points, canvas.alpha)
-
-    depth = _grid_depth(grid, surface, under_patch, screen[:, 2].numpy(), float(-view.translation[2]))
-    chin = screen[patch_vertices, 1].max().item()
-    face_height = chin - screen[patch_vertices, 1].min().item()
-    head_weight = _grid_weight(grid, surface, under_patch, model, chin, face_height)
-    basis = _grid_expression(grid, surface, under_patch, model, face_height)
-
-    sheet_rest = view.from_canvas(torch.from_numpy(grid.points), torch.from_numpy(depth))
-    sheet_faces = torch.from_numpy(drop_covered(grid, covered, visible)) + len(patch_vertices)
-
-    patch_basis = model.expression_basis[patch_vertices].reshape(len(patch_vertices) * 3, -1)
+    renumber[chosen] = torch.arange(num_patch)
+    patch_basis = model.expression_basis[chosen].reshape(num_patch * 3, -1)
     return Rig(
-        rest=torch.cat([fitted[patch_vertices], sheet_rest]),
-        uv=torch.cat([screen[patch_vertices, :2], torch.from_numpy(grid.points)]).float(),
-        faces=torch.cat([renumber[faces], sheet_faces]),
-        expression_basis=torch.cat([patch_basis, torch.from_numpy(basis)]).float(),
-        residual_basis=torch.from_numpy(weights),
-        head_weight=torch.cat([torch.ones(len(patch_vertices)), torch.from_numpy(head_weight)]),
-        light_weight=torch.from_numpy(np.clip(boundary / 0.025, 0, 1).astype(np.float32)),
-        patch_vertices=patch_vertices,
+        rest=torch.cat([patch.fitted[chosen], sheet.rest]),
+        uv=torch.cat([screen[chosen, :2], torch.from_numpy(sheet.points)]).float(),
+        faces=torch.cat([renumber[patch.faces], torch.from_numpy(sheet.faces) + num_patch]),
+        expression_basis=torch.cat([patch_basis, torch.from_numpy(sheet.expression_basis)]).float(),
+        residual_basis=torch.from_numpy(patch.weights),
+        head_weight=torch.cat([torch.ones(num_patch), torch.from_numpy(sheet.head_weight)]),
+        light_weight=torch.from_numpy(np.clip(patch.from_rim / 0.025, 0, 1).astype(np.float32)),
+        patch_vertices=chosen,
         source_expression=params.expression[0].float(),
         source_rotation=torch.as_tensor(motion.rotation[0], dtype=torch.float32),
         source_translation=view.translation,
@@ -90,19 +68,81 @@ def build_rig(
     )
 
 
+@dataclass(frozen=True)
+class _Patch:
+    """The face patch: `vertices` [P] and `faces` [F, 3] in the numbers of the head model's vertices.
+
+    `fitted` [N, 3] are all vertices of the head model, metres, with the patch moved onto the source's landmarks;
+    `weights` [P, 478] says how far each landmark moves each patch vertex, `from_rim` [P] how far that lies inside the
+    patch, metres.
+    """
+
+    vertices: Tensor
+    faces: Tensor
+    fitted: Tensor
+    weights: np.ndarray
+    from_rim: np.ndarray
+
+
+def _fit_patch(
+    model: HeadModel, fitted: Tensor, view: SourceView, source_residual: Tensor, landmark_weights: np.ndarray
+) -> _Patch:
+    faces = patch_faces(model)
+    vertices = torch.unique(faces)
+    faces = _drop_grazing(fitted, faces, view)
+    from_rim = _distance_inside(fitted, faces, vertices)
+    weights = landmark_weights * np.clip(from_rim / 0.015, 0, 1)[:, None].astype(np.float32)
+    fitted = fitted.clone()
+    fitted[vertices] += torch.from_numpy(weights) @ source_residual
+    return _Patch(vertices, faces, fitted, weights, from_rim)
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """The sheet's `points` [V, 2] on the canvas; the rest is as in `Rig`, with faces in the numbers of the points."""
+
+    points: np.ndarray
+    rest: Tensor
+    faces: np.ndarray
+    head_weight: np.ndarray
+    expression_basis: np.ndarray
+
+
+def _make_sheet(model: HeadModel, canvas: Canvas, view: SourceView, patch: _Patch, screen: Tensor) -> _Sheet:
+    """Builds the sheet around the patch; `screen` [N, 3] holds the head model's vertices on the canvas, with depth."""
+    side = canvas.alpha.shape[0]
+    grid = make_grid(side, side)
+    skin = model.faces[model.regions["skin"][model.faces].all(1)]
+    surface = _surface_under(grid.points, screen, skin, side)
+    covered, under_patch = _under_patch(grid.points, screen, patch.faces, side)
+    depth = _grid_depth(grid, surface, under_patch, screen[:, 2].numpy(), float(-view.translation[2]))
+    chin = screen[patch.vertices, 1].max().item()
+    face_height = chin - screen[patch.vertices, 1].min().item()
+    return _Sheet(
+        grid.points,
+        view.from_canvas(torch.from_numpy(grid.points), torch.from_numpy(depth)),
+        drop_covered(grid, covered, _near_visible(grid.points, canvas.alpha)),
+        _grid_weight(grid, surface, under_patch, model, chin, face_height),
+        _grid_expression(grid, surface, under_patch, model, face_height),
+    )
+
+
 def patch_faces(model: HeadModel) -> Tensor:
-    """Triangles of the face region whose texture is the photo, lips and lids included, [F, 3]."""
-    inside = model.regions["face"] | model.regions["lips"] | model.regions["eyelids"]
-    inside = inside & model.regions["skin"]
+    """Triangles [F, 3] of the face that are textured with the photo, lips and lids included."""
+    inside = (model.regions["face"] | model.regions["lips"] | model.regions["eyelids"]) & model.regions["skin"]
     return model.faces[inside[model.faces].all(1)]
 
 
 def residual_weights(model: HeadModel, vertices: np.ndarray) -> np.ndarray:
-    """How far each of the 478 landmarks moves each vertex, [V, 478].
+    """Weights [V, 478]: how far a displacement of each landmark moves each of the chosen vertices.
 
     Interpolation with compactly supported radial functions (Wendland 1995, C2), so that a vertex at a landmark follows
-    it. Distances are measured with mouth and eyes wide open: upper and lower lip, upper and lower lid stay apart
-    although they touch at rest.
+    it. Distances are measured with mouth and eyes wide open, so that a lip or lid does not move the one it touches at
+    rest.
+
+    Args:
+        model: the head model.
+        vertices: [V] numbers of vertices of the head model.
     """
     opened = torch.zeros(1, model.num_expression)
     for name, amount in (("jawOpen", 1.0), ("eyeWideLeft", 1.0), ("eyeWideRight", 1.0)):
@@ -127,9 +167,10 @@ def residual_weights(model: HeadModel, vertices: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Surface:
-    """The fitted skin drawn at the source pose over the canvas.
+    """What of the fitted skin, rasterised in the source's pose, lies under each grid point of the canvas.
 
-    Per grid point: whether it was hit, the triangle's vertices and the barycentric coordinates.
+    `hit` [V] says whether any does, `corners` [V, 3] are the vertices of its triangle, `barycentric` [V, 3] the
+    coordinates in it.
     """
 
     hit: np.ndarray
@@ -148,18 +189,15 @@ def _surface_under(points: np.ndarray, screen: Tensor, faces: Tensor, side: int)
 
 
 def _rooted_weight(points: np.ndarray, chin_y: float, face_height: float) -> np.ndarray:
-    """How much a grid point outside the head model belongs to the head, by its height alone.
-
-    1 at the height of the face, 0 at the chest.
-    """
+    """Share of the head's motion [V] of grid points off the head model, by height: 1 at the face, 0 at the chest."""
     below = (points[:, 1] - chin_y) / face_height
     return 1 - np.clip(below / 0.5, 0, 1)
 
 
 def _drop_grazing(vertices: Tensor, faces: Tensor, view: SourceView) -> Tensor:
-    """Patch faces without those near the rim that the photo sees edge-on.
+    """Removes the patch's triangles near its rim that the photo shows edge-on.
 
-    Their few pixels would smear over the cheek when the head turns; the smoother sheet shows that place instead.
+    Their few pixels would smear over the cheek when the head turns; the smoother sheet is drawn there instead.
     """
     normal = vertex_normals(vertices[None], faces)[0] @ view.rotation.T
     rim = torch.from_numpy(_distance_inside(vertices, faces, torch.arange(len(vertices))))
@@ -191,20 +229,20 @@ def _connected(edges: np.ndarray) -> list[np.ndarray]:
 
 
 def _under_patch(points: np.ndarray, screen: Tensor, faces: Tensor, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Grid points deep enough under the face patch to be hidden by it, and all points under it.
+    """Masks [V] of grid points far enough inside the face patch to be hidden by it, and of all points under it.
 
-    Eye and mouth openings count as inside.
+    Eye and mouth openings count as part of the patch.
     """
     mask = (rasterize(screen, faces, height=side, width=side).face_id.numpy() >= 0).astype(np.uint8)
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = cv2.drawContours(np.zeros_like(mask), contours, -1, 1, cv2.FILLED)
     inside = cv2.erode(filled, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (21, 21)))
-    column = np.clip(points[:, 0].astype(int), 0, side - 1)
-    row = np.clip(points[:, 1].astype(int), 0, side - 1)
+    column, row = (np.clip(points[:, axis].astype(int), 0, side - 1) for axis in (0, 1))
     return inside[row, column] > 0, filled[row, column] > 0
 
 
 def _near_visible(points: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Mask [V] of grid points with some opacity within 9 pixels."""
     near = cv2.dilate((alpha > 0.004).astype(np.uint8), np.ones((19, 19), np.uint8))
     side = alpha.shape[0]
     return near[np.clip(points[:, 1].astype(int), 0, side - 1), np.clip(points[:, 0].astype(int), 0, side - 1)] > 0
@@ -213,7 +251,7 @@ def _near_visible(points: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def _grid_depth(
     grid: Grid, surface: _Surface, under_patch: np.ndarray, vertex_depth: np.ndarray, pivot_depth: float
 ) -> np.ndarray:
-    """Depth [V] in metres: that of the head, continued smoothly around it, no further back than the neck joint.
+    """Depth [V] of grid points in metres: that of the head, not behind the neck joint, continued smoothly around it.
 
     Steps in depth beside the face (jaw to neck, ear to hair) are smoothed: a steep sheet would smear when it turns.
     """
@@ -228,7 +266,7 @@ def _grid_depth(
 def _grid_weight(
     grid: Grid, surface: _Surface, under_patch: np.ndarray, model: HeadModel, chin_y: float, face_height: float
 ) -> np.ndarray:
-    """Share of the head's motion [V] that a grid point takes part in."""
+    """Share of the head's motion [V] that each grid point follows, in [0, 1]."""
     share = {"root": 0.0, "neck": 0.5}
     belongs = np.array([share.get(name, 1.0) for name in model.joint_names], np.float32)
     vertex_weight = model.skinning_weights.numpy() @ belongs
@@ -244,7 +282,7 @@ def _grid_weight(
 def _grid_expression(
     grid: Grid, surface: _Surface, under_patch: np.ndarray, model: HeadModel, face_height: float
 ) -> np.ndarray:
-    """How expressions move each grid point, [V * 3, E]: as the face under it, fading around the face."""
+    """Expression basis [V * 3, E] of the grid points: that of the face under them, fading out around the face."""
     basis = model.expression_basis.numpy()
     num_expression = basis.shape[-1]
     under = under_patch & surface.hit

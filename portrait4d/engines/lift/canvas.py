@@ -1,8 +1,8 @@
 """The photo as a texture: a canvas around the crop, cut into person and background, which together give the photo.
 
-With matte a, photo I and filled-in background G the person layer is stored premultiplied, `P = I - (1 - a) G`.
-Unmoved, `P + (1 - a) G = I` exactly for any matte and any fill, so an error of either shows only where the person
-moves, and there as a faint ghost and not as a halo.
+With matte a, photo I and filled-in background G, the person layer is stored premultiplied: `P = I - (1 - a) G`.
+Unmoved, `P + (1 - a) G = I` exactly, whatever the matte and the fill. An error in either therefore shows only where the
+person moves, and there as a faint ghost rather than a halo.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def cut_canvas(image: np.ndarray, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
         crop: where the rendered square lies in it.
 
     Returns:
-        The canvas, float32 in [0, 1], and the mask of canvas pixels that lie inside the photo.
+        The canvas float32 [side, side, 3] in [0, 1], where side is the crop's with `MARGIN` at both ends, and the mask
+        bool [side, side] of its pixels that lie inside the photo.
     """
     height, width = image.shape[:2]
     border = min(int(np.ceil((MARGIN + 2) / crop.scale)), height - 1, width - 1)
@@ -61,16 +62,16 @@ def cut_canvas(image: np.ndarray, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
 
 
 def refine_matte(photo: np.ndarray, matte: np.ndarray, *, radius: int = 9, epsilon: float = 2e-4) -> np.ndarray:
-    """Aligns a coarse matte with the photo's edges.
+    """Aligns a coarse matte with the photo's edges; returns float32 [H, W] in [0, 1].
 
-    Guided filter with a colour guide (He, Sun, Tang, "Guided Image Filtering", 2013, eq. 19-21), its coefficients
-    computed at half size ("Fast Guided Filter", 2015); then the ends of the range are made solid.
+    Guided filter with a colour guide (He, Sun, Tang, "Guided Image Filtering", 2013, eq. 19-21), whose coefficients are
+    computed at half size ("Fast Guided Filter", 2015); values near 0 and 1 are then set to 0 and 1.
 
     Args:
         photo: float32 [H, W, 3] in [0, 1].
         matte: float32 [H, W] in [0, 1].
-        radius: window in pixels.
-        epsilon: variance below which a window counts as flat.
+        radius: side of the filter's window, in pixels of the half-size picture.
+        epsilon: variance of colours in [0, 1] below which a window counts as flat.
     """
     window = (radius, radius)
 
@@ -91,7 +92,7 @@ def refine_matte(photo: np.ndarray, matte: np.ndarray, *, radius: int = 9, epsil
 
 
 def keep_component(matte: np.ndarray, row: int, column: int) -> np.ndarray:
-    """Drops every part of the matte that is not connected with the given pixel, such as other people."""
+    """Removes every part of a matte [H, W] that is not connected with the given pixel, such as other people."""
     _, labels = cv2.connectedComponents((matte > 0.3).astype(np.uint8))
     label = labels[row, column]
     if label == 0:
@@ -101,11 +102,11 @@ def keep_component(matte: np.ndarray, row: int, column: int) -> np.ndarray:
 
 
 def fill(image: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Fills unknown pixels from known ones over a pyramid (push-pull), smoothly and without a seam.
+    """Fills unknown pixels [H, W, C] from known ones over a pyramid (push-pull), smoothly and without a seam.
 
     Args:
         image: float32 [H, W, C].
-        known: bool or float [H, W] weight.
+        known: [H, W], bool or weights in [0, 1].
     """
     weight = known.astype(np.float32)
     levels: list[tuple[np.ndarray, np.ndarray]] = [(image * weight[..., None], weight)]
@@ -123,7 +124,7 @@ def fill(image: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def continue_background(photo: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """A guess of what lies behind the person: the background mirrored at the outline, smoother further inside.
+    """Guesses the background behind the person [H, W, 3]: mirrored at the outline, smoother further inside.
 
     A mirrored background keeps the grain and the pattern of the real one, which a smooth fill does not; only a strip
     along the outline is ever seen.
@@ -156,8 +157,8 @@ def split_canvas(photo: np.ndarray, known: np.ndarray, alpha: np.ndarray) -> Can
 
     Args:
         photo: float32 [H, W, 3] in [0, 1].
-        known: bool [H, W].
-        alpha: float32 [H, W], the refined matte.
+        known: bool [H, W], pixels that lie inside the photo.
+        alpha: float32 [H, W] in [0, 1], the refined matte.
     """
     covered = cv2.dilate((alpha > 0.03).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (21, 21))) > 0
     behind = np.where(covered[..., None], continue_background(photo, known & ~covered), photo).astype(np.float32)

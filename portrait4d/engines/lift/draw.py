@@ -1,8 +1,8 @@
 """Drawing: textured triangles over a picture, one surface at a time, premultiplied "over" (Porter, Duff 1984).
 
-Texture coordinates are interpolated linearly on the screen and not in perspective: they are positions in the photo,
-and where nothing moved the map from screen to photo must be the identity. `shade` in torch is the definition; on the
-CPU a numba loop does the same.
+Texture coordinates are interpolated linearly on the screen, not in perspective: they are positions in the photo, and
+where nothing moved, the map from screen to photo must be the identity. The torch code of `shade` and `soften_edges` is
+the definition; on the CPU numba loops compute the same.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def shade(
     *,
     backend: Backend = "auto",
 ) -> Tensor:
-    """Colour of each pixel of one surface, [H, W, 4] premultiplied; zero outside the surface.
+    """Colour [H, W, 4] of each pixel of one surface, premultiplied; zero outside the surface. Not differentiable.
 
     Args:
-        fragments: visibility, [H, W].
-        screen: [V, 3], x and y in pixels and depth, as rasterised.
+        fragments: which triangle each pixel [H, W] shows, from `rasterize`.
+        screen: [V, 3], x and y in pixels and depth in metres, as rasterised.
         faces: [F, 3].
         uv: [V, 2] texture pixels, origin at the top-left corner.
         gain: [V] brightness factor.
-        texture: [Ht, Wt, 4] premultiplied; bilinear, its border repeated.
+        texture: [Ht, Wt, 4] premultiplied, in [0, 1]; sampled bilinearly, its border repeated.
         backend: "auto" is numba on the CPU, else torch.
     """
     if backend == "numba" or (backend == "auto" and screen.device.type == "cpu"):
@@ -124,7 +124,7 @@ def blur(layer: Tensor) -> Tensor:
 def soften_edges(
     layer: Tensor, depth: Tensor, amount: float, *, step: float = 0.004, backend: Backend = "auto"
 ) -> Tensor:
-    """Anti-aliases folds and openings: the 3 x 3 mean replaces pixels whose neighbourhood steps in depth.
+    """Anti-aliases folds and openings: the 3 x 3 mean replaces pixels in whose neighbourhood the depth has a step.
 
     Args:
         layer: [H, W, 4] premultiplied.
@@ -191,7 +191,7 @@ def draw_surface(
 
 
 def bounding_box(screen: Tensor, height: int, width: int, pad: int = 2) -> Box | None:
-    """Box around projected points, clipped to the picture; None if it is empty."""
+    """Box around projected points [V, 2 or more] in pixels, clipped to the picture; None if it is empty."""
     low = (screen[:, :2].amin(0) - pad).floor().long().tolist()
     high = (screen[:, :2].amax(0) + pad).ceil().long().tolist()
     left, top, right, bottom = max(low[0], 0), max(low[1], 0), min(high[0], width), min(high[1], height)

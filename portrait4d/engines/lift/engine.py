@@ -45,13 +45,14 @@ from preprocess.tracking.tracker import TrackedFrame
 
 TURNED_DEGREES = 25.0
 ONE_SIDED_LIGHT = 0.75
-"""Limits beyond which a source gets a warning: degrees of turn, side light over mean light."""
+"""Limits beyond which a source gets a warning: yaw or pitch in degrees; side light over mean light."""
 
 
 class LiftEngine:
-    """One photo becomes a drivable head, with no trained avatar network."""
+    """Turns one photo into a drivable head, without a trained avatar network."""
 
     name = "lift"
+    engine_option = "lift"
     abilities = ABILITIES
     motion_encoder: MotionEncoder | None = None
     placement: Placement = "tracked"
@@ -63,10 +64,10 @@ class LiftEngine:
         self._matte = PortraitMatte(device=device)
 
     def build(self, sources: Sequence[TrackedFrame]) -> LiftAvatar:
-        """Builds the avatar of the most frontal source.
+        """Builds the avatar of the most frontal source; its `motion` is that source's own object.
 
         Args:
-            sources: tracked pictures of one person.
+            sources: tracked pictures of one person, at least one.
         """
         source = min(sources, key=lambda item: float(np.linalg.norm(item.motion.rotation[0, :2])))
         with torch.inference_mode():
@@ -91,11 +92,7 @@ class LiftEngine:
         changed = torch.from_numpy(lid_texture(canvas.photo, landmarks))
         changed[mouth_rows] = torch.from_numpy(own_teeth_texture(canvas.photo, inner))[mouth_rows]
         faces = rig.patch_faces
-        light = fit_light(
-            canvas.photo,
-            rig.uv[: rig.num_patch].numpy(),
-            (vertex_normals(rig.rest[None, : rig.num_patch], faces)[0] @ view.rotation.T).numpy(),
-        )
+        light = _fit_face_light(canvas, rig, view)
         inside = slice(MARGIN, MARGIN + crop.size)
         return LiftAvatar(
             rig=rig,
@@ -104,12 +101,7 @@ class LiftEngine:
             left_lid=build_lid(model, "left", rig.patch_vertices, faces, lid_gaps[0]),
             right_lid=build_lid(model, "right", rig.patch_vertices, faces, lid_gaps[1]),
             interior=build_interior(
-                model,
-                shape,
-                canvas.photo,
-                inner,
-                landmarks[list(OUTER_LIPS)],
-                own_teeth=own_teeth,
+                model, shape, canvas.photo, inner, landmarks[list(OUTER_LIPS)], own_teeth=own_teeth
             ),
             own_mouth=own_mouth,
             person=torch.from_numpy(np.concatenate([canvas.person, canvas.alpha[..., None]], -1)),
@@ -130,6 +122,7 @@ class LiftEngine:
         return residual_weights(self.head_model, torch.unique(patch_faces(self.head_model)).numpy())
 
     def _canvas(self, image: np.ndarray, crop: Crop, landmarks: np.ndarray) -> Canvas:
+        """Cuts a photo uint8 [H, W, 3] into layers; `landmarks` [478, 2] in canvas pixels tell whose matte is kept."""
         photo, known = cut_canvas(image, crop)
         coarse = self._matte(np.round(photo * 255).astype(np.uint8))
         column, row = np.clip(landmarks[1], 0, len(photo) - 1).astype(int)
@@ -139,7 +132,7 @@ class LiftEngine:
     def _eyes(
         self, motion: Motion, view: SourceView, photo: np.ndarray, landmarks: np.ndarray
     ) -> tuple[list[Eye], Tensor]:
-        """Both eyes (subject's left first) and the texture that holds them."""
+        """Both eyes (subject's left first) and their texture [H, W, 4]: the canvas with the eyes completed."""
         params = motion.params(self.head_model, 0)
         joints = self.head_model.joints(params)[0]
         fitted = self.head_model.shaped(params.shape, params.expression)[0]
@@ -157,7 +150,7 @@ class LiftEngine:
         return eyes, torch.from_numpy(texture)
 
     def _opening_points(self, rig: Rig) -> tuple[Tensor, Tensor]:
-        """Patch points nearest to the middles of the lids and of the inner lips.
+        """Numbers of the patch points nearest to the middles of the lids and of the inner lips.
 
         Returns:
             Lids [2, 2] (left, right eye; upper, lower) and lips [2] (upper, lower).
@@ -178,31 +171,35 @@ class LiftEngine:
         return nearest[:4].reshape(2, 2), nearest[4:]
 
     def load(self, path: Path | str) -> LiftAvatar:
-        """Reads an avatar file."""
+        """Reads an avatar file.
+
+        Raises:
+            InputError: the file is not an avatar of this engine, is damaged, or is of a newer version.
+        """
         return LiftAvatar.load(path).to(self.device)
 
     def render(self, avatar: Avatar, drive: Drive) -> Rendering:
-        """Draws a batch of frames; see `render.draw_frames`.
+        """Draws frames [B, 3, 512, 512] in [-1, 1]; see `render.draw_frames`.
 
         Raises:
             InputError: the avatar is of another engine, or the drive has seeds of sampling noise.
         """
-        own = own_avatar(avatar, LiftAvatar, engine=self.name)
+        own = own_avatar(avatar, LiftAvatar, engine=self)
         if drive.noise_seeds.numel():
             check_choices(self, {"jitter": "seeds of sampling noise"})
         with torch.inference_mode():
             return draw_frames(own, drive.to(self.device), self.head_model.expression_names)
 
     def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
-        """The drawn surface in the source expression, textured with the photo.
+        """The drawn surface in the source's expression and the head's frame, metres, textured with the photo.
 
-        It holds the front of the head, hair, neck and shoulders where the photo shows them.
+        It covers what the photo shows: the front of the head, hair, neck and shoulders.
 
         Raises:
-            InputError: the avatar is of another engine, or a resolution was given, which a drawn surface does not have.
+            InputError: the avatar is of another engine, or a resolution is given: this surface is not sampled.
         """
         check_choices(self, {"mesh_resolution": resolution})
-        own = own_avatar(avatar, LiftAvatar, engine=self.name)
+        own = own_avatar(avatar, LiftAvatar, engine=self)
         rig = own.rig.to("cpu")
         texture = own.person.cpu().clone()
         colour = texture[..., :3] / texture[..., 3:].clamp(min=0.05)
@@ -219,6 +216,12 @@ class LiftEngine:
             (rig.uv[used] * scale).numpy(),
             (pixels * 255).round().byte().numpy(),
         )
+
+
+def _fit_face_light(canvas: Canvas, rig: Rig, view: SourceView) -> np.ndarray:
+    """The light [4] on the face patch, see `lighting.fit_light`."""
+    normals = vertex_normals(rig.rest[None, : rig.num_patch], rig.patch_faces)[0] @ view.rotation.T
+    return fit_light(canvas.photo, rig.uv[: rig.num_patch].numpy(), normals.numpy())
 
 
 def source_warnings(motion: Motion, light: np.ndarray) -> list[str]:

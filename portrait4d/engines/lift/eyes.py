@@ -1,6 +1,6 @@
-"""Eyes: what lies behind the lid openings.
+"""The eyes: what shows through the lid openings.
 
-The photo's own eye, completed under the lids, lies on a sphere that turns with the gaze.
+The photo's own eye, completed under the lids, is the texture of a part of a sphere that turns with the gaze.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Eye:
 
     Attributes:
         rest: [V, 3] metres in the head frame.
-        from_centre: [V, 3] the matching points of the eyeball, relative to its centre.
-        follow: [V] how much a point turns with the eyeball.
+        from_centre: [V, 3] the matching points of the eyeball, relative to its centre, metres.
+        follow: [V] how far a point turns with the eyeball, in [0, 1].
         uv: [V, 2] canvas pixels.
         faces: [F, 3].
-        source_gaze: [3] axis-angle.
+        source_gaze: [3] the eyeball's rotation in the source, axis-angle in radians.
     """
 
     rest: Tensor
@@ -51,14 +51,14 @@ class Eye:
         return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     def turned(self, gaze: Tensor) -> Tensor:
-        """Head-frame points [B, V, 3] for eyeball rotations [B, 3]."""
+        """Head-frame points [B, V, 3] in metres for eyeball rotations [B, 3], axis-angle."""
         turn = axis_angle_to_matrix(gaze) @ axis_angle_to_matrix(self.source_gaze).T
         moved = self.from_centre @ turn.mT - self.from_centre
         return self.rest + self.follow[:, None] * moved
 
 
 def polygon_mask(points: np.ndarray, side: int, grow: float = 0.0) -> np.ndarray:
-    """Coverage [side, side] in [0, 1] of a polygon in pixels, which `grow` enlarges (or, if negative, shrinks)."""
+    """Coverage float32 [side, side] in [0, 1] of a polygon [N, 2] in pixels, enlarged by `grow` pixels (or shrunk)."""
     scale = 8
     mask = np.zeros((side, side), np.uint8)
     cv2.fillPoly(mask, [np.round((points - 0.5) * scale).astype(np.int32)], 255, cv2.LINE_AA, 3)
@@ -69,15 +69,15 @@ def polygon_mask(points: np.ndarray, side: int, grow: float = 0.0) -> np.ndarray
 
 
 def complete_eye(photo: np.ndarray, lids: np.ndarray, iris: np.ndarray) -> np.ndarray:
-    """The eye without lids: the photo inside the opening, white and iris continued outside it.
+    """Completes an eye under its lids: the photo inside the opening, white and iris continued outside it.
 
     Args:
-        photo: float32 [H, W, 3].
+        photo: float32 [H, W, 3] in [0, 1].
         lids: [16, 2] lid edge in canvas pixels.
         iris: [5, 2] centre and rim in canvas pixels.
 
     Returns:
-        Picture float32 [H, W, 3], meaningful around the eye only.
+        Picture float32 [H, W, 3], to be used only around the eye.
     """
     side = photo.shape[0]
     centre = iris[0]
@@ -103,9 +103,10 @@ def complete_eye(photo: np.ndarray, lids: np.ndarray, iris: np.ndarray) -> np.nd
 def _complete_iris(
     photo: np.ndarray, inside: np.ndarray, centre: np.ndarray, radius: float, distance: np.ndarray
 ) -> np.ndarray:
-    """Fills hidden iris pixels from the visible ones.
+    """Fills the hidden pixels of the iris from the visible ones.
 
-    They are mirrored top to bottom where the mirror image is visible, else the median of their ring.
+    A hidden pixel becomes the mean of its ring's median and its mirror image, top to bottom, or, where that is hidden
+    too, the median alone.
     """
     side = photo.shape[0]
     disc = distance < 1.3 * radius
@@ -136,10 +137,10 @@ def build_eye(lids: np.ndarray, centre: Tensor, radius: float, gaze: Tensor, vie
 
     Args:
         lids: [16, 2] canvas pixels.
-        centre: [3] of the eyeball, head frame, metres.
-        radius: of the head model's eyeball, metres; gaze angles are measured with it.
-        gaze: [3] eyeball rotation of the source.
-        view: of the source.
+        centre: [3] the eyeball's centre in the head frame, metres.
+        radius: that of the head model's eyeball, metres; the tracker measures gaze with it.
+        gaze: [3] the eyeball's rotation in the source, axis-angle.
+        view: the camera of the source.
     """
     low, high = lids.min(0), lids.max(0)
     width = high[0] - low[0]
@@ -158,7 +159,7 @@ def build_eye(lids: np.ndarray, centre: Tensor, radius: float, gaze: Tensor, vie
 
 
 def flat_patch(low: np.ndarray, high: np.ndarray, *, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """A rectangular grid of canvas points [V, 2] between two corners and its triangles [F, 3]."""
+    """A rectangular grid of canvas points [V, 2] between two corners [2], and its triangles [F, 3]."""
     grid = np.stack(np.meshgrid(np.linspace(low[0], high[0], columns), np.linspace(low[1], high[1], rows)), -1)
     index = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))

@@ -29,7 +29,7 @@ LID_WIDTH = 0.013
 """Distance from the lid edge, in metres, within which skin can be replaced."""
 
 CLOSES_FROM, CLOSES_AT = 0.15, 0.6
-"""Share of the source's lid gap that is closed when the lid texture begins to show, and when it replaces the photo."""
+"""Share of the source's lid gap that is closed when the lid texture begins to show, and when it is fully shown."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Lid:
     Attributes:
         faces: [F, 3] of the rig's patch points.
         gain: [P] brightness factor of the rig's patch points.
-        gap: the source's lid gap in metres.
+        gap: [] the source's lid gap in metres.
     """
 
     faces: Tensor
@@ -51,7 +51,7 @@ class Lid:
         return Lid(self.faces.to(device), self.gain.to(device), self.gap.to(device))
 
     def strength(self, gap: Tensor) -> Tensor:
-        """How far the lid texture replaces the photo [B] at lid gaps [B] in metres."""
+        """How far the lid texture replaces the photo, [B] in [0, 1], at lid gaps [B] in metres."""
         share = (1 - gap / self.gap.clamp(min=1e-4) - CLOSES_FROM) / (CLOSES_AT - CLOSES_FROM)
         share = share.clamp(0, 1)
         return share * share * (3 - 2 * share)
@@ -62,10 +62,10 @@ def build_lid(model: HeadModel, side: str, patch_vertices: Tensor, patch_faces: 
 
     Args:
         model: the head model.
-        side: left or right.
+        side: "left" or "right".
         patch_vertices: [P] numbers of the patch points in the head model.
         patch_faces: [F, 3] in patch numbers.
-        gap: of the source, metres.
+        gap: the source's lid gap in metres.
     """
     edge = model.template[model.loops[f"eye_{side}_loop"]]
     corners = edge[[int(edge[:, 0].argmin()), int(edge[:, 0].argmax())]]
@@ -84,7 +84,7 @@ def lid_texture(photo: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     It is solid over lids and lashes, fades into the skin around them, and never covers the brows.
 
     Args:
-        photo: float32 [H, W, 3].
+        photo: float32 [H, W, 3] in [0, 1].
         landmarks: [478, 2] canvas pixels.
     """
     side = photo.shape[0]

@@ -12,18 +12,18 @@ from torch import Tensor
 
 _LIMITS = (0.86, 1.14)
 _STRENGTH = 0.6
-"""Exponent of the ratio, below 1 because the fitted light mistakes part of the albedo for shading."""
+"""Exponent of the ratio; below 1, because the fit mistakes part of the albedo for shading."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def fit_light(photo: np.ndarray, uv: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Ambient and directional light [4] = (a, b) of a photo.
+    """Ambient and directional light (a, b) of a photo, float32 [4].
 
     Args:
         photo: float32 [H, W, 3] in [0, 1].
-        uv: [V, 2] pixels of face points.
-        normals: [V, 3] of the same points, camera space.
+        uv: [V, 2] pixels of points of the face.
+        normals: [V, 3] unit normals of the same points, camera space.
 
     Returns:
         Coefficients for luminance in units of the face's median; (1, 0, 0, 0) if the face is too small for a fit.
@@ -57,5 +57,5 @@ def shading_ratio(light: Tensor, before: Tensor, after: Tensor) -> Tensor:
 
 
 def light_asymmetry(light: np.ndarray) -> float:
-    """How one-sided the light is: the difference between both sides of the face over their mean."""
+    """How one-sided a light [4] is: the difference in brightness between both sides of the face over their mean."""
     return float(abs(light[1]) * 1.4 / max(light[0] + 0.6 * light[3], 0.2))

@@ -1,8 +1,8 @@
-"""The mouth: what lies behind the lip opening.
+"""The mouth: what shows through the lip opening.
 
-The source's own mouth, where the photo shows it, lies in front of teeth, tongue and cavity of the head model, whose
-small texture is painted here by rule (no picture of anyone's teeth is in the project). The generic part gets darker
-with depth and where the mouth is hardly open.
+Where the photo shows the source's own mouth, it is drawn in front of the head model's teeth, tongue and cavity. Their
+small texture is painted here by rule: the project holds no picture of anyone's teeth. They get darker with depth and
+where the mouth is hardly open.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from portrait4d.engines.lift.view import SourceView
 
 _ATLAS = 128
 _TOOTH_EDGES = np.array([0, 0.0086, 0.0152, 0.0228, 0.0298, 0.0366, 0.0466])
-"""Metres along the upper arch from the midline where teeth meet: average crown widths (Wheeler's Dental Anatomy)."""
+"""Where teeth meet, in metres along the upper arch from the midline: mean crown widths (Wheeler's Dental Anatomy)."""
 
 
 @dataclass(frozen=True)
 class Interior:
-    """Generic inside of the mouth.
+    """The generic inside of the mouth, of the head model.
 
     Attributes:
         rest: [V, 3] at zero expression, metres in the head frame.
         expression_basis: [V * 3, E].
         uv: [V, 2] atlas pixels.
-        occlusion: [V] brightness factor by depth.
+        occlusion: [V] brightness factor that falls with depth.
         faces: [F, 3].
-        atlas: [H, W, 4] texture.
+        atlas: [H, W, 4] texture in [0, 1].
     """
 
     rest: Tensor
@@ -60,9 +60,9 @@ class OwnMouth:
         rest: [V, 3] metres in the head frame.
         uv: [V, 2] canvas pixels.
         faces: [F, 3].
-        with_jaw: [V] how much a point follows the lower lip.
-        opening: the source's lip gap in metres.
-        shows_teeth: whether the photo shows teeth, which then stay.
+        with_jaw: [V] how far a point follows the lower lip, in [0, 1].
+        opening: [] the source's lip gap in metres.
+        shows_teeth: bool [], whether the photo shows teeth, which are then drawn however far the mouth opens.
     """
 
     rest: Tensor
@@ -81,16 +81,20 @@ _IVORY, _SKIN = np.array([0.80, 0.74, 0.65]), np.array([0.78, 0.60, 0.51])
 """Colours of teeth and of light skin in even white light, sRGB in [0, 1]."""
 
 _CROWN_FROM = 0.52
-"""Share of the model's tooth rows, from above, that is gum."""
+"""Share of a tooth row's height, from its gum side, that is gum."""
 
 _TEETH_DROP = {"teeth_upper": 0.0042, "teeth_lower": 0.003}
-"""Metres by which the model's teeth are lowered: in speech, upper incisors show under the lip, lower ones hardly do."""
+"""Metres by which the model's teeth are lowered: in speech, the upper incisors show and the lower ones hardly do."""
 
 
 def paint_atlas(tooth_colour: np.ndarray, flesh_colour: np.ndarray) -> np.ndarray:
     """The interior's texture, float32 [4 * 128, 128, 4]: rows of upper teeth, lower teeth, tongue, cavity.
 
-    Teeth run across along the arch, with the midline in the middle, and down from gum to edge.
+    Columns run along the arch, with the midline in the middle, rows from gum to edge.
+
+    Args:
+        tooth_colour: [3] RGB in [0, 1].
+        flesh_colour: [3] RGB in [0, 1].
     """
     arch = np.abs(np.linspace(-1, 1, _ATLAS)) * _TOOTH_EDGES[-1]
     atlas = np.ones((4, _ATLAS, _ATLAS, 4), np.float32)
@@ -125,11 +129,11 @@ def build_interior(
 
     Args:
         model: the head model.
-        shape: [1, S] of the head model.
+        shape: [1, S] shape parameters of the source.
         photo: canvas [H, W, 3] in [0, 1].
-        inner_lips: polygon in canvas pixels, for the colours.
-        outer_lips: polygon in canvas pixels, for the colours.
-        own_teeth: colour of the teeth that the photo shows, if any; a second upper row is then left out.
+        inner_lips: [N, 2] polygon in canvas pixels, for the colours.
+        outer_lips: [N, 2] polygon in canvas pixels, for the colours.
+        own_teeth: colour [3] of the teeth that the photo shows, if any; the model's upper row is then left out.
     """
     parts = ("teeth_upper", "teeth_lower", "tongue", "inner_mouth")
     rest = model.shaped(shape, torch.zeros(1, model.num_expression))[0]
@@ -165,7 +169,7 @@ def build_interior(
 
 
 def _tooth_uv(vertices: Tensor, row: int) -> Tensor:
-    """Atlas pixels of tooth vertices: across by the arch length from the midline, down from gum to edge."""
+    """Atlas pixels [V, 2] of tooth vertices [V, 3]: x along the arch, y from gum to edge."""
     x, y, z = vertices.T
     pivot = z.min() + 0.25 * (z.max() - z.min())
     angle = torch.atan2(x, z - pivot)
@@ -177,7 +181,7 @@ def _tooth_uv(vertices: Tensor, row: int) -> Tensor:
 
 
 def teeth_colour(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray | None:
-    """Colour [3] of the teeth that the photo shows; None if it shows none."""
+    """RGB [3] in [0, 1] of the teeth inside `inner_lips` [N, 2] in pixels; None if the photo shows none."""
     opening, width = np.ptp(inner_lips[:, 1]), np.ptp(inner_lips[:, 0])
     pixels = photo[polygon_mask(inner_lips, photo.shape[0], grow=-1) > 0.5]
     if opening < 0.06 * width or len(pixels) < 60:
@@ -193,7 +197,7 @@ def teeth_colour(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray | None
 
 
 def light_colours(photo: np.ndarray, outer_lips: np.ndarray, inner_lips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colours [3] of invented teeth (ivory in the light on the skin around) and of flesh (the lips')."""
+    """RGB [3] in [0, 1] of generic teeth (ivory in the light on the skin around) and of flesh (that of the lips)."""
     side = photo.shape[0]
     outer = polygon_mask(outer_lips, side)
     lips = (outer > 0.5) & (polygon_mask(inner_lips, side, grow=2) < 0.5)
@@ -206,12 +210,12 @@ def light_colours(photo: np.ndarray, outer_lips: np.ndarray, inner_lips: np.ndar
 
 
 def build_own_mouth(inner_lips: np.ndarray, depth: float, view: SourceView, *, shows_teeth: bool) -> OwnMouth:
-    """Builds the geometry of the visible inside: a flat patch at the lips' depth.
+    """Builds the geometry of the inside that the photo shows: a flat patch at the lips' depth.
 
     Args:
         inner_lips: [20, 2] canvas pixels.
-        depth: metres from the camera.
-        view: of the source.
+        depth: metres from the camera along its axis.
+        view: the camera of the source.
         shows_teeth: see `OwnMouth`.
     """
     top_left = inner_lips.min(0) - [4, 4 + own_teeth_reach(inner_lips)]
@@ -227,7 +231,7 @@ def build_own_mouth(inner_lips: np.ndarray, depth: float, view: SourceView, *, s
 def own_mouth_texture(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray:
     """The photo inside the lip opening, premultiplied float32 [H, W, 4].
 
-    It is solid up to two pixels beyond the opening, then fades under the lips.
+    It is opaque up to two pixels beyond the opening, then fades out under the lips.
     """
     side = photo.shape[0]
     solid = polygon_mask(inner_lips, side, grow=2)

@@ -1,4 +1,4 @@
-"""Frames from an avatar: the rig is moved, placed before the camera, and drawn from back to front."""
+"""Renders frames of an avatar: the rig is deformed, posed before the camera, and drawn from back to front."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from portrait4d.engines.lift.rig import smooth_normals
 from portrait4d.engines.lift.view import project_points
 
 SHUT_FROM, SHUT_AT = 0.42, 0.6
-"""How far the driver's lids are closed when these begin to shut fully, and when they are fully shut.
+"""How far the driver's lids are closed, in [0, 1], when the avatar's begin to be shut fully, and when they are shut.
 
-The tracker sees some opening in shut eyes, and blends of open shapes stop half-way.
+The tracker measures some opening in shut eyes, and a blink shape alone may leave a gap.
 """
 
 LID_OVERLAP = 0.0008
@@ -31,8 +31,13 @@ WIDE_OPENING = 0.014
 def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ...]) -> Rendering:
     """Draws B frames of an avatar.
 
+    Args:
+        avatar: on the device of the drive.
+        drive: B frames.
+        expression_names: [E] names of the head model's expressions.
+
     Returns:
-        Image [B, 3, S, S] in [-1, 1] and alpha [B, 1, S, S].
+        Image [B, 3, S, S] in [-1, 1] and alpha [B, 1, S, S] in [0, 1].
     """
     rig = avatar.rig
     size = avatar.background.shape[0]
@@ -74,8 +79,8 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
 class _Layers:
     """Everything to be drawn for a batch.
 
-    `screen`, `interior`, `mouth` and `eyes` are screen positions [B, V, 3] of a surface each; `gain` [B, V] is
-    brightness, `gap` [B] of the lips in metres, `lid_strength` [B, 2].
+    `screen`, `interior`, `mouth` and each of `eyes` are screen positions [B, V, 3] of a surface; `gain` [B, V] is a
+    brightness factor, `gap` [B] that of the lips in metres, `lid_strength` [B, 2] the share of the lid textures.
     """
 
     screen: Tensor
@@ -88,7 +93,7 @@ class _Layers:
 
 
 def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ...]) -> Tensor:
-    """Expressions [B, E] with blinks raised until lids that the driver has shut meet in this face.
+    """Expressions [B, E] with the blinks raised until the lids meet on this face where the driver's are shut.
 
     The lid gap is linear in the blink coefficient, so the missing amount is the remaining gap over its slope.
     """
@@ -108,7 +113,7 @@ def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ..
 
 
 def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
-    """Brightness factor [B, V] of light that stays in place while the face turns and folds.
+    """Brightness factor [B, V] under a light that stays in place while the face turns and folds.
 
     The sheet around the face keeps the photo's brightness.
     """

@@ -1,9 +1,9 @@
 """The rig: every drawn point of a source, and how each one follows expression, landmarks and head pose.
 
-A point rests at `rest` in the head frame of the source. With expression change `de` and landmark displacement `r`
-(metres, head frame) it moves to `x = rest + expression_basis de + residual_basis r`, then to camera space as
-`w (R x + t) + (1 - w) (R0 x + t0)`: `w` is how much it belongs to the head, `R0, t0` the source pose. Its texture
-coordinate is where the photo showed it, so the source pose draws the photo itself.
+A point lies at `rest` in the head frame of the source. An expression change `de` and a landmark displacement `r`
+(metres, head frame) move it to `x = rest + expression_basis de + residual_basis r`, and the head pose `R, t` to
+`w (R x + t) + (1 - w) (R0 x + t0)` in camera space: `w` is its share of the head's motion, `R0, t0` the source's pose.
+Its texture coordinate is where the photo shows it, so that the source's pose draws the photo itself.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class Rig:
         rest: [V, 3] metres.
         uv: [V, 2] canvas pixels.
         faces: [F, 3].
-        expression_basis: [V * 3, E].
-        residual_basis: [P, 478].
-        head_weight: [V] how much a point belongs to the head.
+        expression_basis: [V * 3, E] metres per unit of expression.
+        residual_basis: [P, 478] how far each landmark's displacement moves each patch point.
+        head_weight: [V] share of the head's motion that a point follows, in [0, 1].
         light_weight: [P] share of relighting of the patch points, fading out at the rim of the patch.
         patch_vertices: [P] numbers of the patch points in the head model.
-        source_expression: [E].
-        source_rotation: [3] axis-angle.
-        source_translation: [3] metres.
-        source_residual: [478, 3] metres.
-        focal_px: of the crop camera.
+        source_expression: [E] the source's own expression.
+        source_rotation: [3] the source's head in camera space, axis-angle.
+        source_translation: [3] the same, metres.
+        source_residual: [478, 3] the source's landmark displacement, metres in the head frame.
+        focal_px: [] focal length of the crop's camera in crop pixels.
     """
 
     rest: Tensor
@@ -73,7 +73,7 @@ class Rig:
         return normals @ axis_angle_to_matrix(self.source_rotation).T
 
     def deform(self, expression: Tensor, residual: Tensor) -> Tensor:
-        """Head-frame positions [B, V, 3] under expressions [B, E] and landmark displacements [B, 478, 3]."""
+        """Head-frame positions [B, V, 3] for expressions [B, E] and landmark displacements [B, 478, 3], in metres."""
         batch, count = expression.shape[0], self.rest.shape[0]
         moved = (expression - self.source_expression) @ self.expression_basis.T
         moved = moved.reshape(batch, count, 3) + self.rest
@@ -81,7 +81,7 @@ class Rig:
         return moved
 
     def deform_some(self, chosen: Tensor, expression: Tensor, residual: Tensor) -> Tensor:
-        """The same as `deform` for a few patch points [N]: [B, N, 3]."""
+        """What `deform` gives, for the chosen patch points [N] only: [B, N, 3]."""
         basis = self.expression_basis.reshape(len(self.rest), 3, -1)[chosen]
         moved = torch.einsum("nie,be->bni", basis, expression - self.source_expression) + self.rest[chosen]
         return moved + self.residual_basis[chosen] @ (residual - self.source_residual)
@@ -93,12 +93,12 @@ class Rig:
         return still + self.head_weight[:, None] * (turned - still)
 
     def project(self, camera_points: Tensor, size: int) -> Tensor:
-        """Projects camera space [B, V, 3] to crop pixels and depth [B, V, 3]."""
+        """Projects camera-space points [B, V, 3] to crop pixels and depth [B, V, 3] of a crop of side `size`."""
         return project_points(camera_points, self.focal_px, size)
 
 
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Area-weighted unit normals, [B, V, 3]."""
+    """Area-weighted unit normals [B, V, 3] of vertices [B, V, 3] and triangles [F, 3]; zero where no triangle is."""
     corners = vertices[:, faces]
     normal = torch.linalg.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
     total = torch.zeros_like(vertices)
@@ -108,7 +108,7 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
 
 
 def smooth_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Vertex normals [B, V, 3] averaged over their neighbourhood, twice.
+    """Vertex normals [B, V, 3] that are averaged over their neighbourhood twice.
 
     Creases are shaded softly, and single triangles do not show.
     """

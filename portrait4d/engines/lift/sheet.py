@@ -1,8 +1,8 @@
-"""The sheet: one grid over the whole canvas that carries hair, ears, neck and shoulders with the head, without a seam.
+"""The sheet: one grid over the whole canvas that moves hair, ears, neck and shoulders with the head, without a seam.
 
-Inside the fitted head's outline a grid point follows the head surface under it. Outside, every quantity that makes a
-point move (depth, how much it belongs to the head, how it follows each expression) is continued by a screened Laplace
-equation, `(L + k) x = k x0`: smooth, equal to the head at its outline, fading with distance.
+Inside the fitted head's outline a grid point follows the surface of the head under it. Outside, every quantity that
+moves a point (its depth, its share of the head's motion, its response to each expression) is continued by a screened
+Laplace equation, `(L + k) x = k x0`: smooth, equal to the head's at the outline, fading with distance.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SPACING = 8
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid: `points` float32 [V, 2] canvas pixels, row-major over `rows` x `columns`; `faces` int64 [F, 3]."""
+    """A triangulated grid: `points` float32 [V, 2] in canvas pixels, row by row; `faces` int64 [F, 3]."""
 
     points: np.ndarray
     faces: np.ndarray
@@ -30,7 +30,7 @@ class Grid:
 def make_grid(height: int, width: int) -> Grid:
     """A regular triangulated grid whose outermost points lie on the canvas border.
 
-    Diagonals alternate, so that it bends the same way in every direction.
+    Diagonals alternate, so that it bends alike in every direction.
     """
     rows, columns = height // SPACING + 1, width // SPACING + 1
     y, x = np.meshgrid(np.linspace(0, height, rows), np.linspace(0, width, columns), indexing="ij")
@@ -45,7 +45,7 @@ def make_grid(height: int, width: int) -> Grid:
 
 
 def laplacian(grid: Grid) -> scipy.sparse.csr_matrix:
-    """Graph Laplacian of the 4-neighbourhood, [V, V]."""
+    """Graph Laplacian [V, V] of the grid's 4-neighbourhood."""
     index = np.arange(grid.rows * grid.columns).reshape(grid.rows, grid.columns)
     start = np.concatenate([index[:, :-1].ravel(), index[:-1].ravel()])
     end = np.concatenate([index[:, 1:].ravel(), index[1:].ravel()])
@@ -62,7 +62,7 @@ def extend(
     screening: np.ndarray | float = 0.0,
     target: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Continues values from fixed grid points to all others.
+    """Continues values from fixed grid points to all others, float32 of the same shape.
 
     Solves `(L + k) x = k x0` on the free points, with the fixed ones as boundary.
 
@@ -88,12 +88,12 @@ def extend(
 
 
 def drop_covered(grid: Grid, covered: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """Faces to draw: not wholly under the face patch, and not wholly transparent.
+    """Faces [F, 3] to draw: not wholly under the face patch, and not wholly transparent.
 
     Args:
         grid: the grid.
-        covered: bool [V], points well inside the face patch.
-        visible: bool [V], points whose surroundings have some opacity.
+        covered: bool [V], points far enough inside the face patch to be hidden by it.
+        visible: bool [V], points with some opacity nearby.
     """
     keep = ~covered[grid.faces].all(1) & visible[grid.faces].any(1)
     return grid.faces[keep]

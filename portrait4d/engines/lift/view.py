@@ -14,10 +14,10 @@ from preprocess.tracking.motion import Motion
 
 @dataclass(frozen=True)
 class SourceView:
-    """A pinhole camera and the head's pose before it.
+    """A pinhole camera and the head's pose in its space.
 
-    `rotation` [3, 3] and `translation` [3] take head-frame points to camera space; `focal_px` and `size` are in crop
-    pixels.
+    `rotation` [3, 3] and `translation` [3] (metres) take head-frame points to camera space (OpenGL axes); `focal_px`
+    and `size` are in crop pixels.
     """
 
     rotation: Tensor
@@ -51,7 +51,13 @@ class SourceView:
 
 
 def project_points(camera_points: Tensor, focal_px: Tensor | float, size: int) -> Tensor:
-    """Projects OpenGL camera space to (x, y, depth): pixels of a square picture of side `size`, y down, and metres."""
+    """Projects points [..., 3] in OpenGL camera space, metres, to pixels x, y (down) and depth in metres, [..., 3].
+
+    Args:
+        camera_points: points in front of the camera, z < 0.
+        focal_px: focal length in pixels.
+        size: side of the square picture; the axis meets its centre.
+    """
     depth = -camera_points[..., 2]
     scale = focal_px / depth
     x = size / 2 + camera_points[..., 0] * scale

@@ -1,4 +1,4 @@
-"""The options that these engines know: all of them."""
+"""The options that these engines have: all of them."""
 
 from portrait4d.engines.abilities import Abilities
 

@@ -1,4 +1,4 @@
-"""The avatar of the Portrait4D engines: the source's features, computed once, and the file they are kept in."""
+"""The avatar of the Portrait4D engines: the source's features, computed once, and the file that holds them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ class Portrait4DAvatar:
     """One source, ready to be driven.
 
     Attributes:
-        features: B = 1, float32.
-        weights: sha256 of the weights that made the features; others cannot use them.
+        features: the encoded source, B = 1, float32.
+        weights: mark of the weights that made the features (see `identity.weights_mark`); only they can use them.
         motion: the tracked source, T = 1.
         crop: the aligned crop that was encoded and that results show.
-        engine: its name.
+        engine: name of the engine.
+        warnings: what makes the source hard, one sentence each.
     """
 
     features: SourceFeatures
@@ -49,7 +50,11 @@ class Portrait4DAvatar:
         return replace(self, features=self.features.to(device))
 
     def save(self, path: Path | str) -> None:
-        """Write to a `.safetensors` file (about 75 MB), atomically."""
+        """Writes to a `.safetensors` file (about 75 MB), atomically.
+
+        Raises:
+            InputError: the name has another suffix.
+        """
         features = self.features
         write_avatar(
             path,
@@ -64,21 +69,30 @@ class Portrait4DAvatar:
         )
 
     @classmethod
-    def load(cls, path: Path | str, *, engine: str, weights: str) -> Portrait4DAvatar:
-        """Read what `save` wrote.
+    def load(cls, path: Path | str, *, engine: str, weights: str, engine_option: str | None = None) -> Portrait4DAvatar:
+        """Reads what `save` wrote.
+
+        Args:
+            path: the avatar file.
+            engine: name of the engine that is to draw it.
+            weights: sha256 of the weights that the engine runs with.
+            engine_option: what the user named the engine by, for messages; by default its name.
 
         Raises:
-            InputError: not an avatar file of this engine, or made with other weights.
+            InputError: not an avatar file of this engine, damaged, or made with other weights.
         """
         header, tensors = read_avatar(path, file_format=_format(engine), version=VERSION)
         try:
             if header["weights"] != weights:
                 name = Path(path).name
-                raise InputError(f"{name} was built with other weights of {engine}, or another FLAME: build it again")
+                raise InputError(
+                    f"{name} was built with other weights of {engine}, or another FLAME: build it again with engine "
+                    f"{engine_option or engine}"
+                )
             motion, crop = motion_and_crop(header, tensors)
             height, width = header["grid"]
             if not (is_count(height) and is_count(width)):
-                raise ValueError("its grid has no size")
+                raise ValueError("the size of its grid is not a positive whole number")
             tokens = check_tensor(tensors, "tokens", (1, height * width, None))
             detail, background = (check_tensor(tensors, name, (1, None, None, None)) for name in _TENSORS[1:])
             features = SourceFeatures(tokens, height, width, detail, background)

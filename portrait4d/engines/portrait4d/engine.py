@@ -38,12 +38,12 @@ from preprocess.tracking.tracker import TrackedFrame
 logger = logging.getLogger(__name__)
 
 MESH_RESOLUTION = 256
-"""Samples along a side of the cube that an exported surface is taken from."""
+"""Samples along a side of the cube that a mesh is taken from, by default."""
 
 
 @dataclass(frozen=True)
 class _StillPlanes:
-    """Planes of one motion of one avatar, which they do not keep alive; `codes` `[1, 548]` or None."""
+    """The planes of one avatar under one motion code `[1, 548]` (or None); they do not keep the avatar alive."""
 
     source: ref[SourceFeatures]
     codes: Tensor | None
@@ -56,10 +56,11 @@ class _StillPlanes:
 
 
 class Portrait4DEngine:
-    """One network with its FLAME, which the released files hold, and the encoder that reads motion codes."""
+    """An engine of a Portrait4D network, with the FLAME that its released files hold and the motion encoder."""
 
     abilities = ABILITIES
 
+    # More than eight parameters: they are all the parts that an engine is made of.
     def __init__(
         self,
         name: str,
@@ -69,24 +70,27 @@ class Portrait4DEngine:
         coarse_mesh: CoarseMesh,
         motion_encoder: MotionEncoder | None,
         weights: str = "",
+        weights_path: Path | None = None,
         device: torch.device | str = "cpu",
         placement: Placement = "tracked",
     ) -> None:
-        """Takes the networks as they are loaded.
+        """Makes an engine of loaded networks; `loading.load_portrait4d` loads them.
 
         Args:
-            name: of the engine.
-            network: with its weights.
-            flame: in Portrait4D's unit.
+            name: name of the engine.
+            network: the network with its weights.
+            flame: the head model, in Portrait4D's unit (metres x 3).
             coarse_mesh: simplified mesh of `flame`.
-            motion_encoder: None for static reconstruction, which reads no motion.
-            weights: sha256 of the weights, which avatars are marked with.
-            device: where the networks run.
+            motion_encoder: None for static reconstruction, which reads no motion codes.
+            weights: mark of the weights (see `identity.weights_mark`), which avatars keep.
+            weights_path: path of the weights if the user gave one, for messages; None for the released weights.
+            device: device that the networks run on.
             placement: where the head is drawn.
         """
         if torch.device(device).type == "cpu":
             keep_freed_memory()
         self.name, self.weights = name, weights
+        self.engine_option = name if weights_path is None else str(weights_path)
         self.placement: Placement = placement
         self.device = torch.device(device)
         self.network = network.to(self.device).eval().requires_grad_(False)
@@ -98,7 +102,15 @@ class Portrait4DEngine:
         self._frames_at_once: int | None = None if self.device.type != "cpu" else 1
 
     def build(self, sources: Sequence[TrackedFrame]) -> Portrait4DAvatar:
-        """The avatar of the most frontal source; the others only help to find the person's shape."""
+        """Builds the avatar of the most frontal source; the others only help to find the person's shape.
+
+        Args:
+            sources: tracked pictures of one person, at least one.
+
+        Raises:
+            InputError: the source was tracked without the motion codes that this engine reads, or the memory of a GPU
+                does not hold the computation.
+        """
         source = min(sources, key=lambda item: float(np.linalg.norm(item.motion.rotation[0, :2])))
         crop = portrait_crop(source.landmarks.points, image_size=(source.image.shape[0], source.image.shape[1]))
         image = to_tensor(crop.apply(source.image)).to(self.device)
@@ -109,13 +121,22 @@ class Portrait4DEngine:
         return Portrait4DAvatar(features, self.weights, source.motion, crop, self.name, source.motion.warnings)
 
     def load(self, path: Path | str) -> Portrait4DAvatar:
-        """Read an avatar file."""
-        return Portrait4DAvatar.load(path, engine=self.name, weights=self.weights).to(self.device)
+        """Reads an avatar file.
+
+        Raises:
+            InputError: the file is not an avatar of this engine, is damaged, or was made with other weights.
+        """
+        loaded = Portrait4DAvatar.load(path, engine=self.name, weights=self.weights, engine_option=self.engine_option)
+        return loaded.to(self.device)
 
     def render(self, avatar: Avatar, drive: Drive) -> Rendering:
-        """A batch of frames `[B, 3, 512, 512]`.
+        """Renders a batch of frames `[B, 3, 512, 512]` in [-1, 1].
 
-        Where a GPU's memory does not hold it, in halves; one by one where each has its own noise.
+        If the memory of a GPU does not hold the batch, it is halved. Frames with sampling noise are rendered singly.
+
+        Raises:
+            InputError: the avatar is of another engine or other weights, the drive holds no motion codes, or the memory
+                of a GPU does not hold one frame.
         """
         own, drive, parts, start = self._own(avatar), drive.to(self.device), [], 0
         at_once = 1 if drive.noise_seeds.shape[1] else self._frames_at_once or len(drive)
@@ -125,11 +146,11 @@ class Portrait4DEngine:
                     parts.append(self._render(own, drive[start : start + at_once]))
             except torch.OutOfMemoryError:
                 at_once = self._frames_at_once = at_once // 2
-                logger.warning("out of memory on %s: going on with %d frames at once", self.device, at_once)
+                logger.warning("out of memory on %s: now rendering %d frames at once", self.device, at_once)
             else:
                 start += at_once
                 continue
-            torch.cuda.empty_cache()  # not before the error is gone, which holds what was computed
+            torch.cuda.empty_cache()  # only now: the error kept alive what was computed
         return Rendering(torch.cat([part.image for part in parts]), torch.cat([part.alpha for part in parts]))
 
     def _render(self, avatar: Portrait4DAvatar, drive: Drive) -> Rendering:
@@ -141,13 +162,17 @@ class Portrait4DEngine:
     def view(
         self, avatar: Avatar, codes: Tensor, camera: Camera, *, generator: torch.Generator | None = None
     ) -> Rendering:
-        """The head at rest `[B, 3, 512, 512]`, seen by B cameras.
+        """Renders the head at rest as B cameras see it, `[B, 3, 512, 512]` in [-1, 1].
 
         Args:
-            avatar: of this engine.
-            codes: motion codes `[B, 548]`, or `[1, 548]`: the planes are made once.
-            camera: B cameras in Portrait4D's unit.
-            generator: source of the sampling noise; None gives the same picture every time.
+            avatar: an avatar of this engine.
+            codes: motion codes `[B, 548]`, or `[1, 548]` for all cameras, whose planes are then made once.
+            camera: B cameras in Portrait4D's unit (metres x 3).
+            generator: source of the sampling noise, on the engine's device; None for fixed samples.
+
+        Raises:
+            InputError: as `render`.
+            ValueError: the numbers of codes and cameras differ.
         """
         own = self._own(avatar)
         if len(codes) not in (1, len(camera)):
@@ -176,10 +201,10 @@ class Portrait4DEngine:
 
     @torch.inference_mode()
     def animate(self, avatar: Portrait4DAvatar, drive: Drive) -> TriPlanes:
-        """Planes of B frames.
+        """Makes the tri-planes of B frames.
 
-        Those of one motion are made once, and kept until another comes: an orbit around a still face, and a static head
-        however it turns, only cost the drawing.
+        If all frames have the same motion code, its planes are made once and kept until another code comes: an orbit
+        around a still face, or a turning static head, then costs only the rendering.
         """
         codes = self._codes(drive.codes)
         if codes is not None and not torch.equal(codes, codes[:1].expand_as(codes)):
@@ -192,7 +217,7 @@ class Portrait4DEngine:
         return replace(planes, features=planes.features.expand(len(drive), *planes.features.shape[1:]))
 
     def posed_view(self, avatar: Portrait4DAvatar, drive: Drive) -> PosedView:
-        """Cameras and heads of B frames: the source's shape, all else the driver's; the neck carries the pose."""
+        """Cameras and head parameters of B frames, in Portrait4D's unit; the pose of the head is in the neck."""
         frame = FrameParameters.from_head_pose(drive.pose, drive.head, units_per_metre=PORTRAIT4D_UNITS_PER_METRE)
         if self.placement == "canonical":
             return frame.turned_head()
@@ -202,9 +227,14 @@ class Portrait4DEngine:
         raise ValueError(f"placement must be 'tracked' or 'canonical', got {self.placement!r}")
 
     def mesh(self, avatar: Avatar, *, resolution: int | None = None) -> Mesh:
-        """The avatar's surface in its source expression, with vertex colours, metres, head at rest.
+        """The avatar's surface in the source's expression, with vertex colours, metres, head at rest.
 
-        `resolution` samples along a side of its cube, by default `MESH_RESOLUTION`.
+        Args:
+            avatar: an avatar of this engine.
+            resolution: samples along a side of the cube that the surface is taken from; by default `MESH_RESOLUTION`.
+
+        Raises:
+            InputError: as `render`, or the resolution is out of range.
         """
         own = self._own(avatar)
         codes = self._codes(torch.from_numpy(own.motion.codes))
@@ -220,44 +250,50 @@ class Portrait4DEngine:
         return Mesh(vertices, shape.faces, colours=shape.colours, normals=shape.normals)
 
     def _own(self, avatar: Avatar) -> Portrait4DAvatar:
-        """The avatar, if this engine can draw it.
+        """Returns the avatar if this engine can draw it.
 
         Raises:
-            InputError: another engine built it, or the same one with other weights.
+            InputError: another engine built it, or the same engine with other weights.
         """
-        own = own_avatar(avatar, Portrait4DAvatar, engine=self.name)
+        own = own_avatar(avatar, Portrait4DAvatar, engine=self)
         if own.weights != self.weights:
             raise InputError(
-                f"the avatar was built with other weights of {self.name}, or another FLAME: build it again"
+                f"the avatar was built with other weights of {self.name}, or another FLAME: build it again with engine "
+                f"{self.engine_option}"
             )
         return own
 
     @contextmanager
     def _explained_memory(self, what: str, *, is_last: bool = True) -> Iterator[None]:
-        """Where a GPU's memory ends, one line; if not the last attempt, torch's own error."""
+        """Turns torch's error for a full GPU memory into an `InputError`, unless another attempt follows."""
         try:
             yield
         except torch.OutOfMemoryError as error:
             if not is_last:
                 raise
             raise InputError(
-                f"the memory of {self.device} does not hold {what} of {self.name}: free some, or use --device cpu"
+                f"the memory of {self.device} does not hold {what} of {self.engine_option}: free some, or use "
+                "--device cpu"
             ) from error
 
     def _codes(self, codes: Tensor) -> Tensor | None:
-        """Motion codes `[B, 548]` on the device; None where the engine reads none."""
+        """Motion codes `[B, 548]` on the engine's device; None for an engine that reads none.
+
+        Raises:
+            InputError: the motion holds no codes, which the engine needs.
+        """
         if self.motion_encoder is None:
             return None
         if codes.shape[1] != self.network.config.canonicaliser.motion_dim:
             raise InputError(
                 f"this motion holds no motion codes, which engine {self.name} is driven by: track the video with "
-                f"--engine {self.name}, or give the video itself"
+                f"--engine {self.engine_option}, or give the video itself"
             )
         return codes.to(self.device)
 
 
 def _through_crop(camera: Camera, avatar: Portrait4DAvatar) -> Camera:
-    """What the avatar's aligned crop shows of what the tracker's crop showed: the same rays, other pixels."""
+    """Takes cameras of the tracker's crop to the avatar's aligned crop: the same rays, other pixels."""
     between = avatar.crop.matrix @ np.linalg.inv(avatar.motion.crop_matrix)
     change = np.diag([1 / avatar.crop.size, 1 / avatar.crop.size, 1.0]) @ between
     change = change @ np.diag([avatar.motion.crop_size, avatar.motion.crop_size, 1.0])

@@ -1,4 +1,4 @@
-"""Portrait4D engines from weights: released ones by name, a folder of ours, or an official file."""
+"""Loading of Portrait4D engines: released weights by name, a checkpoint folder, or an official file."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def load_portrait4d(
     placement: Placement = "tracked",
     flame: str | None = None,
 ) -> Portrait4DEngine:
-    """An engine ready to use.
+    """Loads an engine with its motion encoder.
 
     Args:
-        name: of the engine: portrait4d, portrait4d-static or portrait4d-v2.
-        weights: a folder of ours or an official file; None takes the released ones, which are fetched if they are not
-            on this machine.
-        device: where the networks run.
+        name: portrait4d, portrait4d-static or portrait4d-v2.
+        weights: a checkpoint folder or an official file; None takes the released weights, which are fetched if they are
+            not on this machine.
+        device: device that the networks run on.
         placement: where the head is drawn.
-        flame: file of a FLAME model, with its landmarks beside it, instead of the one that the weights hold.
+        flame: file of a FLAME model, with its landmarks beside it, in place of the FLAME that the weights hold.
 
     Raises:
-        InputError: no such weights and no way to fetch them, or weights of another kind of network; no FLAME
-            file, or one without landmarks; a device that is too small.
+        InputError: the weights are missing and cannot be fetched, are damaged, or are of another kind of network; the
+            FLAME file cannot be read or has no landmarks; the memory of the device does not hold the network.
     """
     own_flame = None if flame is None else _read_flame(Path(flame))
     if weights is None:
@@ -55,7 +55,7 @@ def load_portrait4d(
     cure = fetch_again if weights is None else f"give others than {weights}"
     check_kind(config, engine=name, cure=cure)
     identity = config.identity if weights is None or weights.is_dir() else weights_mark(weights)
-    # copies: views would keep the whole file, which is mapped, in this process's memory
+    # copies: views would keep the whole mapped file in the memory of this process
     head = {key: value.clone() for key, value in tensors.items() if key.startswith(_HEAD_PREFIX)}
     try:
         return Portrait4DEngine(
@@ -65,34 +65,40 @@ def load_portrait4d(
             coarse_mesh=CoarseMesh.from_tensors(head),
             motion_encoder=None if name == STATIC else load_motion_encoder(device=device),
             weights=with_flame(identity, flame),
+            weights_path=weights,
             device=device,
             placement=placement,
         )
     except torch.OutOfMemoryError as error:
         raise InputError(
-            f"the memory of {device} does not hold the weights of {name}: free some, or use --device cpu"
+            f"the memory of {device} does not hold the weights {weights or f'of {name}'}: free some, or use "
+            "--device cpu"
         ) from error
 
 
 def _read_flame(path: Path) -> Flame:
-    """The user's FLAME in Portrait4D's unit; its landmarks are what the tracker needs."""
+    """Reads the user's FLAME in Portrait4D's unit, and refuses one without the landmarks that the tracker needs."""
     model = load_flame(path, unit="portrait4d")
     if 478 not in model.tables.landmarks:
         raise InputError(
-            f"no landmarks of {path.name} found: put landmark_embedding_with_eyes.npy beside it, or drop --flame and "
-            "use the FLAME that the weights hold"
+            f"expected landmarks for {path.name}, found none: put landmark_embedding_with_eyes.npy beside it, or drop "
+            "--flame to use the FLAME that the weights hold"
         )
     return model
 
 
 def load_motion_encoder(*, device: torch.device | str = "cpu") -> MotionEncoder:
-    """The released motion encoder, fetched if it is not on this machine."""
+    """Loads the released motion encoder, which is fetched if it is not on this machine."""
     kept = fetch(MOTION_MODEL)
     return MotionEncoder.load(kept.folder, device=device, weights=kept.config.identity)
 
 
 def build_network(config: CheckpointConfig, tensors: Mapping[str, Tensor]) -> Reconstructor:
-    """The network of a checkpoint, its head model left aside."""
+    """Builds the network of a checkpoint; the tensors of its head model are left out.
+
+    Raises:
+        InputError: the config or the tensors do not fit the network.
+    """
     if config.architecture:
         architecture = ReconstructorConfig.from_dict(config.architecture)
     else:

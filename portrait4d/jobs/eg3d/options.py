@@ -1,4 +1,4 @@
-"""What a user may choose for pictures, videos and shapes of a generator, in Python and on the command line.
+"""Options of pictures, videos and shapes of a generator, in Python and on the command line.
 
 The first paragraph below a field is also the help of its option on the command line, which is made from these classes.
 """
@@ -16,35 +16,35 @@ CameraPath = Literal["original", "orbit"]
 Shown = Literal["image", "depth", "raw"]
 
 GREATEST_SEED = 2**32 - 1
-"""What numpy's `RandomState` takes."""
+"""The greatest seed that numpy's `RandomState` takes."""
 
 ORIGINAL_MARGIN = 30 / 256
-"""The part of the cube at each border that the authors' scripts leave out."""
+"""Share of the cube that the authors' scripts leave out at each border."""
 
 
 @dataclass(frozen=True)
 class StyleOptions:
-    """How a seed becomes a style."""
+    """How a seed is mapped to a style."""
 
     psi: float = 1.0
-    """Truncation: 1 none, 0.7 calmer heads, 0 the mean head."""
+    """Truncation: 1 is none, 0.7 gives more ordinary heads, 0 the mean head."""
 
     cutoff: int | None = None
-    """Truncate only the first so many layers. Default: all."""
+    """Truncate only the first N layers. Default: all."""
 
     def __post_init__(self) -> None:
         if not -2 <= self.psi <= 2:
-            raise InputError(f"expected psi between -2 and 2 (1: no truncation, 0.7: calmer heads), got {self.psi:g}")
+            raise InputError(f"expected psi between -2 and 2 (1: no truncation, 0: the mean head), got {self.psi:g}")
         if self.cutoff is not None and self.cutoff < 0:
             raise InputError(f"expected a cutoff of 0 layers or more, got {self.cutoff}")
 
 
 @dataclass(frozen=True)
 class HeadOptions:
-    """Which heads, and the lens they are seen through."""
+    """Which heads are rendered, and with which field of view."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3)
-    """Numbers and ranges: 0-7,12. A seed means the authors' head."""
+    """Numbers and ranges: 0-7,12. A seed gives the same head as in the authors' scripts."""
 
     style: StyleOptions = field(default_factory=StyleOptions)
 
@@ -61,7 +61,7 @@ class HeadOptions:
 
 @dataclass(frozen=True)
 class SampleOptions(HeadOptions):
-    """Pictures of seeds from several sides, one row each."""
+    """Pictures of seeds from several sides; the views of a seed are one row."""
 
     yaw_degrees: tuple[float, ...] = (-23.0, 0.0, 23.0)
     """Views in degrees, > 0 nose to the viewer's right; write --yaw=-23,0,23.
@@ -70,7 +70,7 @@ class SampleOptions(HeadOptions):
     """
 
     pitch_degrees: tuple[float, ...] = (-7.3,)
-    """Degrees, > 0 looks up; one for all views, or one each."""
+    """Degrees, > 0 looks up; one for all views, or one for each."""
 
     has_depth: bool = False
     """Also seedN_depth.png: grey, near is bright."""
@@ -100,7 +100,7 @@ class SampleOptions(HeadOptions):
 
     @property
     def views(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Yaw and pitch of every view."""
+        """Yaw and pitch of all views, in degrees."""
         count = max(len(self.yaw_degrees), len(self.pitch_degrees))
         yaw, pitch = (
             angles * count if len(angles) == 1 else angles for angles in (self.yaw_degrees, self.pitch_degrees)
@@ -110,13 +110,13 @@ class SampleOptions(HeadOptions):
 
 @dataclass(frozen=True)
 class StyleVideoOptions(HeadOptions):
-    """A loop through the heads of seeds; of a single one the head stays and the camera moves."""
+    """A video that loops through the heads of seeds; with a single seed, only the camera moves."""
 
     frames_per_seed: int = 120
     """Frames from one head to the next."""
 
     path: CameraPath = "original"
-    """Way of the camera, once around: original is that of the authors' videos."""
+    """Path of the camera, once around: original is that of the authors' videos."""
 
     shown: Shown = "image"
     """The picture, its depth, or the picture before super-resolution."""
@@ -135,7 +135,7 @@ class StyleVideoOptions(HeadOptions):
 
     @property
     def num_frames(self) -> int:
-        """Of the whole video."""
+        """Number of frames of the whole video."""
         return len(self.seeds) * self.frames_per_seed
 
 
@@ -155,7 +155,11 @@ class SeedShapeOptions:
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
-    """Refuses what no random generator takes."""
+    """Refuses an empty list of seeds, and seeds that the random generator does not take.
+
+    Raises:
+        InputError: there is no seed, or one is out of range.
+    """
     if not seeds:
         raise InputError("expected at least one seed, got none: give numbers such as 0-7,12")
     for seed in seeds:

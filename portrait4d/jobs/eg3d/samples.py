@@ -1,7 +1,7 @@
 """Pictures of a generator's heads by seed: one row of views each, with depth and raw pictures if asked for.
 
-Like `batch`, a run can be killed and repeated: a seed is finished when its files exist and its record
-(`records/seedN.json`, written last) fits the present network and options.
+As in `batch`, a run can be killed and repeated: a seed is finished when its files exist and its record
+(`records/seedN.json`, written last) has the key of the present network and options.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ _LONGEST_GRID_PX = 16384
 
 @dataclass(frozen=True)
 class SeedResult:
-    """The files of a seed, `done` now or `kept` from an earlier run."""
+    """The files of a seed, which were `done` now or `kept` from an earlier run."""
 
     seed: int
     state: Literal["done", "kept"]
@@ -44,7 +44,7 @@ class SeedResult:
 
 @dataclass(frozen=True)
 class SampleReport:
-    """All seeds in the order of the options, and the picture of all of them if it was asked for."""
+    """The results of all seeds in the order of the options, and the path of the grid if it was asked for."""
 
     results: tuple[SeedResult, ...]
     grid: str | None = None
@@ -67,9 +67,9 @@ def write_samples(
 
     Args:
         network: name of released weights, a checkpoint folder, or an official `.pkl`.
-        folder: of the results.
+        folder: folder of the results.
         options: seeds, views and kinds of pictures.
-        device: as torch names it.
+        device: name of a torch device.
         progress: called after each seed.
         on_result: called with the result of each seed.
 
@@ -119,7 +119,7 @@ def map_seeds(generator: EG3DGenerator, seeds: tuple[int, ...], style: StyleOpti
 
 @torch.no_grad()
 def render_seed(generator: EG3DGenerator, seed: int, options: SampleOptions) -> list[GeneratedImages]:
-    """Renders all views of a seed, batch 1 each."""
+    """Renders all views of a seed, each as a batch of 1."""
     volume = generator.synthesise(map_seeds(generator, (seed,), options.style))
     yaw, pitch = (torch.tensor(angles) for angles in options.views)
     cameras = view_cameras(generator.config, yaw, pitch, fov_degrees=options.fov_degrees)

@@ -19,7 +19,7 @@ from preprocess.media.mesh_files import write_mesh
 
 @dataclass(frozen=True)
 class SeedShapeReport:
-    """What was written; `size` along x, y, z in world units, `density_range` of the whole grid."""
+    """What was written: `size` is the extent along x, y, z in world units, `density_range` that of the whole grid."""
 
     output: str
     seed: int
@@ -42,9 +42,9 @@ def write_seed_shape(
 
     Args:
         network: name of released weights, a checkpoint folder, or an official `.pkl`.
-        output: the file, whose suffix gives the format.
+        output: the file to write; its suffix is the format.
         options: seed, style and surface.
-        device: as torch names it.
+        device: name of a torch device.
         progress: called after each step.
 
     Raises:

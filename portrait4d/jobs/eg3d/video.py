@@ -1,4 +1,4 @@
-"""A video of a generator's heads: the camera goes round once while the styles pass from seed to seed and back."""
+"""A video of a generator's heads: the camera moves around once while the styles pass from seed to seed and back."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _PATHS = {"original": original_path, "orbit": orbit_path}
 
 @dataclass(frozen=True)
 class StyleVideoReport:
-    """What was written, and how."""
+    """What was written: the file, its length and rate, and the options that it was made with."""
 
     output: str
     num_frames: int
@@ -50,7 +50,7 @@ def write_style_video(
         network: name of released weights, a checkpoint folder, or an official `.pkl`.
         output: the video file.
         options: seeds, styles, camera path and length.
-        device: as torch names it.
+        device: name of a torch device.
         progress: called after each frame.
 
     Raises:
@@ -69,9 +69,9 @@ def write_style_video(
 
 @torch.no_grad()
 def render_frames(generator: EG3DGenerator, options: StyleVideoOptions) -> Iterator[np.ndarray]:
-    """Frames uint8 `[H, W, 3]`; planes are made again only where the style changes.
+    """Renders frames uint8 `[H, W, 3]`; planes are made again only when the style changes.
 
-    Depth is scaled by the limits of the first frame, so that it does not flicker.
+    Depth is scaled by the limits of the first frame, so that its grey does not flicker.
     """
     loop = StyleLoop(map_seeds(generator, options.seeds, options.style))
     cameras = _PATHS[options.path](generator.config, options.num_frames, fov_degrees=options.fov_degrees)

@@ -57,8 +57,6 @@ def run_workers(
             heard = _wait(workers)
             for worker in [worker for worker in workers if worker.pipe in heard]:
                 message = _receive(worker)
-                if isinstance(message, InputError):
-                    raise message
                 if message == _DIED:
                     workers.remove(worker)
                     _end(worker)
@@ -96,11 +94,15 @@ def _is_late(worker: _Worker) -> bool:
     return worker.deadline <= time.monotonic() and not worker.pipe.poll()
 
 
-def _receive(worker: _Worker) -> str | InputError:
+def _receive(worker: _Worker) -> str:
+    """Returns the message of a process, and raises the error of `make_work` if the process has sent that."""
     try:
-        return worker.pipe.recv()
+        message = worker.pipe.recv()
     except (EOFError, ConnectionResetError):
         return _DIED
+    if isinstance(message, InputError):
+        raise message
+    return message
 
 
 def _kill(worker: _Worker) -> None:

@@ -1,10 +1,11 @@
 """Fits a head model to the landmarks of many images in one call: batched Levenberg-Marquardt, on any torch device.
 
-The objective is that of `preprocess.fitting.frames` (landmarks, lid and lip openings, gaze, priors, limits), but the
-scale of depths follows the head, and priors are of what is seen (`preprocess.fitting.batched.objective`). Images of one
-person share the shape; images of different people never touch each other. Damping after Marquardt 1963, per person.
+The objective is that of `preprocess.fitting.frames` (landmarks, lid and lip openings, gaze, priors, limits) with two
+differences: the scale of depths follows the head, and priors apply to apparent sizes
+(`preprocess.fitting.batched.objective`). Images of one person share the shape; people are fitted independently. Damping
+after Marquardt 1963, per person.
 
-Why there are two fitters with one objective stands in the package's own docstring.
+The docstring of the package says why there are two fitters with one objective.
 """
 
 from dataclasses import dataclass
@@ -29,26 +30,28 @@ from preprocess.fitting.residuals import Residuals
 
 MAX_ITERATIONS = 30
 _TOLERANCE = 1e-5
-"""Of the cost (of 1 where it is less), in squared standard deviations: a fit whose next step gains less has settled."""
+"""A fit has converged when its next step lowers the cost by less than this share of it (of 1 where it is below 1)."""
 
 _FIRST_DAMPING, _LEAST_DAMPING, _SETTLED_DAMPING = 1e-3, 1e-7, 1e-2
 _ROUNDING = 1e-12
-"""Of costs."""
+"""Relative rounding error of costs."""
+
 _ROBUST_FROM = 5
-"""Outliers lose weight from this iteration on, or once the plain cost has settled."""
+"""Outliers lose weight from this iteration on, or earlier, once the cost without it has converged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchFit:
-    """A head model in B images.
+    """The fit of a head model to B images.
 
     Attributes:
         pose: of B heads.
-        head: of B heads in the full length of the head model, the shape the same for all images of a person; at rest
-            in front of a moving camera: no neck.
+        head: of B heads in the full length of the head model, the shape the same for all images of a person; the neck
+            is zero.
         error: `[B]` mean distance of the known face mesh landmarks, as a fraction of the outer-eye distance.
-        iterations: `[B]` and converged: `[B]` bool, of the image's person.
-        fov_degrees: of the camera, over the side of the crop.
+        iterations: `[B]` iterations of the fit of the image's person.
+        converged: `[B]` bool, whether that fit converged.
+        fov_degrees: field of view of the camera over the side of the crop.
     """
 
     pose: HeadPose
@@ -59,14 +62,18 @@ class BatchFit:
     fov_degrees: float
 
     def frame_parameters(self, *, units_per_metre: float = 3.0) -> FrameParameters:
-        """As released files state frames: `.to_vector437()` for FLAME, `.camera.to_label25` for any head model."""
+        """Converts to the form of released files: `.to_vector437()` for FLAME, `.camera.to_label25` for any head model.
+
+        Args:
+            units_per_metre: world units of the result in a metre.
+        """
         return FrameParameters.from_head_pose(
             self.pose, self.head, units_per_metre=units_per_metre, fov_degrees=self.fov_degrees
         )
 
 
 class BatchFitter:
-    """The tables of a head model that fits share; make one and keep it."""
+    """Fits one head model; it holds the tables that fits share, so make one and keep it."""
 
     def __init__(
         self,
@@ -81,12 +88,12 @@ class BatchFitter:
         """Makes the tables of a head model.
 
         Args:
-            model: the head model, in metres; only read here.
+            model: the head model in metres; is not changed.
             crop_size: side of the crop that landmarks are given in, px.
             config: `FitConfig.for_model(model)` by default.
-            fov_degrees: of the camera, over the side of the crop.
+            fov_degrees: field of view of the camera over the side of the crop.
             device: where the fit runs.
-            dtype: of derivatives and results; values are float64, and so are the small systems of equations.
+            dtype: of derivatives and results; residuals and the systems of equations are float64.
         """
         self.config, self.fov_degrees = config or FitConfig.for_model(model), fov_degrees
         self._like = torch.zeros(0, device=device, dtype=dtype)
@@ -105,13 +112,13 @@ class BatchFitter:
 
         Args:
             landmarks: `[B, 478, 3]` crop px (x right, y down, depth away from the viewer up to a constant), NaN where
-                unknown; `landmarks_of_set` makes them of other sets.
+                unknown; `landmarks_of_set` converts other sets.
             people: `[B]` which person an image shows, any integers; images of one person share the shape. By default
-                everyone is another.
-            is_clip: images of one person that follow each other are consecutive frames: expressions change little.
+                every image shows another person.
+            is_clip: whether successive images of one person are consecutive frames, whose expressions change little.
 
         Raises:
-            InputError: landmarks have another shape, or an image lacks what a fit needs.
+            InputError: landmarks or people have another shape, or an image lacks the outer eye corners.
         """
         landmarks, person = self._checked(landmarks, people)
         target = self.residuals.target(landmarks, person)
@@ -164,7 +171,11 @@ class BatchFitter:
 
 
 def _minimise(objective: Objective, state: BatchState) -> tuple[BatchState, Tensor, Tensor]:
-    """The state of least cost, how many iterations each person took `[N]`, and whether the last gained nothing more."""
+    """Minimises the cost from a state.
+
+    Returns:
+        The last state, and of each person the number of iterations `[N]` and whether the fit converged `[N]`.
+    """
     damping = state.own.new_full((objective.num_people,), _FIRST_DAMPING)
     is_robust, converged = (torch.zeros_like(damping, dtype=torch.bool) for _ in range(2))
     iterations = torch.zeros_like(damping, dtype=torch.int64)
@@ -192,7 +203,7 @@ def _minimise(objective: Objective, state: BatchState) -> tuple[BatchState, Tens
 
 
 def _choose(is_first: Tensor, first: BatchState, second: BatchState, person: Tensor) -> BatchState:
-    """Per person one of two states."""
+    """Chooses one of two states for each person, `is_first` `[N]`, where `person` `[B]` says whose an image is."""
     each = is_first[person]
     return BatchState(
         torch.where(each[:, None], first.own, second.own),

@@ -1,9 +1,9 @@
-"""What a batched fit minimises: landmarks, priors and limits of many images, and its quadratic model around a state.
+"""The objective of a batched fit: landmarks, priors and limits of many images, and its quadratic model around a state.
 
-The priors take coefficients for as strong as they look: `nearness` times as strong as they are, the distance of the
-mean head over that of the head. Were they penalised as they are, small near heads would be the likelier ones, whose
-coefficients need be less for the same picture; every frame of a person pulls anew. Measured with 1 px of noise and
-eight frames: heads 12 % too near, and most of the error of the shape.
+The priors apply to the apparent size of coefficients, which is `nearness` times the coefficients: the distance of the
+mean head over that of the head. A prior of the coefficients themselves would favour small near heads, which need
+smaller coefficients for the same picture, and every frame of a person would add to that bias. Measured with 1 px of
+noise and eight frames, it puts heads 12 % too near and causes most of the error of the shape.
 """
 
 import copy
@@ -22,7 +22,7 @@ _MAX_TURN = 0.5
 
 
 class BatchPrior:
-    """The prior of one image's own unknowns (float64), on a device."""
+    """The prior of one image's own unknowns in float64, on a device; tables as in `Prior`."""
 
     def __init__(self, prior: Prior, *, num_expression: int, device: torch.device) -> None:
         tables = (prior.hessian, prior.linear, prior.lower, prior.upper)
@@ -30,9 +30,15 @@ class BatchPrior:
         self._is_expression = torch.arange(len(self.linear), device=device) < num_expression
 
     def __call__(self, own: Tensor, nearness: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cost `[B]` of own unknowns `[B, P]`, its gradient `[B, P + 1]` and Gauss-Newton hessian.
+        """Evaluates the prior.
 
-        The last derivative is by the logarithm of nearness `[B]`, which expressions scale with; angles do not.
+        Args:
+            own: `[B, P]` own unknowns.
+            nearness: `[B]` factor on expressions; angles have none.
+
+        Returns:
+            Cost `[B]`, gradient `[B, P + 1]` and Gauss-Newton Hessian `[B, P + 1, P + 1]`; the last derivative is by
+            the logarithm of nearness.
         """
         scale = torch.where(self._is_expression, nearness[:, None], torch.ones_like(own))
         seen = own * scale
@@ -42,7 +48,7 @@ class BatchPrior:
         return ((0.5 * pull + self.linear) * seen).sum(1), gradient, jacobian.mT @ self.hessian @ jacobian
 
     def room(self, own: Tensor) -> tuple[Tensor, Tensor]:
-        """The box of the step of [own | pose 6], `[B, P + 6]` each."""
+        """Returns the bounds of a step of [own | pose 6], lower and upper, `[B, P + 6]` each."""
         free = own.new_full((len(own), 6), torch.inf)
         lower = (self.lower - own).clamp_max(0)  # an unknown rounded to just outside the box may stay
         upper = (self.upper - own).clamp_min(0)
@@ -50,16 +56,21 @@ class BatchPrior:
 
 
 class Objective:
-    """The cost of a batch, its quadratic model, and the way from one state to the next."""
+    """The cost of a batch, its quadratic model, and a step of the heads' poses alone."""
 
     def __init__(
         self, residuals: BatchResiduals, prior: BatchPrior, config: FitConfig, *, target: Target, start: BatchState,
         is_clip: bool,
     ) -> None:  # fmt: skip
-        """Keeps what the objective is computed from.
+        """Stores the parts of the objective.
 
-        `start` are mean heads on the landmarks; their distances are the expected ones. With `is_clip`, images of one
-        person that follow each other are consecutive frames.
+        Args:
+            residuals: tables of the landmarks.
+            prior: of an image's own unknowns.
+            config: weights of the priors.
+            target: the landmarks of the batch.
+            start: mean heads aligned with the landmarks; their distances are the expected ones.
+            is_clip: whether successive images of one person are consecutive frames.
         """
         self.residuals, self.target, self._prior = residuals, target, prior
         self.num_people = len(start.shape)
@@ -75,7 +86,7 @@ class Objective:
             self._link = follows[:, None] * config.temporal_sigma**-2
 
     def of(self, people: Tensor) -> "Objective":
-        """Of some people (ascending indices)."""
+        """Returns the objective of some people (ascending indices)."""
         if len(people) == self.num_people:
             return self
         images = torch.isin(self.target.person, people)
@@ -89,11 +100,16 @@ class Objective:
         return some
 
     def by_person(self, values: Tensor) -> Tensor:
-        """Sums `[B]` -> `[N]`."""
+        """Sums values of images over each person, `[B]` -> `[N]`."""
         return values.new_zeros(self.num_people).index_add_(0, self.target.person, values)
 
     def cost(self, state: BatchState, robust: Tensor) -> Tensor:
-        """`[N]`, float64."""
+        """Returns the cost of each person `[N]`, float64.
+
+        Args:
+            state: the unknowns.
+            robust: `[B, L]` weights of `BatchResiduals.robust_weights`.
+        """
         own, shape = state.own.double(), state.shape.double()[self.target.person]
         place = state.translation[:, 2].double()
         nearness = self._place / place
@@ -105,7 +121,7 @@ class Objective:
         return self.by_person(cost)
 
     def normal(self, state: BatchState, robust: Tensor, damping: Tensor) -> BatchNormal:
-        """The quadratic model around a state, damped by `[N]`."""
+        """Returns the quadratic model around a state; arguments as for `cost`, and damping `[N]` of each person."""
         hessian, gradient = self.residuals.normal(state, self.target, robust, is_pose_only=False)
         self._add_priors(state, hessian, gradient)
         own, size, link = state.own.double(), self.residuals.num_own, None
@@ -140,7 +156,7 @@ class Objective:
         diagonal[:, size + 5] += energy * slope**2 + self._place_weight
 
     def align(self, state: BatchState) -> BatchState:
-        """Turns and moves the heads only."""
+        """Takes one step of the heads' poses alone."""
         plain = torch.ones_like(self.target.weights)
         hessian, gradient = self.residuals.normal(state, self.target, plain, is_pose_only=True)
         hessian.diagonal(dim1=1, dim2=2).mul_(1 + RIGID_DAMPING)
@@ -150,7 +166,7 @@ class Objective:
 
 
 def moved(state: BatchState, own: Tensor, shared: Tensor) -> BatchState:
-    """A state after a step of [own | rotation 3 | translation 3] `[B, P + 6]` and of the shapes `[N, K]`."""
+    """Returns a state after a step of [own | rotation 3 | translation 3] `[B, P + 6]` and of the shapes `[N, K]`."""
     step, size = own.to(state.own), state.own.shape[1]
     turn = axis_angle_to_matrix(step[:, size : size + 3].clamp(-_MAX_TURN, _MAX_TURN))
     return BatchState(

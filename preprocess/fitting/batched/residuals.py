@@ -1,6 +1,6 @@
-"""The residuals of `preprocess.fitting.residuals` for many images at once, in torch: one image a row.
+"""The residuals of `preprocess.fitting.residuals` for many images at once, in torch, one image per row.
 
-Landmarks that an image lacks are NaN and weigh nothing; so do landmarks the head model lacks.
+Landmarks that an image lacks are given as NaN and have weight zero. Those that the head model lacks are left out.
 """
 
 from dataclasses import dataclass, fields
@@ -16,7 +16,7 @@ from preprocess.fitting.residuals import Residuals
 
 _SMALL_ANGLE_SQUARED = 1e-8
 _IMAGES_AT_ONCE = 8
-"""Their derivatives fit into a processor's cache."""
+"""Images whose derivatives are computed together; they fit into a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,10 @@ class BatchState:
     """The unknowns of B images of N people, float64.
 
     Attributes:
-        own: `[B, E + A]` expressions, then joint angles in the order of `fit_config.joint_axes`.
-        rotation: `[B, 3, 3]` and translation: `[B, 3]` of the head in camera space, metres.
-        shape: `[N, K]`.
+        own: `[B, E + A]` expressions, then joint angles (radians) in the order of `config.joint_axes`.
+        rotation: `[B, 3, 3]` of the head in camera space.
+        translation: `[B, 3]` of the head in camera space, metres.
+        shape: `[N, K]` coefficients of each person.
     """
 
     own: Tensor
@@ -35,12 +36,12 @@ class BatchState:
     shape: Tensor
 
     def of(self, people: Tensor, person: Tensor) -> "BatchState":
-        """Of some people (ascending indices), where `person` `[B]` says whose each image is."""
+        """Returns the state of some people (ascending indices), where `person` `[B]` says whose an image is."""
         images = torch.isin(person, people)
         return BatchState(self.own[images], self.rotation[images], self.translation[images], self.shape[people])
 
     def with_some(self, other: "BatchState", people: Tensor, person: Tensor) -> "BatchState":
-        """These, but of some people what `other` says."""
+        """Returns this state with that of some people (ascending indices) replaced by `other`; `person` as in `of`."""
         images = torch.isin(person, people)
         own, rotation, translation, shape = (
             part.clone() for part in (self.own, self.rotation, self.translation, self.shape)
@@ -52,15 +53,16 @@ class BatchState:
 
 @dataclass(frozen=True)
 class Target:
-    """What B images show.
+    """The landmarks of B images.
 
     Attributes:
         points: `[B, L, 3]` crop px, zero where unknown.
-        weights: `[B, L]` and depth_weights: `[B, L]`, zero where unknown.
-        difference_weights: `[B, D]`.
-        unit: `[B]` one over a landmark's standard deviation in px.
-        eye_distance: `[B]` px between the outer corners.
-        person: `[B]`.
+        weights: `[B, L]` of x and y, zero where unknown.
+        depth_weights: `[B, L]`, zero where unknown.
+        difference_weights: `[B, D]`, zero where unknown.
+        unit: `[B]` one over a landmark's standard deviation, 1 / px.
+        eye_distance: `[B]` distance of the outer eye corners, px.
+        person: `[B]` index of the person, 0 to N - 1.
     """
 
     points: Tensor
@@ -72,7 +74,7 @@ class Target:
     person: Tensor
 
     def of(self, images: Tensor) -> "Target":
-        """Of some images only, by index or mask."""
+        """Returns the target of some images, by index or mask."""
         return Target(*(getattr(self, part.name)[images] for part in fields(self)))
 
 
@@ -83,10 +85,10 @@ class BatchResiduals:
         """Copies the tables to a device.
 
         Args:
-            residuals: of the head model.
-            config: the same that residuals were made with.
-            like: whose device the tables get, and whose dtype the derivatives have; values and costs are float64: in
-                float32 the last steps of a precise fit drown in rounding.
+            residuals: the head model's residuals.
+            config: the one that the residuals were made with.
+            like: gives the device of the tables and the dtype of derivatives; residuals and costs are float64, because
+                in float32 the last steps of a precise fit are smaller than the rounding error.
         """
         self._dtype = like.dtype
 
@@ -94,7 +96,7 @@ class BatchResiduals:
             return torch.from_numpy(np.ascontiguousarray(values, np.float64)).to(like.device)
 
         def padded(basis: np.ndarray) -> Tensor:
-            """`[..., E + S]` with room for the columns of angles and pose, in the dtype of derivatives."""
+            """Inserts zero columns for angles and pose into `[..., E + S]`, in the dtype of derivatives."""
             parts = basis[..., : self.num_expression], basis[..., self.num_expression :]
             middle = np.zeros((*basis.shape[:-1], len(self.axes) + 6))
             return table(np.concatenate([parts[0], middle, parts[1]], -1)).to(like.dtype)
@@ -123,7 +125,7 @@ class BatchResiduals:
             self._arm_slopes.append(padded(arm))
 
     def target(self, landmarks: Tensor, person: Tensor) -> Target:
-        """Of landmarks `[B, 478, 3]`, NaN where unknown; a depth alone may be unknown too."""
+        """Builds the target of landmarks `[B, 478, 3]` (crop px), NaN where unknown; that may be the depth alone."""
         right, left = OUTER_EYE_CORNERS
         distance = (landmarks[:, right, :2] - landmarks[:, left, :2]).norm(dim=-1)
         points = landmarks[:, self.kept.to(landmarks.device)]
@@ -131,7 +133,7 @@ class BatchResiduals:
         weights = self._weights * known
         scale = torch.ones_like(distance)
         if self._config.num_independent is not None:
-            scale = self._weights.sum() / weights.sum(1)  # as many independent measurements from fewer landmarks
+            scale = self._weights.sum() / weights.sum(1)  # fewer landmarks amount to as many measurements
         noise = self._config.sigma * distance
         if self._config.noise_px is not None:
             noise = torch.full_like(distance, self._config.noise_px)
@@ -148,16 +150,16 @@ class BatchResiduals:
         )
 
     def in_camera(self, state: BatchState, person: Tensor) -> Tensor:
-        """Landmarks `[B, L, 3]` in camera space, metres."""
+        """Returns the model's landmarks `[B, L, 3]` in camera space, metres."""
         return self._turned(state, person)[0] + state.translation[:, None]
 
     def pixels(self, points: Tensor) -> Tensor:
-        """Points `[B, L, 3]` of camera space in crop px, `[B, L, 2]`."""
+        """Projects points `[B, L, 3]` of camera space to crop px, `[B, L, 2]`."""
         scale = self.focal_px / -points[..., 2:]
         return self.crop_size / 2 + points[..., :2] * scale * points.new_tensor([1.0, -1.0])
 
     def robust_weights(self, state: BatchState, target: Target, is_robust: Tensor) -> Tensor:
-        """Cauchy weights `[B, L]` of the errors at a state, for a step to hold; ones where `is_robust` `[B]` is not."""
+        """Returns Cauchy weights `[B, L]` of the errors at a state, fixed during a step; 1 if not `is_robust` `[B]`."""
         points = self.in_camera(state, target.person)
         error = (self.pixels(points) - target.points[..., :2]) * target.unit[:, None, None]
         limit = self._config.outlier * target.eye_distance * target.unit
@@ -165,16 +167,16 @@ class BatchResiduals:
         return torch.where(is_robust[:, None], robust, torch.ones_like(robust))
 
     def cost(self, state: BatchState, target: Target, robust: Tensor) -> Tensor:
-        """Half the weighted squared residuals `[B]`."""
+        """Returns half the sum of weighted squared residuals, `[B]`."""
         points = self.in_camera(state, target.person)
         rows = self._rows(points.new_zeros(len(points), 3, points.shape[1], 0), points, target, robust)
         return 0.5 * (rows**2).sum((1, 2))
 
     def normal(self, state: BatchState, target: Target, robust: Tensor, *, is_pose_only: bool) -> tuple[Tensor, Tensor]:
-        """Hessian `[B, W, W]` and gradient `[B, W]` (float64) of `cost`.
+        """Returns the Gauss-Newton Hessian `[B, W, W]` and gradient `[B, W]` (float64) of `cost`.
 
-        Unknowns are [expression | joint angles | rotation 3 | translation 3 | shape], the rotation's a rotation vector
-        in camera axes, applied from the left; only the six in the middle with `is_pose_only`.
+        Unknowns are [expression | joint angles | rotation 3 | translation 3 | shape], with `is_pose_only` the six of
+        the pose. Those of the rotation are a rotation vector in camera axes, applied from the left.
         """
         parts = []
         for images in torch.arange(len(state.own), device=target.person.device).split(_IMAGES_AT_ONCE):
@@ -197,14 +199,14 @@ class BatchResiduals:
         return (rows.mT @ rows).double()
 
     def joint_turns(self, own: Tensor) -> Tensor:
-        """Rotation vectors of the moving joints, `[B, M, 3]`."""
+        """Returns the rotation vectors of the moving joints, `[B, M, 3]`, radians."""
         turns = own.new_zeros(len(own), self._num_joints, 3)
         for column, (joint, axis) in enumerate(self.axes, start=self.num_expression):
             turns[:, joint, axis] = own[:, column]
         return turns
 
     def _turned(self, state: BatchState, person: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Posed landmarks `[B, L, 3]` turned into camera axes; per joint its change `R - I` and its slopes there."""
+        """Returns posed landmarks `[B, L, 3]` in camera axes, and for each joint `R - I` and their derivatives."""
         coefficients = torch.cat([state.own[:, : self.num_expression], state.shape[person]], 1)
         points = self.mean + (coefficients @ self.basis.flatten(0, 1).T).reshape(-1, *self.basis.shape[:2]).mT
         turns, moved = self.joint_turns(state.own), []
@@ -222,7 +224,7 @@ class BatchResiduals:
         return points @ state.rotation.mT, moved
 
     def _head_slopes(self, state: BatchState, joints: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """Derivatives `[B, 3, L, W]` of the points in camera axes by all unknowns but the pose, whose columns wait."""
+        """Returns derivatives `[B, 3, L, W]` of the points in camera axes; the caller fills in those by the pose."""
         rotation, (_, num_points, width) = state.rotation.to(self._dtype), self._slopes.shape
         result = (rotation @ self._slopes.reshape(3, -1)).reshape(-1, 3, num_points, width)
         for (rows, _, _, _), slopes, (change, _) in zip(self._joints, self._arm_slopes, joints, strict=True):
@@ -233,7 +235,7 @@ class BatchResiduals:
         return result
 
     def _rows(self, jacobian: Tensor, points: Tensor, target: Target, robust: Tensor) -> Tensor:
-        """Weighted derivatives of all residuals, the residuals in the last column: `[B, 3 L + 2 D, W + 1]`."""
+        """Returns weighted derivatives of all residuals `[B, 3 L + 2 D, W + 1]`, the residuals in the last column."""
         inverse_depth = -1.0 / points[..., 2]
         scale = self.focal_px * inverse_depth
         unit = target.unit[:, None]
@@ -249,7 +251,7 @@ class BatchResiduals:
             torch.addcmul(jacobian[:, axis], slope[..., axis : axis + 1].to(rows), jacobian[:, 2], out=part)
             part.mul_(factor)
             parts[axis][..., -1] = error[..., axis]
-        # Holding the depths' scale would let each step gain by moving the head, only to lose it again.
+        # With a fixed scale of depths each step would gain by moving the head and lose that gain in the next step.
         scale_slope = torch.einsum("bl,blp->bp", (scale * inverse_depth / count).to(rows), jacobian[:, 2])[:, None]
         torch.mul(jacobian[:, 2], (-depth_scale * unit)[..., None].to(rows), out=parts[2][..., :-1])
         parts[2][..., :-1].addcmul_((-points[..., 2] * unit)[..., None].to(rows), scale_slope)
@@ -258,8 +260,8 @@ class BatchResiduals:
         return rows
 
     def _weigh(self, rows: Tensor, parts: list[Tensor], target: Target, robust: Tensor) -> None:
-        """Turns plain rows of x, y and depth into weighted ones, and fills in those of differences; in place."""
-        # Depth is known up to a constant only: its rows lose their weighted mean.
+        """Weighs the rows of x, y and depth, and writes those of differences; in place."""
+        # depth is known only up to a constant, so the weighted mean of its rows is subtracted
         weights = target.depth_weights
         total = weights.sum(1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
         parts[2] -= torch.einsum("bl,blp->bp", (weights / total).to(rows), parts[2])[:, None]
@@ -274,7 +276,7 @@ class BatchResiduals:
 
 
 def _rotation_and_slopes(rotvec: Tensor) -> tuple[Tensor, Tensor]:
-    """`exp([r]x)` `[B, 3, 3]` and its derivatives by the components of r, `[B, 3, 3, 3]`.
+    """Returns `exp([r]x)` `[B, 3, 3]` and its derivatives by the components of r, `[B, 3, 3, 3]`.
 
     Gallego and Yezzi 2015, "A compact formula for the derivative of a 3-D rotation in exponential coordinates", eq. 9.
     """

@@ -1,9 +1,10 @@
-"""One damped Gauss-Newton step of many images at once, under box bounds, where images of a person share unknowns.
+"""One damped Gauss-Newton step of many images at once under box constraints; images of a person share unknowns.
 
-The images' own unknowns are eliminated (Schur complement), the persons' shared ones solved for, both batched. Bounds by
-projected Newton steps (Bertsekas 1982, "Projected Newton methods for optimization problems with simple constraints").
-Persons never touch each other: sums, step lengths and active sets are per person. All in float64: the systems are small
-(some 180 unknowns an image), and the head's distance and size are told apart only by their priors.
+The images' own unknowns are eliminated (Schur complement), then the shared ones of each person are solved for, both in
+batches. Box constraints by projected Newton steps (Bertsekas 1982, "Projected Newton methods for optimization problems
+with simple constraints"). People are independent: sums, step lengths and active sets are per person. All is float64:
+the systems are small (some 180 unknowns per image) and badly conditioned, because only priors separate the head's
+distance from its size.
 """
 
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ _MAX_HALVINGS = 8
 
 @dataclass(frozen=True)
 class BatchNormal:
-    """Quadratic models `1/2 d^T H d + g^T d` of B images; unknowns are their own P, then the K of their person.
+    """Quadratic models `1/2 d^T H d + g^T d` of B images; unknowns are the image's own P, then the K of its person.
 
     Attributes:
         hessian: `[B, P + K, P + K]` float64.
         gradient: `[B, P + K]`.
-        lower, upper: `[B, P]` bounds of the step of the own unknowns.
+        lower: `[B, P]` smallest step of the own unknowns.
+        upper: `[B, P]` largest step.
         person: `[B]` index of the person, 0 to N - 1.
         num_people: N.
         link: `[B, P]` weight of `1/2 (d_i - d_(i-1))^2` between an image and the one before; None if there is none.
@@ -39,15 +41,15 @@ class BatchNormal:
 
     @property
     def num_own(self) -> int:
-        """Unknowns of each image."""
+        """P, the own unknowns of an image."""
         return self.lower.shape[1]
 
     def sum_by_person(self, values: Tensor) -> Tensor:
-        """`[B, ...]` -> `[N, ...]`."""
+        """Sums values of images over each person, `[B, ...]` -> `[N, ...]`."""
         return values.new_zeros(self.num_people, *values.shape[1:]).index_add_(0, self.person, values)
 
     def times(self, own: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
-        """The Hessian times a step of own `[B, P]` and shared `[N, K]` unknowns, in the same shapes."""
+        """Multiplies the Hessian by a step of own `[B, P]` and shared `[N, K]` unknowns; returns the same shapes."""
         both = torch.cat([own, shared[self.person]], 1)
         product = (self.hessian @ both[..., None])[..., 0]
         pushed = product[:, : self.num_own]
@@ -60,10 +62,10 @@ class BatchNormal:
 
 
 def solve_batch(normal: BatchNormal) -> tuple[Tensor, Tensor, Tensor]:
-    """The steps that minimise the quadratic models inside their boxes (which must allow a step of zero).
+    """Finds the steps that minimise the quadratic models within their bounds, which must allow a step of zero.
 
     Returns:
-        own steps `[B, P]`, shared steps `[N, K]`, and by how much they lower each person's model `[N]`.
+        Own steps `[B, P]`, shared steps `[N, K]`, and the decrease of each person's model `[N]`.
     """
     slope = normal.gradient[:, : normal.num_own]
     shared_slope = normal.sum_by_person(normal.gradient[:, normal.num_own :])
@@ -85,14 +87,14 @@ def solve_batch(normal: BatchNormal) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _held(step: Tensor, slope: Tensor, normal: BatchNormal) -> Tensor:
-    """Unknowns `[B, P]` that sit at a bound and want to leave the box."""
+    """Returns which unknowns `[B, P]` are at a bound and would lower the cost outside it."""
     return ((step <= normal.lower) & (slope > 0)) | ((step >= normal.upper) & (slope < 0))
 
 
 def _value(
     normal: BatchNormal, slope: tuple[Tensor, Tensor], moved: tuple[Tensor, Tensor], push: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """By how much a move changes each person's model, `[N]`."""
+    """Returns by how much a step changes each person's model, `[N]`."""
     own = (moved[0] * (slope[0] + 0.5 * push[0])).sum(1)
     return normal.sum_by_person(own) + (moved[1] * (slope[1] + 0.5 * push[1])).sum(1)
 
@@ -100,7 +102,11 @@ def _value(
 def _search(
     normal: BatchNormal, step: Tensor, slope: tuple[Tensor, Tensor], direction: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Per person the longest of the moves 1, 1/2, 1/4, ... along the bent path that lowers the model, or none."""
+    """Searches each person's projected path at 1, 1/2, 1/4, ... for the longest step that does not raise the model.
+
+    Returns:
+        The step of own and shared unknowns (zero if there is none), and the Hessian times it.
+    """
     length = step.new_ones(normal.num_people)
     for halving in range(_MAX_HALVINGS + 1):
         each = length[normal.person, None]
@@ -117,7 +123,7 @@ def _search(
 
 
 def _newton(normal: BatchNormal, free: Tensor, slope: Tensor, shared_slope: Tensor) -> tuple[Tensor, Tensor]:
-    """The Newton step of the free own unknowns and all shared ones."""
+    """Returns the Newton step of the free own unknowns and all shared ones."""
     size = normal.num_own
     mask = free.to(slope.dtype)
     own = normal.hessian[:, :size, :size] * mask[:, :, None] * mask[:, None, :] + torch.diag_embed(1 - mask)
@@ -133,7 +139,7 @@ def _newton(normal: BatchNormal, free: Tensor, slope: Tensor, shared_slope: Tens
 
 
 def _solve_own(own: Tensor, right: Tensor, link: Tensor | None, mask: Tensor) -> Tensor:
-    """Own blocks `[B, P, P]` against right-hand sides `[B, P, M]`; linked images by block elimination along time."""
+    """Solves own blocks `[B, P, P]` for right-hand sides `[B, P, M]`; linked images by block elimination over time."""
     if link is None:
         return torch.cholesky_solve(right, torch.linalg.cholesky(own))
     factors, reduced = [], []

@@ -1,4 +1,4 @@
-"""Where a batched fit starts: landmark sets of other trackers as the 478, and the pose of the resting mean head."""
+"""The start of a batched fit: the landmarks of other sets as the 478, and the pose of the mean head at rest."""
 
 import torch
 from torch import Tensor
@@ -10,9 +10,10 @@ from preprocess.fitting.batched.residuals import BatchResiduals, BatchState, Tar
 
 
 def landmarks_of_set(points: Tensor) -> Tensor:
-    """Landmarks `[B, 478, 3]` of 68, 70 or WFLW's 98 points `[B, L, 2]`, NaN where unknown: depth, and the contour.
+    """Converts 68, 70 or WFLW's 98 points `[B, L, 2]` (px) to landmarks `[B, 478, 3]`, NaN where unknown.
 
-    The contour of these sets lies on the outline of the picture, which no point of the surface follows.
+    Depth is unknown, and so is the contour: in these sets it lies on the outline of the face in the picture, which no
+    point of the surface follows.
 
     Raises:
         InputError: another number of points.
@@ -29,7 +30,7 @@ def landmarks_of_set(points: Tensor) -> Tensor:
 
 
 def rigid_starts(residuals: BatchResiduals, target: Target, *, num_people: int) -> BatchState:
-    """The pose of the resting mean head by weak perspective: a similarity in space, in the picture without depths."""
+    """Estimates the pose of the mean head at rest by weak perspective, with depths where they are known."""
     mask = (target.weights > 0) & residuals.is_mesh
     has_depth = (target.depth_weights > 0).any(1)
     weights = mask.to(target.points)
@@ -51,7 +52,7 @@ def rigid_starts(residuals: BatchResiduals, target: Target, *, num_people: int) 
 
 
 def _similarity(arms: Tensor, measured: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Rotation `[B, 3, 3]` and scale `[B]` from points to points `[B, L, 3]` (Umeyama 1991, eqs. 40-42)."""
+    """Returns rotation `[B, 3, 3]` and scale `[B]` from points to points `[B, L, 3]` (Umeyama 1991, eqs. 40-42)."""
     left, singular, right = torch.linalg.svd((weights * measured).mT @ arms)
     signs = torch.ones_like(singular)
     signs[:, 2] = torch.linalg.det(left @ right).sign()
@@ -60,7 +61,7 @@ def _similarity(arms: Tensor, measured: Tensor, weights: Tensor) -> tuple[Tensor
 
 
 def _weak_perspective(arms: Tensor, measured: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The same from points `[B, L, 3]` to picture points `[B, L, 2]`: the nearest scaled turn of the affine map."""
+    """Returns rotation and scale from `[B, L, 3]` to picture points `[B, L, 2]`: those nearest to the affine map."""
     spread = (weights * arms).mT @ arms
     affine = torch.linalg.solve(spread, (weights * arms).mT @ measured).mT  # [B, 2, 3]
     left, singular, right = torch.linalg.svd(affine, full_matrices=False)

@@ -1,1 +1,1 @@
-"""The motion code of Portrait4D: crop, network, encoder."""
+"""Computes the motion code of Portrait4D: crop, network, encoder."""

@@ -1,7 +1,7 @@
-"""The square that the motion encoder looks at, cut out of a picture by 68 landmarks.
+"""Crops the square that the motion encoder reads out of a picture, by 68 landmarks.
 
-The crop is that of PD-FGC (Wang et al. 2023): a similarity (Umeyama 1991) takes the middles of both eyes and of the
-inner lips to fixed places of a square, the middle of which is enlarged.
+The crop is that of PD-FGC (Wang et al. 2023): a similarity transform (Umeyama 1991) takes the centres of both eyes and
+of the inner lips to fixed places of a square, the middle part of which is enlarged.
 """
 
 import torch
@@ -18,12 +18,16 @@ _ROWS, _COLUMNS = slice(0, 192), slice(16, 208)
 
 
 def crop_faces(images: Tensor, landmarks: Tensor) -> Tensor:
-    """What the network sees of pictures: `[B, 3, 224, 224]` in [-1, 1].
+    """Returns the network's input for pictures, `[B, 3, 224, 224]` in [-1, 1].
 
     Args:
         images: `[B, 3, H, W]` in [-1, 1].
-        landmarks: `[B, 68, 2]` iBUG, x right, y down, counted from the centre of the first pixel (half a pixel less
-            than the convention of `docs/conventions.md`).
+        landmarks: `[B, 68, 2]` iBUG in px, x right, y down, counted from the centre of the first pixel (half a pixel
+            less than by the convention of `docs/conventions.md`).
+
+    Raises:
+        ValueError: the landmarks have another shape.
+        InputError: the landmarks of a face coincide.
     """
     if landmarks.shape != (len(images), 68, 2):
         raise ValueError(f"landmarks must be [{len(images)}, 68, 2] like images, got {tuple(landmarks.shape)}")
@@ -34,12 +38,15 @@ def crop_faces(images: Tensor, landmarks: Tensor) -> Tensor:
 
 
 def face_similarity(landmarks: Tensor) -> Tensor:
-    """The similarity `[B, 2, 3]` float64 that takes the picture's pixels to those of the square, of `[B, 68, 2]`.
+    """Returns the similarity transform `[B, 2, 3]` float64 from the picture's to the square's pixels.
 
-    In the plane a similarity is a product of complex numbers, and Umeyama's solution is plain least squares.
+    In the plane a similarity transform is a product of complex numbers, and Umeyama's solution is linear least squares.
+
+    Args:
+        landmarks: `[B, 68, 2]` as for `crop_faces`.
 
     Raises:
-        InputError: the three points fall together.
+        InputError: the three points coincide.
     """
     points = torch.stack(
         [landmarks[:, part].cpu().double().mean(1) for part in IBUG_EYES_AND_INNER_LIPS], 1
@@ -50,7 +57,7 @@ def face_similarity(landmarks: Tensor) -> Tensor:
     u, v = (places - target[:, None]).unbind(-1)
     length = (x * x + y * y).sum(-1)
     if not (length > 1e-6).all():
-        raise InputError("the eyes and the mouth of a face lie on one point: expected 68 landmarks of a face in pixels")
+        raise InputError("the eyes and the mouth of a face coincide: expected 68 landmarks of a face in pixels")
     real, imaginary = (x * u + y * v).sum(-1) / length, (x * v - y * u).sum(-1) / length
     linear = torch.stack([real, -imaginary, imaginary, real], -1).unflatten(-1, (2, 2))
     shift = target - (linear @ middle[..., None])[..., 0]
@@ -58,14 +65,17 @@ def face_similarity(landmarks: Tensor) -> Tensor:
 
 
 def warp(images: Tensor, matrix: Tensor, *, side: int) -> Tensor:
-    """Pictures `[B, C, H, W]` seen through affine maps `[B, 2, 3]` (picture to result, pixel centres at integers).
+    """Warps pictures `[B, C, H, W]` by affine maps, bilinearly and with zeros outside, to `[B, C, side, side]`.
 
-    Bilinear, zero outside: `[B, C, side, side]`.
+    Args:
+        images: `[B, C, H, W]`.
+        matrix: `[B, 2, 3]` picture px to result px, pixel centres at integers.
+        side: of the result, px.
     """
     height, width = images.shape[2:]
     matrix = matrix.cpu().double()  # some devices have no float64
     to_picture = torch.linalg.inv(matrix[:, :, :2])
-    unit = 2 / matrix.new_tensor([width - 1, height - 1])  # of the sampler, which counts from -1 to 1
+    unit = 2 / matrix.new_tensor([width - 1, height - 1])  # the sampler's coordinates go from -1 to 1
     linear = to_picture * unit[:, None]
     shift = -(linear @ matrix[:, :, 2:])[..., 0] - 1
     ruler = torch.arange(side, dtype=images.dtype, device=images.device)

@@ -1,4 +1,4 @@
-"""Aligned pictures and 68 landmarks to the motion codes that drive Portrait4D: the weights' file and the network."""
+"""Encodes pictures with 68 landmarks as the motion codes that drive Portrait4D, and reads the encoder's weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,18 +18,18 @@ _NUM_SHOWN = 5
 
 
 class MotionEncoder:
-    """The network with its crop, ready for pictures.
+    """The network and its crop.
 
     Attributes:
-        weights: sha256 of the file of its weights, empty if they came otherwise.
+        weights: SHA-256 of the file of weights; empty if they come from elsewhere.
     """
 
     def __init__(self, network: MotionEncoderNetwork, *, weights: str = "") -> None:
-        """Takes a network and freezes it.
+        """Freezes a network.
 
         Args:
             network: with its weights; is set to evaluation mode and frozen.
-            weights: sha256 of the file that they came from.
+            weights: SHA-256 of the file that the weights come from.
         """
         self.weights = weights
         # channels last: 15 % less processor time on a CPU
@@ -40,15 +40,15 @@ class MotionEncoder:
     def load(
         cls, path: Path | str, *, device: str | torch.device = "cpu", weights: str | None = None
     ) -> "MotionEncoder":
-        """The encoder of a file; see `read_weights` for what it may be.
+        """Loads the encoder from a file.
 
         Args:
-            path: the file.
+            path: as for `read_weights`.
             device: where the network runs.
-            weights: sha256 of the file, where it is known; None reads it once more.
+            weights: SHA-256 of the file if it is known; None computes it.
 
         Raises:
-            InputError: no such file, not a motion encoder, or one with missing or further tensors.
+            InputError: the file is missing, is not a motion encoder, or lacks tensors or has others.
         """
         path = Path(path)
         tensors = read_weights(path)
@@ -59,10 +59,16 @@ class MotionEncoder:
     def from_tensors(
         cls, tensors: Mapping[str, Tensor], *, name: str, device: str | torch.device = "cpu", weights: str = ""
     ) -> "MotionEncoder":
-        """The encoder with given weights, under their official names; `name` is for messages, `weights` as above.
+        """Makes the encoder of given weights.
+
+        Args:
+            tensors: the weights under their official names.
+            name: names the weights in messages.
+            device: where the network runs.
+            weights: SHA-256 of the file that the weights come from.
 
         Raises:
-            InputError: tensors are missing, too many, or of other shapes.
+            InputError: tensors are missing, unknown, or of other shapes.
         """
         network = MotionEncoderNetwork()
         _fill(network, tensors, name)
@@ -70,12 +76,12 @@ class MotionEncoder:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor, landmarks: Tensor, *, at_once: int = 8) -> Tensor:
-        """Codes `[B, 548]` = eye 6, emotion 30, mouth 512.
+        """Returns the codes `[B, 548]` of pictures: eye 6, emotion 30, mouth 512.
 
         Args:
             images: `[B, 3, H, W]` RGB in [-1, 1], faces upright, on any device.
             landmarks: `[B, 68, 2]` as for `crop_faces`.
-            at_once: pictures that go through the network together.
+            at_once: number of pictures in a batch of the network.
         """
         place = self._network.model.fc.weight
         codes = [images.new_zeros(0, CODE_SIZE).to(place)]
@@ -86,13 +92,13 @@ class MotionEncoder:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a motion encoder, without those that only its training used.
+    """Reads the tensors of a motion encoder, without those that only its training used.
 
     Args:
         path: the released `motion_model.pth`, a `.safetensors` file, or a converted folder.
 
     Raises:
-        InputError: no such file, or anything but tensors in it.
+        InputError: the file is missing, or holds anything but tensors.
     """
     path = _tensors_file(path)
     if not path.is_file():
@@ -102,7 +108,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         (nested,) = content.values()
         content = nested if isinstance(nested, Mapping) else content
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"{path.name} holds no plain list of tensors: expected the released motion_model.pth")
+        raise InputError(f"{path.name} does not hold named tensors only: expected the released motion_model.pth")
     return {
         str(name): value
         for name, value in content.items()
@@ -111,7 +117,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _tensors_file(path: Path) -> Path:
-    """The file itself, or that of a converted folder."""
+    """Returns the file itself, or the file of weights in a converted folder."""
     return path / TENSORS_FILE if path.is_dir() else path
 
 
@@ -126,20 +132,24 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> Any:
-    """Tensors and plain containers; torch's own reader refuses anything else and runs nothing."""
+    """Reads tensors and plain containers; torch's own reader rejects anything else and runs no code."""
     import pickle
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, KeyError, OSError, pickle.UnpicklingError) as error:
         reason = printable(" ".join(str(error).split()))[:100]
-        raise InputError(f"{path.name} is no file of tensors ({reason}): get motion_model.pth again") from error
+        raise InputError(f"{path.name} is not a file of tensors ({reason}): get motion_model.pth again") from error
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], name: str) -> None:
-    """Copies tensors in, all or none."""
+    """Copies the tensors into the network, all of them or none.
+
+    Raises:
+        InputError: tensors are missing, unknown, or of other shapes; it lists some.
+    """
     own = network.state_dict()
-    # counters of training steps mean nothing here, and some files leave them out
+    # counters of training steps have no effect here, and some files lack them
     missing = [key for key in own if key not in tensors and not key.endswith(_DROPPED_COUNTER)]
     extra = [key for key in tensors if key not in own]
     misshapen = [

@@ -1,7 +1,7 @@
-"""The motion encoder of PD-FGC (Wang et al. 2023): a face to codes of gaze, emotion and mouth, apart from identity.
+"""The motion encoder of PD-FGC (Wang et al. 2023): codes of gaze, emotion and mouth that do not depend on identity.
 
-A face alignment network (Bulat and Tzimiropoulos 2017: one hourglass, blocks of three convolutions) of which only one
-mixed feature map is read, then four small heads. Names of parts are those of the released file.
+A face alignment network (Bulat and Tzimiropoulos 2017: one hourglass, blocks of three convolutions), whose heatmaps are
+reduced to one feature vector, then four small heads. Names of modules are those of the released file.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ EYE_SIZE, EMOTION_SIZE, MOUTH_SIZE = 6, 30, 512
 CODE_SIZE = EYE_SIZE + EMOTION_SIZE + MOUTH_SIZE
 
 TRAINING_NAME_PARTS = ("mouth_fc", "headpose_fc", "classifier", "to_feature", "to_embed")
-"""Parts of names in the released file that only its training used; its authors skip them, too."""
+"""Parts of names of tensors that only training used; the authors' code skips them, too."""
 
 _HEAD_POSE_SIZE = 6
 _MOUTH_EMBEDDING_SIZE = 500
@@ -27,7 +27,7 @@ _MAP_PIXELS = (INPUT_SIZE // 8) ** 2
 
 @dataclass(frozen=True)
 class FaceCodes:
-    """What the encoder says about B faces, in units of its own.
+    """The encoder's codes of B faces; they have no physical unit.
 
     Attributes:
         head_pose: `[B, 6]`.
@@ -43,25 +43,25 @@ class FaceCodes:
 
     @property
     def motion(self) -> Tensor:
-        """`[B, 548]`, eye, emotion and mouth: what Portrait4D is driven by."""
+        """The codes of eye, emotion and mouth, `[B, 548]`, which drive Portrait4D."""
         return torch.cat([self.eye, self.emotion, self.mouth], 1)
 
 
 class MotionEncoderNetwork(nn.Module):
-    """Cropped faces to codes; meant for evaluation mode."""
+    """Computes the codes of cropped faces; for evaluation mode only."""
 
     def __init__(self) -> None:
         super().__init__()
         self.model = _AlignmentFeatures()
         self.to_mouth, self.to_headpose, self.to_eye, self.to_emo = (_head() for _ in range(4))
-        # in the released file; the code of the mouth is read before it
+        # part of the released file, but the code of the mouth is taken before it
         self.mouth_embed = _embedding(_MOUTH_EMBEDDING_SIZE)
         self.headpose_embed = _embedding(_HEAD_POSE_SIZE)
         self.eye_embed = _embedding(EYE_SIZE)
         self.emo_embed = _embedding(EMOTION_SIZE)
 
     def forward(self, faces: Tensor) -> FaceCodes:
-        """Codes of faces `[B, 3, 224, 224]` RGB in [-1, 1], cut out by `preprocess.tracking.motion_code.crop`."""
+        """Returns the codes of faces `[B, 3, 224, 224]` RGB in [-1, 1], as `motion_code.crop` makes them."""
         features = self.model(faces)
         return FaceCodes(
             head_pose=self.headpose_embed(self.to_headpose(features)),
@@ -72,7 +72,7 @@ class MotionEncoderNetwork(nn.Module):
 
 
 class _AlignmentFeatures(nn.Module):
-    """`[B, 3, 224, 224]` to `[B, 512]`."""
+    """Computes features `[B, 512]` of faces `[B, 3, 224, 224]`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class _AlignmentFeatures(nn.Module):
 
 
 class _Block(nn.Module):
-    """Three 3 x 3 convolutions of falling width, all of their outputs side by side, plus the input."""
+    """Three 3 x 3 convolutions of decreasing width, their outputs concatenated, plus the input."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class _Block(nn.Module):
 
 
 class _Hourglass(nn.Module):
-    """Halves the resolution four times and comes back, adding a branch of its own at each level."""
+    """Halves the resolution four times and restores it, adding a skip branch at each level."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class _Hourglass(nn.Module):
         return self._level(_DEPTH, x)
 
     def _level(self, level: int, x: Tensor) -> Tensor:
-        beside = self.get_submodule(f"b1_{level}")(x)  # training also drops half of its values here
+        beside = self.get_submodule(f"b1_{level}")(x)  # in training dropout follows here, with a rate of 0.5
         low = self.get_submodule(f"b2_{level}")(functional.max_pool2d(x, 2))
         low = self._level(level - 1, low) if level > 1 else self.b2_plus_1(low)
         low = self.get_submodule(f"b3_{level}")(low)

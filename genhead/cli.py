@@ -31,7 +31,7 @@ def train(
 
     Several GPUs or machines: start it with torchrun, see docs/training.md.
     """
-    from genhead.training import GenHeadTraining
+    from genhead.training.task import GenHeadTraining
 
     run_training_command(GenHeadTraining, config, output, settings or [], options, tell)
 

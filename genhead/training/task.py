@@ -18,7 +18,9 @@ from flame.geometry.camera import Camera
 from genhead.config import GenHeadConfig
 from genhead.generator import GenHeadGenerator
 from genhead.head import PartHead
-from genhead.losses import (
+from genhead.training.grid import GridSamples, draw_grid
+from genhead.training.heads import HeadDataConfig, HeadPicture, TrainingHeads
+from genhead.training.losses import (
     GenHeadLossConfig,
     RealHeads,
     Schedule,
@@ -30,9 +32,7 @@ from genhead.losses import (
     r1_terms,
     supervised_terms,
 )
-from genhead.training_grid import GridSamples, draw_grid
-from genhead.training_heads import HeadDataConfig, HeadPicture, TrainingHeads
-from genhead.training_weights import load_start, make_part_head, save_networks
+from genhead.training.weights import load_start, make_part_head, save_networks
 from portrait4d.gan.augment import Augmentation, AugmentConfig, draw_augmentation
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
 from portrait4d.gan.strength import AdaptiveStrength, AdaptiveStrengthConfig

@@ -1,0 +1,1 @@
+"""How GenHead learns: losses, pictures with fitted heads, the training task."""

@@ -14,7 +14,7 @@ from genhead.networks import HeadBackbone, HeadBackground
 from genhead.part_grids import build_parts
 from genhead.parts import PartFields
 from genhead.render import PartVolume, render_parts
-from genhead.volume import HeadImages, HeadVolume, PartQuery, PreparedHead
+from genhead.volume import HeadImages, HeadPlanes, HeadVolume, PartQuery, PreparedHead
 from portrait4d.ops.resample import resize
 from portrait4d.render.decoder import TriPlaneDecoder
 from portrait4d.render.planes import TriPlanes
@@ -135,6 +135,14 @@ class GenHeadGenerator(nn.Module):
             noise: per-pixel noise of both networks.
             generator: source of random noise.
         """
+        planes = self.synthesise_planes(styles, noise=noise, generator=generator)
+        background = torch.sigmoid(self.background(latent, noise=noise, generator=generator))
+        return HeadVolume(planes.parts, planes.face, background, styles[:, -1])
+
+    def synthesise_planes(
+        self, styles: Tensor, *, noise: Noise = "const", generator: RandomSource | None = None
+    ) -> HeadPlanes:
+        """The volumes without what is behind them; arguments as in `synthesise`."""
         picture = self.backbone.synthesis(styles, noise=noise, generator=generator)
         if self.config.has_plane_mean:
             picture = picture + self.plane_mean
@@ -142,8 +150,7 @@ class GenHeadGenerator(nn.Module):
             TriPlanes.from_picture(half, layout="orthogonal", box_warp=self.config.render.box_warp)
             for half in picture.chunk(2, 1)
         )
-        background = torch.sigmoid(self.background(latent, noise=noise, generator=generator))
-        return HeadVolume(parts, face, background, styles[:, -1])
+        return HeadPlanes(parts, face)
 
     def sample(self, latent: Tensor, condition: Tensor, *, psi: float = 1.0, cutoff: int | None = None) -> HeadVolume:
         """Makes volumes of latent codes `[B, latent_dim]`: `map`, then `synthesise`."""
@@ -250,13 +257,13 @@ class GenHeadGenerator(nn.Module):
         """
         return correspondence_map(self.head, posed, camera, size=size or self.config.resolution)
 
-    def query(self, volume: HeadVolume, points: Tensor, parts: PartFields) -> PartQuery:
+    def query(self, planes: HeadPlanes, points: Tensor, parts: PartFields) -> PartQuery:
         """Raw density `[B, N]` and features `[B, N, C]` of each part at world points `[B, N, 3]`."""
         rested = parts.rest(points)
         return PartQuery(
-            eye=self.decoder(volume.parts.sample(parts.eye(rested))),
-            face=self.decoder(volume.face.sample(parts.face(rested))),
-            mouth=self.decoder(volume.parts.sample(parts.mouth(rested))),
+            eye=self.decoder(planes.parts.sample(parts.eye(rested))),
+            face=self.decoder(planes.face.sample(parts.face(rested))),
+            mouth=self.decoder(planes.parts.sample(parts.mouth(rested))),
         )
 
 

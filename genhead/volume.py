@@ -14,18 +14,22 @@ from portrait4d.render.planes import TriPlanes
 
 
 @dataclass(frozen=True)
-class HeadVolume:
+class HeadPlanes:
+    """The planes of B heads: `parts` of eyes and mouth, `face` of everything else."""
+
+    parts: TriPlanes
+    face: TriPlanes
+
+
+@dataclass(frozen=True)
+class HeadVolume(HeadPlanes):
     """A sampled head at rest: everything that depends on neither its parameters nor the camera.
 
     Attributes:
-        parts: planes of eyes and mouth, of B heads.
-        face: planes of everything else.
         background: `[B, C, h, h]` features in [0, 1] behind the head.
         w: `[B, style_dim]`, the last style, which super-resolution takes if it takes any.
     """
 
-    parts: TriPlanes
-    face: TriPlanes
     background: Tensor
     w: Tensor
 

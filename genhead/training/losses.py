@@ -301,9 +301,8 @@ def density_terms(
         config=DensityVariationConfig(config.density_points, config.density_distance, config.density_range),
         like=wanted.latent,
     )
-    planes = generator.synthesise(
-        generator.map(wanted.latent, condition), wanted.latent, noise="random", generator=random
-    )
+    styles = generator.map(wanted.latent, condition)
+    planes = generator.synthesise_planes(styles, noise="random", generator=random)
     values = generator.query(planes, torch.cat(pairs, 1), wanted.seen.prepared.parts)
     changes = [(first - second).abs().mean() for first, second in (part.density.chunk(2, 1) for part in values)]
     return {"variation": config.density_weight * torch.stack(changes).mean()}

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eg3d_steps import LOOP, STEPS, enlarged, final_resolution, loss_config, make_networks, note, phase_terms
+from eg3d_steps import LOOP, STEPS, enlarged, final_resolution, loss_config, make_networks, phase_terms
 from golden import Fixture
+from golden_steps import note
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.eg3d.losses import RealPictures, Wanted
 from portrait4d.train.average import AverageConfig

@@ -1,6 +1,6 @@
 """Small pieces of the training steps against those of the official code: blur, resizing, schedules, optimisers.
 
-The units of the reconstructor's losses (distortion, warps, crops, stubs) belong to the tests of those losses.
+The units of the reconstructor's losses (warps, crops, stubs) belong to the tests of those losses.
 """
 
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 
 from golden import Fixture
 from portrait4d.gan.blur import blur, blur_kernel, blur_sigma
+from portrait4d.gan.distortion import distortion
 from portrait4d.gan.resolution import neural_resolution
 from portrait4d.gan.swap import swap_probability
 from portrait4d.ops.resample import resize
@@ -85,3 +86,12 @@ def test_lazy_optimisers(units: Fixture, name: str, interval: int, rate: float, 
     expected = units.about["lazy_optimiser"][name]
     assert found.learning_rate == pytest.approx(expected["lr"])
     assert found.betas == pytest.approx(tuple(expected["betas"]))
+
+
+def test_distortion(units: Fixture) -> None:
+    depths, weights = units.input("t").sort().values, units.input("w").requires_grad_()
+    spread = distortion(depths, weights)
+    spread.sum().backward()
+    assert weights.grad is not None
+    assert units.scale_error("distortion", spread) < OPERATION
+    assert units.scale_error("distortion_grad_w", weights.grad) < OPERATION

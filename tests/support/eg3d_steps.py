@@ -1,13 +1,12 @@
 """The official code's training steps of EG3D in our terms: networks, settings, phases."""
 
-from functools import cache
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from golden import MEASURED, Fixture, rules
+from golden import Fixture
+from golden_steps import generated_weights
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.eg3d.losses import (
     EG3DLossConfig,
@@ -26,26 +25,13 @@ from replayed_draws import ReplayedDraws
 STEPS, LOOP = "train_eg3d_small", "train_loop_eg3d_small"
 
 
-@cache
-def _values(folder: Path, name: str, network: str) -> dict[str, Tensor]:
-    about = Fixture.load(folder, name).about
-    rule = rules(folder / "spec" / "golden")
-    prefix = about["param_prefix"][network]
-    entries = Fixture.load(folder, STEPS).about["params"][network]
-    return {
-        key: torch.from_numpy(rule.param_value(prefix + key, entry["shape"], entry["rule"]))
-        for key, entry in entries.items()
-        if entry["rule"][0] != "fixed"
-    }
-
-
 def make_networks(shared: Path, fixture: Fixture) -> tuple[EG3DGenerator, DualDiscriminator]:
     """Both networks with the generated weights."""
     kwargs = fixture.about["kwargs"]
     generator = EG3DGenerator(EG3DConfig.from_official(kwargs["G"]))
     discriminator = DualDiscriminator(DualDiscriminatorConfig.from_official(kwargs["D"]))
-    generator.load_state_dict(_values(shared, fixture.name, "G"), strict=True)
-    discriminator.load_state_dict(_values(shared, fixture.name, "D"), strict=True)
+    generator.load_state_dict(generated_weights(shared, fixture.name, "G", listed_in=STEPS), strict=True)
+    discriminator.load_state_dict(generated_weights(shared, fixture.name, "D", listed_in=STEPS), strict=True)
     return generator, discriminator
 
 
@@ -102,8 +88,3 @@ def phase_terms(
     if phase in ("Dreg", "Dboth"):
         terms |= r1_terms(judge, real, config, schedule)
     return terms, w
-
-
-def note(fixture: str, output: str, error: float) -> None:
-    """Leaves a relative error in the table of all comparisons."""
-    MEASURED.append({"fixture": fixture, "output": output, "error": error, "std": 1.0, "scale": 1.0})

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from flame.errors import InputError
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
-from genhead.config import UNITS_PER_METRE
+from genhead.config import UNITS_PER_METRE, GenHeadConfig
+from genhead.head import PartHead
 from portrait4d.runtime.checks import check_range
 from portrait4d.runtime.random import PerSample, derive_seed
 from preprocess.dataset.reading.dataset import Dataset
@@ -93,56 +94,46 @@ class TrainingHeads:
     """Pictures by index, mirrored ones behind the others; a `Source` of a `RecordStream`.
 
     Attributes:
+        where: the first shard, for messages.
+        side: of the pictures.
+        num_own: pictures that are not mirrored ones.
         table: cameras and parameters of all of them.
         digest: identifies pictures and parameters.
 
     Args:
         config: which pictures.
-        side: of the network's pictures; larger ones are shrunk by area.
-        head_model: that the parameters must belong to, "open" or "flame".
-        num_shape: S of the head model.
-        origin: the network's origin in the head model's coordinates, metres.
+        generator: learns from them; larger pictures than its own are shrunk by area.
+        head: the model that the parameters must belong to.
         mirror: of the head model; None where pictures are not mirrored.
 
     Raises:
-        InputError: there are no such data, they are of another head model, of too small pictures or without masks.
+        InputError: there are no such data, they are of another head model, of too small pictures or without masks, or
+            the numbers of a record do not fit the head model.
     """
 
     def __init__(
-        self,
-        config: HeadDataConfig,
-        *,
-        side: int,
-        head_model: str,
-        num_shape: int,
-        origin: tuple[float, float, float],
-        mirror: HeadMirror | None,
+        self, config: HeadDataConfig, *, generator: GenHeadConfig, head: PartHead, mirror: HeadMirror | None
     ) -> None:
         if not config.paths:
             raise InputError("expected training pictures: set data.paths to shards that `portrait4d data ffhq` made")
         self._dataset = Dataset(config.paths)
         info = self._dataset.info
-        where = self._dataset.paths[0]
-        if info.head_model != head_model:
+        self.where = where = self._dataset.paths[0]
+        if info.head_model != generator.head:
             raise InputError(
-                f"{where}: expected parameters of head model {head_model}, got {info.head_model}: set generator.head, "
-                "or build the dataset with the other head model"
+                f"{where}: expected parameters of head model {generator.head}, got {info.head_model}: set "
+                "generator.head, or build the dataset with the other head model"
             )
         if info.mask == "none":
             raise InputError(f"{where}: expected pictures with masks, there are none: build the dataset with --mask")
-        if info.image_size < side:
+        if info.image_size < generator.resolution:
             raise InputError(
-                f"{where}: expected pictures of {side} px or more, got {info.image_size}: give larger ones, or train a "
-                "smaller network"
+                f"{where}: expected pictures of {generator.resolution} px or more, got {info.image_size}: give larger "
+                "ones, or train a smaller network"
             )
-        self.side, self.num_own = side, len(self._dataset)
+        self.side, self.num_own = generator.resolution, len(self._dataset)
         self._keys: list[str] = []
-        own = self._read_table(origin, info.units_per_metre)
-        if own.shape.shape[1] != num_shape:
-            raise InputError(
-                f"{where}: expected {num_shape} numbers of shape, got {own.shape.shape[1]}: the dataset is of another "
-                "version of the head model"
-            )
+        own = self._read_table(generator, head, info.units_per_metre)
         self.table = own if mirror is None else _joined(own, _mirrored(own, mirror))
         columns = b"".join(getattr(self.table, name).tobytes() for name in ("label", *_FIELDS))
         self.digest = hashlib.sha256("\n".join(self._keys).encode() + columns).hexdigest()
@@ -176,8 +167,9 @@ class TrainingHeads:
         """Key of a picture."""
         return self._keys[index % self.num_own]
 
-    def _read_table(self, origin: tuple[float, float, float], units_per_metre: float) -> HeadTable:
+    def _read_table(self, generator: GenHeadConfig, head: PartHead, units_per_metre: float) -> HeadTable:
         """Reads the numbers of all records and no picture."""
+        sizes = {"shape": head.model.num_shape, "expression": head.model.num_expression}
         rows: list[dict[str, NDArray]] = []
         for path in self._dataset.paths:
             shard = read_shard(path)
@@ -187,11 +179,18 @@ class TrainingHeads:
                     parts = shard.parts(key, file, only=("safetensors",))
                     if "safetensors" not in parts:
                         raise InputError(f"{where}: the member is missing: build the shard again")
-                    rows.append(decode_arrays(parts["safetensors"], where))
+                    row = decode_arrays(parts["safetensors"], where)
+                    for name, size in sizes.items():
+                        if row[name].shape != (size,):
+                            raise InputError(
+                                f"{where}: expected {size} numbers of {name}, got {list(row[name].shape)}: it is of "
+                                "another version of the head model; build the dataset again"
+                            )
+                    rows.append(row)
                     self._keys.append(key)
         label = np.stack([row["camera"] for row in rows]).astype(np.float64)
         scale = UNITS_PER_METRE / units_per_metre
-        label[:, [3, 7, 11]] = label[:, [3, 7, 11]] * scale - UNITS_PER_METRE * np.asarray(origin)
+        label[:, [3, 7, 11]] = label[:, [3, 7, 11]] * scale - UNITS_PER_METRE * np.asarray(generator.head_origin)
         return HeadTable(label.astype(np.float32), *(np.stack([row[name] for row in rows]) for name in _FIELDS))
 
 

@@ -32,7 +32,8 @@ from genhead.training.losses import (
     r1_terms,
     supervised_terms,
 )
-from genhead.training.weights import load_start, make_part_head, save_networks
+from genhead.training.sides import check_sides
+from genhead.training.weights import brief_names, load_start, make_part_head, save_networks
 from portrait4d.gan.augment import Augmentation, AugmentConfig, draw_augmentation
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
 from portrait4d.gan.strength import AdaptiveStrength, AdaptiveStrengthConfig
@@ -45,7 +46,7 @@ from portrait4d.train.config import OptimiserConfig, RunConfig
 from portrait4d.train.distributed import Workers
 from portrait4d.train.stream import RecordStream
 from portrait4d.train.task import Part, Phase, Step, Task, Terms
-from preprocess.dataset.reading.flip import open_head_mirror
+from preprocess.dataset.reading.flip import HeadMirror, open_head_mirror
 from preprocess.media.image import to_tensor
 
 _KEPT_PARTS = 2
@@ -169,6 +170,9 @@ class GenHeadTraining:
 class GenHeadTask(Task):
     """Generator and discriminator, the phases of a step, and the pictures they learn from.
 
+    Attributes:
+        kept_start: tensors that `resume_from` did not hold, see `load_start`.
+
     Args:
         config: of the training.
         head: the head model; None makes the configuration's.
@@ -182,14 +186,8 @@ class GenHeadTask(Task):
     def __init__(self, config: GenHeadTraining, *, head: PartHead | None = None) -> None:
         self.config = config
         head = head or make_part_head(config.generator, config.flame)
-        self.heads = TrainingHeads(
-            config.data,
-            side=config.generator.resolution,
-            head_model=config.generator.head,
-            num_shape=head.model.num_shape,
-            origin=config.generator.head_origin,
-            mirror=_mirror(config),
-        )
+        self.heads = TrainingHeads(config.data, generator=config.generator, head=head, mirror=_mirror(config))
+        check_sides(self.heads, head)
         if len(self.heads) < config.train.batch_size:
             raise InputError(
                 f"expected at least {config.train.batch_size} pictures, one batch, got {len(self.heads)}: "
@@ -202,7 +200,7 @@ class GenHeadTask(Task):
             num_threads=config.data.threads,
             capacity=3 * config.train.batch_size,
         )
-        self.generator, self.discriminator = _make_networks(config, head)
+        self.generator, self.discriminator, self.kept_start = _make_networks(config, head)
         self.networks: dict[str, nn.Module] = {"generator": self.generator, "discriminator": self.discriminator}
         has_groups = config.discriminator.num_deviation_channels > 0
         self.group_size = (config.discriminator.group_size or 1) if has_groups else 1
@@ -257,11 +255,17 @@ class GenHeadTask(Task):
 
     def describe(self) -> dict[str, Any]:
         """See `Task`."""
-        return {
+        facts = {
             "pictures": len(self.heads),
             "pictures_digest": self.data_digest,
             "head_model": self.generator.head.model.name,
         }
+        if self.config.resume_from is not None:
+            facts |= {
+                "started_from": self.config.resume_from,
+                "not_in_it": brief_names(self.kept_start, self.networks) or "nothing",
+            }
+        return facts
 
     # --- phases ---------------------------------------------------------------------------------
 
@@ -424,7 +428,7 @@ class GenHeadTask(Task):
         self._w_sum, self._num_w = torch.zeros(self.config.generator.style_dim), 0
 
 
-def _mirror(config: GenHeadTraining):
+def _mirror(config: GenHeadTraining) -> HeadMirror | None:
     if not config.data.mirror:
         return None
     if config.generator.head != "open":
@@ -432,17 +436,18 @@ def _mirror(config: GenHeadTraining):
     return open_head_mirror()
 
 
-def _make_networks(config: GenHeadTraining, head: PartHead) -> tuple[GenHeadGenerator, DualDiscriminator]:
-    """Networks at their start, the same in every process."""
+def _make_networks(
+    config: GenHeadTraining, head: PartHead
+) -> tuple[GenHeadGenerator, DualDiscriminator, Sequence[str]]:
+    """Networks at their start, the same in every process, and what `load_start` did not find."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.train.seed, "networks"))
         generator = GenHeadGenerator(config.generator, head)
         discriminator = DualDiscriminator(config.discriminator)
-    if config.resume_from is not None:
-        load_start(config.resume_from, generator, discriminator)
+    kept = () if config.resume_from is None else load_start(config.resume_from, generator, discriminator)
     if config.train.precision in ("fp32", "tf32"):
         for network in (generator, discriminator):
             for module in network.modules():
                 if isinstance(module, SynthesisBlock | DiscriminatorBlock):
                     module.is_half = False
-    return generator, discriminator
+    return generator, discriminator, kept

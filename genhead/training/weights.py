@@ -1,8 +1,10 @@
 """Both networks of a GenHead training as checkpoints: written for commands, read as the start of another training."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from flame.errors import InputError
 from genhead.config import GenHeadConfig
@@ -60,28 +62,42 @@ def load_start(path: str | Path, generator: GenHeadGenerator, discriminator: Dua
     """Copies weights into both networks: all of a GenHead, or what fits of an EG3D generator.
 
     Returns:
-        Names of the generator's tensors that kept their own start.
+        Tensors that keep the start they have, as `generator.NAME` or `discriminator.NAME`.
 
     Raises:
         InputError: there are no such weights, or nothing of them fits.
     """
     config, tensors = resolve_weights(path)
-    own = generator.state_dict()
-    if config.family == "genhead" and config.network == "generator":
+    if (config.family, config.network) == ("genhead", "generator"):
         load_strict(generator, {name: value for name, value in tensors.items() if not name.startswith("deformer.")})
         folder = Path(path) / DISCRIMINATOR_FOLDER
         if folder.is_dir():
             load_strict(discriminator, read_checkpoint(folder)[1])
-        return []
+            return []
+        return [f"discriminator.{name}" for name in sorted(discriminator.state_dict())]
     if (config.family, config.network) != ("eg3d", "generator"):
         raise InputError(
             f"expected a GenHead or EG3D generator to start from, got {config.family} {config.network}: {path}"
         )
+    own = generator.state_dict()
     taken = {name: value for name, value in _as_genhead(tensors).items() if _fits(own.get(name), value)}
     if not taken:
         raise InputError(f"{path}: no tensor of this EG3D generator fits generator's sizes: set them alike")
     generator.load_state_dict({**own, **taken})
-    return sorted(set(own) - set(taken))
+    kept = [f"generator.{name}" for name in sorted(set(own) - set(taken))]
+    return kept + [f"discriminator.{name}" for name in sorted(discriminator.state_dict())]
+
+
+def brief_names(names: Sequence[str], networks: Mapping[str, nn.Module]) -> list[str]:
+    """Tensors `NETWORK.NAME` in few words: `PART.*` stands for a part of a network all of whose tensors are named."""
+    everything = {f"{network}.{name}" for network, module in networks.items() for name in module.state_dict()}
+    left, chosen = set(everything) - set(names), set()
+    for name in names:
+        words = name.split(".")
+        starts = (".".join(words[:count]) + "." for count in range(1, len(words)))
+        whole = next((start for start in starts if not any(other.startswith(start) for other in left)), None)
+        chosen.add(name if whole is None else f"{whole}*")
+    return sorted(chosen)
 
 
 def _as_genhead(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -148,10 +148,6 @@ def profile(training: Training, trace: Path, *, device: str = "cpu", rows: int =
     return profiler.key_averages().table(sort_by=order, row_limit=rows)
 
 
-def _num_parameters(network: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
 def _prepare(
     training: Training, output: str | Path, device: torch.device, workers: Workers
 ) -> tuple[Trainer, RunFolder]:

@@ -108,9 +108,7 @@ def real(fixture: Fixture, generator: GenHeadGenerator, synthetic_flame: Path) -
 
 
 @pytest.fixture(autouse=True)
-def fresh(
-    shared: Path, fixture: Fixture, generator: GenHeadGenerator, discriminator: DualDiscriminator
-) -> None:
+def fresh(shared: Path, fixture: Fixture, generator: GenHeadGenerator, discriminator: DualDiscriminator) -> None:
     """Generated weights without gradients, before every case."""
     for network, key in ((generator, "G"), (discriminator, "D")):
         network.load_state_dict(generated_weights(shared, STEPS, key, listed_in=STEPS), strict=True)

@@ -1,15 +1,13 @@
 """The command `genhead`: train, and look at what was trained."""
 
 from collections.abc import Collection
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from portrait4d.cli.app import add_commands, top
 from portrait4d.cli.console import Telling
 from portrait4d.cli.main import start
-from portrait4d.cli.training import TrainOptions, run_training_command
+from portrait4d.cli.training import ConfigOption, RunOption, SettingsArgument, TrainOptions, run_training_command
 
 HELP = """GenHead: heads that a network invents, moved by a head model's expression, jaw, eyes and neck.
 
@@ -18,12 +16,10 @@ Start with:  genhead train --config configs/genhead/toy64.yaml --help
 
 
 def train(
-    settings: Annotated[
-        list[str] | None, typer.Argument(help="Changes to the configuration: train.batch_size=16 loss.r1_gamma=2")
-    ] = None,
+    settings: SettingsArgument = None,
     *,
-    config: Annotated[Path | None, typer.Option("--config", help="Configuration in YAML, see configs/genhead.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the run.")] = None,
+    config: ConfigOption = None,
+    output: RunOption = None,
     options: TrainOptions,
     tell: Telling,
 ) -> None:
@@ -33,7 +29,7 @@ def train(
     """
     from genhead.training.task import GenHeadTraining
 
-    run_training_command(GenHeadTraining, config, output, settings or [], options, tell)
+    run_training_command(GenHeadTraining, config, output, settings, options, tell)
 
 
 COMMANDS = {"train": train}

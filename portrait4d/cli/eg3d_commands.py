@@ -8,6 +8,7 @@ import typer
 
 from portrait4d.cli.console import Telling, progress_bars, say, say_json
 from portrait4d.cli.option_groups import Shown
+from portrait4d.cli.training import ConfigOption, RunOption, SettingsArgument, TrainOptions, run_training_command
 from portrait4d.jobs.eg3d.options import SampleOptions, SeedShapeOptions, StyleVideoOptions
 from portrait4d.runtime.device_options import DeviceOptions
 
@@ -82,4 +83,21 @@ def shape(
     say(f"iso {report.iso:.4g}, densities {low:.4g} to {high:.4g}")
 
 
-COMMANDS = {"sample": sample, "video": video, "shape": shape}
+def train(
+    settings: SettingsArgument = None,
+    *,
+    config: ConfigOption = None,
+    output: RunOption = None,
+    options: TrainOptions,
+    tell: Telling,
+) -> None:
+    """Train EG3D on pictures with cameras; the same command resumes a run that was stopped.
+
+    Several GPUs or machines: start it with torchrun, see docs/training.md.
+    """
+    from portrait4d.eg3d.training import EG3DTraining
+
+    run_training_command(EG3DTraining, config, output, settings, options, tell)
+
+
+COMMANDS = {"train": train, "sample": sample, "video": video, "shape": shape}

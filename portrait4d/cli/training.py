@@ -5,10 +5,18 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from portrait4d.cli.console import Telling, say, say_json
 from portrait4d.runtime.device_options import DeviceOptions
+
+SettingsArgument = Annotated[
+    list[str] | None, typer.Argument(help="Changes to the configuration: train.batch_size=16 loss.r1_gamma=2")
+]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration in YAML, see configs/.")]
+RunOption = Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the run.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +31,18 @@ class TrainOptions(DeviceOptions):
 
 
 def run_training_command(
-    kind: type, config: Path | None, output: Path | None, settings: list[str], options: TrainOptions, tell: Telling
+    kind: type,
+    config: Path | None,
+    output: Path | None,
+    settings: list[str] | None,
+    options: TrainOptions,
+    tell: Telling,
 ) -> None:
     """Reads the configuration and does what the options ask for."""
-    import typer
-
     from portrait4d.jobs.train import forecast, profile, train
     from portrait4d.train.config_file import plain_values, read_config_file
 
-    training = read_config_file(kind, config, settings)
+    training = read_config_file(kind, config, settings or [])
     if options.dry_run:
         found = forecast(training, device=options.device)
         if tell.as_json:

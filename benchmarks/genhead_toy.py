@@ -1,0 +1,230 @@
+"""How good a GenHead of `configs/genhead/toy64.yaml` is: distance to the pictures, control, identity; table and sheet.
+
+    python benchmarks/genhead_toy.py CHECKPOINT... --data FOLDER [--publish]
+
+CHECKPOINT is a folder below a run's `checkpoints`. FOLDER is what `scripts/make_toy_faces.py` made: its persons can be
+drawn again with any expression, so what a parameter should change in a picture is known.
+"""
+
+import argparse
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flame.geometry.camera import Camera
+from flame.heads.head_model import HeadParams, expression_index
+from flame.heads.open_head import load_open_head
+from genhead.generator import GenHeadGenerator, condition_label
+from genhead.head import PartHead
+from genhead.training.grid import frontal_camera
+from material import conclude, output_folder
+from portrait4d.metrics.control import picture_change, rank_correlation, score_control
+from portrait4d.metrics.distances import measure_frechet
+from portrait4d.metrics.extractor import load_extractor
+from portrait4d.runtime.random import PerSample, derive_seed
+from preprocess.dataset.reading.dataset import Dataset
+from preprocess.dataset.toy.population import draw_person
+from preprocess.dataset.toy.render import ToyRenderer
+from preprocess.media.contact_sheet import contact_sheet
+from preprocess.media.image import to_uint8
+
+IDENTITIES, SAMPLES, PICTURES, BATCH = 100, 500, 2000, 20
+CONTROLS: dict[str, tuple[tuple[str, ...], float]] = {
+    "jaw": (("jawOpen",), 0.8),
+    "smile": (("mouthSmileLeft", "mouthSmileRight"), 1.0),
+    "blink": (("eyeBlinkLeft", "eyeBlinkRight"), 1.0),
+    "brows": (("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), 1.0),
+}
+"""Expressions that move together, and how far."""
+GAZE, YAW_DEGREES = 0.35, 35.0
+SEED = 0
+
+
+class Evaluation:
+    """Draws truth and prediction of the same change."""
+
+    def __init__(self, generator: GenHeadGenerator) -> None:
+        self.generator, self.model = generator, load_open_head()
+        self.truth = ToyRenderer(self.model, size=generator.config.resolution, oversampling=2)
+        self.persons = [draw_person(self.model, np.random.default_rng([SEED, index])) for index in range(IDENTITIES)]
+        self.shape = torch.from_numpy(np.stack([person.shape for person in self.persons]))
+
+    def latents(self, *, is_known: bool) -> torch.Tensor:
+        """Of the persons in the data, who were learned by heart, or random ones."""
+        size = self.generator.config.latent_dim
+        if not is_known:
+            return torch.randn(IDENTITIES, size, generator=torch.Generator().manual_seed(5))
+        names = [hashlib.sha256(f"toy face {SEED} {index}".encode()).hexdigest()[:16] for index in range(IDENTITIES)]
+        return PerSample([derive_seed("person", name) for name in names]).normal((IDENTITIES, size), torch.zeros(()))
+
+    def params(self, name: str, strength: NDArray) -> HeadParams:
+        """All persons with one parameter at given strengths in [-1, 1], everything else at rest."""
+        params = HeadParams.zeros(self.model, IDENTITIES).replace(shape=self.shape)
+        values = torch.from_numpy(strength.astype(np.float32))
+        if name == "gaze":
+            params.eyes[:, :, 1] = GAZE * values[:, None]
+        elif name in CONTROLS:
+            names, most = CONTROLS[name]
+            params.expression[:, expression_index(self.model, names)] = most * values[:, None]
+        return params
+
+    @torch.no_grad()
+    def predict(self, latent: torch.Tensor, name: str, strength: NDArray) -> NDArray[np.uint8]:
+        """Generated pictures."""
+        params, pictures = self.params(name, strength), []
+        for start in range(0, IDENTITIES, BATCH):
+            part = slice(start, start + BATCH)
+            camera = self._cameras(name, strength[part])
+            head = params.map(lambda value, part=part: value[part])
+            front = self._cameras("", np.zeros(len(strength[part])))
+            volume = self.generator.sample(latent[part], condition_label(front, head.shape))
+            pictures.append(to_uint8(self.generator.render(volume, camera, self.generator.head.pose(head)).image))
+        return np.concatenate(pictures)
+
+    def true(self, name: str, strength: NDArray) -> NDArray[np.uint8]:
+        """The same of the persons in the data."""
+        vertices = self.model(self.params(name, strength)).numpy()
+        cameras = self._cameras(name, strength)
+        metres = cameras.cam2world.clone()
+        origin = torch.tensor(self.generator.config.head_origin)
+        metres[:, :3, 3] = metres[:, :3, 3] / self.generator.head.scale + origin
+        seen = replace(cameras, cam2world=metres)
+        return np.stack([
+            self.truth(vertices[index], seen[index], person)[0] for index, person in enumerate(self.persons)
+        ])  # fmt: skip
+
+    def _cameras(self, name: str, strength: NDArray):
+        config = self.generator.config
+        turns = YAW_DEGREES * strength if name == "yaw" else np.zeros(len(strength))
+        each = [frontal_camera(config, yaw_degrees=float(turn)) for turn in turns]
+        first = each[0]
+        return replace(
+            first,
+            cam2world=torch.cat([camera.cam2world for camera in each]),
+            intrinsics=torch.cat([camera.intrinsics for camera in each]),
+        )
+
+    def control(self, name: str) -> dict[str, float]:
+        """Gain and direction with known persons; rank correlation over random ones, each at a strength of its own."""
+        is_signed = name in ("yaw", "gaze")
+        low, high = np.full(IDENTITIES, -1.0 if is_signed else 0.0), np.ones(IDENTITIES)
+        true = picture_change(self.true(name, low), self.true(name, high))
+        known = self.latents(is_known=True)
+        score = score_control(picture_change(self.predict(known, name, low), self.predict(known, name, high)), true)
+        random = self.latents(is_known=False)
+        strength = np.random.default_rng(1).uniform(low, high)
+        rest = self.predict(random, name, np.zeros(IDENTITIES))
+        changed = picture_change(rest, self.predict(random, name, strength))
+        template = true.mean(0)
+        measured = (changed * template).reshape(IDENTITIES, -1).sum(1)
+        return {
+            "gain": round(score.gain, 3),
+            "direction": round(score.direction, 3),
+            "rank": round(rank_correlation(measured, strength), 3),
+        }
+
+    def steadiness(self) -> float:
+        """Change between expressions over change between identities, random persons; below 0.5 is steady."""
+        random = self.latents(is_known=False)
+        rest = self.predict(random, "", np.zeros(IDENTITIES)).astype(float)
+        within = [np.abs(self.predict(random, name, np.ones(IDENTITIES)) - rest).mean() for name in CONTROLS]
+        between = np.abs(rest - np.roll(rest, 1, 0)).mean()
+        return round(float(np.mean(within) / between), 3)
+
+    @torch.no_grad()
+    def samples(self, dataset: Dataset, count: int) -> NDArray[np.uint8]:
+        """Generated pictures with cameras and heads of the data."""
+        generator, pictures = self.generator, []
+        rows = np.random.default_rng(2).integers(0, len(dataset), count)
+        origin = torch.tensor(generator.config.head_origin) * 3.0
+        latent = torch.randn(count, generator.config.latent_dim, generator=torch.Generator().manual_seed(3))
+        for start in range(0, count, BATCH):
+            records = [dataset[int(row)] for row in rows[start : start + BATCH]]
+            labels = torch.from_numpy(np.stack([record.camera for record in records]))
+            camera = Camera.from_label25(labels, axes="opengl")
+            moved = camera.cam2world.clone()
+            moved[:, :3, 3] -= origin
+            camera = replace(camera, cam2world=moved)
+            heads = [torch.from_numpy(np.stack([getattr(r.head, n) for r in records])) for n in _HEAD]
+            head = HeadParams(*heads).replace(neck=torch.zeros(len(records), 3))
+            volume = generator.sample(latent[start : start + BATCH], condition_label(camera, head.shape))
+            pictures.append(to_uint8(generator.render(volume, camera, generator.head.pose(head)).image))
+        return np.concatenate(pictures)
+
+
+_HEAD = ("shape", "expression", "neck", "jaw", "eyes")
+
+
+def evaluate(generator: GenHeadGenerator, dataset: Dataset, real: NDArray, extractor) -> dict[str, object]:
+    """All measures of one network."""
+    evaluation = Evaluation(generator)
+    fake = extractor.features(evaluation.samples(dataset, SAMPLES))
+    controls = {name: evaluation.control(name) for name in ("yaw", *CONTROLS, "gaze")}
+    return {
+        "frechet": round(measure_frechet(real, fake, extractor).distance, 1),
+        "steadiness": evaluation.steadiness(),
+        **controls,
+    }
+
+
+def main() -> None:
+    """Evaluates the networks that the arguments name."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoints", type=Path, nargs="+")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--publish", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    dataset = Dataset(arguments.data)
+    extractor = load_extractor("efficientnet-lite0")
+    chosen = np.random.default_rng(0).permutation(len(dataset))
+    pictures = np.stack([dataset[int(row)].image for row in chosen[: PICTURES + SAMPLES]])
+    features = extractor.features(pictures)
+    real, held = features[:PICTURES], features[PICTURES:]
+    rows: dict[str, dict[str, object]] = {
+        "pictures of the data": {"frechet": round(measure_frechet(real, held, extractor).distance, 1)}
+    }
+    first = GenHeadGenerator.from_pretrained(arguments.checkpoints[0])
+    torch.manual_seed(0)
+    untrained = GenHeadGenerator(first.config, PartHead.from_open_head(origin=first.config.head_origin)).eval()
+    rows["untrained"] = evaluate(untrained.requires_grad_(False), dataset, real, extractor)
+    for path in arguments.checkpoints:
+        generator = GenHeadGenerator.from_pretrained(path)
+        rows[f"{path.parent.parent.name} {path.name.lstrip('0')}"] = evaluate(generator, dataset, real, extractor)
+    show(GenHeadGenerator.from_pretrained(arguments.checkpoints[-1]), output_folder("genhead-toy") / "controls.png")
+    conclude("genhead-toy", make_table(rows), rows, is_published=arguments.publish)
+
+
+def make_table(rows: dict[str, dict[str, object]]) -> str:
+    """Markdown: gain / rank correlation of each control."""
+    names = ("yaw", *CONTROLS, "gaze")
+    lines = [f"| network | distance | {' | '.join(names)} | steadiness |", "| --- " * (len(names) + 3) + "|"]
+    for title, row in rows.items():
+        cells = []
+        for name in names:
+            found = row.get(name)
+            cells.append(f"{found['gain']:.2f} / {found['rank']:.2f}" if isinstance(found, dict) else "")
+        lines.append(f"| {title} | {row['frechet']} | {' | '.join(cells)} | {row.get('steadiness', '')} |")
+    return "\n".join(lines)
+
+
+def show(generator: GenHeadGenerator, path: Path) -> None:
+    """A sheet: truth and prediction of eight known persons, at rest and with each control."""
+    evaluation, rows = Evaluation(generator), []
+    latent, still = evaluation.latents(is_known=True), np.zeros(IDENTITIES)
+    names = ("", "yaw", *CONTROLS, "gaze")
+    strengths = [still if not name else np.ones(IDENTITIES) for name in names]
+    true = [evaluation.true(name, strength) for name, strength in zip(names, strengths, strict=True)]
+    made = [evaluation.predict(latent, name, strength) for name, strength in zip(names, strengths, strict=True)]
+    for index in range(6):
+        rows.append([pictures[index] for pictures in true])
+        rows.append([pictures[index] for pictures in made])
+    contact_sheet(rows, path, cell_height=96)
+
+
+if __name__ == "__main__":
+    main()

@@ -48,3 +48,7 @@ def build_app(words: Collection[str] | None = None) -> typer.Typer:
 def main() -> None:
     """Runs the command line of this process."""
     start("genhead", "genhead.cli")
+
+
+if __name__ == "__main__":  # for torchrun -m
+    main()

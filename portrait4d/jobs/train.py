@@ -90,7 +90,7 @@ def train(
 
 
 def forecast(training: Training, *, device: str = "cpu") -> Forecast:
-    """Measures a few steps of a training without writing anything.
+    """Measures a few steps of a training, as they are at its end, without writing anything.
 
     Raises:
         InputError: as `train`.
@@ -104,6 +104,7 @@ def forecast(training: Training, *, device: str = "cpu") -> Forecast:
         }
         intervals = {phase.name: phase.interval for phase in trainer.task.phases}
         milliseconds: dict[str, list[float]] = {name: [] for name in intervals}
+        trainer.images_seen = training.train.total_images  # a start may leave phases out
         for index in range(_WARM_UP + _MEASURED_STEPS):
             trainer.step_index = 0  # all lazy phases are due
             report = trainer.step()

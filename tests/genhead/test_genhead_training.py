@@ -27,6 +27,7 @@ from portrait4d.train.run_folder import RunFolder
 from portrait4d.train.task import Part, Phase, Step
 from portrait4d.train.trainer import StepReport, Trainer
 from portrait4d.weights.eg3d_config import EG3DConfig
+from torchrun import assert_same_training, train_in_two
 from toy_genhead import BATCH, DISCRIMINATOR, GENERATOR, toy_genhead, toy_trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -247,3 +248,16 @@ def test_a_training_starts_from_what_fits_of_an_eg3d(toy_faces: Path, open_head:
         GenHeadTask(
             toy_genhead(toy_faces, resume_from=str(tmp_path / "discriminated" / "discriminator")), head=open_head
         )
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_two_rounds(toy_faces: Path, open_head: PartHead, tmp_path: Path) -> None:
+    """Ten steps, the command of the documentation."""
+    config = toy_genhead(toy_faces)
+    config = replace(config, train=replace(config.train, total_images=10 * BATCH, checkpoint_images=10 * BATCH))
+    said = train_in_two(["genhead.cli", "train"], config, tmp_path)
+    assert f"{10 * BATCH} images in" in said and said.count(" images in") == 1, said
+    one = toy_trainer(replace(config, train=replace(config.train, micro_batch=BATCH // 2)), open_head)
+    for _ in range(10):
+        one.step()
+    assert_same_training(one, toy_trainer(config, open_head), tmp_path)

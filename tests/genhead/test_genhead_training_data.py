@@ -22,43 +22,17 @@ from portrait4d.train.config_file import plain_values
 from portrait4d.train.run import run_training
 from portrait4d.train.run_folder import RunFolder
 from preprocess.dataset.reading.flip import open_head_mirror
-from preprocess.dataset.records.record import DatasetInfo, Record
-from preprocess.dataset.records.record_codec import encode_record
-from preprocess.dataset.records.shards import read_shard, write_encoded
-from toy_genhead import BATCH, GENERATOR, toy_genhead, toy_trainer
+from preprocess.dataset.records.record import Record
+from preprocess.dataset.records.shards import read_shard
+from toy_genhead import BATCH, GENERATOR, Parts, rewrite_faces, toy_genhead, toy_trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-Parts = dict[str, bytes]
 
 
 def _heads(folder: Path, head: PartHead, *, is_mirrored: bool = False) -> TrainingHeads:
     config = HeadDataConfig(paths=(str(folder),))
     mirror = open_head_mirror() if is_mirrored else None
     return TrainingHeads(config, generator=GENERATOR, head=head, mirror=mirror)
-
-
-def _unchanged(value):
-    return value
-
-
-def _rewritten(
-    faces: Path,
-    folder: Path,
-    *,
-    count: int = 40,
-    info: Callable[[DatasetInfo], DatasetInfo] = _unchanged,
-    record: Callable[[Record], Record] = _unchanged,
-    parts: Callable[[Parts], Parts] = _unchanged,
-    name: str = "changed",
-) -> Path:
-    """The first records with changes that `write_shard` would refuse."""
-    shards = [read_shard(path) for path in sorted(faces.glob("*.tar"))]
-    records = [each for shard in shards for each in shard][:count]
-    folder.mkdir(exist_ok=True)
-    encoded = [(each.key, parts(encode_record(record(each)))) for each in records]
-    write_encoded(folder / f"{name}.tar", info(shards[0].info), encoded)
-    return folder
 
 
 def _with_array(name: str, value: Callable[[np.ndarray], np.ndarray]) -> Callable[[Parts], Parts]:
@@ -94,10 +68,10 @@ def test_heads_that_were_mirrored_alone_are_found(toy_faces: Path, open_head: Pa
         image, mask = (np.ascontiguousarray(picture[:, ::-1]) for picture in (record.image, record.mask))
         return replace(record, image=image, mask=mask)
 
-    folder = _rewritten(toy_faces, tmp_path / "flipped", record=flipped)
+    folder = rewrite_faces(toy_faces, tmp_path / "flipped", record=flipped)
     with pytest.raises(InputError, match=r"changed\.tar: 24 of 24 turned heads .* mirrored without their cameras"):
         GenHeadTask(toy_genhead(folder), head=open_head)
-    few = _rewritten(toy_faces, tmp_path / "few", record=flipped, count=5)
+    few = rewrite_faces(toy_faces, tmp_path / "few", record=flipped, count=5)
     check_sides(_heads(few, open_head), open_head)  # too few to tell
 
 
@@ -105,7 +79,7 @@ def test_what_cannot_be_learned_from_is_refused(toy_faces: Path, open_head: Part
     def refused(said: str, **changes) -> None:
         folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
         with pytest.raises(InputError, match=said) as error:
-            _heads(_rewritten(toy_faces, folder, count=3, **changes), open_head)
+            _heads(rewrite_faces(toy_faces, folder, count=3, **changes), open_head)
         assert "\n" not in str(error.value)
 
     def broken(values: np.ndarray) -> np.ndarray:
@@ -125,11 +99,11 @@ def test_what_cannot_be_learned_from_is_refused(toy_faces: Path, open_head: Part
         TrainingHeads(HeadDataConfig(), generator=GENERATOR, head=open_head, mirror=None)
     for change in ({"head_model": "flame"}, {"crop": "eg3d"}):
         mixed = tmp_path / f"mixed-{next(iter(change))}"
-        _rewritten(toy_faces, mixed, count=2)
-        _rewritten(toy_faces, mixed, count=2, name="other", info=lambda info, change=change: replace(info, **change))
+        rewrite_faces(toy_faces, mixed, count=2)
+        rewrite_faces(toy_faces, mixed, count=2, name="other", info=lambda info, change=change: replace(info, **change))
         with pytest.raises(InputError, match=f"of one kind, .* differ in {next(iter(change))}"):
             _heads(mixed, open_head)
-    few = _rewritten(toy_faces, tmp_path / "few", count=3)
+    few = rewrite_faces(toy_faces, tmp_path / "few", count=3)
     config = toy_genhead(few)
     config = replace(config, train=replace(config.train, batch_size=8))
     with pytest.raises(InputError, match="at least 8 pictures, one batch, got 6"):
@@ -140,7 +114,7 @@ def test_the_command_says_it_in_one_line(
     toy_faces: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cut off in the middle, as by a full disk; nothing is written."""
-    shard = _rewritten(toy_faces, tmp_path / "cut", count=3) / "changed.tar"
+    shard = rewrite_faces(toy_faces, tmp_path / "cut", count=3) / "changed.tar"
     shard.write_bytes(shard.read_bytes()[:5000])
     recipe = Path(__file__).parents[2] / "configs" / "genhead" / "toy64.yaml"
     words = ["genhead", "train", "--config", str(recipe), f"data.paths=[{shard}]", "-o", str(tmp_path / "run")]
@@ -158,7 +132,7 @@ def test_damage_that_is_met_late_ends_the_run_and_loses_nothing(
     """A picture of the second batch; once the shard is whole again, the run goes on from the first."""
     monkeypatch.setattr(GenHeadTask, "draw_grid", lambda task, averages: None)
     monkeypatch.setattr(genhead.training.sides, "_FEWEST_PICTURES", 99)  # it would meet the damage before
-    folder = _rewritten(toy_faces, tmp_path / "faces", count=12)
+    folder = rewrite_faces(toy_faces, tmp_path / "faces", count=12)
     config = toy_genhead(folder, data=HeadDataConfig(paths=(str(folder),), mirror=False))
     config = replace(config, train=replace(config.train, total_images=2 * BATCH))
     trainer = toy_trainer(config, open_head)

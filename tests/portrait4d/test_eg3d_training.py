@@ -23,6 +23,7 @@ from portrait4d.train.config_file import read_config_file
 from portrait4d.train.distributed import Workers, split_batch
 from portrait4d.train.task import Part, Phase, Step
 from portrait4d.train.trainer import StepReport, Trainer
+from torchrun import assert_same_training, train_in_two
 from toy_eg3d import DISCRIMINATOR, GENERATOR, make_discs, toy_training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -129,6 +130,21 @@ def test_a_run_in_two_pieces_is_the_unbroken_one(data: Path, tmp_path: Path) -> 
     assert train(config, tmp_path / "pieces").resumed_at == 4
     whole, pieces = (list_states(tmp_path / name / "checkpoints")[-1].folder for name in ("whole", "pieces"))
     assert (whole / TENSORS).read_bytes() == (pieces / TENSORS).read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_two_rounds(data: Path, tmp_path: Path) -> None:
+    """Ten steps over batches of four, compared in pairs."""
+    config = toy_training(data)
+    config = replace(
+        config, train=replace(config.train, batch_size=4, total_images=40, checkpoint_images=40, micro_batch=2)
+    )
+    said = train_in_two(["portrait4d.cli.main", "eg3d", "train"], config, tmp_path)
+    assert "40 images in" in said and said.count(" images in") == 1, said
+    one, other = (Trainer(config.make_task(CPU), config.train, optimisers=config.optimisers()) for _ in range(2))
+    for _ in range(10):
+        one.step()
+    assert_same_training(one, other, tmp_path)
 
 
 def _saved(trainer: Trainer, folder: Path) -> Path:

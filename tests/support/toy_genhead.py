@@ -1,5 +1,6 @@
 """A GenHead training of seconds: renders of the open head, a small generator, a small discriminator."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,17 @@ from portrait4d.gan.strength import AdaptiveStrengthConfig
 from portrait4d.train.average import AverageConfig
 from portrait4d.train.config import RunConfig
 from portrait4d.train.trainer import Trainer
-from preprocess.dataset.records.shards import write_shard
+from preprocess.dataset.records.record import DatasetInfo, Record
+from preprocess.dataset.records.record_codec import encode_record
+from preprocess.dataset.records.shards import read_shard, write_encoded, write_shard
 from preprocess.dataset.toy.options import ToyOptions
 from preprocess.dataset.toy.records import ToyRecords, toy_info
 
 FACES = ToyOptions(num_identities=10, pictures_per_identity=4, oversampling=1, identities_per_shard=5, seed=2)
 BATCH = 4
+
+Parts = dict[str, bytes]
+"""A record's encoded members by the ending of their names."""
 
 _TOY = GenHeadConfig.toy(num_samples=4)
 GENERATOR = replace(
@@ -54,6 +60,35 @@ def make_toy_faces(folder: Path) -> Path:
     for index in range(FACES.num_shards):
         records = [record for person in FACES.identities_of_shard(index) for record in make_records(person)]
         write_shard(folder / f"toy-{index:06d}.tar", toy_info(FACES), records)
+    return folder
+
+
+def rewrite_faces(
+    faces: Path,
+    folder: Path,
+    *,
+    count: int = 40,
+    info: Callable[[DatasetInfo], DatasetInfo] = lambda info: info,
+    record: Callable[[Record], Record] = lambda record: record,
+    parts: Callable[[Parts], Parts] = lambda parts: parts,
+    name: str = "changed",
+) -> Path:
+    """Writes the first faces into one shard of a folder, with changes that `write_shard` would refuse.
+
+    Args:
+        faces: folder of the toy faces.
+        folder: made if it is missing.
+        count: of the faces.
+        info: changes the description.
+        record: changes a record.
+        parts: changes its encoded members.
+        name: of the shard.
+    """
+    shards = [read_shard(path) for path in sorted(faces.glob("*.tar"))]
+    records = [each for shard in shards for each in shard][:count]
+    folder.mkdir(exist_ok=True)
+    encoded = [(each.key, parts(encode_record(record(each)))) for each in records]
+    write_encoded(folder / f"{name}.tar", info(shards[0].info), encoded)
     return folder
 
 

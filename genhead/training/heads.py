@@ -6,8 +6,9 @@ cube lies elsewhere, see `GenHeadConfig.head_origin`, so cameras are moved with 
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ from portrait4d.runtime.random import PerSample, derive_seed
 from preprocess.dataset.reading.dataset import Dataset
 from preprocess.dataset.reading.flip import HeadMirror, mirror_label
 from preprocess.dataset.records.record_codec import decode_arrays
-from preprocess.dataset.records.shards import read_shard
+from preprocess.dataset.records.shards import Shard, read_shard
 
 _FIELDS = ("shape", "expression", "jaw", "eyes")
 
@@ -174,24 +175,28 @@ class TrainingHeads:
         for path in self._dataset.paths:
             shard = read_shard(path)
             with path.open("rb") as file:
-                for key in shard.keys:
-                    where = f"{path}: {key}.safetensors"
-                    parts = shard.parts(key, file, only=("safetensors",))
-                    if "safetensors" not in parts:
-                        raise InputError(f"{where}: the member is missing: build the shard again")
-                    row = decode_arrays(parts["safetensors"], where)
-                    for name, size in sizes.items():
-                        if row[name].shape != (size,):
-                            raise InputError(
-                                f"{where}: expected {size} numbers of {name}, got {list(row[name].shape)}: it is of "
-                                "another version of the head model; build the dataset again"
-                            )
-                    rows.append(row)
-                    self._keys.append(key)
+                rows += [_read_numbers(shard, key, file, sizes) for key in shard.keys]
+            self._keys += shard.keys
         label = np.stack([row["camera"] for row in rows]).astype(np.float64)
         scale = UNITS_PER_METRE / units_per_metre
         label[:, [3, 7, 11]] = label[:, [3, 7, 11]] * scale - UNITS_PER_METRE * np.asarray(generator.head_origin)
         return HeadTable(label.astype(np.float32), *(np.stack([row[name] for row in rows]) for name in _FIELDS))
+
+
+def _read_numbers(shard: Shard, key: str, file: BinaryIO, sizes: Mapping[str, int]) -> dict[str, NDArray]:
+    """The arrays of a record, those in `sizes` with so many numbers."""
+    where = f"{shard.path}: {key}.safetensors"
+    parts = shard.parts(key, file, only=("safetensors",))
+    if "safetensors" not in parts:
+        raise InputError(f"{where}: the member is missing: build the shard again")
+    numbers = decode_arrays(parts["safetensors"], where)
+    for name, size in sizes.items():
+        if numbers[name].shape != (size,):
+            raise InputError(
+                f"{where}: expected {size} numbers of {name}, got {list(numbers[name].shape)}: it is of another "
+                "version of the head model; build the dataset again"
+            )
+    return numbers
 
 
 def _shrunk(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

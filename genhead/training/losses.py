@@ -6,6 +6,7 @@ in: latent codes, labels, and a source of numbers for the rest, so that the samp
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ from portrait4d.gan.discriminator import JudgedImages
 from portrait4d.gan.distortion import distortion
 from portrait4d.gan.swap import swap_conditions, swap_probability
 from portrait4d.ops.resample import resize
-from portrait4d.runtime.checks import check_range
+from portrait4d.runtime.checks import check_choice, check_range
 from portrait4d.runtime.random import RandomSource
 
 _FEATURE_RADIUS = 0.3
@@ -87,13 +88,16 @@ class GenHeadLossConfig:
     """Images after which the probability stays."""
 
     def __post_init__(self) -> None:
-        for name in ("density_weight", "density_distance", "r1_gamma", "blur_sigma", "distortion_weight"):
+        weights = ("density", "face_in_parts", "distortion", "see_through")
+        gammas = ("r1_gamma", "r1_gamma_correspondence", "r1_gamma_mask")
+        for name in (*(f"{name}_weight" for name in weights), *gammas, "density_distance", "blur_sigma"):
             check_range(f"loss.{name}", getattr(self, name), 0.0, 1e6)
         for name in ("blur_images", "swap_images"):
             check_range(f"loss.{name}", getattr(self, name), 0, None)
-        for name in ("density_interval", "r1_interval"):
+        for name in ("density_points", "density_interval", "r1_interval"):
             check_range(f"loss.{name}", getattr(self, name), 1, None)
         check_range("loss.swap_final", self.swap_final, 0.0, 1.0)
+        check_choice("loss.density_range", self.density_range, get_args(PointRange))
 
     def at(self, images_seen: int) -> "Schedule":
         """Where the schedules stand after `images_seen` images."""
@@ -151,7 +155,7 @@ class WantedHeads:
     camera: Camera
     params: HeadParams
     predecessor: Tensor
-    seen: "SeenHeads"
+    seen: SeenHeads
 
     @property
     def condition(self) -> Tensor:
@@ -330,9 +334,10 @@ def r1_terms(
     judge: Judge, real: RealHeads, config: GenHeadLossConfig, schedule: Schedule, *, size: int
 ) -> dict[str, Tensor]:
     """The gradient penalty, `penalty`, at what the discriminator sees: pictures that are blurred already."""
-    if config.r1_gamma == 0:
+    gammas = config.r1_gamma, config.r1_gamma_correspondence, config.r1_gamma_mask
+    if not any(gammas):
         return {}
-    weights = R1Weights(config.r1_gamma, config.r1_gamma_correspondence, config.r1_gamma_mask)
+    weights = R1Weights(*gammas)
     images = real_input(real, schedule, size=size)
     return {"penalty": r1_penalty(judge, images, real.label, weights=weights).mean()}
 

@@ -76,6 +76,7 @@ class SupervisedConfig:
         check_range("supervised.images", self.images, 0, None)
         check_range("supervised.weight", self.weight, 0.0, 1e6)
         check_range("supervised.final_weight", self.final_weight, 0.0, 1e6)
+        check_range("supervised.feature_weight", self.feature_weight, 0.0, 1e6)
         check_range("supervised.discriminator_ahead", self.discriminator_ahead, 0, None)
 
 
@@ -142,6 +143,8 @@ class GenHeadTraining:
             raise InputError("expected discriminator.camera_axes opengl and condition_dim 25, a camera's label")
         if discriminator.group_size is None:
             raise InputError("expected discriminator.group_size as a number: a batch is split between groups")
+        if self.train.precision == "bf16":
+            raise InputError("expected train.precision fp32, tf32 or fp16: GenHead's half blocks compute in fp16")
         if self.resume_from is not None:  # written here, so that a run's record shows it
             loss = replace(self.loss, blur_images=0, swap_images=0)
             average = replace(self.train.average, ramp_up=None)
@@ -445,7 +448,7 @@ def _make_networks(
         generator = GenHeadGenerator(config.generator, head)
         discriminator = DualDiscriminator(config.discriminator)
     kept = () if config.resume_from is None else load_start(config.resume_from, generator, discriminator)
-    if config.train.precision in ("fp32", "tf32"):
+    if config.train.precision != "fp16":
         for network in (generator, discriminator):
             for module in network.modules():
                 if isinstance(module, SynthesisBlock | DiscriminatorBlock):

@@ -16,6 +16,9 @@ from preprocess.media.image import to_tensor
 class TrainingSamples:
     """Draws what the losses ask for.
 
+    Attributes:
+        stream: the pictures in the order of the run.
+
     Args:
         pictures: the data.
         seed: of the run.
@@ -28,13 +31,13 @@ class TrainingSamples:
         self, pictures: TrainingPictures, *, seed: int, latent_dim: int, num_threads: int, capacity: int
     ) -> None:
         self.pictures, self.seed, self.latent_dim = pictures, seed, latent_dim
-        self._stream = RecordStream(
+        self.stream = RecordStream(
             pictures, seed=derive_seed(seed, "pictures"), num_threads=num_threads, capacity=capacity
         )
 
     def prefetch(self, positions: Sequence[int]) -> None:
         """Starts to read pictures."""
-        self._stream.prefetch(positions)
+        self.stream.prefetch(positions)
 
     def wanted(self, part: Part, purpose: str) -> Wanted:
         """Heads to make: their cameras are those of pictures drawn at random, anew for each purpose."""
@@ -48,7 +51,7 @@ class TrainingSamples:
 
     def real(self, part: Part) -> RealPictures:
         """The pictures of the part's places in the stream."""
-        found = [self._stream.at(position) for position in part.positions]
+        found = [self.stream.at(position) for position in part.positions]
         image = torch.cat([to_tensor(picture.image) for picture in found])
         label = torch.stack([torch.from_numpy(picture.label) for picture in found])
         return RealPictures(image.to(part.device), label.to(part.device))
@@ -68,4 +71,4 @@ class TrainingSamples:
 
     def close(self) -> None:
         """Ends the readers."""
-        self._stream.close()
+        self.stream.close()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from portrait4d.cli.main import run
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.eg3d.losses import EG3DLossConfig
 from portrait4d.eg3d.training import EG3DTask, EG3DTraining
+from portrait4d.eg3d.training_pictures import DataConfig
 from portrait4d.jobs.train import train
 from portrait4d.train.checkpoint import TENSORS, list_states
 from portrait4d.train.config_file import read_config_file
@@ -130,6 +132,32 @@ def test_a_run_in_two_pieces_is_the_unbroken_one(data: Path, tmp_path: Path) -> 
     assert train(config, tmp_path / "pieces").resumed_at == 4
     whole, pieces = (list_states(tmp_path / name / "checkpoints")[-1].folder for name in ("whole", "pieces"))
     assert (whole / TENSORS).read_bytes() == (pieces / TENSORS).read_bytes()
+
+
+def test_damage_that_is_met_late_ends_the_run_and_loses_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture of the second batch; with the whole file the run goes on from the first."""
+    monkeypatch.setattr(EG3DTask, "draw_grid", lambda task, averages: None)
+    path = tmp_path / "discs.zip"
+    shutil.copy(data, path)
+    config = toy_training(path)
+    config = replace(
+        config,
+        train=replace(config.train, total_images=4),
+        data=DataConfig(paths=(str(path),), mirror=False),
+    )
+    task = EG3DTask(config)
+    first = {task.samples.stream.index_of(position) for position in range(2)}
+    with zipfile.ZipFile(data) as old, zipfile.ZipFile(path, "w") as new:
+        for index, name in enumerate(old.namelist()):
+            is_kept = index in first or name == "dataset.json"
+            new.writestr(name, old.read(name) if is_kept else old.read(name)[:100])
+    with pytest.raises(InputError, match="png is damaged"):
+        train(config, tmp_path / "run")
+    assert [saved.images_seen for saved in list_states(tmp_path / "run" / "checkpoints")] == [2]
+    shutil.copy(data, path)
+    assert train(config, tmp_path / "run").resumed_at == 2
 
 
 @pytest.mark.slow

@@ -2,6 +2,9 @@
 
 import copy
 import json
+import shutil
+import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from preprocess.dataset.formats.eg3d_format import HEADS_IN_EG3D, ours_from_eg3d
 from preprocess.dataset.reading.balance import replica_counts, yaw_degrees
 from preprocess.dataset.records.record import DatasetInfo
 from preprocess.dataset.records.record_codec import encode_record
-from preprocess.dataset.records.shards import write_encoded
+from preprocess.dataset.records.shards import read_shard, write_encoded
 from toy_eg3d import SIDE, disc_labels, discs, make_discs
 
 COUNT = 6
@@ -142,3 +145,71 @@ def test_what_cannot_be_learned_from_is_refused(zipped: Path, shards: Path, tmp_
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "dataset.json").write_text(labels)
     refused(tmp_path / "folder", said="finite")
+
+
+def _rewritten(zipped: Path, path: Path, change: Callable[[str, bytes], bytes]) -> Path:
+    """A zip with other contents of its members."""
+    with zipfile.ZipFile(zipped) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+    return path
+
+
+def _with_label(label: Callable[[list[float]], list]) -> Callable[[str, bytes], bytes]:
+    """Changes the label of the third picture."""
+
+    def change(name: str, content: bytes) -> bytes:
+        if name != "dataset.json":
+            return content
+        listed = json.loads(content)
+        listed["labels"][2][1] = label(listed["labels"][2][1])
+        return json.dumps(listed).encode()
+
+    return change
+
+
+def test_damaged_zips_are_refused_in_one_line(zipped: Path, tmp_path: Path) -> None:
+    """A picture's damage is met when it is read."""
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(zipped.read_bytes()[:3000])
+
+    def short(name: str, content: bytes) -> bytes:
+        return content[:100] if name.endswith("3.png") else content
+
+    for path, said in (
+        (_rewritten(zipped, tmp_path / "short.zip", _with_label(lambda label: label[:24])), "25 numbers"),
+        (_rewritten(zipped, tmp_path / "words.zip", _with_label(lambda label: [*label[:24], "x"])), "25 numbers"),
+        (_rewritten(zipped, tmp_path / "nan.zip", _with_label(lambda label: [*label[:24], np.nan])), "25 finite"),
+        (cut, "cut.zip"),
+    ):
+        with pytest.raises(InputError, match=said) as error:
+            TrainingPictures(_config(path), side=SIDE, axes="opencv")
+        assert "\n" not in str(error.value)
+    pictures = TrainingPictures(_config(_rewritten(zipped, tmp_path / "late.zip", short)), side=SIDE, axes="opencv")
+    with pytest.raises(InputError, match="3.png is damaged: copy the dataset again"):
+        pictures[3]
+
+
+def test_damaged_and_mixed_shards_are_refused_in_one_line(shards: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    shutil.copytree(shards, folder)
+    first = sorted(folder.glob("*.tar"))[0]
+    shard, whole = read_shard(first), first.read_bytes()
+    member = shard.members[f"{shard.keys[1]}.image.png"]
+    first.write_bytes(whole[: member.offset + 50] + bytes(20) + whole[member.offset + 70 :])
+    pictures = TrainingPictures(_config(folder), side=SIDE, axes="opencv")
+    assert pictures[0].image.any()
+    with pytest.raises(InputError, match=f"{shard.keys[1]}.image.png") as error:
+        pictures[1]
+    assert "\n" not in str(error.value)
+    first.write_bytes(whole[:3000])
+    with pytest.raises(InputError, match=first.name):
+        TrainingPictures(_config(folder), side=SIDE, axes="opencv")
+    first.write_bytes(whole)
+    for change in ({"crop": "portrait4d"}, {"head_model": "open"}):
+        info = replace(shard.info, **change)
+        with first.open("rb") as file:
+            record = encode_record(shard.read(shard.keys[0], file))
+        write_encoded(folder / "other.tar", info, [("0" * 32, record)])
+        with pytest.raises(InputError, match=f"of one kind, .* differ in {next(iter(change))}"):
+            TrainingPictures(_config(folder), side=SIDE, axes="opencv")

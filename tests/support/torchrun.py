@@ -43,7 +43,7 @@ def train_in_two(command: list[str], config: Any, folder: Path) -> str:
 
 
 def assert_same_training(one: Trainer, other: Trainer, folder: Path) -> None:
-    """The last checkpoint of `train_in_two` holds the tensors of a trainer, to 1e-5 of each one's largest value.
+    """The last checkpoint of `train_in_two` holds the tensors of a trainer, to 1e-5.
 
     Args:
         one: after its last step.

@@ -75,8 +75,8 @@ class ToyTask(Task):
 
     def _judge(self, colours: Tensor) -> Tensor:
         network = self.networks["discriminator"]
-        x = network["conv"](colours[:, :, None, None]).relu()
-        return network["out"](append_batch_deviation(x, group_size=GROUP).flatten(1))
+        x = network.get_submodule("conv")(colours[:, :, None, None]).relu()
+        return network.get_submodule("out")(append_batch_deviation(x, group_size=GROUP).flatten(1))
 
     def _generator_loss(self, part: Part) -> Terms:
         loss = nn.functional.softplus(-self._judge(self._fake(part, "generator"))).mean()

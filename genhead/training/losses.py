@@ -15,7 +15,6 @@ from torch import Tensor
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from genhead.generator import GenHeadGenerator
-from genhead.head import MAP_SCALE
 from genhead.volume import HeadImages, PreparedHead
 from portrait4d.gan.adversarial import Judge, R1Weights, fake_loss, generator_loss, r1_penalty, real_loss
 from portrait4d.gan.blur import blur, blur_sigma
@@ -26,9 +25,6 @@ from portrait4d.gan.swap import swap_conditions, swap_probability
 from portrait4d.ops.resample import resize
 from portrait4d.runtime.checks import check_choice, check_range
 from portrait4d.runtime.random import RandomSource
-
-_FEATURE_RADIUS = 0.3
-"""Of the area around an eye or the mouth, in distances between the eyes."""
 
 _MAX_POINTS = 2**22
 """Points of the field asked at once in training, where smaller chunks save no memory: all are kept for the gradient."""
@@ -230,52 +226,6 @@ def part_terms(images: HeadImages, config: GenHeadLossConfig) -> dict[str, Tenso
         terms[f"{name}_spread"] = config.distortion_weight * (spread * rays).mean()
         terms[f"{name}_see_through"] = config.see_through_weight * (left * rays).mean()
     return terms
-
-
-def supervised_terms(
-    generator: GenHeadGenerator,
-    wanted: WantedHeads,
-    real: RealHeads,
-    config: GenHeadLossConfig,
-    *,
-    feature_weight: float,
-    random: RandomSource,
-) -> dict[str, Tensor]:
-    """What a generator that knows its pictures by heart minimises: `l1` of the result, `l1_raw`, `l1_mask`.
-
-    With what keeps the parts in their planes.
-
-    Args:
-        generator: makes the pictures.
-        wanted: the heads of the pictures, each with the latent code of its person.
-        real: the pictures.
-        config: of the other terms.
-        feature_weight: eyes, brows and mouth count so many times more than other pixels.
-        random: source of all noise.
-    """
-    made = generate(generator, wanted, Schedule(0.0, 0.0), random=random, keeps_samples=True)
-    size = made.images.image_raw.shape[-1]
-    weight = 1 + feature_weight * feature_map(generator, real.correspondence)
-    small, mask, small_weight = (resize(value, height=size, width=size) for value in (real.image, real.mask, weight))
-    alpha = 2 * made.images.alpha - 1
-    terms = {
-        "l1": (weight * (made.images.image - real.image).abs()).mean(),
-        "l1_raw": (small_weight * (made.images.image_raw - small).abs()).mean(),
-        "l1_mask": (alpha - mask).abs().mean(),
-    }
-    return terms | part_terms(made.images, config)
-
-
-@torch.no_grad()
-def feature_map(generator: GenHeadGenerator, correspondence: Tensor) -> Tensor:
-    """Where eyes, brows and mouth are, `[B, 1, H, H]` in [0, 1], from a correspondence map `[B, 3, H, H]`."""
-    head, regions = generator.head, generator.head.regions
-    places = head.canonical / MAP_SCALE
-    centres = torch.stack([places[part].mean(0) for part in (regions.left_eye, regions.right_eye, regions.lips)])
-    radius = (centres[0] - centres[1]).norm() * _FEATURE_RADIUS
-    squared = (correspondence[:, None, :2] - centres[None, :, :2, None, None]).square().sum(2)
-    is_face = (correspondence != 0).any(1, keepdim=True)
-    return torch.exp(-squared / (2 * radius.square())).amax(1, keepdim=True) * is_face
 
 
 def density_terms(

@@ -19,65 +19,30 @@ from genhead.config import GenHeadConfig
 from genhead.generator import GenHeadGenerator
 from genhead.head import PartHead
 from genhead.training.grid import GridSamples, draw_grid
-from genhead.training.heads import HeadDataConfig, HeadPicture, TrainingHeads
+from genhead.training.heads import HeadDataConfig, TrainingHeads
 from genhead.training.losses import (
     GenHeadLossConfig,
-    RealHeads,
     Schedule,
-    SeenHeads,
-    WantedHeads,
     density_terms,
     discriminator_terms,
     generator_terms,
     r1_terms,
-    supervised_terms,
 )
+from genhead.training.samples import HeadSamples
 from genhead.training.sides import check_sides
+from genhead.training.supervised import SupervisedConfig, supervised_terms
 from genhead.training.weights import brief_names, load_start, make_part_head, save_networks
 from portrait4d.gan.augment import Augmentation, AugmentConfig, draw_augmentation
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
 from portrait4d.gan.strength import AdaptiveStrength, AdaptiveStrengthConfig
 from portrait4d.gan.swap import is_batch_swapped
-from portrait4d.runtime.checks import check_range
 from portrait4d.runtime.random import derive_seed
 from portrait4d.stylegan.discriminator import DiscriminatorBlock
 from portrait4d.stylegan.synthesis import SynthesisBlock
 from portrait4d.train.config import OptimiserConfig, RunConfig
 from portrait4d.train.distributed import Workers
-from portrait4d.train.stream import RecordStream
 from portrait4d.train.task import Part, Phase, Step, Task, Terms
 from preprocess.dataset.reading.flip import HeadMirror, open_head_mirror
-from preprocess.media.image import to_tensor
-
-_KEPT_PARTS = 2
-"""Parts whose deformed heads are kept; more rounds make theirs anew."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SupervisedConfig:
-    """Learning pictures by heart at the start: each person has one latent code, and the error of pixels counts."""
-
-    images: int = 0
-    """Images of the start that are learned so and not adversarially; 0 leaves it out."""
-
-    weight: float = 1.0
-    """Weight of the mean absolute error while it counts alone."""
-
-    final_weight: float = 0.0
-    """Weight afterwards, beside the adversarial loss."""
-
-    feature_weight: float = 4.0
-    """Eyes, brows and mouth count so many times more than other pixels."""
-
-    discriminator_ahead: int = 0
-    """Images before the end of the start from which the discriminator learns already."""
-
-    def __post_init__(self) -> None:
-        check_range("supervised.images", self.images, 0, None)
-        check_range("supervised.weight", self.weight, 0.0, 1e6)
-        check_range("supervised.final_weight", self.final_weight, 0.0, 1e6)
-        check_range("supervised.feature_weight", self.feature_weight, 0.0, 1e6)
-        check_range("supervised.discriminator_ahead", self.discriminator_ahead, 0, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,13 +162,15 @@ class GenHeadTask(Task):
                 "give more, or set train.batch_size"
             )
         self.data_digest = self.heads.digest
-        self.stream: RecordStream[HeadPicture] = RecordStream(
-            self.heads,
-            seed=derive_seed(config.train.seed, "pictures"),
-            num_threads=config.data.threads,
-            capacity=3 * config.train.batch_size,
-        )
         self.generator, self.discriminator, self.kept_start = _make_networks(config, head)
+        self.samples = HeadSamples(
+            self.heads,
+            self.generator,
+            seed=config.train.seed,
+            num_threads=config.data.threads,
+            capacity=3 * config.train.batch_size,  # this batch, the next, and what is just being read
+            are_from_batch=config.heads_from_batch,
+        )
         self.networks: dict[str, nn.Module] = {"generator": self.generator, "discriminator": self.discriminator}
         has_groups = config.discriminator.num_deviation_channels > 0
         self.group_size = (config.discriminator.group_size or 1) if has_groups else 1
@@ -218,12 +185,11 @@ class GenHeadTask(Task):
         if not config.supervised.images and not config.supervised.final_weight:
             self.phases = self.phases[1:]
         self.grid = GridSamples.draw(self.heads.table, config.generator.latent_dim, seed=config.train.seed)
-        self._seen_heads: dict[tuple[tuple[int, ...], str], SeenHeads] = {}
         self._forget_styles()
 
     def prefetch(self, positions: Sequence[int]) -> None:
         """See `Task`."""
-        self.stream.prefetch(positions)
+        self.samples.stream.prefetch(positions)
 
     def finish(self, step: Step, workers: Workers) -> dict[str, float]:
         """Moves the mean of w, over all parts and processes, and the strength of augmentation."""
@@ -280,13 +246,10 @@ class GenHeadTask(Task):
         weight = config.final_weight if self._is_adversarial(part) else config.weight
         if not weight:
             return {}
-        rows = self._own_rows(part)
-        latent = self.heads.latents(rows, self.config.generator.latent_dim)
-        wanted = self._heads(rows, rows, latent, part.device)
         terms = supervised_terms(
             self.generator,
-            wanted,
-            self._real(part),
+            self.samples.own(part),
+            self.samples.real(part),
             self.config.loss,
             feature_weight=config.feature_weight,
             random=part.random("supervised noise"),
@@ -299,7 +262,7 @@ class GenHeadTask(Task):
         return generator_terms(
             self.generator,
             self._judge(part, "generator"),
-            self._wanted(part, "generator"),
+            self.samples.wanted(part, "generator"),
             self.config.loss,
             self._schedule(part),
             random=part.random("generator noise"),
@@ -310,7 +273,7 @@ class GenHeadTask(Task):
         shared = part.step.shared_generator("density swap")
         return density_terms(
             self.generator,
-            self._wanted(part, "density"),
+            self.samples.wanted(part, "density"),
             self.config.loss,
             is_swapped=lambda: is_batch_swapped(probability, generator=shared),
             random=part.random("density noise"),
@@ -326,8 +289,8 @@ class GenHeadTask(Task):
         terms, made, logits = discriminator_terms(
             self.generator,
             self._judge(part, "discriminator"),
-            self._wanted(part, "discriminator"),
-            self._real(part),
+            self.samples.wanted(part, "discriminator"),
+            self.samples.real(part),
             self._schedule(part),
             random=part.random("discriminator noise"),
         )
@@ -341,13 +304,11 @@ class GenHeadTask(Task):
             return {}
         return r1_terms(
             self._judge(part, "r1"),
-            self._real(part),
+            self.samples.real(part),
             self.config.loss,
             self._schedule(part),
             size=self.config.generator.neural_resolution,
         )
-
-    # --- samples --------------------------------------------------------------------------------
 
     def _schedule(self, part: Part) -> Schedule:
         return self.config.loss.at(part.step.images_seen)
@@ -368,64 +329,6 @@ class GenHeadTask(Task):
             return self.discriminator(drawn.of_images(images), drawn.of_camera(camera))
 
         return judge
-
-    def _wanted(self, part: Part, purpose: str) -> WantedHeads:
-        """Codes, cameras and heads of generated samples: those of pictures drawn at random, anew for each phase."""
-        step, count = part.step, len(self.heads)
-        before = [(sample - 1) % step.batch_size for sample in part.samples]
-        if self.config.heads_from_batch:
-            rows, previous = (
-                [self.stream.index_of(step.images_seen + sample) for sample in samples]
-                for samples in (part.samples, before)
-            )
-        else:
-            rows, previous = (
-                [derive_seed(step.seed, step.images_seen + sample, f"{purpose} label") % count for sample in samples]
-                for samples in (part.samples, before)
-            )
-        like = torch.zeros((), device=part.device)
-        shape = (len(part), self.config.generator.latent_dim)
-        return self._heads(rows, previous, part.random(f"{purpose} latent").normal(shape, like), part.device)
-
-    def _own_rows(self, part: Part) -> list[int]:
-        return [self.stream.index_of(position) for position in part.positions]
-
-    def _heads(self, rows: list[int], previous: list[int], latent: Tensor, device: torch.device) -> WantedHeads:
-        return WantedHeads(
-            latent=latent.to(device),
-            camera=self.heads.table.camera(rows).to(device),
-            params=self.heads.table.params(rows).map(lambda value: value.to(device)),
-            predecessor=self.heads.table.condition(previous).to(device),
-            seen=self._seen(rows, device),
-        )
-
-    def _seen(self, rows: list[int], device: torch.device) -> SeenHeads:
-        """Of pictures by their rows; those of the last parts are kept, for the phases of a step share them."""
-        key = (tuple(rows), str(device))
-        if key not in self._seen_heads:
-            camera, params = self.heads.table.camera(rows), self.heads.table.params(rows)
-            moved = params.map(lambda value: value.to(device))
-            self._seen_heads[key] = SeenHeads.of(self.generator, moved, camera.to(device))
-            if len(self._seen_heads) > _KEPT_PARTS:
-                self._seen_heads.pop(next(iter(self._seen_heads)))
-        return self._seen_heads[key]
-
-    def _real(self, part: Part) -> RealHeads:
-        found = [self.stream.at(position) for position in part.positions]
-        rows = [picture.row for picture in found]
-        if self.config.heads_from_batch:
-            correspondence = self._seen(rows, part.device).correspondence
-        else:
-            params = self.heads.table.params(rows).map(lambda value: value.to(part.device))
-            camera = self.heads.table.camera(rows).to(part.device)
-            correspondence = self.generator.correspondences(self.generator.head.pose(params), camera)
-        mask = torch.stack([torch.from_numpy(picture.mask) for picture in found])[:, None].float() / 127.5 - 1
-        return RealHeads(
-            image=torch.cat([to_tensor(picture.image) for picture in found]).to(part.device),
-            mask=mask.to(part.device),
-            label=torch.from_numpy(self.heads.table.label[rows]).to(part.device),
-            correspondence=correspondence,
-        )
 
     def _forget_styles(self) -> None:
         self._w_sum, self._num_w = torch.zeros(self.config.generator.style_dim), 0

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,8 +11,10 @@ from torch import Tensor
 from flame.errors import InputError
 from genhead.generator import GenHeadGenerator
 from genhead.head import PartHead
+from genhead.training.grid import GridSamples, draw_grid
 from genhead.training.losses import GenHeadLossConfig
-from genhead.training.task import GenHeadTask, GenHeadTraining, SupervisedConfig
+from genhead.training.supervised import SupervisedConfig
+from genhead.training.task import GenHeadTask, GenHeadTraining
 from genhead.training.weights import save_networks
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.eg3d.training_weights import save_networks as save_eg3d
@@ -132,7 +135,7 @@ def test_a_split_batch_gives_the_gradients_of_the_whole(toy_faces: Path, open_he
             assert (gradient - found[1][name][key]).abs().max() < 1e-5 * scale, (name, key)
     assert means[0].abs().sum() > 0 and means[0].allclose(means[1], atol=1e-7)
     assert reports[0] == reports[1] and reports[0]["augment/strength"] != config.adaptive.initial
-    task.stream.close()
+    task.samples.stream.close()
 
 
 def _run(config: GenHeadTraining, head: PartHead, folder: Path) -> RunReport:
@@ -168,6 +171,20 @@ def test_augmentation_adapts_and_its_strength_resumes(
     assert again.strength.value == strengths[-1] and again.strength.mean_sign == signs[-1]
     never = GenHeadTask(toy_genhead(toy_faces, adaptive=AdaptiveStrengthConfig(maximum=0.0)), head=open_head)
     assert never.strength.value == 0
+
+
+def test_the_grid_shows_fixed_heads(trained: tuple[Trainer, list[StepReport]]) -> None:
+    """One person in all views; the same after a checkpoint."""
+    trainer, _ = trained
+    average = trainer.averages["generator"].network
+    assert isinstance(trainer.task, GenHeadTask) and isinstance(average, GenHeadGenerator)
+    samples = GridSamples.draw(trainer.task.heads.table, GENERATOR.latent_dim, seed=5, count=1)
+    again = GridSamples.from_state(samples.state())
+    assert torch.equal(samples.latent, again.latent) and torch.equal(samples.params.jaw, again.params.jaw)
+    picture = draw_grid(average, samples)
+    assert picture.dtype == np.uint8 and picture.shape[0] < 140 and picture.shape[1] > 8 * 128
+    cells = [picture[4:128, index * 130 + 4 : index * 130 + 126] for index in (1, 2, 3, 4)]
+    assert all(np.abs(cells[0].astype(int) - cell).max() > 5 for cell in cells[1:])
 
 
 def _saved(trainer: Trainer, folder: Path) -> Path:

@@ -137,7 +137,7 @@ def test_damage_that_is_met_late_ends_the_run_and_loses_nothing(
     config = replace(config, train=replace(config.train, total_images=2 * BATCH))
     trainer = toy_trainer(config, open_head)
     assert isinstance(trainer.task, GenHeadTask)
-    victim = trainer.task.stream.index_of(BATCH)
+    victim = trainer.task.samples.stream.index_of(BATCH)
     shard = read_shard(folder / "changed.tar")
     member = shard.members[f"{shard.keys[victim]}.image.png"]
     whole = shard.path.read_bytes()

@@ -8,7 +8,8 @@ from genhead.config import GenHeadConfig
 from genhead.head import PartHead
 from genhead.training.heads import HeadDataConfig
 from genhead.training.losses import GenHeadLossConfig
-from genhead.training.task import GenHeadTask, GenHeadTraining, SupervisedConfig
+from genhead.training.supervised import SupervisedConfig
+from genhead.training.task import GenHeadTask, GenHeadTraining
 from portrait4d.gan.discriminator import DualDiscriminatorConfig
 from portrait4d.gan.strength import AdaptiveStrengthConfig
 from portrait4d.train.average import AverageConfig

@@ -109,7 +109,7 @@ def _gradients(task: GenHeadTask, phase: Phase, parts: list[Part]) -> dict[str, 
     return {name: value.grad.clone() for name, value in named if value.grad is not None}
 
 
-@pytest.mark.parametrize("from_batch", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("from_batch", [True, False])
 def test_a_split_batch_gives_the_gradients_of_the_whole(toy_faces: Path, open_head: PartHead, from_batch: bool) -> None:
     """In every phase; eight samples, compared in pairs, augmented, blurred, half of them with swapped conditions."""
     config = toy_genhead(toy_faces, heads_from_batch=from_batch)

@@ -49,14 +49,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = "train_genhead_small"
 SIZE = 32
 CASES = [
-    "Greg_0",
-    "Dreg_140k",
+    *("Greg_0", "Greg_1000k", "Dreg_140k", "Dreg_1000k"),
     *(
         pytest.param(name, marks=pytest.mark.slow)
-        for name in (
-            *("Gmain_140k", "Gmain_1000k", "Greg_1000k", "Dmain_0", "Dmain_1000k"),
-            *("Dreg_1000k", "Dboth_140k"),
-        )
+        for name in ("Gmain_140k", "Gmain_1000k", "Dmain_0", "Dmain_1000k", "Dboth_140k")
     ),
 ]
 TERMS = {

@@ -78,8 +78,7 @@ def one_measured_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portrait4d.jobs.train, "_MEASURED_STEPS", 1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["toy64", "portraits64"])
+@pytest.mark.parametrize("name", ["toy64", pytest.param("portraits64", marks=pytest.mark.slow)])
 def test_a_small_genhead_is_forecast_as_it_is(name: str, toy_faces: Path) -> None:
     overrides = [f"data.paths=[{toy_faces}]"]
     config = read_config_file(GenHeadTraining, CONFIGS / "genhead" / f"{name}.yaml", overrides)

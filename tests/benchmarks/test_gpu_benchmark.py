@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import gpu
+import gpu_parts
 from genhead.training.task import GenHeadTraining
 from gpu_parts import expected_memory, next_batch
 from gpu_training import Model, made_training
@@ -72,6 +74,43 @@ def test_batches_grow_to_the_memory() -> None:
     assert next_batch({4: 10.0, 32: 60.0}, 100.0) == 64
     assert expected_memory({4: 10.0, 32: 66.0}, 64) == pytest.approx(130.0)
     assert expected_memory({4: 10.0}, 64) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("per_picture", "step_seconds", "batches", "end"),
+    [
+        (1.0, 0.0, [4, 64], (128, "would not fit")),  # two are enough to know
+        (22.5, 0.0, [4], (8, "does not fit")),
+        (1.0, 1.0, [4, 16], (32, "not tried: no time")),  # 3 + 12 of 26 seconds; 32 would take 24
+    ],
+)
+def test_the_search_for_the_largest_batch_ends(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    per_picture: float,
+    step_seconds: float,
+    batches: list[int],
+    end: tuple[int, str],
+) -> None:
+    clock, tried = [0.0], []
+
+    def measured(model: str, precision: str, batch: int, device: str, *, is_tiny: bool) -> tuple[float, float]:
+        if (memory := per_picture * batch) > 100:
+            raise torch.cuda.OutOfMemoryError("no memory")
+        tried.append(batch)
+        clock[0] += 3 * step_seconds * batch / 4
+        return memory, step_seconds * batch / 4
+
+    monkeypatch.setattr(gpu_parts, "_measure_batch", measured)
+    monkeypatch.setattr(gpu_parts.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (0, 100 * 2**20))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    gpu_parts.measure_training("eg3d", "fp16", "cuda", seconds=26.0, is_tiny=False)
+    assert tried == batches
+    row = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (row["batch"], row["note"]) == end
+    cells = gpu.training_cells(row)
+    assert cells[-1] == end[1] and cells[3] is None
 
 
 def test_the_trainings_are_those_of_the_recipes() -> None:

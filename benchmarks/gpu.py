@@ -220,6 +220,8 @@ def publish_measured(folder: Path) -> None:
     findings = Findings(**json.loads(path.read_text(encoding="utf-8")))
     if findings.device != "cuda":
         raise SystemExit(f"{path} was measured on a CPU with tiny networks, which says nothing: nothing is published")
+    if not findings.of("machine"):
+        raise SystemExit(f"{path} tells of no GPU: see its errors in {folder / 'gpu.md'}")
     print(f"wrote {publish('gpu', report(findings)).relative_to(ROOT)}: add its headlines to docs/results.md")
 
 

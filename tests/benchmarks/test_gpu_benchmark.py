@@ -136,6 +136,9 @@ def test_a_trial_is_not_published(tmp_path: Path) -> None:
     gpu.write(gpu.Findings("cpu"), tmp_path)
     with pytest.raises(SystemExit, match="says nothing"):
         gpu.publish_measured(tmp_path)
+    gpu.write(gpu.Findings("cuda"), tmp_path)
+    with pytest.raises(SystemExit, match="no GPU"):
+        gpu.publish_measured(tmp_path)
 
 
 @pytest.mark.slow

@@ -39,8 +39,7 @@ from portrait4d.gan.strength import AdaptiveStrength, AdaptiveStrengthConfig
 from portrait4d.gan.swap import is_batch_swapped
 from portrait4d.runtime.checks import check_range
 from portrait4d.runtime.random import derive_seed
-from portrait4d.stylegan.discriminator import DiscriminatorBlock
-from portrait4d.stylegan.synthesis import SynthesisBlock
+from portrait4d.stylegan.half import set_half_dtype
 from portrait4d.train.config import OptimiserConfig, RunConfig
 from portrait4d.train.distributed import Workers
 from portrait4d.train.stream import RecordStream
@@ -172,6 +171,7 @@ class GenHeadTask(Task):
     Args:
         config: of the training.
         head: the head model; None makes the configuration's.
+        heads: to learn from; None reads the configuration's.
 
     Raises:
         InputError: the pictures, the head model or the weights to start from do not fit.
@@ -179,10 +179,12 @@ class GenHeadTask(Task):
 
     averaged = ("generator",)
 
-    def __init__(self, config: GenHeadTraining, *, head: PartHead | None = None) -> None:
+    def __init__(
+        self, config: GenHeadTraining, *, head: PartHead | None = None, heads: TrainingHeads | None = None
+    ) -> None:
         self.config = config
         head = head or make_part_head(config.generator, config.flame)
-        self.heads = TrainingHeads(
+        self.heads = heads or TrainingHeads(
             config.data,
             side=config.generator.resolution,
             head_model=config.generator.head,
@@ -440,9 +442,6 @@ def _make_networks(config: GenHeadTraining, head: PartHead) -> tuple[GenHeadGene
         discriminator = DualDiscriminator(config.discriminator)
     if config.resume_from is not None:
         load_start(config.resume_from, generator, discriminator)
-    if config.train.precision in ("fp32", "tf32"):
-        for network in (generator, discriminator):
-            for module in network.modules():
-                if isinstance(module, SynthesisBlock | DiscriminatorBlock):
-                    module.is_half = False
+    for network in (generator, discriminator):
+        set_half_dtype(network, config.train.half_dtype)
     return generator, discriminator

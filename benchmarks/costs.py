@@ -19,7 +19,7 @@ from material import table
 
 
 def time_stages(stages: dict[str, Callable[[], Any]], *, repeats: int, device: str = "cpu") -> dict[str, dict]:
-    """Median wall and CPU seconds of each stage, after one run to warm up."""
+    """Median wall and CPU seconds of each stage, after one run to warm up; with 0 repeats, of that run."""
     import torch
 
     def settle() -> None:
@@ -34,7 +34,7 @@ def time_stages(stages: dict[str, Callable[[], Any]], *, repeats: int, device: s
             wall, cpu = time.perf_counter(), time.process_time()
             stage()
             settle()
-            if run:
+            if run or not repeats:
                 walls.append(time.perf_counter() - wall)
                 cpus.append(time.process_time() - cpu)
         result[name] = {"wall": statistics.median(walls), "cpu": statistics.median(cpus)}

@@ -7,10 +7,14 @@ head, with a part of its own mesh as the coarse one: the field costs what it cos
 """
 
 import json
-from typing import Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from costs import device_peak_mb, make_parser, peak_memory, run_children, stage_table, time_stages
 from material import conclude
+
+if TYPE_CHECKING:
+    from portrait4d.reconstructor.config import ReconstructorConfig
 
 GOALS = """Goal: at most 12 CPU seconds per driving frame at 512, rendered at 128, in fp32. The original code, which
 keeps nothing of a source, took 25 to 32 CPU seconds a frame and 3.3 GB on a machine of this kind. A shared machine is
@@ -20,8 +24,20 @@ NUM_COARSE_FACES = 1394
 """Triangles of the mesh that the released field follows."""
 
 
-def child(*, threads: int, repeats: int, is_whole: bool, device: str, precision: str) -> dict[str, Any]:
-    """Times the parts, or makes one frame of one source."""
+def child(
+    *,
+    threads: int,
+    repeats: int,
+    is_whole: bool,
+    device: str,
+    precision: str,
+    config: "ReconstructorConfig | None" = None,
+    only: Collection[str] = (),
+) -> dict[str, Any]:
+    """Times the parts, or makes one frame of one source.
+
+    `gpu.py` asks for only some parts, and on a CPU of a smaller network than the released one.
+    """
     import torch
 
     from flame.geometry.camera import Camera
@@ -40,7 +56,7 @@ def child(*, threads: int, repeats: int, is_whole: bool, device: str, precision:
         keep_freed_memory()  # as the engine does
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.manual_seed(0)
-    network = Reconstructor(ReconstructorConfig()).to(device).eval().requires_grad_(False)
+    network = Reconstructor(config or ReconstructorConfig()).to(device).eval().requires_grad_(False)
     encoder = MotionEncoderNetwork().to(device).eval().requires_grad_(False)
     image = torch.rand(1, 3, 512, 512, device=device) * 2 - 1
     code, face = torch.randn(1, 548, device=device), torch.rand(1, 3, 224, 224, device=device)
@@ -85,7 +101,8 @@ def child(*, threads: int, repeats: int, is_whole: bool, device: str, precision:
             "another view": lambda: whole_render(planes, source, camera, pose=field),
             "a matrix product of 100 GFLOP": lambda: square @ square,
         }
-        return time_stages(stages, repeats=repeats, device=device)
+        wanted = {name: stage for name, stage in stages.items() if not only or name in only}
+        return time_stages(wanted, repeats=repeats, device=device)
 
 
 def report(measured: dict[str, Any]) -> str:

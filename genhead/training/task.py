@@ -37,8 +37,7 @@ from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorCon
 from portrait4d.gan.strength import AdaptiveStrength, AdaptiveStrengthConfig
 from portrait4d.gan.swap import is_batch_swapped
 from portrait4d.runtime.random import derive_seed
-from portrait4d.stylegan.discriminator import DiscriminatorBlock
-from portrait4d.stylegan.synthesis import SynthesisBlock
+from portrait4d.stylegan.half import set_half_dtype
 from portrait4d.train.config import OptimiserConfig, RunConfig
 from portrait4d.train.distributed import Workers
 from portrait4d.train.task import Part, Phase, Step, Task, Terms
@@ -108,8 +107,6 @@ class GenHeadTraining:
             raise InputError("expected discriminator.camera_axes opengl and condition_dim 25, a camera's label")
         if discriminator.group_size is None:
             raise InputError("expected discriminator.group_size as a number: a batch is split between groups")
-        if self.train.precision == "bf16":
-            raise InputError("expected train.precision fp32, tf32 or fp16: GenHead's half blocks compute in fp16")
         if self.resume_from is not None:  # written here, so that a run's record shows it
             loss = replace(self.loss, blur_images=0, swap_images=0)
             average = replace(self.train.average, ramp_up=None)
@@ -144,6 +141,7 @@ class GenHeadTask(Task):
     Args:
         config: of the training.
         head: the head model; None makes the configuration's.
+        heads: to learn from; None reads the configuration's.
 
     Raises:
         InputError: the pictures, the head model or the weights to start from do not fit.
@@ -151,11 +149,15 @@ class GenHeadTask(Task):
 
     averaged = ("generator",)
 
-    def __init__(self, config: GenHeadTraining, *, head: PartHead | None = None) -> None:
+    def __init__(
+        self, config: GenHeadTraining, *, head: PartHead | None = None, heads: TrainingHeads | None = None
+    ) -> None:
         self.config = config
         head = head or make_part_head(config.generator, config.flame)
-        self.heads = TrainingHeads(config.data, generator=config.generator, head=head, mirror=_mirror(config))
-        check_sides(self.heads, head)
+        if heads is None:
+            heads = TrainingHeads(config.data, generator=config.generator, head=head, mirror=_mirror(config))
+            check_sides(heads, head)
+        self.heads = heads
         if len(self.heads) < config.train.batch_size:
             raise InputError(
                 f"expected at least {config.train.batch_size} pictures, one batch, got {len(self.heads)}: "
@@ -351,9 +353,6 @@ def _make_networks(
         generator = GenHeadGenerator(config.generator, head)
         discriminator = DualDiscriminator(config.discriminator)
     kept = () if config.resume_from is None else load_start(config.resume_from, generator, discriminator)
-    if config.train.precision != "fp16":
-        for network in (generator, discriminator):
-            for module in network.modules():
-                if isinstance(module, SynthesisBlock | DiscriminatorBlock):
-                    module.is_half = False
+    for network in (generator, discriminator):
+        set_half_dtype(network, config.train.half_dtype)
     return generator, discriminator, kept

@@ -29,8 +29,7 @@ from portrait4d.eg3d.training_weights import load_start, save_networks
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig
 from portrait4d.gan.swap import is_batch_swapped
 from portrait4d.runtime.random import derive_seed
-from portrait4d.stylegan.discriminator import DiscriminatorBlock
-from portrait4d.stylegan.synthesis import SynthesisBlock
+from portrait4d.stylegan.half import set_half_dtype
 from portrait4d.train.config import OptimiserConfig, RunConfig
 from portrait4d.train.distributed import Workers
 from portrait4d.train.task import Part, Phase, Step, Task, Terms
@@ -91,8 +90,6 @@ class EG3DTraining:
             raise InputError("expected a discriminator without correspondence and mask: EG3D makes no such pictures")
         if discriminator.group_size is None:
             raise InputError("expected discriminator.group_size as a number: a batch is split between groups")
-        if self.train.precision == "bf16":
-            raise InputError("expected train.precision fp32, tf32 or fp16: EG3D's half blocks compute in fp16")
         if self.resume_from is not None:
             self._settle()
 
@@ -128,6 +125,7 @@ class EG3DTask(Task):
 
     Args:
         config: of the training.
+        pictures: to learn from; None reads the configuration's.
 
     Raises:
         InputError: the pictures or the weights to start from do not fit.
@@ -135,9 +133,9 @@ class EG3DTask(Task):
 
     averaged = ("generator",)
 
-    def __init__(self, config: EG3DTraining) -> None:
+    def __init__(self, config: EG3DTraining, *, pictures: TrainingPictures | None = None) -> None:
         self.config = config
-        self.pictures = TrainingPictures(
+        self.pictures = pictures or TrainingPictures(
             config.data, side=config.discriminator.resolution, axes=config.generator.camera_axes
         )
         if len(self.pictures) < config.train.batch_size:
@@ -279,10 +277,8 @@ class EG3DTask(Task):
             torch.manual_seed(derive_seed(self.config.train.seed, "weights"))
             generator = EG3DGenerator(self.config.generator)
             discriminator = DualDiscriminator(self.config.discriminator)
-        if self.config.train.precision != "fp16":
-            for module in (*generator.modules(), *discriminator.modules()):
-                if isinstance(module, SynthesisBlock | DiscriminatorBlock):
-                    module.is_half = False  # the limits on activations, which belong to the network, stay
+        for network in (generator, discriminator):
+            set_half_dtype(network, self.config.train.half_dtype)
         if self.config.resume_from is not None:
             load_start(self.config.resume_from, generator, discriminator)
         return generator, discriminator

@@ -22,7 +22,6 @@ from portrait4d.train.trainer import Trainer
 from preprocess.files.file_check import check_not_input
 
 _WARM_UP = 1
-_MEASURED_STEPS = 3
 
 
 class Training(Protocol):
@@ -89,8 +88,8 @@ def train(
         return run_training(trainer, folder, told=told)
 
 
-def forecast(training: Training, *, device: str = "cpu") -> Forecast:
-    """Measures a few steps of a training, as they are at its end, without writing anything.
+def forecast(training: Training, *, device: str = "cpu", steps: int = 3) -> Forecast:
+    """Measures a few steps of a training, as they are at its end, after one to warm up; writes nothing.
 
     Raises:
         InputError: as `train`.
@@ -105,7 +104,7 @@ def forecast(training: Training, *, device: str = "cpu") -> Forecast:
         intervals = {phase.name: phase.interval for phase in trainer.task.phases}
         milliseconds: dict[str, list[float]] = {name: [] for name in intervals}
         trainer.images_seen = training.train.total_images  # a start may leave phases out
-        for index in range(_WARM_UP + _MEASURED_STEPS):
+        for index in range(_WARM_UP + steps):
             trainer.step_index = 0  # all lazy phases are due
             report = trainer.step()
             if index >= _WARM_UP:

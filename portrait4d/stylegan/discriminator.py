@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from portrait4d.stylegan.half import HalfBlock
 from portrait4d.stylegan.layers import Conv2d, FullyConnected
 
 _HALF_POWER = math.sqrt(0.5)
@@ -42,7 +43,7 @@ def append_batch_deviation(x: Tensor, *, group_size: int | None = 4, num_channel
     return torch.cat([x, deviation], 1)
 
 
-class DiscriminatorBlock(nn.Module):
+class DiscriminatorBlock(HalfBlock):
     """One resolution: two convolutions beside a shortcut, both to half of the size.
 
     Args:
@@ -50,7 +51,7 @@ class DiscriminatorBlock(nn.Module):
         next_width: channels at half of it.
         picture_channels: of the picture that the first block starts from; 0 for the others, which take features.
         clamp: limit of the activations, which fp16 needs.
-        is_half: compute in fp16 on CUDA.
+        is_half: compute in fp16 on CUDA (see `half`).
     """
 
     def __init__(
@@ -62,8 +63,7 @@ class DiscriminatorBlock(nn.Module):
         clamp: float | None = None,
         is_half: bool = False,
     ) -> None:
-        super().__init__()
-        self.is_half = is_half
+        super().__init__(is_half=is_half)
         self.takes_picture = picture_channels > 0
         if self.takes_picture:
             self.fromrgb = Conv2d(picture_channels, width, kernel_size=1, activation="lrelu", clamp=clamp)
@@ -73,7 +73,7 @@ class DiscriminatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Takes a picture or features `[B, C, H, W]` to features `[B, next_width, H / 2, W / 2]`."""
-        x = x.to(torch.float16 if self.is_half and x.is_cuda else self.conv0.weight.dtype)
+        x = x.to(self.compute_dtype(self.conv0.weight))
         if self.takes_picture:
             x = self.fromrgb(x)
         shortcut = self.skip(x, gain=_HALF_POWER)

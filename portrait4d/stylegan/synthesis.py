@@ -12,6 +12,7 @@ from portrait4d.ops.convolution import modulated_conv
 from portrait4d.ops.resample import make_filter, upsample
 from portrait4d.runtime.random import RandomSource, normal
 from portrait4d.stylegan.channels import block_resolutions, is_half_block, num_channels
+from portrait4d.stylegan.half import HalfBlock
 from portrait4d.stylegan.layers import FullyConnected
 
 Noise = Literal["const", "none", "random"]
@@ -85,7 +86,7 @@ class ToRGB(nn.Module):
         return bias_act(x, self.bias, clamp=self.clamp, may_overwrite=True)
 
 
-class SynthesisBlock(nn.Module):
+class SynthesisBlock(HalfBlock):
     """One resolution: up to two layers, and their picture added to the enlarged one of the block before.
 
     Args:
@@ -96,7 +97,7 @@ class SynthesisBlock(nn.Module):
         resolution: of the result.
         up: 2, or 1 for a block that keeps the size (super-resolution).
         clamp: limit of the activations, which fp16 needs.
-        is_half: compute in fp16 on CUDA; the picture is always summed in the parameters' precision.
+        is_half: compute in fp16 on CUDA (see `half`); the picture is always summed in the parameters' precision.
     """
 
     def __init__(
@@ -111,8 +112,8 @@ class SynthesisBlock(nn.Module):
         clamp: float | None = None,
         is_half: bool = False,
     ) -> None:
-        super().__init__()
-        self.up, self.is_half = up, is_half
+        super().__init__(is_half=is_half)
+        self.up = up
         self.has_input = in_channels > 0
         if self.has_input:
             self.conv0 = SynthesisLayer(
@@ -152,7 +153,7 @@ class SynthesisBlock(nn.Module):
             raise ValueError(f"styles must be [B, {self.num_convolutions + 1}, ...], got {tuple(styles.shape)}")
         first, *rest = styles.unbind(1)
         layer = partial(SynthesisLayer.forward, noise=noise, generator=generator)
-        dtype = torch.float16 if self.is_half and styles.is_cuda else styles.dtype
+        dtype = self.compute_dtype(styles)
         if x is None:
             x = self.const.to(dtype).expand(len(styles), -1, -1, -1)
             x = layer(self.conv1, _channels_last(x), first)

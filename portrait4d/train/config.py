@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
+
+from flame.errors import InputError
 from portrait4d.runtime.checks import check_range
 from portrait4d.train.average import AverageConfig
 
@@ -47,7 +50,8 @@ class RunConfig:
     result."""
 
     precision: Precision = "fp32"
-    """fp32, tf32 (CUDA's fast products), fp16 (the finest blocks, as released) or bf16 (the same blocks)."""
+    """fp32, tf32 (CUDA's fast products), fp16 (the finest blocks on CUDA, as released) or bf16 (the same blocks, on any
+    device); the last two take CUDA's fast products elsewhere."""
 
     checkpoint_images: int = 200_000
     """Samples between two checkpoints."""
@@ -75,6 +79,19 @@ class RunConfig:
 
     is_tensorboard: bool = False
     """Also write statistics for TensorBoard (extra `tensorboard`)."""
+
+    @property
+    def half_dtype(self) -> torch.dtype | None:
+        """The type of the finest blocks; None computes them as the others."""
+        match self.precision:
+            case "fp32" | "tf32":
+                return None
+            case "fp16":
+                return torch.float16
+            case "bf16":
+                return torch.bfloat16
+            case _:
+                raise InputError(f"expected train.precision fp32, tf32, fp16 or bf16, got {self.precision!r}")
 
     def __post_init__(self) -> None:
         check_range("train.batch_size", self.batch_size, 1, None)

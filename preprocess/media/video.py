@@ -1,6 +1,7 @@
 """Reads clips as streams of frames: video files, animated pictures, folders of pictures, single pictures.
 
-Memory does not grow with the length of a clip: frames are decoded one at a time.
+Memory does not grow with the length of a clip: frames are decoded one at a time. What PyAV decodes is imported where it
+is used: networks that train or draw on a machine without PyAV import this file, too.
 """
 
 import logging
@@ -14,7 +15,6 @@ import numpy as np
 
 from flame.errors import InputError
 from preprocess.media.damage import Warn
-from preprocess.media.decode import read_track, show_video
 from preprocess.media.image import read_image
 from preprocess.media.stills import is_animation, is_picture, list_pictures, show_animation, show_folder, show_picture
 from preprocess.media.timing import DEFAULT_FRAME_RATE, Frame, cut, nominal_rate, resample
@@ -64,6 +64,8 @@ def probe(path: str | Path) -> VideoInfo:
     path = Path(path)
     if path.is_dir() or (path.is_file() and path.stat().st_size and is_picture(path)):
         return _probe_stills(path)
+    from preprocess.media.decode import read_track
+
     track = read_track(path)
     return VideoInfo(
         path=path,
@@ -123,6 +125,8 @@ def _read(
         case "folder":
             clip = show_folder(path, rate or DEFAULT_FRAME_RATE)
         case "video":
+            from preprocess.media.decode import show_video
+
             clip = show_video(path, start, info.frame_rate, warn=warn)
         case "animation":
             clip = show_animation(path)

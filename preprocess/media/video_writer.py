@@ -1,4 +1,9 @@
-"""Writes H.264 video that plays in a browser, with the sound of another clip."""
+"""Writes H.264 video that plays in a browser, with the sound of another clip.
+
+PyAV is imported where it is used: what needs a name of this file only runs without it.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import errno
@@ -10,14 +15,17 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from flame.errors import InputError
 from preprocess.files.atomic import abort_atomic, begin_atomic, commit_atomic
-from preprocess.media.audio import AudioFeed
+
+if TYPE_CHECKING:
+    import av
+
+    from preprocess.media.audio import AudioFeed
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +99,9 @@ class VideoWriter:
         self._audio: AudioFeed | None = None
         self._encoder = _EncoderThread(self._encode) if threaded else None
 
-    def __enter__(self) -> "VideoWriter":
+    def __enter__(self) -> VideoWriter:
+        import av
+
         self._temporary = begin_atomic(self.path)
         try:
             options = {} if self.path.suffix.lower() == ".mkv" else {"movflags": "+faststart"}
@@ -108,6 +118,8 @@ class VideoWriter:
 
     def write(self, image: np.ndarray) -> None:
         """Appends one frame, `uint8 [H, W, 3]` RGB, which the caller may change afterwards."""
+        import av
+
         if image.shape != (self.height, self.width, 3) or image.dtype != np.uint8:
             raise ValueError(
                 f"expected uint8 [{self.height}, {self.width}, 3], got {image.dtype} {list(image.shape)} "
@@ -162,12 +174,16 @@ class VideoWriter:
             return  # a folder of pictures is silent
         if not path.exists():
             raise InputError(f"{path}: no such file; expected a clip whose sound is to be used")
+        from preprocess.media.audio import AudioFeed
+
         try:
             self._audio = AudioFeed(self._container, path, start=self._audio_start, duration=self._audio_duration)
         except LookupError as error:
             logger.info("%s", error)
 
     def _encode(self, frame: av.VideoFrame) -> None:
+        from av.video.reformatter import ColorRange, Colorspace, Interpolation
+
         index = frame.pts or 0
         converted = frame.reformat(
             format="yuv420p",
@@ -198,6 +214,8 @@ class VideoWriter:
 
     def _close(self) -> None:
         """Closes without raising: the file is either complete already or about to be removed."""
+        import av
+
         self._encoder = None  # it refers to this object, and the cycle would delay freeing the encoder's memory
         with contextlib.suppress(av.FFmpegError, ValueError):
             self._container.close()

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import portrait4d.jobs.train
 from genhead.generator import GenHeadGenerator
 from genhead.head import PartHead
 from genhead.training.task import GenHeadTraining
@@ -73,16 +72,11 @@ def _count(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.fixture(autouse=True)
-def one_measured_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(portrait4d.jobs.train, "_MEASURED_STEPS", 1)
-
-
 @pytest.mark.parametrize("name", ["toy64", pytest.param("portraits64", marks=pytest.mark.slow)])
 def test_a_small_genhead_is_forecast_as_it_is(name: str, toy_faces: Path) -> None:
     overrides = [f"data.paths=[{toy_faces}]"]
     config = read_config_file(GenHeadTraining, CONFIGS / "genhead" / f"{name}.yaml", overrides)
-    found = forecast(config)
+    found = forecast(config, steps=1)
     phases = {"supervised"} if name == "toy64" else set()
     assert set(found.phases) == phases | {"generator", "density", "discriminator", "r1"}
     # of the end of the run, when the toy has left its supervised start behind
@@ -94,7 +88,7 @@ def test_a_small_genhead_is_forecast_as_it_is(name: str, toy_faces: Path) -> Non
 def test_a_large_genhead_is_forecast_when_shrunk(name: str, toy_faces: Path) -> None:
     overrides = [*SMALL_GENHEAD, f"data.paths=[{toy_faces}]"]
     config = read_config_file(GenHeadTraining, CONFIGS / "genhead" / f"{name}.yaml", overrides)
-    found = forecast(config)
+    found = forecast(config, steps=1)
     assert set(found.phases) == {"generator", "density", "discriminator", "r1"}
     assert all(value > 0 for value in found.phases.values()) and found.facts["pictures"] == 40
 
@@ -110,6 +104,6 @@ def test_eg3d_is_forecast_when_shrunk(name: str, toy_faces: Path, tmp_path: Path
     overrides = [*SMALL, f"data.paths=[{data}]"]
     if name == "ffhq512-128":
         overrides.append("loss.initial_resolution=16")
-    found = forecast(read_config_file(EG3DTraining, CONFIGS / "eg3d" / f"{name}.yaml", overrides))
+    found = forecast(read_config_file(EG3DTraining, CONFIGS / "eg3d" / f"{name}.yaml", overrides), steps=1)
     assert set(found.phases) == {"generator", "density", "discriminator", "r1"}
     assert all(value > 0 for value in found.phases.values()) and found.facts["pictures"] == 12

@@ -256,7 +256,6 @@ def test_what_does_not_fit_is_refused(data: Path) -> None:
         ({"discriminator": replace(discriminator, camera_axes="opengl")}, "camera_axes opencv"),
         ({"discriminator": replace(discriminator, has_mask=True)}, "without correspondence"),
         ({"discriminator": replace(discriminator, group_size=None)}, "group_size"),
-        ({"train": replace(config.train, precision="bf16")}, "precision"),
     ):
         with pytest.raises(InputError, match=said):
             replace(config, **change)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import preprocess.media.audio
-import preprocess.media.video_writer
 from fakes_engine import SIZE, fake_models, fake_motion
 from flame.errors import InputError
 from portrait4d.engines.choose import available_engines, choose_engine, load_engine
@@ -210,7 +209,7 @@ def test_report_tells_the_sound_that_was_written(files: Path, monkeypatch: pytes
     def refuse(*_: object, **__: object) -> None:
         raise LookupError("no sound that can be read")
 
-    monkeypatch.setattr(preprocess.media.video_writer, "AudioFeed", refuse)
+    monkeypatch.setattr(preprocess.media.audio, "AudioFeed", refuse)
     report = reenact(files / "dark.png", files / "nod.mp4", files / "x.mp4", models=fake_models())
     assert not report.has_audio and SILENT in report.warnings and not probe(files / "x.mp4").has_audio
 

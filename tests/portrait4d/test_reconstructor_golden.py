@@ -46,15 +46,6 @@ BOX_WARP = 1.3
 
 
 @pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    """Sums in the order of two threads, as the tolerances were found: with one, `all_weights` is 5.8e-4 off."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
 def no_grad() -> Iterator[None]:
     with torch.no_grad():
         yield
@@ -257,6 +248,18 @@ def test_rendering_through_the_pose_field(
         assert difference.max() < RENDERER and difference.mean() < RENDERER_MEAN, name
 
 
+def _precise_planes(network: Reconstructor, image: Tensor, source_motion: Tensor, motion: Tensor) -> TriPlanes:
+    """Planes rounded once, at the end.
+
+    Where samples fall is not continuous in the planes: with planes computed in float32, one weight of 24,000 is off by
+    3e-4 to 6e-4, by the kind of processor and the number of threads.
+    """
+    network.double()
+    planes = network.animate(network.encode(image.double(), source_motion.double()), motion.double())
+    network.float()
+    return planes.to(torch.float32)
+
+
 @pytest.mark.parametrize(
     ("name", "size"),
     [
@@ -298,6 +301,8 @@ def test_reconstructor(
     pose = _reference_pose(reference_flame, fixture, head[1])
     assert fixture.absolute_error("sample_canonical", pose(points)) < 1e-6
     camera = Camera.from_label25(fixture.input("c"), axes="opengl")
+    if name == "p4d_recon_small":
+        planes = _precise_planes(network, image, source_motion, motion)
     seen = network.render(planes, source, camera, pose=pose)
     for key, value in {
         "image": seen.features[:, :3],

@@ -1,20 +1,53 @@
-"""The command `genhead`: train, and look at what was trained."""
+"""The command `genhead`: train, look at what was trained, and make training data with it."""
 
 from collections.abc import Collection
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from genhead.jobs.options import HeadSampleOptions, HeadVideoOptions
 from portrait4d.cli.app import add_commands, top
-from portrait4d.cli.console import Telling
+from portrait4d.cli.console import Telling, progress_bars, say, say_json
 from portrait4d.cli.main import start
+from portrait4d.cli.option_groups import Shown
+from portrait4d.cli.spellings import Spelling
 from portrait4d.cli.training import TrainOptions, run_training_command
+from portrait4d.runtime.device_options import DeviceOptions
 
 HELP = """GenHead: heads that a network invents, moved by a head model's expression, jaw, eyes and neck.
 
 Start with:  genhead train --config configs/genhead/toy64.yaml --help
 """
+
+
+def _parse_list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+_SPELLINGS = {
+    "settings": Spelling(("--set",), list[str], tuple, list, metavar="NAME=VALUE", has_shown_default=False),
+    "motion": Spelling(metavar="FILE"),
+    "sweep": Spelling(type=str, parse=_parse_list, write=",".join, has_shown_default=False),
+}
+
+NetworkArgument = Annotated[str, typer.Argument(help="Name of released weights, checkpoint folder, or official .pkl.")]
+FACE = ("settings", "motion", "frame")
+SAMPLE = Shown(
+    (
+        *("seeds", "psi", "cutoff", *FACE, "yaw_degrees", "pitch_degrees", "fov_degrees"),
+        *("has_depth", "has_depth_array", "has_raw", "has_grid"),
+    ),
+    _SPELLINGS,
+)
+VIDEO = Shown(
+    (
+        *("seeds", "psi", "cutoff", "path", "sweep", "settings", "motion"),
+        *("frames_per_step", "shown", "fps"),
+    ),
+    _SPELLINGS,
+)
 
 
 def train(
@@ -36,7 +69,51 @@ def train(
     run_training_command(GenHeadTraining, config, output, settings or [], options, tell)
 
 
-COMMANDS = {"train": train}
+def sample(
+    network: NetworkArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the pictures.")],
+    options: Annotated[HeadSampleOptions, SAMPLE],
+    where: DeviceOptions,
+    tell: Telling,
+) -> None:
+    """Render one picture per seed, its views side by side. Run it again to resume: finished seeds are kept."""
+    from genhead.jobs.samples import write_head_samples
+    from portrait4d.jobs.seed_rows import SeedResult
+
+    def on_result(result: SeedResult) -> None:
+        if not tell.as_json:
+            say(result.files[0] + ("  finished earlier" if result.state == "kept" else ""))
+
+    with progress_bars(is_quiet=tell.is_quiet) as progress:
+        report = write_head_samples(
+            network, output, options=options, device=where.device, progress=progress, on_result=on_result
+        )
+    if tell.as_json:
+        return say_json(report.to_dict())
+    if report.grid:
+        say(report.grid)
+
+
+def video(
+    network: NetworkArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Video to write (.mp4, .m4v, .mov, .mkv).")],
+    options: Annotated[HeadVideoOptions, VIDEO],
+    where: DeviceOptions,
+    tell: Telling,
+) -> None:
+    """Render the heads of seeds beside each other: from all around, with expressions, or driven by a motion file."""
+    from genhead.jobs.video import write_head_video
+
+    with progress_bars(is_quiet=tell.is_quiet) as progress:
+        report = write_head_video(network, output, options=options, device=where.device, progress=progress)
+    if tell.as_json:
+        return say_json(asdict(report))
+    say(f"{report.output}: {report.num_frames} frames, {report.frame_rate} frames a second")
+    if report.sweep:
+        say(f"shown: {', '.join(report.sweep)}")
+
+
+COMMANDS = {"train": train, "sample": sample, "video": video}
 
 
 def build_app(words: Collection[str] | None = None) -> typer.Typer:
@@ -52,3 +129,7 @@ def build_app(words: Collection[str] | None = None) -> typer.Typer:
 def main() -> None:
     """Runs the command line of this process."""
     start("genhead", "genhead.cli")
+
+
+if __name__ == "__main__":
+    main()

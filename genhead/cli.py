@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genhead.jobs.options import HeadSampleOptions, HeadVideoOptions
+from genhead.jobs.options import HeadSampleOptions, HeadVideoOptions, SynthesizeOptions
 from portrait4d.cli.app import add_commands, top
 from portrait4d.cli.console import Telling, progress_bars, say, say_json
 from portrait4d.cli.main import start
@@ -29,6 +29,8 @@ def _parse_list(text: str) -> tuple[str, ...]:
 _SPELLINGS = {
     "settings": Spelling(("--set",), list[str], tuple, list, metavar="NAME=VALUE", has_shown_default=False),
     "motion": Spelling(metavar="FILE"),
+    "motions": Spelling(("--motions",), list[str], tuple, list, metavar="PATH", has_shown_default=False),
+    "has_correspondence": Spelling(("--correspondence/--no-correspondence",)),
     "sweep": Spelling(type=str, parse=_parse_list, write=",".join, has_shown_default=False),
 }
 
@@ -45,6 +47,14 @@ VIDEO = Shown(
     (
         *("seeds", "psi", "cutoff", "path", "sweep", "settings", "motion"),
         *("frames_per_step", "shown", "fps"),
+    ),
+    _SPELLINGS,
+)
+
+SYNTHESIZE = Shown(
+    (
+        *("num_dynamic", "num_static", "seed", "motions", "num_workers", "sheet", "psi", "cutoff"),
+        *("num_points", "has_correspondence", "subjects_per_shard"),
     ),
     _SPELLINGS,
 )
@@ -113,7 +123,29 @@ def video(
         say(f"shown: {', '.join(report.sweep)}")
 
 
-COMMANDS = {"train": train, "sample": sample, "video": video}
+def synthesize(
+    network: NetworkArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the subjects.")],
+    options: Annotated[SynthesizeOptions, SYNTHESIZE],
+    where: DeviceOptions,
+    tell: Telling,
+) -> None:
+    """Make 4D training data: persons in three views each, with motions, cameras and all that is known of the pictures.
+
+    Run it again to resume: finished files are kept. What a record holds: docs/genhead.md.
+    """
+    from genhead.jobs.synthesize import write_subjects
+
+    with progress_bars(is_quiet=tell.is_quiet) as progress:
+        report = write_subjects(network, output, options=options, device=where.device, progress=progress)
+    if tell.as_json:
+        return say_json(asdict(report))
+    say(f"{report.output}: {report.num_subjects} subjects in {report.num_containers} files, {report.num_new} new")
+    if options.sheet is not None:
+        say(options.sheet)
+
+
+COMMANDS = {"train": train, "sample": sample, "video": video, "synthesize": synthesize}
 
 
 def build_app(words: Collection[str] | None = None) -> typer.Typer:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from flame.errors import InputError
+from genhead.synthesis.config import SynthesisConfig
 from portrait4d.jobs.eg3d.options import SampleOptions, Shown, StyleOptions, check_seeds
 from portrait4d.render.shape_config import ShapeConfig
 from portrait4d.runtime.checks import check_choice, check_range
@@ -110,3 +111,27 @@ class HeadShapeOptions:
 
     def __post_init__(self) -> None:
         check_seeds((self.seed,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesizeOptions:
+    """How synthesised subjects are made and written."""
+
+    config: SynthesisConfig = field(default_factory=SynthesisConfig)
+
+    seed: int = 0
+    """Of everything that is drawn."""
+
+    num_workers: int = 1
+    """Processes, one core each; the result does not depend on it."""
+
+    subjects_per_shard: int = 50
+    """Subjects a file; a file that was not finished is made again."""
+
+    sheet: str | None = None
+    """Also a contact sheet (.png): some persons with each other's motions from each other's cameras."""
+
+    def __post_init__(self) -> None:
+        check_seeds((self.seed,))
+        check_range("workers", self.num_workers, 1, None)
+        check_range("subjects-per-shard", self.subjects_per_shard, 1, None)

@@ -136,8 +136,7 @@ class TrainingHeads:
                 "smaller network"
             )
         self.side, self.num_own = side, len(self._dataset)
-        self._keys: list[str] = []
-        own = self._read_table(origin, info.units_per_metre)
+        own, self._keys = read_heads(self._dataset, origin)
         if own.shape.shape[1] != num_shape:
             raise InputError(
                 f"{where}: expected {num_shape} numbers of shape, got {own.shape.shape[1]}: the dataset is of another "
@@ -176,23 +175,30 @@ class TrainingHeads:
         """Key of a picture."""
         return self._keys[index % self.num_own]
 
-    def _read_table(self, origin: tuple[float, float, float], units_per_metre: float) -> HeadTable:
-        """Reads the numbers of all records and no picture."""
-        rows: list[dict[str, NDArray]] = []
-        for path in self._dataset.paths:
-            shard = read_shard(path)
-            with path.open("rb") as file:
-                for key in shard.keys:
-                    where = f"{path}: {key}.safetensors"
-                    parts = shard.parts(key, file, only=("safetensors",))
-                    if "safetensors" not in parts:
-                        raise InputError(f"{where}: the member is missing: build the shard again")
-                    rows.append(decode_arrays(parts["safetensors"], where))
-                    self._keys.append(key)
-        label = np.stack([row["camera"] for row in rows]).astype(np.float64)
-        scale = UNITS_PER_METRE / units_per_metre
-        label[:, [3, 7, 11]] = label[:, [3, 7, 11]] * scale - UNITS_PER_METRE * np.asarray(origin)
-        return HeadTable(label.astype(np.float32), *(np.stack([row[name] for row in rows]) for name in _FIELDS))
+
+def read_heads(dataset: Dataset, origin: tuple[float, float, float]) -> tuple[HeadTable, list[str]]:
+    """Cameras and parameters of all records of a dataset, and their keys; reads no picture.
+
+    Args:
+        dataset: of shards.
+        origin: the network's origin in the head model's coordinates, metres.
+    """
+    rows: list[dict[str, NDArray]] = []
+    keys: list[str] = []
+    for path in dataset.paths:
+        shard = read_shard(path)
+        with path.open("rb") as file:
+            for key in shard.keys:
+                where = f"{path}: {key}.safetensors"
+                parts = shard.parts(key, file, only=("safetensors",))
+                if "safetensors" not in parts:
+                    raise InputError(f"{where}: the member is missing: build the shard again")
+                rows.append(decode_arrays(parts["safetensors"], where))
+                keys.append(key)
+    label = np.stack([row["camera"] for row in rows]).astype(np.float64)
+    scale = UNITS_PER_METRE / dataset.info.units_per_metre
+    label[:, [3, 7, 11]] = label[:, [3, 7, 11]] * scale - UNITS_PER_METRE * np.asarray(origin)
+    return HeadTable(label.astype(np.float32), *(np.stack([row[name] for row in rows]) for name in _FIELDS)), keys
 
 
 def _shrunk(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

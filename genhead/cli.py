@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genhead.jobs.options import HeadSampleOptions, HeadVideoOptions, SynthesizeOptions
+from genhead.jobs.options import HeadSampleOptions, HeadShapeOptions, HeadVideoOptions, SynthesizeOptions
 from portrait4d.cli.app import add_commands, top
 from portrait4d.cli.console import Telling, progress_bars, say, say_json
 from portrait4d.cli.main import start
@@ -31,6 +31,7 @@ _SPELLINGS = {
     "motion": Spelling(metavar="FILE"),
     "motions": Spelling(("--motions",), list[str], tuple, list, metavar="PATH", has_shown_default=False),
     "has_correspondence": Spelling(("--correspondence/--no-correspondence",)),
+    "margin": Spelling(),
     "sweep": Spelling(type=str, parse=_parse_list, write=",".join, has_shown_default=False),
 }
 
@@ -51,6 +52,7 @@ VIDEO = Shown(
     _SPELLINGS,
 )
 
+SHAPE = Shown(("seed", "psi", "cutoff", *FACE, "resolution", "iso", "margin", "keeps_all_parts"), _SPELLINGS)
 SYNTHESIZE = Shown(
     (
         *("num_dynamic", "num_static", "seed", "motions", "num_workers", "sheet", "psi", "cutoff"),
@@ -123,6 +125,30 @@ def video(
         say(f"shown: {', '.join(report.sweep)}")
 
 
+def shape(
+    network: NetworkArgument,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", help="Mesh to write (.ply, .obj, .glb); or a folder, for every frame of --motion."
+        ),
+    ],
+    options: Annotated[HeadShapeOptions, SHAPE],
+    where: DeviceOptions,
+    tell: Telling,
+) -> None:
+    """Write the posed head of a seed as a closed mesh with vertex colours, in metres of the head model."""
+    from genhead.jobs.shape import write_head_shapes
+
+    with progress_bars(is_quiet=tell.is_quiet) as progress:
+        reports = write_head_shapes(network, output, options=options, device=where.device, progress=progress)
+    if tell.as_json:
+        return say_json([asdict(report) for report in reports])
+    for report in reports:
+        size = " x ".join(f"{length:.3f}" for length in report.size)
+        say(f"{report.output}: {report.num_vertices} vertices, {report.num_faces} triangles, {size} m")
+
+
 def synthesize(
     network: NetworkArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the subjects.")],
@@ -145,7 +171,7 @@ def synthesize(
         say(options.sheet)
 
 
-COMMANDS = {"train": train, "sample": sample, "video": video, "synthesize": synthesize}
+COMMANDS = {"train": train, "sample": sample, "video": video, "shape": shape, "synthesize": synthesize}
 
 
 def build_app(words: Collection[str] | None = None) -> typer.Typer:

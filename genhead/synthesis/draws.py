@@ -134,20 +134,16 @@ def look_at_labels(drawn: NDArray[np.float64], config: GenHeadConfig) -> NDArray
     offsets = torch.tensor([0.0, 0.0, forward])
     target = UNITS_PER_METRE * scale * ((2 * torch.stack(pivot, 1) - 1) * _PIVOT + offsets)
     low, high = _RADIUS
-    radius = scale * (low + (high - low) * along)
-    cameras = [
-        look_at(
-            (2 * yaw[place : place + 1] - 1) * _YAW,
-            (2 * pitch[place : place + 1] - 1) * _PITCH + _PITCH_MEAN,
-            roll_radians=(2 * roll[place : place + 1] - 1) * _ROLL,
-            radius=float(radius[place]),
-            target=target[place],
-            fov_degrees=config.camera_fov_degrees,
-            elevation="legacy",
-        ).to_label25(axes="opengl")
-        for place in range(len(yaw))
-    ]
-    return torch.cat(cameras).numpy()
+    cameras = look_at(
+        (2 * yaw - 1) * _YAW,
+        (2 * pitch - 1) * _PITCH + _PITCH_MEAN,
+        roll_radians=(2 * roll - 1) * _ROLL,
+        radius=scale * (low + (high - low) * along),
+        target=target,
+        fov_degrees=config.camera_fov_degrees,
+        elevation="legacy",
+    )
+    return cameras.to_label25(axes="opengl").numpy()
 
 
 def _moves(pools: Pools, numbers: SubjectNumbers, kind: SubjectKind) -> Moves:

@@ -122,7 +122,7 @@ def write_head_shapes(
     reports: list[HeadShapeReport] = []
     frames = list(_frames(generator, options) if is_folder else [face_params(generator.head.model, options.face)])
     for number, params in enumerate(frames):
-        path = output / f"frame{number:06d}.ply" if is_folder else output
+        path = output / f"frame{options.face.frame + number:06d}.ply" if is_folder else output
         shape = head_shape(generator, params, options, progress=progress if not is_folder else ignore_progress)
         options = replace(options, shape=replace(options.shape, iso=shape.iso))
         reports.append(_write(path, shape, generator, options))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from flame.geometry.camera import Camera
@@ -138,11 +139,11 @@ def render_subject(
     """
     like, own = generator.backbone.mapping.w_avg, generator.config
     latent, shape, condition = (
-        torch.from_numpy(values)[None].to(like) for values in (subject.latent, subject.shape, subject.condition)
+        _tensor(values)[None].to(like) for values in (subject.latent, subject.shape, subject.condition)
     )
     label = torch.cat([condition, shape], 1)
     volume = generator.sample(latent, label, psi=config.psi, cutoff=config.cutoff)
-    cameras = Camera.from_label25(torch.from_numpy(subject.label), axes="opengl").to(like.device, like.dtype)
+    cameras = Camera.from_label25(_tensor(subject.label), axes="opengl").to(like.device, like.dtype)
     params = _params(subject).to(like.device, like.dtype)
     posed = generator.head.pose(params)
     last = len(cameras) - 1
@@ -183,9 +184,14 @@ def _outside(samples: PartSamples) -> Tensor:
     return ((samples.eye_mask + samples.mouth_mask).flatten() == 0).nonzero()[:, 0]
 
 
+def _tensor(values: NDArray[np.float32]) -> Tensor:
+    """A copy in memory that torch has laid out: sums may depend on where rows begin, which differs by process."""
+    return torch.from_numpy(values).clone()
+
+
 def _params(subject: Subject) -> HeadParams:
-    expression, jaw, eyes = (torch.from_numpy(getattr(subject.moves, name)) for name in ("expression", "jaw", "eyes"))
-    shape = torch.from_numpy(subject.shape)[None].expand(len(jaw), -1)
+    expression, jaw, eyes = (_tensor(getattr(subject.moves, name)) for name in ("expression", "jaw", "eyes"))
+    shape = _tensor(subject.shape)[None].expand(len(jaw), -1)
     return HeadParams(shape, expression, torch.zeros_like(jaw), jaw, eyes)
 
 

@@ -17,6 +17,8 @@ from genhead.synthesis.draws import Subject, SubjectNumbers, choose_subject, loo
 from genhead.synthesis.pools import Moves, Pools
 from genhead.synthesis.subjects import render_subject
 from golden import Fixture, rules
+from preprocess.tracking.motion_code.encoder import MotionEncoder
+from preprocess.tracking.motion_code.network import MotionEncoderNetwork
 
 CONFIG = GenHeadConfig()
 
@@ -186,6 +188,14 @@ def test_a_subject_is_rendered_as_the_official_one(shared: Path, synthetic_flame
         steps = tuple(slice(start, None, step) for start, step in fixture.about["outputs"][name]["slice"])
         difference = np.abs(value.numpy()[steps] - arrays[f"out.{name}.sampled"][views])
         assert difference.max() < allowed, name
+    if len(views) < 3:
+        return
+    encoder = MotionEncoderNetwork()
+    Fixture.load(shared, "p4d_pdfgc").fill(encoder)  # the same rule and prefix
+    # the official code turns rows around as if the lowest were 511, and takes no half pixel off
+    corners = found.landmarks[:, :68] - torch.tensor([0.0, 1.0])
+    codes = MotionEncoder(encoder)(torch.cat([view.image for view in seen]), corners)
+    assert fixture.error("motions", codes) < 1e-4
 
 
 def _official_network(fixture: Fixture, flame: Path) -> GenHeadGenerator:

@@ -97,6 +97,20 @@ class HeadVideoOptions:
 
 
 @dataclass(frozen=True)
+class HeadShapeConfig(ShapeConfig):
+    """How a head's surface is extracted."""
+
+    resolution: int = 192
+    """Samples along each side of the cube; time and memory grow with its cube."""
+
+    iso: float | None = None
+    """Raw density of the surface, or auto."""
+
+    margin: float = 0.02
+    """Part of the cube left out at each border."""
+
+
+@dataclass(frozen=True)
 class HeadShapeOptions:
     """The surface of the head of one seed with a chosen expression."""
 
@@ -107,7 +121,7 @@ class HeadShapeOptions:
 
     face: FaceOptions = field(default_factory=FaceOptions)
 
-    shape: ShapeConfig = field(default_factory=lambda: ShapeConfig(resolution=192, margin=0.02))
+    shape: HeadShapeConfig = field(default_factory=HeadShapeConfig)
 
     def __post_init__(self) -> None:
         check_seeds((self.seed,))
@@ -125,7 +139,7 @@ class SynthesizeOptions:
     num_workers: int = 1
     """Processes, one core each; the result does not depend on it."""
 
-    subjects_per_shard: int = 50
+    subjects_per_shard: int = 20
     """Subjects a file; a file that was not finished is made again."""
 
     sheet: str | None = None

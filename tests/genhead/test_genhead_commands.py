@@ -17,7 +17,7 @@ from flame.heads.head_model import HeadParams
 from genhead.generator import GenHeadGenerator
 from genhead.jobs.faces import face_params, setting_names, with_settings
 from genhead.jobs.heads import seed_volume, view_cameras
-from genhead.jobs.options import FaceOptions, HeadSampleOptions, HeadShapeOptions, HeadVideoOptions
+from genhead.jobs.options import FaceOptions, HeadSampleOptions, HeadShapeConfig, HeadShapeOptions, HeadVideoOptions
 from genhead.jobs.samples import render_head
 from genhead.jobs.shape import PosedField, head_shape
 from genhead.jobs.video import render_script, write_script
@@ -25,7 +25,6 @@ from genhead.training.grid import frontal_camera
 from motions import make_motion
 from portrait4d.cli.main import run
 from portrait4d.jobs.eg3d.options import StyleOptions
-from portrait4d.render.shape_config import ShapeConfig
 from preprocess.media.image import read_image
 from preprocess.media.video import probe
 from preprocess.tracking.motion import Motion
@@ -190,7 +189,7 @@ def test_shape_writes_a_closed_mesh_in_metres(folder: Path, network: Path, gener
     mesh = trimesh.load(folder / "head.ply", process=False)
     assert isinstance(mesh, trimesh.Trimesh) and mesh.is_watertight
     params = HeadParams.zeros(generator.head.model)
-    options = HeadShapeOptions(seed=2, shape=ShapeConfig(resolution=20, margin=0.05))
+    options = HeadShapeOptions(seed=2, shape=HeadShapeConfig(resolution=20, margin=0.05))
     expected = head_shape(generator, params, options).vertices / 3 + np.array(generator.config.head_origin)
     assert np.allclose(mesh.vertices, expected, atol=1e-6)
 

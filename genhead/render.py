@@ -134,7 +134,7 @@ def render_parts(
     depth_range = choose_range(rays, config, world2cam=camera.world2cam)
     noise = MIDPOINTS if generator is None else RandomNoise(generator)
     coarse, quantiles = place_samples(rays, config, depth_range, noise)
-    scene = _Scene(volume, fields_of_parts, is_fusion_soft)
+    scene = PartScene(volume, fields_of_parts, is_fusion_soft)
     eye, mouth = (mask.flatten(1)[..., None] for mask in (masks.eye, masks.mouth))
     at_once = max(max_points // (len(rays) * max(config.num_coarse, config.num_fine)), 1)
     marched_parts: list[Marched] = []
@@ -155,8 +155,14 @@ def render_parts(
 
 
 @dataclass(frozen=True)
-class _Scene:
-    """What does not change from ray to ray."""
+class PartScene:
+    """What does not change from ray to ray.
+
+    Attributes:
+        volume: of B heads.
+        deform: their deformation.
+        is_fusion_soft: see `render_parts`.
+    """
 
     volume: PartVolume
     deform: PartFields
@@ -165,6 +171,7 @@ class _Scene:
     def two_passes(
         self, rays: Rays, coarse: Tensor, quantiles: Tensor, eye: Tensor, mouth: Tensor, keeps_samples: bool
     ) -> tuple[Marched, PartSamples | None]:
+        """Even samples, then those by weight; shapes as for `render_parts`, masks `[B, R, 1]`."""
         first = self.ask(rays, coarse, eye, mouth)
         asked, depths, is_sorted = [first], coarse, True
         if quantiles.shape[-1]:
@@ -193,17 +200,25 @@ class _Scene:
         """Blended density and features, and what the face alone has."""
         shape = depths.shape[1:]
         points = rays.at(depths).flatten(1, 2)
-        rested = self.deform.rest(points)
-        in_boxes = self.deform.in_eye_boxes(rested).to(points.dtype)
-        face_features = self.volume.face.sample(self.deform.face(rested))
-        face = self.volume.decoder(face_features)
-        mouth = mouth.expand_as(depths).flatten(1)
-        eye = eye.expand_as(depths).flatten(1) * in_boxes
-        blended = self._with_parts(face, rested, eye, mouth, in_boxes)
+        eye, mouth = (mask.expand_as(depths).flatten(1) for mask in (eye, mouth))
+        blended, face, in_boxes, face_features = self._blend(points, eye, mouth)
         density, colours, face_density, in_boxes = (
             value.unflatten(1, shape) for value in (*blended, face.density, in_boxes)
         )
         return _Asked(density, colours, face_density, in_boxes, points, face_features)
+
+    def at(self, points: Tensor, eye: Tensor, mouth: Tensor) -> FieldSamples:
+        """The head at world points `[B, N, 3]` that lie before masks of eyes and mouth, shares `[B, N]`."""
+        return self._blend(points, eye, mouth)[0]
+
+    def _blend(self, points: Tensor, eye: Tensor, mouth: Tensor) -> tuple[FieldSamples, FieldSamples, Tensor, Tensor]:
+        """The whole and the face alone at points `[B, N, 3]`, whether in a box, and features of the face's planes."""
+        rested = self.deform.rest(points)
+        in_boxes = self.deform.in_eye_boxes(rested).to(points.dtype)
+        face_features = self.volume.face.sample(self.deform.face(rested))
+        face = self.volume.decoder(face_features)
+        blended = self._with_parts(face, rested, eye * in_boxes, mouth, in_boxes)
+        return blended, face, in_boxes, face_features
 
     def _with_parts(
         self, face: FieldSamples, rested: Tensor, eye: Tensor, mouth: Tensor, in_boxes: Tensor

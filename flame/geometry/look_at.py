@@ -26,7 +26,7 @@ def look_at(
     azimuth_radians: Tensor,
     elevation_radians: Tensor,
     *,
-    radius: float,
+    radius: float | Tensor,
     target: Tensor,
     fov_degrees: float,
     roll_radians: Tensor | None = None,
@@ -38,7 +38,7 @@ def look_at(
     Args:
         azimuth_radians: `[B]`, 0 in front of the face; see `Azimuth`.
         elevation_radians: `[B]`, > 0 above; see `Elevation`.
-        radius: distance to the world's origin, wherever the target is.
+        radius: distance to the world's origin, wherever the target is; one for all, or `[B]`.
         target: `[3]` or `[B, 3]` world point in the picture's centre.
         fov_degrees: true field of view; see `legacy_fov_to_degrees`.
         roll_radians: `[B]`, > 0 leans the camera to its right; only Portrait4D's sampler has it.
@@ -53,6 +53,8 @@ def look_at(
     sine = torch.sin(elevation_radians) if elevation == "true" else (elevation_radians * (2 / math.pi)).clamp(-1, 1)
     cosine = torch.cos(elevation_radians) if elevation == "true" else (1 - sine.square()).clamp(min=0).sqrt()
     across, along = side * torch.sin(azimuth_radians), torch.cos(azimuth_radians)
+    if isinstance(radius, Tensor):
+        radius = radius[:, None]
     origin = radius * torch.stack([cosine * across, sine, cosine * along], 1)
     forward = F.normalize(target.to(origin) - origin, dim=-1)
     # seen from straight above or below, "up" is no longer a direction; the azimuth still is

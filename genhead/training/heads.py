@@ -133,8 +133,8 @@ class TrainingHeads:
                 "ones, or train a smaller network"
             )
         self.side, self.num_own = generator.resolution, len(self._dataset)
-        self._keys: list[str] = []
-        own = self._read_table(generator, head, info.units_per_metre)
+        sizes = {"shape": head.model.num_shape, "expression": head.model.num_expression}
+        own, self._keys = read_heads(self._dataset, generator.head_origin, sizes=sizes)
         self.table = own if mirror is None else _joined(own, _mirrored(own, mirror))
         columns = b"".join(getattr(self.table, name).tobytes() for name in ("label", *_FIELDS))
         self.digest = hashlib.sha256("\n".join(self._keys).encode() + columns).hexdigest()
@@ -168,19 +168,31 @@ class TrainingHeads:
         """Key of a picture."""
         return self._keys[index % self.num_own]
 
-    def _read_table(self, generator: GenHeadConfig, head: PartHead, units_per_metre: float) -> HeadTable:
-        """Reads the numbers of all records and no picture."""
-        sizes = {"shape": head.model.num_shape, "expression": head.model.num_expression}
-        rows: list[dict[str, NDArray]] = []
-        for path in self._dataset.paths:
-            shard = read_shard(path)
-            with path.open("rb") as file:
-                rows += [_read_numbers(shard, key, file, sizes) for key in shard.keys]
-            self._keys += shard.keys
-        label = np.stack([row["camera"] for row in rows]).astype(np.float64)
-        scale = UNITS_PER_METRE / units_per_metre
-        label[:, [3, 7, 11]] = label[:, [3, 7, 11]] * scale - UNITS_PER_METRE * np.asarray(generator.head_origin)
-        return HeadTable(label.astype(np.float32), *(np.stack([row[name] for row in rows]) for name in _FIELDS))
+
+def read_heads(
+    dataset: Dataset, origin: tuple[float, float, float], *, sizes: Mapping[str, int] | None = None
+) -> tuple[HeadTable, list[str]]:
+    """Cameras and parameters of all records of a dataset, and their keys; reads no picture.
+
+    Args:
+        dataset: of shards.
+        origin: the network's origin in the head model's coordinates, metres.
+        sizes: numbers that each record must have of an array; None checks nothing.
+
+    Raises:
+        InputError: a record is damaged, or has another number of them.
+    """
+    rows: list[dict[str, NDArray]] = []
+    keys: list[str] = []
+    for path in dataset.paths:
+        shard = read_shard(path)
+        with path.open("rb") as file:
+            rows += [_read_numbers(shard, key, file, sizes or {}) for key in shard.keys]
+        keys += shard.keys
+    label = np.stack([row["camera"] for row in rows]).astype(np.float64)
+    scale = UNITS_PER_METRE / dataset.info.units_per_metre
+    label[:, [3, 7, 11]] = label[:, [3, 7, 11]] * scale - UNITS_PER_METRE * np.asarray(origin)
+    return HeadTable(label.astype(np.float32), *(np.stack([row[name] for row in rows]) for name in _FIELDS)), keys
 
 
 def _read_numbers(shard: Shard, key: str, file: BinaryIO, sizes: Mapping[str, int]) -> dict[str, NDArray]:

@@ -30,7 +30,8 @@ def sample(
     tell: Telling,
 ) -> None:
     """Render one picture per seed, its views side by side. Run it again to resume: finished seeds are kept."""
-    from portrait4d.jobs.eg3d.samples import SeedResult, write_samples
+    from portrait4d.jobs.eg3d.samples import write_samples
+    from portrait4d.jobs.seed_rows import SeedResult
 
     def on_result(result: SeedResult) -> None:
         if not tell.as_json:

@@ -94,12 +94,13 @@ def test_demo_motion_fits_the_open_head():
 
 
 def test_every_option_shown_exists(capsys: pytest.CaptureFixture[str]):
-    shown = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("portrait4d ")]
+    programs = {"portrait4d": "portrait4d.cli.app", "genhead": "genhead.cli"}
+    shown = [line for block in blocks("bash") for line in block.splitlines() if line.split(" ")[0] in programs]
     assert len(shown) >= 6
     for line in shown:
-        words = shlex.split(line, comments=True)[1:]
+        program, *words = shlex.split(line, comments=True)
         command = words[:2] if words[0] in ("eg3d", "metrics", "weights") else words[:1]
-        assert run([*command, "--help"]) == 0
+        assert run([*command, "--help"], program=program, module=programs[program]) == 0
         known = capsys.readouterr().out
         for word in words[len(command) :]:
             if word.startswith("-"):

@@ -13,6 +13,7 @@ import torch
 import trimesh
 
 import portrait4d.jobs.eg3d.samples
+import portrait4d.jobs.seed_rows
 from fakes_eg3d import CENTRE, COLOUR_SLOPE, CONFIG, BallGenerator, fake_loader, radius_of
 from places import ROOT
 from portrait4d.cli.main import run
@@ -152,18 +153,18 @@ def test_other_weights_under_the_same_path_are_sampled_again(
 def test_a_stopped_run_leaves_nothing_half_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    written = portrait4d.jobs.eg3d.samples.write_png
+    written = portrait4d.jobs.seed_rows.write_png
 
     def stop_at_second(path: Path, image: np.ndarray) -> None:
         if path.name == "seed0001.png":
             raise KeyboardInterrupt
         written(path, image)
 
-    monkeypatch.setattr(portrait4d.jobs.eg3d.samples, "write_png", stop_at_second)
+    monkeypatch.setattr(portrait4d.jobs.seed_rows, "write_png", stop_at_second)
     command = ["eg3d", "sample", "ball", "-o", "out", "--seeds", "0-1", "--yaw=0"] + QUICK
     assert run(command) == 130
     assert sorted(path.name for path in (folder / "out").rglob("*")) == ["records", "seed0000.json", "seed0000.png"]
-    monkeypatch.setattr(portrait4d.jobs.eg3d.samples, "write_png", written)
+    monkeypatch.setattr(portrait4d.jobs.seed_rows, "write_png", written)
     capsys.readouterr()
     assert run(command) == 0
     assert "seed0000.png  finished earlier" in capsys.readouterr().out

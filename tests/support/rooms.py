@@ -12,7 +12,7 @@ ROOMS = {
     ],
     "genhead": [
         *("config", "regions", "head", "follow_numba", "parts", "part_grids", "masks", "render", "volume"),
-        *("networks", "generator", "training", "cli"),
+        *("networks", "generator", "training", "synthesis", "jobs", "cli"),
     ],
 }
 """The rooms of each package, from the ground up; a file on top of a package is a room of its own."""

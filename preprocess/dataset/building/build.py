@@ -19,11 +19,10 @@ from preprocess.dataset.building.build_options import BuildOptions
 from preprocess.dataset.building.plan import ITEMS, OUTCOMES, Item, Plan, make_plan
 from preprocess.dataset.building.stage_options import Outcome, StageOptions
 from preprocess.dataset.building.workers import Work, run_workers
+from preprocess.dataset.records.container import INDEX_SUFFIX, index_path
 from preprocess.dataset.records.record import DatasetInfo
 from preprocess.dataset.records.shard_options import ImageFormat
 from preprocess.dataset.records.shards import (
-    INDEX_SUFFIX,
-    index_path,
     read_shard,
     verify_shard,
     write_encoded,

@@ -48,7 +48,7 @@ _PNG_EFFORT = 3
 
 def encode_info(info: DatasetInfo) -> bytes:
     """Returns the description as JSON that also states the units."""
-    return _to_json({"format": _FORMAT, **asdict(info), "units": _UNITS})
+    return to_json({"format": _FORMAT, **asdict(info), "units": _UNITS})
 
 
 def decode_info(content: bytes, where: str) -> DatasetInfo:
@@ -61,7 +61,7 @@ def decode_info(content: bytes, where: str) -> DatasetInfo:
     Raises:
         InputError: it is no such description, or of another version.
     """
-    values = _from_json(content, where)
+    values = from_json(content, where)
     if values.get("format") != _FORMAT:
         raise InputError(f"{where}: expected a description with format {_FORMAT}, got {brief(values.get('format'))}")
     if values.get("version") != FORMAT_VERSION:
@@ -99,10 +99,10 @@ def encode_record(record: Record, image_format: ImageFormat = "png") -> dict[str
     """Returns content by the ending of the member's name, in the shard's order; equal records give equal bytes."""
     described = {"source": record.source, "source_size": list(record.source_size), "quality": record.quality}
     return {
-        f"image.{image_format}": _encode_picture(record.image, image_format),
-        "mask.png": _encode_picture(record.mask, "png"),
+        f"image.{image_format}": encode_picture(record.image, image_format),
+        "mask.png": encode_picture(record.mask, "png"),
         "safetensors": save_arrays({name: np.ascontiguousarray(getattr(record, name)) for name in _ARRAYS}),
-        "json": _to_json(described),
+        "json": to_json(described),
     }
 
 
@@ -122,10 +122,10 @@ def decode_record(key: str, parts: dict[str, bytes], where: str) -> Record:
     if missing or len(images) != 1:
         lacking = ", ".join(f"{key}.{name}" for name in missing or ["image.png"])
         raise InputError(f"{where}: expected member {lacking}, it is missing: build the shard again")
-    described = _from_json(parts["json"], f"{where}: {key}.json")
+    described = from_json(parts["json"], f"{where}: {key}.json")
     arrays = decode_arrays(parts["safetensors"], f"{where}: {key}.safetensors")
-    image = _decode_picture(parts[images[0]], "RGB", f"{where}: {key}.{images[0]}")
-    mask = _decode_picture(parts["mask.png"], "L", f"{where}: {key}.mask.png")
+    image = decode_picture(parts[images[0]], "RGB", f"{where}: {key}.{images[0]}")
+    mask = decode_picture(parts["mask.png"], "L", f"{where}: {key}.mask.png")
     if image.shape[:2] != mask.shape:
         sizes = f"{list(mask.shape)}, its picture {list(image.shape[:2])}"
         raise InputError(f"{where}: {key}.mask.png is {sizes}: expected the same size, build the shard again")
@@ -165,7 +165,8 @@ def decode_arrays(content: bytes, where: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _encode_picture(picture: np.ndarray, image_format: ImageFormat) -> bytes:
+def encode_picture(picture: np.ndarray, image_format: ImageFormat) -> bytes:
+    """A picture uint8 `[H, W, 3]` or `[H, W]` as a file."""
     buffer = io.BytesIO()
     if image_format == "png":
         Image.fromarray(picture).save(buffer, format="PNG", compress_level=_PNG_EFFORT)
@@ -176,7 +177,8 @@ def _encode_picture(picture: np.ndarray, image_format: ImageFormat) -> bytes:
     return buffer.getvalue()
 
 
-def _decode_picture(content: bytes, mode: str, where: str) -> np.ndarray:
+def decode_picture(content: bytes, mode: str, where: str) -> np.ndarray:
+    """The inverse of `encode_picture`; mode "RGB" or "L" is expected, `where` names the member for the error."""
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
             if picture.mode != mode:
@@ -188,11 +190,13 @@ def _decode_picture(content: bytes, mode: str, where: str) -> np.ndarray:
         raise InputError(f"{where} is damaged: build the shard again") from error
 
 
-def _to_json(values: dict[str, Any]) -> bytes:
+def to_json(values: dict[str, Any]) -> bytes:
+    """JSON with sorted names: equal values give equal bytes."""
     return (json.dumps(values, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
 
 
-def _from_json(content: bytes, where: str) -> dict[str, Any]:
+def from_json(content: bytes, where: str) -> dict[str, Any]:
+    """The inverse of `to_json`; `where` names the member for the error."""
     try:
         values = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -17,8 +17,8 @@ from genhead.config import Deformation
 from genhead.head import PartHead, PosedHead
 from genhead.parts import OffsetField, PartFields, VertexField, exact_parts
 
-_EYE_NODES = (24, 12, 12)
-_MOUTH_NODES = (24, 16, 16)
+_NUM_EYE_NODES = (24, 12, 12)
+_NUM_MOUTH_NODES = (24, 16, 16)
 """Nodes along x, y, z."""
 
 _MOUTH_MARGIN = 0.05
@@ -96,9 +96,9 @@ def grid_parts(head: PartHead, posed: PosedHead, exact: PartFields, *, box_warp:
     assert isinstance(exact.face, VertexField)
     return replace(
         exact,
-        eye=OffsetGrid.of(exact.eye, exact.box_low.amin(1), exact.box_high.amax(1), _EYE_NODES),
+        eye=OffsetGrid.of(exact.eye, exact.box_low.amin(1), exact.box_high.amax(1), _NUM_EYE_NODES),
         face=_face_grid(exact.face, box_warp=box_warp, resolution=resolution),
-        mouth=OffsetGrid.of(exact.mouth, lips.amin(1) - margin, lips.amax(1) + margin, _MOUTH_NODES),
+        mouth=OffsetGrid.of(exact.mouth, lips.amin(1) - margin, lips.amax(1) + margin, _NUM_MOUTH_NODES),
     )
 
 

@@ -18,6 +18,8 @@ EARS = (234, 454)
 
 NOSE_WINGS = (64, 294)
 MOUTH_CORNERS = (61, 291)
+EYE_POINTS = {"right": (33, 133, 159, 145), "left": (263, 362, 386, 374)}
+"""Outer and inner corner, middle of the upper and of the lower lid."""
 IRIS_CENTRES = {"right": 468, "left": 473}
 IRIS_ENDS = {"right": (469, 471), "left": (474, 476)}
 """Ends of the horizontal diameter of an iris. Pairs in this file are in the order subject's right, left."""

@@ -162,7 +162,7 @@ class SyntheticFolder(Sequence[SyntheticSubject]):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self._containers = [read_container(path) for path in sorted(Path(folder).glob("*.tar"))]
+        self._containers = [read_container(path) for path in sorted(Path(folder).glob("[!.]*.tar"))]
         if not self._containers:
             raise InputError(f"expected synthesised subjects (*.tar) in {folder}, found none: give such a folder")
         self.info = [_description(container) for container in self._containers][0]

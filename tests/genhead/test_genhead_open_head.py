@@ -8,6 +8,7 @@ import torch
 from flame.errors import InputError
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
+from flame.landmarks.sets import IBUG_EYES_AND_INNER_LIPS
 from flame.mesh.nearest_vertex import nearest_vertex
 from genhead.config import Deformation, GenHeadConfig
 from genhead.generator import GenHeadGenerator, condition_label
@@ -86,7 +87,7 @@ def test_masks_are_where_eyes_and_mouth_are(head: PartHead, params: HeadParams) 
     rows, columns = torch.meshgrid(torch.arange(32) + 0.5, torch.arange(32) + 0.5, indexing="ij")
     place = torch.stack([columns, rows], -1)
     mouth = (masks.mouth[1, 0, ..., None] * place).sum((0, 1)) / masks.mouth[1].sum()
-    assert (mouth - landmarks[1, 60:68].mean(0)).norm() < 1
+    assert (mouth - landmarks[1, IBUG_EYES_AND_INNER_LIPS[2]].mean(0)).norm() < 1
     left_half = masks.eye[:, 0, :, 16:].sum((1, 2))  # the subject's left is on the picture's right
     right_half = masks.eye[:, 0, :, :16].sum((1, 2))
     assert left_half[0] == pytest.approx(float(right_half[0]), rel=0.2)

@@ -28,7 +28,7 @@ from preprocess.dataset.building.build_options import BuildOptions, ClipBuildOpt
 from preprocess.dataset.building.stage_options import StageOptions
 from preprocess.dataset.formats.options import ConvertOptions
 
-INPUTS = {"output", "manifest", "name", "keep_download", "discriminator"}
+INPUTS = {"config", "output", "manifest", "name", "keep_download", "discriminator"}
 """Options that say what a command works on; they have no place among the options of the library."""
 
 

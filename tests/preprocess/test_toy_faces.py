@@ -12,6 +12,7 @@ from flame.geometry.camera import Camera
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.head_model import HeadParams
 from flame.heads.open_head import OpenHead, load_open_head
+from flame.landmarks.groups import EYE_POINTS, INNER_LIPS, IRIS_CENTRES, RIGHT_BROW
 from flame.mesh.raster import rasterize
 from preprocess.dataset.building.build import check_dataset
 from preprocess.dataset.reading.balance import yaw_degrees
@@ -28,8 +29,8 @@ from preprocess.dataset.toy.records import DISTANCE, FOV_DEGREES, PIVOT, ToyReco
 from preprocess.dataset.toy.render import ToyRenderer
 
 SMALL = ToyOptions(num_identities=5, pictures_per_identity=2, size=32, oversampling=2, identities_per_shard=2, seed=3)
-IRISES = (468, 473)
-EYES = {468: (33, 133, 159, 145), 473: (263, 362, 386, 374)}
+IRISES = tuple(IRIS_CENTRES.values())
+EYES = {IRIS_CENTRES[side]: EYE_POINTS[side] for side in IRIS_CENTRES}
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +189,7 @@ def test_every_action_can_be_read_at_64_pixels(model: OpenHead) -> None:
         "eyes": {"expression": _action(model, "eyeBlinkLeft", "eyeBlinkRight")},
         "brows": {"expression": _action(model, "browInnerUp", "browOuterUpLeft", "browOuterUpRight")},
     }
-    eye_row, brow_row, mouth_row = marks[list(IRISES), 1].mean(), marks[105, 1], marks[13, 1]
+    eye_row, brow_row, mouth_row = marks[list(IRISES), 1].mean(), marks[RIGHT_BROW[7], 1], marks[INNER_LIPS[15], 1]
     rows = {"mouth": mouth_row + 2, "smile": mouth_row, "eyes": eye_row, "brows": brow_row}
     for name, change in changes.items():
         difference = np.abs(_picture(model, person, **change)[0] - rest)

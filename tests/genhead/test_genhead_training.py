@@ -143,6 +143,7 @@ def _run(config: GenHeadTraining, head: PartHead, folder: Path) -> RunReport:
     return run_training(trainer, RunFolder(folder, plain_values(config), data_digest=trainer.task.data_digest))
 
 
+@pytest.mark.slow
 def test_a_run_in_two_pieces_is_the_unbroken_one(
     toy_faces: Path, open_head: PartHead, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

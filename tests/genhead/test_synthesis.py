@@ -135,6 +135,7 @@ def test_records_come_back_as_they_went(heads: SyntheticHeads) -> None:
         decode_subject(subject.key, {**parts, "safetensors": parts["safetensors"][:-9]}, "here")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_whole_files_and_ends_like_a_live_one(
     heads: SyntheticHeads, places: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

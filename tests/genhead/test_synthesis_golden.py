@@ -141,6 +141,7 @@ class ViewDraws:
         raise AssertionError(f"the official code draws no normal numbers here, ours asks for {list(shape)}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "views", [pytest.param([2], id="target"), pytest.param([0, 1, 2], id="all", marks=pytest.mark.slow)]
 )

@@ -65,6 +65,7 @@ def test_jitter_comes_from_a_seed_or_not_at_all(model: Portrait4D, avatar: Portr
     assert not np.array_equal(seeded[0], seeded[2]) and not np.array_equal(seeded[0], still[0])
 
 
+@pytest.mark.slow
 def test_a_motion_goes_through_the_pipeline(model: Portrait4D, avatar: Portrait4DAvatar, tmp_path: Path) -> None:
     """The source's own motion, as an object and as a file, is what the engine draws of it."""
     from portrait4d.engines.retarget import RetargetOptions, retarget

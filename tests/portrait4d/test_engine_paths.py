@@ -114,6 +114,7 @@ def test_an_official_file_is_an_engine(
         load_engine(tmp_path / "network.pkl")
 
 
+@pytest.mark.slow
 def test_every_command_takes_a_folder(
     mine: Path, photo: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +134,7 @@ def test_every_command_takes_a_folder(
     assert "portrait4d-v2" in {status.name for status in available_engines()} and choose_engine().name == "lift"
 
 
+@pytest.mark.slow
 def test_a_batch_is_done_again_when_the_content_at_the_path_changed(
     mine: Path, photo: Path, clip: Path, tmp_path: Path
 ) -> None:
@@ -313,6 +315,7 @@ def test_an_avatar_of_another_engine_is_refused_by_both_names(
         engine.render(replace(avatar, weights="other"), _drive(1))
 
 
+@pytest.mark.slow
 def test_hints_name_the_weights_that_were_given(
     engine: Portrait4DEngine,
     avatar: Portrait4DAvatar,

@@ -157,6 +157,7 @@ def test_average_follows(run: _Run) -> None:
     assert not run.average.network.get_parameter(name).allclose(weights[-1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_equal_generators_train_equal_networks(run: _Run) -> None:
     again, other = _trained(0), _trained(1)
     assert again.losses == run.losses and other.losses != run.losses

@@ -71,6 +71,7 @@ def test_gradients_of_gradients_in_bf16_are_near_those_in_fp32() -> None:
     assert (half - exact).norm() < 0.05 * exact.norm()
 
 
+@pytest.mark.slow
 def test_a_training_computes_as_its_configuration_says(tmp_path: Path) -> None:
     data = make_discs(tmp_path / "discs.zip")
     types: dict[Precision, torch.dtype | None]

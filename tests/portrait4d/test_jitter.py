@@ -103,6 +103,7 @@ def test_the_noise_is_the_renderers_own(engine: Portrait4DEngine, avatar: Portra
     assert torch.equal(engine.render(avatar, drive).image, seen.image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_the_pipeline_s_chunks_and_threads_do_not_matter(
     models: Models, avatar: Portrait4DAvatar, monkeypatch: pytest.MonkeyPatch, size: int
@@ -116,6 +117,7 @@ def test_the_pipeline_s_chunks_and_threads_do_not_matter(
     assert np.abs(frames.astype(float) - (drawn.permute(0, 2, 3, 1).numpy() * 127.5 + 127.5).clip(0, 255)).max() <= 1
 
 
+@pytest.mark.slow
 def test_views_of_an_orbit_have_it_too(engine: Portrait4DEngine, avatar: Portrait4DAvatar) -> None:
     angles = np.zeros(2)
     views = engine.render(avatar, orbit_drive(avatar, engine.head_model, angles, angles, jitter=3)).image

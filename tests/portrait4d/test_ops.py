@@ -195,6 +195,7 @@ def test_half_precision_factors_cancel() -> None:
     assert torch.allclose(half.float(), single, atol=2e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("up", "is_fused"), [(1, True), (1, False), (2, True), (2, False)])
 def test_modulated_convolution_gradients(up: int, is_fused: bool) -> None:
     kernel = make_filter().double()

@@ -130,6 +130,7 @@ def test_canonical_placement_puts_the_camera_where_the_demonstrations_do(
     assert torch.equal(view.head.neck, drive.pose.rotation)
 
 
+@pytest.mark.slow
 def test_the_command_places_the_head(
     home: Path, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +215,7 @@ def test_a_batch_of_frames_is_its_singles(engine: Portrait4DEngine, avatar: Port
         assert torch.allclose(batch.image[one], single.image, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_new_view_reuses_the_planes(engine: Portrait4DEngine, avatar: Portrait4DAvatar) -> None:
     drive = _drive(avatar, 2)
     planes = engine.animate(avatar, drive[:1])
@@ -283,6 +285,7 @@ def test_motion_scale_of_zero_is_the_static_path(shared: Path) -> None:
         planes(None, second, 1.0)
 
 
+@pytest.mark.slow
 def test_static_engine_reads_no_motion(tracked: TrackedFrame, avatar: Portrait4DAvatar) -> None:
     static = load_engine("portrait4d-static")
     assert isinstance(static, Portrait4DEngine) and static.motion_encoder is None
@@ -292,6 +295,7 @@ def test_static_engine_reads_no_motion(tracked: TrackedFrame, avatar: Portrait4D
     assert torch.equal(static.render(built, drive).image, static.render(built, changed).image)
 
 
+@pytest.mark.slow
 def test_memory_that_is_too_small_halves_the_batch(
     engine: Portrait4DEngine,
     avatar: Portrait4DAvatar,
@@ -315,6 +319,7 @@ def test_memory_that_is_too_small_halves_the_batch(
         engine.render(avatar, drive)
 
 
+@pytest.mark.slow
 def test_memory_that_is_too_small_for_anything_else_is_one_line(
     engine: Portrait4DEngine, avatar: Portrait4DAvatar, shared: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
@@ -359,6 +364,7 @@ def _saved(avatar: Portrait4DAvatar, folder: Path) -> Path:
     return folder / "saved.safetensors"
 
 
+@pytest.mark.slow
 def test_the_mesh_is_in_metres_and_coloured(
     engine: Portrait4DEngine, avatar: Portrait4DAvatar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,6 +376,7 @@ def test_the_mesh_is_in_metres_and_coloured(
     assert len(engine.mesh(avatar).vertices) == len(engine.mesh(avatar, resolution=24).vertices)
 
 
+@pytest.mark.slow
 def test_the_command_says_how_fine_a_mesh_is(
     avatar: Portrait4DAvatar, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -450,6 +457,7 @@ def test_the_demo_stays_with_the_engine_that_its_motion_moves(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_motion_is_tracked_for_the_engine_named(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

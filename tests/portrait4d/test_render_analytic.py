@@ -245,6 +245,7 @@ def test_noise_comes_from_the_generator_alone():
     assert not torch.allclose(picture(5), picture(None), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradient_of_a_pixel():
     """Planes, decoder and camera rays together; one pass, since the second one's places carry no gradient."""
     field = random_field()

@@ -357,6 +357,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "scene.safetensors")
 
 
+@pytest.mark.slow
 def test_a_stopped_fit_goes_on_to_the_same_scene(data: Path, tmp_path: Path):
     fit_scene(data, tmp_path / "whole", options=TINY)
 

@@ -162,6 +162,7 @@ def test_the_automatic_level_finds_a_solid_whatever_its_density(full: float, rad
     assert np.abs(from_centre[is_inside] - radius).max() < BOX / 48
 
 
+@pytest.mark.slow
 def test_the_automatic_level_does_not_hang_on_the_resolution() -> None:
     levels = [extract(ball, resolution=resolution).iso for resolution in (32, 48, 128)]
     assert max(levels) - min(levels) < 1

@@ -173,6 +173,7 @@ def test_a_batch_is_its_singles(generator: EG3DGenerator, cameras: Camera) -> No
         assert torch.allclose(batch.alpha[one], single.alpha, atol=1e-5)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_kept_planes_give_the_same_picture_and_one_volume_serves_many_cameras(
     generator: EG3DGenerator, cameras: Camera
@@ -188,6 +189,7 @@ def test_kept_planes_give_the_same_picture_and_one_volume_serves_many_cameras(
         generator.render(generator.sample(_randn(2, 16), cameras[:2]), cameras)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_chunks_do_not_change_the_picture(generator: EG3DGenerator, cameras: Camera) -> None:
     volume = generator.sample(_randn(1, 16), cameras[0])

@@ -263,6 +263,7 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         build_dataset(folder, output, StageOptions(crop="eg3d"), options=second, make_stages=FakeStages)
 
 
+@pytest.mark.slow
 def test_models_that_cannot_be_loaded_end_the_build_and_blame_no_item(tmp_path: Path) -> None:
     folder, output = _inputs(tmp_path / "in"), tmp_path / "out"
     with pytest.raises(InputError, match="no such head model"):

@@ -96,6 +96,7 @@ def test_another_detector_marks_and_crops_while_478_points_fit(shared: Path) -> 
     assert record.quality["yaw_degrees"] == pytest.approx(plain.quality["yaw_degrees"], abs=0.5)
 
 
+@pytest.mark.slow
 def test_another_detector_in_a_clip(shared: Path) -> None:
     options = StageOptions("clip", detector="insightface", num_frames=4, every=5, min_frames=1)
     detector = Marker()

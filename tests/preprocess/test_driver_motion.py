@@ -99,6 +99,7 @@ def test_what_does_not_fit_is_told_in_one_line(folder: Path, flame: Flame) -> No
         motion_of_folder(folder, flame, motion_encoder=None)
 
 
+@pytest.mark.slow
 def test_the_command_takes_such_a_folder(home: Path, folder: Path, shared: Path, tmp_path: Path, capsys) -> None:
     photo = shared / "data" / "sources" / "s01_astronaut.png"
     output = tmp_path / "r.mp4"

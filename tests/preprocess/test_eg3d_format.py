@@ -214,6 +214,7 @@ def test_eg3d_s_axes_are_those_of_deep3d_s_template(shared: Path):
     assert np.degrees(np.mean(pitches)) == pytest.approx(0, abs=3.5)
 
 
+@pytest.mark.slow
 def test_both_head_models_lead_to_the_same_eg3d_camera(shared: Path):
     files, _, theirs = _portraits(shared)
     detector, landmarker = FaceDetector(), FaceLandmarker()

@@ -55,6 +55,7 @@ def _digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.slow
 def test_two_workers_make_the_bytes_of_one(built: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     build_toy_faces(tmp_path, SMALL, num_workers=2, progress=lambda done, total: told.append((done, total)))

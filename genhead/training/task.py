@@ -38,6 +38,7 @@ from portrait4d.gan.strength import AdaptiveStrength, AdaptiveStrengthConfig
 from portrait4d.gan.swap import is_batch_swapped
 from portrait4d.runtime.random import derive_seed
 from portrait4d.stylegan.half import set_half_dtype
+from portrait4d.train.alarms import gamma_warning
 from portrait4d.train.config import OptimiserConfig, RunConfig
 from portrait4d.train.distributed import Workers
 from portrait4d.train.task import Part, Phase, Step, Task, Terms
@@ -117,6 +118,13 @@ class GenHeadTraining:
     def inputs(self) -> tuple[Path, ...]:
         """Files and folders that are read."""
         return tuple(Path(path) for path in (*self.data.paths, self.resume_from, self.flame) if path is not None)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What looks wrong in these settings, in words."""
+        side, batch = self.discriminator.resolution, self.train.batch_size
+        found = gamma_warning(self.loss.r1_gamma, resolution=side, batch_size=batch)
+        return () if found is None else (found,)
 
     def optimisers(self) -> dict[str, OptimiserConfig]:
         """Adam's settings by network."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from portrait4d.cli.console import Telling, say, say_json
+from portrait4d.cli.console import Telling, say, say_json, warn
 from portrait4d.runtime.device_options import DeviceOptions
 
 SettingsArgument = Annotated[
@@ -43,6 +43,8 @@ def run_training_command(
     from portrait4d.train.config_file import plain_values, read_config_file
 
     training = read_config_file(kind, config, settings or [])
+    for warning in () if tell.is_quiet else training.warnings:
+        warn(warning)
     if options.dry_run:
         found = forecast(training, device=options.device)
         if tell.as_json:

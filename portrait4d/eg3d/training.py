@@ -30,6 +30,7 @@ from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorCon
 from portrait4d.gan.swap import is_batch_swapped
 from portrait4d.runtime.random import derive_seed
 from portrait4d.stylegan.half import set_half_dtype
+from portrait4d.train.alarms import gamma_warning
 from portrait4d.train.config import OptimiserConfig, RunConfig
 from portrait4d.train.distributed import Workers
 from portrait4d.train.task import Part, Phase, Step, Task, Terms
@@ -98,6 +99,13 @@ class EG3DTraining:
         """Files and folders that are read."""
         start = () if self.resume_from is None else (Path(self.resume_from),)
         return (*map(Path, self.data.paths), *start)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What looks wrong in these settings, in words."""
+        side, batch = self.discriminator.resolution, self.train.batch_size
+        found = gamma_warning(self.loss.r1_gamma, resolution=side, batch_size=batch)
+        return () if found is None else (found,)
 
     def optimisers(self) -> dict[str, OptimiserConfig]:
         """Adam's settings by network."""

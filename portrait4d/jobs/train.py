@@ -37,6 +37,11 @@ class Training(Protocol):
         """Files and folders that are read."""
         ...
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What looks wrong in these settings, in words."""
+        ...
+
     def optimisers(self) -> dict[str, OptimiserConfig]:
         """Adam's settings by network."""
         ...

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from portrait4d.train.board import Board
 from portrait4d.train.checkpoint import list_states, prune_states, restore_state, save_state
-from portrait4d.train.run_folder import RunFolder
+from portrait4d.train.run_folder import BOARD, RunFolder
 from portrait4d.train.statistics import Meter
 from portrait4d.train.trainer import Trainer
 from portrait4d.train.watch import Watch
@@ -58,7 +59,8 @@ def run_training(trainer: Trainer, folder: RunFolder, *, told: Told | None = Non
     meter, marks = Meter(trainer), _Marks(trainer, folder)
     if is_first and not saved:
         marks.draw_grid()
-    with _stop_requests() as is_stop_requested:
+    board = Board(folder.path / BOARD, is_wanted=config.is_tensorboard and is_first)
+    with board, _stop_requests() as is_stop_requested:
         is_stopped = False
         while trainer.images_seen < config.total_images and not is_stopped:
             meter.add(trainer.step())
@@ -69,6 +71,7 @@ def run_training(trainer: Trainer, folder: RunFolder, *, told: Told | None = Non
                 row |= {"alarms": alarms} if (alarms := watch.look(row)) else {}
                 if is_first:
                     folder.add_row(row)
+                    board.add_row(row)
                     (told or _ignore)(row)
             if marks.is_due(config.grid_images) and is_first:
                 marks.draw_grid()

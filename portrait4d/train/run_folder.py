@@ -17,7 +17,8 @@ from portrait4d.train.config_file import differing_lines
 from preprocess.files.atomic import atomic_path
 from preprocess.media.image import write_png
 
-CONFIG, FACTS, STATISTICS, GRIDS, CHECKPOINTS = "run.json", "facts.json", "stats.jsonl", "grids", "checkpoints"
+CONFIG, FACTS, STATISTICS = "run.json", "facts.json", "stats.jsonl"
+GRIDS, CHECKPOINTS, BOARD = "grids", "checkpoints", "tensorboard"
 
 FREE_SETTINGS = (
     "total_images", "micro_batch", "checkpoint_images", "checkpoint_seconds", "keep_last", "keep_every_images",

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -169,6 +170,35 @@ def test_gradients_that_are_not_finite_end_the_run(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "run" / "stats.jsonl").read_text().splitlines()]
     assert [row["not_finite"] > 0 for row in rows] == [False] * 5 + [True]
     assert list_states(tmp_path / "run" / "checkpoints")[-1].images_seen in (64, 96)
+
+
+def test_a_board_that_is_not_installed_is_said_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match=r"pip install 'portrait4d\[tensorboard\]'"):
+        train_toy(tmp_path / "run", _with(is_tensorboard=True))
+
+
+def test_a_board_gets_the_numbers_of_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[str, float, int]] = []
+
+    class Writer:
+        def __init__(self, folder: str) -> None:
+            assert folder == str(tmp_path / "run" / "tensorboard")
+
+        def add_scalar(self, name: str, value: float, images: int) -> None:
+            written.append((name, value, images))
+
+        def close(self) -> None:
+            written.append(("closed", 0, 0))
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    train_toy(tmp_path / "run", _with(is_tensorboard=True, total_images=32))
+    rows = [json.loads(line) for line in (tmp_path / "run" / "stats.jsonl").read_text().splitlines()]
+    for row in rows:
+        assert ("generator/adversarial", row["generator/adversarial"], row["images"]) in written
+    assert written[-1][0] == "closed"
 
 
 @pytest.mark.parametrize("damage", ["tensors", "facts", "cut"])

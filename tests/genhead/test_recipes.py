@@ -72,6 +72,7 @@ def _count(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["toy64", pytest.param("portraits64", marks=pytest.mark.slow)])
 def test_a_small_genhead_is_forecast_as_it_is(name: str, toy_faces: Path) -> None:
     overrides = [f"data.paths=[{toy_faces}]"]

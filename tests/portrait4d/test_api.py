@@ -38,6 +38,7 @@ def _cameras(*yaw: float) -> Camera:
     return Camera.orbit(angles, torch.zeros_like(angles), radius=4.2, target=torch.zeros(3))
 
 
+@pytest.mark.slow
 def test_paths_and_arrays_give_the_same_avatar(model: Portrait4D, avatar: Portrait4DAvatar, photo: Path) -> None:
     of_array = model.avatar([read_image(photo)])
     assert torch.equal(of_array.features.tokens, avatar.features.tokens)

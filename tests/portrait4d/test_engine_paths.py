@@ -96,6 +96,7 @@ def _official(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
         return save_official(path, {"G_ema": module})
 
 
+@pytest.mark.slow
 def test_an_official_file_is_an_engine(
     mine: Path, engine: Portrait4DEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def test_each_frame_has_its_own_noise_in_any_company(
     assert not torch.equal(still, together[:1]) and not torch.equal(other, together[:1])
 
 
+@pytest.mark.slow
 def test_the_noise_is_the_renderers_own(engine: Portrait4DEngine, avatar: Portrait4DAvatar) -> None:
     """What a frame shows is what the network draws with a generator of the frame's seed."""
     drive = retarget(_still_motion(avatar, 2), avatar, JITTERED, engine.head_model)[1:]

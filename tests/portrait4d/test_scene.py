@@ -319,6 +319,7 @@ def fitted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_fit_improves_held_out_views(data: Path, fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """The saved scene itself beats one after a single step, and a blank picture, by far."""
     command = ["fit-scene", str(data), "--planes", "32", "--quiet", "--json", "-o", str(tmp_path), "--steps", "1"]

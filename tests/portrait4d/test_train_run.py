@@ -103,6 +103,7 @@ def test_rounds_do_not_change_the_result(micro: int) -> None:
         torch.testing.assert_close(trainer_tensors(split)[name], value, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_two_rounds(tmp_path: Path) -> None:
     said = _end(_start(tmp_path / "two", "train.total_images=80", processes=2))
     assert "rank 0: 80 images" in said and "rank 1: 80 images" in said, said

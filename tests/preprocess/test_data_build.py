@@ -140,6 +140,7 @@ def test_a_second_run_does_nothing_and_new_files_append_shards(built: tuple[Path
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 def test_number_of_workers_does_not_change_a_byte(tmp_path: Path) -> None:
     folder = _inputs(tmp_path / "in")
     _build(folder, tmp_path / "one", BuildOptions(num_workers=1, items_per_shard=4))

@@ -162,6 +162,7 @@ def test_bad_photos_are_rejected_for_the_right_reason(stages: Stages, name: str,
         stages(DATA / "negatives" / name, Item("00", name))
 
 
+@pytest.mark.slow
 @needs_data
 def test_a_clip_has_one_identity_and_calm_crops() -> None:
     stages = Stages(StageOptions("clip", num_frames=12, every=2))

@@ -3,10 +3,12 @@
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from torch.utils import data
 from torch.utils.data import DataLoader
 
 from fakes_dataset import INFO, assert_same, make_record
@@ -145,8 +147,13 @@ def test_a_stream_holds_each_record_once_over_ranks(folder: Path):
 def test_a_stream_over_workers(folder: Path):
     stream = StreamingDataset(folder, buffer_size=4)
     assert sorted(record.key for record in DataLoader(stream, batch_size=None, num_workers=2)) == KEYS
+
+
+def test_more_readers_than_shards_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Without processes: torch waits ten seconds for some that have failed."""
+    monkeypatch.setattr(data, "get_worker_info", lambda: SimpleNamespace(num_workers=2, id=0))
     with pytest.raises(InputError, match="at least 6 shards for 3 ranks of 2 workers, got 4"):
-        list(DataLoader(StreamingDataset(folder, num_ranks=3), batch_size=None, num_workers=2))
+        list(StreamingDataset(folder, num_ranks=3))
 
 
 def test_the_order_is_given_by_seed_and_epoch(folder: Path):

@@ -6,6 +6,7 @@ What each test covers, all through the command line:
 - `test_a_clip_drives_with_its_sound`: reenact from a clip
 - `test_the_result_sways_like_the_clip`: reenact from the motion file of a clip
 - `test_a_picture_drives_one_frame`: reenact from a picture to a picture
+- `test_the_tracker_finds_what_was_drawn`: tracking, on renders of the open head whose pose and expression are known
 - `test_no_motion_draws_the_photo_itself`: reenact from the motion of the photo itself
 - `test_a_folder_of_frames_drives_as_its_clip_does`: reenact from a folder of frames
 - `test_a_motion_file_turns_the_head_and_opens_the_mouth`: reenact from a motion file
@@ -27,6 +28,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from scipy.spatial.transform import Rotation
 
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from free_material import (
@@ -47,12 +49,17 @@ from portrait4d.pipeline import track_driver
 from portrait4d.reenactment.models import Models, load_models
 from preprocess.dataset.reading.dataset import find_shards
 from preprocess.dataset.records.shards import read_shard
+from preprocess.dataset.toy.options import ToyOptions
+from preprocess.dataset.toy.records import ToyRecords
 from preprocess.media.image import read_image
 from preprocess.media.video import probe, read_frames
 from preprocess.tracking.motion import Motion
 
 SIZE = 512
 """Side of a head crop, px."""
+
+OPEN_HEADS = ToyRecords(ToyOptions(num_identities=2, pictures_per_identity=4, size=384, oversampling=1, seed=5))
+"""Makes renders of a person, with what was drawn."""
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +121,24 @@ def test_a_picture_drives_one_frame(free: FreeMaterial, tmp_path: Path, models: 
     assert read_image(tmp_path / "out.png").shape == (SIZE, SIZE, 3)
     before, after = (_angles(track_driver(path, models=models))[2][0] for path in (free.photo, tmp_path / "out.png"))
     assert after - before == pytest.approx(ROLL_DEGREES[turned], abs=2)
+
+
+def test_the_tracker_finds_what_was_drawn(models: Models) -> None:
+    """Renders of two people with known turns and mouths; smiles are found at about half their strength."""
+    records = [record for person in range(2) for record in OPEN_HEADS(person)]
+    frames = [models.tracker.track_image(record.image).motion for record in records]
+    names = models.tracker.head_model.expression_names
+    turned = [
+        np.degrees((Rotation.from_rotvec(frame.rotation[0]) * Rotation.from_rotvec(record.neck).inv()).magnitude())
+        for frame, record in zip(frames, records, strict=True)
+    ]
+    assert max(turned) < 8 and np.median(turned) < 4
+    for name, least in (("jawOpen", 0.9), ("mouthSmileLeft", 0.8)):
+        column = names.index(name)
+        found, drawn = ([float(each[column]) for each in rows] for rows in (
+            [frame.expression[0] for frame in frames], [record.expression for record in records]
+        ))  # fmt: skip
+        assert np.corrcoef(found, drawn)[0, 1] > least, name
 
 
 def test_no_motion_draws_the_photo_itself(free: FreeMaterial, tmp_path: Path, models: Models) -> None:

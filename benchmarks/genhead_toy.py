@@ -25,6 +25,7 @@ from material import conclude, output_folder
 from portrait4d.metrics.control import picture_change, rank_correlation, score_control
 from portrait4d.metrics.distances import measure_frechet
 from portrait4d.metrics.extractor import load_extractor
+from portrait4d.metrics.features import extract_features
 from portrait4d.runtime.random import PerSample, derive_seed
 from preprocess.dataset.reading.dataset import Dataset
 from preprocess.dataset.toy.population import draw_person
@@ -162,7 +163,7 @@ _HEAD = ("shape", "expression", "neck", "jaw", "eyes")
 def evaluate(generator: GenHeadGenerator, dataset: Dataset, real: NDArray, extractor) -> dict[str, object]:
     """All measures of one network."""
     evaluation = Evaluation(generator)
-    fake = extractor.features(evaluation.samples(dataset, SAMPLES))
+    fake = extract_features(evaluation.samples(dataset, SAMPLES), extractor)
     controls = {name: evaluation.control(name) for name in ("yaw", *CONTROLS, "gaze")}
     return {
         "frechet": round(measure_frechet(real, fake, extractor).distance, 1),
@@ -182,8 +183,7 @@ def main() -> None:
     dataset = Dataset(arguments.data)
     extractor = load_extractor("efficientnet-lite0")
     chosen = np.random.default_rng(0).permutation(len(dataset))
-    pictures = np.stack([dataset[int(row)].image for row in chosen[: PICTURES + SAMPLES]])
-    features = extractor.features(pictures)
+    features = extract_features((dataset[int(row)].image for row in chosen[: PICTURES + SAMPLES]), extractor)
     real, held = features[:PICTURES], features[PICTURES:]
     rows: dict[str, dict[str, object]] = {
         "pictures of the data": {"frechet": round(measure_frechet(real, held, extractor).distance, 1)}

@@ -9,7 +9,7 @@ from portrait4d.ops.resample import resize
 from portrait4d.reconstructor.network import Reconstructor
 
 
-@pytest.mark.slow
+@pytest.mark.long  # processors without bfloat16 emulate it
 def test_a_frame_in_bfloat16_is_near_the_one_in_float32() -> None:
     torch.manual_seed(0)
     network = Reconstructor(SMALL).eval().requires_grad_(False)

@@ -260,13 +260,12 @@ def _precise_planes(network: Reconstructor, image: Tensor, source_motion: Tensor
     return planes.to(torch.float32)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size"),
     [
-        ("p4d_recon_small", 32),
-        ("p4d_recon_full", 64),
-        ("p4d_recon_full", 128),
+        pytest.param("p4d_recon_small", 32, marks=pytest.mark.slow),
+        pytest.param("p4d_recon_full", 64, marks=pytest.mark.long),
+        pytest.param("p4d_recon_full", 128, marks=pytest.mark.slow),
     ],
 )
 def test_reconstructor(

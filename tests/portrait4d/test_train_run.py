@@ -237,7 +237,7 @@ def test_a_full_disk_leaves_older_checkpoints(tmp_path: Path, monkeypatch: pytes
     assert left == ["000000000032"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_twenty_kills_end_in_the_same_bytes(unbroken: Path, tmp_path: Path) -> None:
     """At random moments, from before the first step to after the last."""
     folder, moments = tmp_path / "run", random.Random(0)

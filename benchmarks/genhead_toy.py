@@ -203,10 +203,11 @@ def report_text(rows: dict[str, dict[str, object]]) -> str:
     """The page."""
     return f"""## GenHead on renders of the open head
 
-`configs/genhead/toy64.yaml` at the images that a row names. *distance*: Frechet distance in EfficientNet-lite0 features,
-{SAMPLES} samples against {PICTURES} pictures (not FID). Controls are *gain / rank*: of {IDENTITIES} persons of the data, how far a
-parameter changes the picture compared with the truth (1 is right); of {IDENTITIES} random heads, rank correlation of the change
-along the true direction with the parameter. *steadiness*: change between expressions over change between heads.
+`configs/genhead/toy64.yaml` at the images that a row names. *distance*: Frechet distance in EfficientNet-lite0
+features, {SAMPLES} samples against {PICTURES} pictures (not FID). Controls are *gain / rank*: of {IDENTITIES} persons
+of the data, how far a parameter changes the picture compared with the truth (1 is right); of {IDENTITIES} random heads,
+rank correlation of the change along the true direction with the parameter. *steadiness*: change between expressions
+over change between heads.
 
 {make_table(rows)}
 """

@@ -54,6 +54,11 @@ class MadeTraining:
         """Nothing is read."""
         return ()
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Those of the configuration."""
+        return self.config.warnings
+
     def optimisers(self) -> dict[str, OptimiserConfig]:
         """Adam's settings by network."""
         return self.config.optimisers()

@@ -70,7 +70,10 @@ def shape_of(kind: SuperResolutionKind) -> _Shape:
 
 
 class SuperResolution(nn.Module):
-    """Synthesis blocks over a feature picture whose first three channels are its colours."""
+    """Synthesis blocks over a feature picture whose first three channels are its colours: none, one or two."""
+
+    block0: SynthesisBlock
+    block1: SynthesisBlock
 
     def __init__(
         self,
@@ -103,7 +106,6 @@ class SuperResolution(nn.Module):
             )
             setattr(self, f"block{index}", block)
             in_channels, before, resolution = width, resolution, 2 * resolution
-        self.block0: SynthesisBlock
 
     def forward(
         self,

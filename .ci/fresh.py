@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
 FLOORS = ("flame", "preprocess", "portrait4d", "genhead")
-LIGHT_TESTS = ("test_video.py", "test_mesh_files.py", "test_lmdb_format.py", "test_shards.py", "test_crop.py")
+LIGHT_TESTS = ("test_video.py", "test_mesh_files.py", "test_crop.py")
 """Test files that need no torch."""
 NUM_AT_ONCE = 2
 

@@ -8,11 +8,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from free_material import FreeMaterial, make_free_material
 from places import shared_folder
+
+if TYPE_CHECKING:  # tests of clips and pickles run where torch is not installed
+    from free_material import FreeMaterial
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,8 +59,10 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def free(tmp_path_factory: pytest.TempPathFactory) -> FreeMaterial:
+def free(tmp_path_factory: pytest.TempPathFactory) -> "FreeMaterial":
     """Photo, clip with sound, frames and motion made by script: for what must be tested without the material."""
+    from free_material import make_free_material
+
     return make_free_material(tmp_path_factory.mktemp("free"))
 
 

@@ -6,7 +6,6 @@ in: latent codes, labels, and a source of numbers for the rest, so that the samp
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +16,14 @@ from flame.heads.head_model import HeadParams
 from genhead.generator import GenHeadGenerator
 from genhead.volume import HeadImages, PreparedHead
 from portrait4d.gan.adversarial import Judge, R1Weights, fake_loss, generator_loss, r1_penalty, real_loss
-from portrait4d.gan.blur import blur, blur_sigma
-from portrait4d.gan.density import DensityVariationConfig, PointRange, draw_point_pairs
+from portrait4d.gan.blur import blur
+from portrait4d.gan.density import DensityVariationConfig, draw_point_pairs
 from portrait4d.gan.discriminator import JudgedImages
 from portrait4d.gan.distortion import distortion
-from portrait4d.gan.swap import swap_conditions, swap_probability
+from portrait4d.gan.swap import swap_conditions
+from portrait4d.gan.training import Fades, GanLossConfig
 from portrait4d.ops.resample import resize
-from portrait4d.runtime.checks import check_choice, check_range
+from portrait4d.runtime.checks import check_range
 from portrait4d.runtime.random import RandomSource
 
 _MAX_POINTS = 2**22
@@ -31,24 +31,11 @@ _MAX_POINTS = 2**22
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenHeadLossConfig:
-    """Losses and schedules of GenHead; the defaults are those of FFHQ at 512, at a batch of 32 pictures."""
-
-    density_weight: float = 0.25
-    """Weight of the change of density over a small step; 0 leaves density free."""
-
-    density_distance: float = 0.004
-    """Standard deviation of the step, in sides of the cube."""
-
-    density_range: PointRange = "official"
-    """Where density is compared: official, [-1, 1] on each axis as in the released training, or cube, where planes
-    are."""
+class GenHeadLossConfig(GanLossConfig):
+    """Losses and schedules of GenHead."""
 
     density_points: int = 1000
-    """Pairs of points at which it is compared, for each head."""
-
-    density_interval: int = 4
-    """Steps from one look at density to the next."""
+    """Pairs of points at which density is compared, for each head."""
 
     face_in_parts_weight: float = 10.0
     """Weight of the face's density where eyes or mouth are, which have planes of their own."""
@@ -59,61 +46,18 @@ class GenHeadLossConfig:
     see_through_weight: float = 100.0
     """Weight of the background seen through eyes and mouth."""
 
-    r1_gamma: float = 1.0
-    """Weight of the discriminator's squared gradient at real pictures."""
-
     r1_gamma_correspondence: float = 10.0
-    """The same at correspondence maps."""
+    """Weight of the discriminator's squared gradient at correspondence maps."""
 
     r1_gamma_mask: float = 1.0
     """The same at masks."""
 
-    r1_interval: int = 16
-    """Steps from one penalty to the next."""
-
-    blur_sigma: float = 10.0
-    """Width in px of the blur over the discriminator's pictures at the start."""
-
-    blur_images: int = 200_000
-    """Images after which nothing is blurred. The released code shortens this in proportion to batches below 32."""
-
-    swap_final: float = 0.5
-    """Probability that a head is made for another picture's camera and shape, in the end; at the start it is 1."""
-
-    swap_images: int = 1_000_000
-    """Images after which the probability stays."""
-
     def __post_init__(self) -> None:
-        weights = ("density", "face_in_parts", "distortion", "see_through")
-        gammas = ("r1_gamma", "r1_gamma_correspondence", "r1_gamma_mask")
-        for name in (*(f"{name}_weight" for name in weights), *gammas, "density_distance", "blur_sigma"):
+        super().__post_init__()
+        weights = ("face_in_parts_weight", "distortion_weight", "see_through_weight")
+        for name in (*weights, "r1_gamma_correspondence", "r1_gamma_mask"):
             check_range(f"loss.{name}", getattr(self, name), 0.0, 1e6)
-        for name in ("blur_images", "swap_images"):
-            check_range(f"loss.{name}", getattr(self, name), 0, None)
-        for name in ("density_points", "density_interval", "r1_interval"):
-            check_range(f"loss.{name}", getattr(self, name), 1, None)
-        check_range("loss.swap_final", self.swap_final, 0.0, 1.0)
-        check_choice("loss.density_range", self.density_range, get_args(PointRange))
-
-    def at(self, images_seen: int) -> "Schedule":
-        """Where the schedules stand after `images_seen` images."""
-        return Schedule(
-            blur_sigma=blur_sigma(images_seen, initial_sigma=self.blur_sigma, fade_images=self.blur_images),
-            swap_probability=swap_probability(images_seen, final=self.swap_final, fade_images=self.swap_images),
-        )
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What changes during training.
-
-    Attributes:
-        blur_sigma: of the discriminator's pictures, px.
-        swap_probability: that a head is made for its predecessor's camera and shape.
-    """
-
-    blur_sigma: float
-    swap_probability: float
+        check_range("loss.density_points", self.density_points, 1, None)
 
 
 @dataclass(frozen=True)
@@ -195,13 +139,13 @@ def generator_terms(
     judge: Judge,
     wanted: WantedHeads,
     config: GenHeadLossConfig,
-    schedule: Schedule,
+    fades: Fades,
     *,
     random: RandomSource,
 ) -> dict[str, Tensor]:
     """The generator's main loss: `adversarial`, and what keeps the parts in their planes."""
-    made = generate(generator, wanted, schedule, random=random, keeps_samples=True)
-    terms = {"adversarial": generator_loss(judge(fake_input(made, schedule), wanted.label))}
+    made = generate(generator, wanted, fades, random=random, keeps_samples=True)
+    terms = {"adversarial": generator_loss(judge(fake_input(made, fades), wanted.label))}
     return terms | part_terms(made.images, config)
 
 
@@ -267,41 +211,39 @@ def discriminator_terms(
     judge: Judge,
     wanted: WantedHeads,
     real: RealHeads,
-    schedule: Schedule,
+    fades: Fades,
     *,
     random: RandomSource,
 ) -> tuple[dict[str, Tensor], MadeHeads, Tensor]:
     """The discriminator's main loss, `fake` and `real`, what was generated, and the logits of real pictures."""
     with torch.no_grad():
-        made = generate(generator, wanted, schedule, random=random)
-    fake = fake_loss(judge(fake_input(made, schedule), wanted.label))
+        made = generate(generator, wanted, fades, random=random)
+    fake = fake_loss(judge(fake_input(made, fades), wanted.label))
     size = made.images.image_raw.shape[-1]
-    logits = judge(real_input(real, schedule, size=size), real.label)
+    logits = judge(real_input(real, fades, size=size), real.label)
     return {"fake": fake, "real": real_loss(logits)}, made, logits.detach()
 
 
-def r1_terms(
-    judge: Judge, real: RealHeads, config: GenHeadLossConfig, schedule: Schedule, *, size: int
-) -> dict[str, Tensor]:
+def r1_terms(judge: Judge, real: RealHeads, config: GenHeadLossConfig, fades: Fades, *, size: int) -> dict[str, Tensor]:
     """The gradient penalty, `penalty`, at what the discriminator sees: pictures that are blurred already."""
     gammas = config.r1_gamma, config.r1_gamma_correspondence, config.r1_gamma_mask
     if not any(gammas):
         return {}
     weights = R1Weights(*gammas)
-    images = real_input(real, schedule, size=size)
+    images = real_input(real, fades, size=size)
     return {"penalty": r1_penalty(judge, images, real.label, weights=weights).mean()}
 
 
 def generate(
     generator: GenHeadGenerator,
     wanted: WantedHeads,
-    schedule: Schedule,
+    fades: Fades,
     *,
     random: RandomSource,
     keeps_samples: bool = False,
 ) -> MadeHeads:
     """Pictures for training, with random noise everywhere."""
-    condition = swap_conditions(wanted.condition, wanted.predecessor, schedule.swap_probability, generator=random)
+    condition = swap_conditions(wanted.condition, wanted.predecessor, fades.swap_probability, generator=random)
     styles = generator.map(wanted.latent, condition)
     volume = generator.synthesise(styles, wanted.latent, noise="random", generator=random)
     images = generator.render(
@@ -315,21 +257,21 @@ def generate(
     return MadeHeads(images, wanted.seen.correspondence, styles[:, 0])
 
 
-def fake_input(made: MadeHeads, schedule: Schedule) -> JudgedImages:
+def fake_input(made: MadeHeads, fades: Fades) -> JudgedImages:
     """What the discriminator sees of generated pictures; only the result is blurred, as in the released code."""
     images = made.images
-    image = blur(images.image, schedule.blur_sigma)
+    image = blur(images.image, fades.blur_sigma)
     return JudgedImages(image, images.image_raw, made.correspondence, 2 * images.alpha - 1)
 
 
-def real_input(real: RealHeads, schedule: Schedule, *, size: int) -> JudgedImages:
+def real_input(real: RealHeads, fades: Fades, *, size: int) -> JudgedImages:
     """What the discriminator sees of real pictures: blurred, with small copies of picture and mask, blurred themselves.
 
     Args:
         real: the pictures.
-        schedule: where the blur stands.
+        fades: where the blur stands.
         size: side of the small copies.
     """
-    sigma = schedule.blur_sigma
+    sigma = fades.blur_sigma
     small, mask = (resize(value, height=size, width=size) for value in (real.image, real.mask))
     return JudgedImages(blur(real.image, sigma), blur(small, sigma), real.correspondence, blur(mask, sigma))

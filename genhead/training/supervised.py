@@ -10,7 +10,8 @@ from torch import Tensor
 
 from genhead.generator import GenHeadGenerator
 from genhead.head import MAP_SCALE
-from genhead.training.losses import GenHeadLossConfig, RealHeads, Schedule, WantedHeads, generate, part_terms
+from genhead.training.losses import GenHeadLossConfig, RealHeads, WantedHeads, generate, part_terms
+from portrait4d.gan.training import Fades
 from portrait4d.ops.resample import resize
 from portrait4d.runtime.checks import check_range
 from portrait4d.runtime.random import RandomSource
@@ -67,7 +68,7 @@ def supervised_terms(
         feature_weight: eyes, brows and mouth count so many times more than other pixels.
         random: source of all noise.
     """
-    made = generate(generator, wanted, Schedule(0.0, 0.0), random=random, keeps_samples=True)
+    made = generate(generator, wanted, Fades(0.0, 0.0), random=random, keeps_samples=True)
     size = made.images.image_raw.shape[-1]
     weight = 1 + feature_weight * feature_map(generator, real.correspondence)
     small, mask, small_weight = (resize(value, height=size, width=size) for value in (real.image, real.mask, weight))

@@ -5,7 +5,7 @@ run alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,6 @@ from genhead.training.grid import GridSamples, draw_grid
 from genhead.training.heads import HeadDataConfig, TrainingHeads
 from genhead.training.losses import (
     GenHeadLossConfig,
-    Schedule,
     density_terms,
     discriminator_terms,
     generator_terms,
@@ -36,29 +35,24 @@ from portrait4d.gan.augment import Augmentation, AugmentConfig, draw_augmentatio
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
 from portrait4d.gan.strength import AdaptiveStrength, AdaptiveStrengthConfig
 from portrait4d.gan.swap import is_batch_swapped
+from portrait4d.gan.training import Fades, GanTask, GanTraining
 from portrait4d.runtime.random import derive_seed
 from portrait4d.stylegan.half import set_half_dtype
-from portrait4d.train.alarms import gamma_warning
-from portrait4d.train.config import OptimiserConfig, RunConfig
 from portrait4d.train.distributed import Workers
-from portrait4d.train.task import Part, Phase, Step, Task, Terms
+from portrait4d.train.task import Part, Phase, Step, Terms
 from preprocess.dataset.reading.flip import HeadMirror, open_head_mirror
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenHeadTraining:
-    """Everything that decides what a GenHead training does; the defaults are those of FFHQ at 512."""
+class GenHeadTraining(GanTraining):
+    """Everything that decides what a GenHead training does; the defaults are those of FFHQ at 512.
 
-    resume_from: str | None = None
-    """Weights to start from: a GenHead that was trained or released, or an EG3D generator, whose backbone, decoder and
-    super-resolution are taken where they fit. Nothing is blurred then, and conditions are swapped with their final
-    probability."""
+    `resume_from` is a GenHead that was trained or released, or an EG3D generator, whose backbone, decoder and
+    super-resolution are taken where they fit.
+    """
 
     flame: str | None = None
     """FLAME file (.pkl, .npz) with its companions beside it, for generator.head flame."""
-
-    train: RunConfig = field(default_factory=RunConfig)
-    """How long, in which steps, and what is kept."""
 
     generator: GenHeadConfig = field(default_factory=GenHeadConfig)
     """The network that makes heads."""
@@ -68,10 +62,10 @@ class GenHeadTraining:
             has_correspondence=True, has_mask=True, group_size=2, camera_axes="opengl"
         )
     )
-    """The network that tells them from pictures."""
+    """The network that tells generated pictures from real ones."""
 
     loss: GenHeadLossConfig = field(default_factory=GenHeadLossConfig)
-    """What both minimise."""
+    """What both networks minimise."""
 
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     """A start without a discriminator."""
@@ -89,46 +83,19 @@ class GenHeadTraining:
     data: HeadDataConfig = field(default_factory=HeadDataConfig)
     """The pictures."""
 
-    generator_optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=0.0025))
-    """Adam of the generator."""
-
-    discriminator_optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=0.002))
-    """Adam of the discriminator."""
-
     def __post_init__(self) -> None:
-        generator, discriminator = self.generator, self.discriminator
-        if discriminator.resolution != generator.resolution:
-            raise InputError(
-                f"expected discriminator.resolution {generator.resolution}, the side of the generator's pictures, got "
-                f"{discriminator.resolution}"
-            )
+        super().__post_init__()
+        discriminator = self.discriminator
+        self.check_side(self.generator.resolution)
         if not (discriminator.has_correspondence and discriminator.has_mask):
             raise InputError("expected a discriminator with has_correspondence and has_mask, as GenHead's are")
         if discriminator.camera_axes != "opengl" or discriminator.condition_dim != 25:
             raise InputError("expected discriminator.camera_axes opengl and condition_dim 25, a camera's label")
-        if discriminator.group_size is None:
-            raise InputError("expected discriminator.group_size as a number: a batch is split between groups")
-        if self.resume_from is not None:  # written here, so that a run's record shows it
-            loss = replace(self.loss, blur_images=0, swap_images=0)
-            average = replace(self.train.average, ramp_up=None)
-            object.__setattr__(self, "loss", loss)
-            object.__setattr__(self, "train", replace(self.train, average=average))
 
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Files and folders that are read."""
         return tuple(Path(path) for path in (*self.data.paths, self.resume_from, self.flame) if path is not None)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What looks wrong in these settings, in words."""
-        side, batch = self.discriminator.resolution, self.train.batch_size
-        found = gamma_warning(self.loss.r1_gamma, resolution=side, batch_size=batch)
-        return () if found is None else (found,)
-
-    def optimisers(self) -> dict[str, OptimiserConfig]:
-        """Adam's settings by network."""
-        return {"generator": self.generator_optimiser, "discriminator": self.discriminator_optimiser}
 
     def make_task(self, device: torch.device) -> "GenHeadTask":
         """Networks at their start, and the data.
@@ -140,7 +107,7 @@ class GenHeadTraining:
         return GenHeadTask(self)
 
 
-class GenHeadTask(Task):
+class GenHeadTask(GanTask):
     """Generator and discriminator, the phases of a step, and the pictures they learn from.
 
     Attributes:
@@ -155,8 +122,6 @@ class GenHeadTask(Task):
         InputError: the pictures, the head model or the weights to start from do not fit.
     """
 
-    averaged = ("generator",)
-
     def __init__(
         self, config: GenHeadTraining, *, head: PartHead | None = None, heads: TrainingHeads | None = None
     ) -> None:
@@ -166,11 +131,7 @@ class GenHeadTask(Task):
             heads = TrainingHeads(config.data, generator=config.generator, head=head, mirror=_mirror(config))
             check_sides(heads, head)
         self.heads = heads
-        if len(self.heads) < config.train.batch_size:
-            raise InputError(
-                f"expected at least {config.train.batch_size} pictures, one batch, got {len(self.heads)}: "
-                "give more, or set train.batch_size"
-            )
+        config.check_enough(len(self.heads))
         self.data_digest = self.heads.digest
         self.generator, self.discriminator, self.kept_start = _make_networks(config, head)
         self.samples = HeadSamples(
@@ -181,9 +142,7 @@ class GenHeadTask(Task):
             capacity=3 * config.train.batch_size,  # this batch, the next, and what is just being read
             are_from_batch=config.heads_from_batch,
         )
-        self.networks: dict[str, nn.Module] = {"generator": self.generator, "discriminator": self.discriminator}
-        has_groups = config.discriminator.num_deviation_channels > 0
-        self.group_size = (config.discriminator.group_size or 1) if has_groups else 1
+        super().__init__(self.generator, self.generator.backbone.mapping, self.discriminator)
         self.strength = AdaptiveStrength(config.adaptive)
         self.phases = [
             Phase("supervised", "generator", self._supervised_loss),
@@ -195,7 +154,6 @@ class GenHeadTask(Task):
         if not config.supervised.images and not config.supervised.final_weight:
             self.phases = self.phases[1:]
         self.grid = GridSamples.draw(self.heads.table, config.generator.latent_dim, seed=config.train.seed)
-        self._forget_styles()
 
     def prefetch(self, positions: Sequence[int]) -> None:
         """See `Task`."""
@@ -203,15 +161,12 @@ class GenHeadTask(Task):
 
     def finish(self, step: Step, workers: Workers) -> dict[str, float]:
         """Moves the mean of w, over all parts and processes, and the strength of augmentation."""
-        total = workers.sum_(torch.cat([self._w_sum, self._w_sum.new_tensor([self._num_w])]))
-        if total[-1] > 0:
-            self.generator.backbone.mapping.update_average((total[:-1] / total[-1])[None])
-        self._forget_styles()
+        self.move_mean_style(workers)
         found = self.strength.finish(batch_size=step.batch_size, workers=workers)
-        schedule = self.config.loss.at(step.images_seen)
+        fades = self.config.loss.fades_at(step.images_seen)
         return {
-            "schedule/blur_sigma": schedule.blur_sigma,
-            "schedule/swap_probability": schedule.swap_probability,
+            "schedule/blur_sigma": fades.blur_sigma,
+            "schedule/swap_probability": fades.swap_probability,
             **found,
         }
 
@@ -274,12 +229,12 @@ class GenHeadTask(Task):
             self._judge(part, "generator"),
             self.samples.wanted(part, "generator"),
             self.config.loss,
-            self._schedule(part),
+            self._fades(part),
             random=part.random("generator noise"),
         )
 
     def _density_loss(self, part: Part) -> Terms:
-        probability = self._schedule(part).swap_probability
+        probability = self._fades(part).swap_probability
         shared = part.step.shared_generator("density swap")
         return density_terms(
             self.generator,
@@ -301,12 +256,11 @@ class GenHeadTask(Task):
             self._judge(part, "discriminator"),
             self.samples.wanted(part, "discriminator"),
             self.samples.real(part),
-            self._schedule(part),
+            self._fades(part),
             random=part.random("discriminator noise"),
         )
         self.strength.note(logits)
-        self._w_sum = self._w_sum.to(made.w) + made.w.sum(0)
-        self._num_w += len(made.w)
+        self.note_styles(made.w)
         return terms
 
     def _r1_loss(self, part: Part) -> Terms:
@@ -316,12 +270,12 @@ class GenHeadTask(Task):
             self._judge(part, "r1"),
             self.samples.real(part),
             self.config.loss,
-            self._schedule(part),
+            self._fades(part),
             size=self.config.generator.neural_resolution,
         )
 
-    def _schedule(self, part: Part) -> Schedule:
-        return self.config.loss.at(part.step.images_seen)
+    def _fades(self, part: Part) -> Fades:
+        return self.config.loss.fades_at(part.step.images_seen)
 
     def _judge(self, part: Part, purpose: str) -> Callable[[JudgedImages, Camera | Tensor], Tensor]:
         """The discriminator behind the augmentation; fake and real pictures of a sample go through other ones."""
@@ -339,9 +293,6 @@ class GenHeadTask(Task):
             return self.discriminator(drawn.of_images(images), drawn.of_camera(camera))
 
         return judge
-
-    def _forget_styles(self) -> None:
-        self._w_sum, self._num_w = torch.zeros(self.config.generator.style_dim), 0
 
 
 def _mirror(config: GenHeadTraining) -> HeadMirror | None:

@@ -14,17 +14,17 @@ from torch import Tensor
 from flame.geometry.camera import Camera
 from portrait4d.eg3d.generator import EG3DGenerator, GeneratedImages
 from portrait4d.gan.adversarial import Judge, R1Weights, fake_loss, generator_loss, r1_penalty, real_loss
-from portrait4d.gan.blur import blur, blur_sigma
+from portrait4d.gan.blur import blur
 from portrait4d.gan.density import (
     DensityOrderConfig,
     DensityVariationConfig,
-    PointRange,
     density_fall,
     density_variation,
 )
 from portrait4d.gan.discriminator import JudgedImages
 from portrait4d.gan.resolution import neural_resolution
-from portrait4d.gan.swap import swap_conditions, swap_probability
+from portrait4d.gan.swap import swap_conditions
+from portrait4d.gan.training import Fades, GanLossConfig
 from portrait4d.ops.resample import resize
 from portrait4d.render.field import TriPlaneField
 from portrait4d.runtime.checks import check_choice, check_range
@@ -40,43 +40,12 @@ _FALL_DISTANCE = 1 / 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class EG3DLossConfig:
-    """Losses and schedules of EG3D; the defaults are those of FFHQ, at a batch of 32 pictures."""
+class EG3DLossConfig(GanLossConfig):
+    """Losses and schedules of EG3D."""
 
     density_kind: DensityKind = "l1"
     """What is asked of density: l1, little change over a small step; monotonic-detach or monotonic-fixed, no fall
     behind a surface (only the point behind learns, or both), and little change over 1/256 of the cube."""
-
-    density_weight: float = 0.25
-    """Weight of the change of density; 0 leaves density free."""
-
-    density_distance: float = 0.004
-    """Standard deviation of the step of l1, in sides of the cube."""
-
-    density_range: PointRange = "official"
-    """Where density is compared: official, [-1, 1] on each axis as in the released training, or cube, where planes
-    are."""
-
-    density_interval: int = 4
-    """Steps from one look at density to the next."""
-
-    r1_gamma: float = 1.0
-    """Weight of the discriminator's squared gradient at real pictures (FFHQ 1, cats 5, cars 0.3)."""
-
-    r1_interval: int = 16
-    """Steps from one penalty to the next."""
-
-    blur_sigma: float = 10.0
-    """Width in px of the blur over the discriminator's pictures at the start."""
-
-    blur_images: int = 200_000
-    """Images after which nothing is blurred. The released code shortens this in proportion to batches below 32."""
-
-    swap_final: float = 0.5
-    """Probability that a head is made for another picture's camera, in the end; at the start it is 1."""
-
-    swap_images: int = 1_000_000
-    """Images after which the probability stays."""
 
     initial_resolution: int | None = None
     """Side of the rendered picture at the start. Default: that of the generator, all the time."""
@@ -85,15 +54,9 @@ class EG3DLossConfig:
     """Images after which the side is the generator's."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("loss.density_kind", self.density_kind, get_args(DensityKind))
-        check_choice("loss.density_range", self.density_range, get_args(PointRange))
-        for name in ("density_weight", "density_distance", "r1_gamma", "blur_sigma"):
-            check_range(f"loss.{name}", getattr(self, name), 0.0, 1e6)
-        for name in ("blur_images", "swap_images", "resolution_images"):
-            check_range(f"loss.{name}", getattr(self, name), 0, None)
-        for name in ("density_interval", "r1_interval"):
-            check_range(f"loss.{name}", getattr(self, name), 1, None)
-        check_range("loss.swap_final", self.swap_final, 0.0, 1.0)
+        check_range("loss.resolution_images", self.resolution_images, 0, None)
         check_range("loss.initial_resolution", self.initial_resolution, 4, 512)
 
     def at(self, images_seen: int, *, resolution: int) -> "Schedule":
@@ -103,30 +66,19 @@ class EG3DLossConfig:
             images_seen: images before the step.
             resolution: side of the rendered picture in the end.
         """
-        return Schedule(
-            blur_sigma=blur_sigma(images_seen, initial_sigma=self.blur_sigma, fade_images=self.blur_images),
-            swap_probability=swap_probability(images_seen, final=self.swap_final, fade_images=self.swap_images),
-            resolution=neural_resolution(
-                images_seen,
-                initial=self.initial_resolution or resolution,
-                final=resolution,
-                fade_images=self.resolution_images,
-            ),
+        side = neural_resolution(
+            images_seen,
+            initial=self.initial_resolution or resolution,
+            final=resolution,
+            fade_images=self.resolution_images,
         )
+        return Schedule(**vars(self.fades_at(images_seen)), resolution=side)
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """What changes during training.
+class Schedule(Fades):
+    """What changes during training; `resolution` is the side of the rendered picture."""
 
-    Attributes:
-        blur_sigma: of the discriminator's pictures, px.
-        swap_probability: that a head is made for its predecessor's camera.
-        resolution: side of the rendered picture.
-    """
-
-    blur_sigma: float
-    swap_probability: float
     resolution: int
 
 

@@ -4,7 +4,7 @@ Chan et al. 2022. A number of this file depends on the run's seed and a sample's
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,14 +26,13 @@ from portrait4d.eg3d.losses import (
 from portrait4d.eg3d.training_pictures import DataConfig, TrainingPictures
 from portrait4d.eg3d.training_samples import TrainingSamples
 from portrait4d.eg3d.training_weights import load_start, save_networks
-from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig
+from portrait4d.gan.discriminator import DualDiscriminator
 from portrait4d.gan.swap import is_batch_swapped
+from portrait4d.gan.training import GanTask, GanTraining
 from portrait4d.runtime.random import derive_seed
 from portrait4d.stylegan.half import set_half_dtype
-from portrait4d.train.alarms import gamma_warning
-from portrait4d.train.config import OptimiserConfig, RunConfig
 from portrait4d.train.distributed import Workers
-from portrait4d.train.task import Part, Phase, Step, Task, Terms
+from portrait4d.train.task import Part, Phase, Step, Terms
 from portrait4d.weights.eg3d_config import EG3DConfig
 from preprocess.media.contact_sheet import draw_contact_sheet
 from preprocess.media.image import to_uint8
@@ -44,42 +43,25 @@ _GRID_PX = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class EG3DTraining:
-    """Everything that decides what an EG3D training does; the defaults are those of FFHQ at 512, rendered at 128."""
+class EG3DTraining(GanTraining):
+    """Everything that decides what an EG3D training does; the defaults are those of FFHQ at 512, rendered at 128.
 
-    resume_from: str | None = None
-    """Weights to start from: an official file or a folder that a training wrote; they hold both networks. Pictures are
-    then not blurred, cameras are swapped with their final probability, and the average remembers at once."""
-
-    train: RunConfig = field(default_factory=RunConfig)
-    """How long, in which steps, and what is kept."""
+    `resume_from` is an official file or a folder that a training wrote; they hold both networks.
+    """
 
     generator: EG3DConfig = field(default_factory=EG3DConfig)
     """The network that makes heads."""
 
-    discriminator: DualDiscriminatorConfig = field(default_factory=DualDiscriminatorConfig)
-    """The network that tells them from pictures."""
-
     loss: EG3DLossConfig = field(default_factory=EG3DLossConfig)
-    """What both minimise."""
+    """What both networks minimise."""
 
     data: DataConfig = field(default_factory=DataConfig)
     """The pictures."""
 
-    generator_optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=0.0025))
-    """Adam of the generator."""
-
-    discriminator_optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(learning_rate=0.002))
-    """Adam of the discriminator."""
-
     def __post_init__(self) -> None:
+        super().__post_init__()
         generator, discriminator = self.generator, self.discriminator
-        side = generator.superresolution.resolution
-        if discriminator.resolution != side:
-            raise InputError(
-                f"expected discriminator.resolution {side}, the side of the generator's pictures, got "
-                f"{discriminator.resolution}"
-            )
+        self.check_side(generator.superresolution.resolution)
         if discriminator.camera_axes != generator.camera_axes:
             raise InputError(
                 f"expected discriminator.camera_axes {generator.camera_axes} as the generator has, got "
@@ -89,27 +71,12 @@ class EG3DTraining:
             raise InputError("expected condition_dim 25, a camera label, for both networks")
         if discriminator.has_correspondence or discriminator.has_mask:
             raise InputError("expected a discriminator without correspondence and mask: EG3D makes no such pictures")
-        if discriminator.group_size is None:
-            raise InputError("expected discriminator.group_size as a number: a batch is split between groups")
-        if self.resume_from is not None:
-            self._settle()
 
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Files and folders that are read."""
         start = () if self.resume_from is None else (Path(self.resume_from),)
         return (*map(Path, self.data.paths), *start)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What looks wrong in these settings, in words."""
-        side, batch = self.discriminator.resolution, self.train.batch_size
-        found = gamma_warning(self.loss.r1_gamma, resolution=side, batch_size=batch)
-        return () if found is None else (found,)
-
-    def optimisers(self) -> dict[str, OptimiserConfig]:
-        """Adam's settings by network."""
-        return {"generator": self.generator_optimiser, "discriminator": self.discriminator_optimiser}
 
     def make_task(self, device: torch.device) -> "EG3DTask":
         """Networks at their start, and the data.
@@ -120,15 +87,8 @@ class EG3DTraining:
         del device  # the loop moves networks, and a part says where it is computed
         return EG3DTask(self)
 
-    def _settle(self) -> None:
-        """What starting from weights changes, as in the released code; written so that a run's record shows it."""
-        loss = replace(self.loss, blur_images=0, swap_images=0)
-        average = replace(self.train.average, ramp_up=None)
-        object.__setattr__(self, "loss", loss)
-        object.__setattr__(self, "train", replace(self.train, average=average))
 
-
-class EG3DTask(Task):
+class EG3DTask(GanTask):
     """Generator and discriminator, the four phases of a step, and the pictures they learn from.
 
     Args:
@@ -139,18 +99,12 @@ class EG3DTask(Task):
         InputError: the pictures or the weights to start from do not fit.
     """
 
-    averaged = ("generator",)
-
     def __init__(self, config: EG3DTraining, *, pictures: TrainingPictures | None = None) -> None:
         self.config = config
         self.pictures = pictures or TrainingPictures(
             config.data, side=config.discriminator.resolution, axes=config.generator.camera_axes
         )
-        if len(self.pictures) < config.train.batch_size:
-            raise InputError(
-                f"expected at least {config.train.batch_size} pictures, one batch, got {len(self.pictures)}: "
-                "give more, or set train.batch_size"
-            )
+        config.check_enough(len(self.pictures))
         self.data_digest = self.pictures.digest
         self.samples = TrainingSamples(
             self.pictures,
@@ -160,9 +114,7 @@ class EG3DTask(Task):
             capacity=3 * config.train.batch_size,  # this batch, the next, and what is just being read
         )
         self.generator, self.discriminator = self._make_networks()
-        self.networks: dict[str, nn.Module] = {"generator": self.generator, "discriminator": self.discriminator}
-        has_groups = config.discriminator.num_deviation_channels > 0
-        self.group_size = config.discriminator.group_size or 1 if has_groups else 1
+        super().__init__(self.generator, self.generator.backbone.mapping, self.discriminator)
         loss = config.loss
         self.phases = [
             Phase("generator", "generator", self._generator_loss),
@@ -172,18 +124,14 @@ class EG3DTask(Task):
         ]
         self.grid_latents, self.grid_labels = self.samples.fixed(_GRID_COLUMNS * _GRID_ROWS)
         self.resolution = self._schedule(0).resolution
-        self._forget_styles()
 
     def prefetch(self, positions: Sequence[int]) -> None:
         """See `Task`."""
         self.samples.prefetch(positions)
 
     def finish(self, step: Step, workers: Workers) -> dict[str, float]:
-        """Moves the mean of w by that of the step's generated heads, over all parts and processes."""
-        total = workers.sum_(torch.cat([self._w_sum, self._w_sum.new_tensor([self._num_w])]))
-        if total[-1] > 0:
-            self.generator.backbone.mapping.update_average((total[:-1] / total[-1])[None])
-        self._forget_styles()
+        """See `Task`: the mean of w moves, and so does the side of the rendered picture."""
+        self.move_mean_style(workers)
         schedule = self._schedule(step.images_seen)
         self.resolution = schedule.resolution
         return {
@@ -267,8 +215,7 @@ class EG3DTask(Task):
             schedule,
             random=part.random("discriminator noise"),
         )
-        self._w_sum = self._w_sum.to(w) + w.sum(0)
-        self._num_w += len(w)
+        self.note_styles(w)
         return terms
 
     def _r1_loss(self, part: Part) -> Terms:
@@ -290,7 +237,3 @@ class EG3DTask(Task):
         if self.config.resume_from is not None:
             load_start(self.config.resume_from, generator, discriminator)
         return generator, discriminator
-
-    def _forget_styles(self) -> None:
-        self._w_sum = torch.zeros_like(self.generator.backbone.mapping.w_avg)
-        self._num_w = 0

@@ -218,7 +218,7 @@ def test_a_training_starts_from_written_weights(
     folder = _saved(trained[0], tmp_path / "weights")
     config = toy_genhead(toy_faces, resume_from=str(folder))
     assert config.train.average.ramp_up is None and folder in config.inputs
-    schedule = config.loss.at(0)
+    schedule = config.loss.fades_at(0)
     assert (schedule.blur_sigma, schedule.swap_probability) == (0.0, 0.5)
     task = GenHeadTask(config, head=open_head)
     average, discriminator = trained[0].averages["generator"].network, trained[0].task.networks["discriminator"]

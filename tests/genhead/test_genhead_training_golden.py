@@ -20,7 +20,6 @@ from genhead.head import PartHead, PosedHead
 from genhead.training.losses import (
     GenHeadLossConfig,
     RealHeads,
-    Schedule,
     SeenHeads,
     WantedHeads,
     density_terms,
@@ -41,6 +40,7 @@ from golden_steps import (
     note,
 )
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig
+from portrait4d.gan.training import Fades
 from reference_flame import ReferenceFlame
 from replayed_draws import ReplayedDraws
 
@@ -160,7 +160,7 @@ def test_step(
     case: str,
 ) -> None:
     about = fixture.about["cases"][case]
-    schedule = _loss_config(fixture).at(about["cur_nimg"])
+    schedule = _loss_config(fixture).fades_at(about["cur_nimg"])
     assert schedule.blur_sigma == about["blur_sigma"]
     assert schedule.swap_probability == pytest.approx(about["swapping_prob"])
     trained = {"G": generator, "D": discriminator}[about["trained_module"]]
@@ -201,7 +201,7 @@ def _phase_terms(
     judge: Recorder,
     wanted: WantedHeads,
     real: RealHeads,
-    schedule: Schedule,
+    schedule: Fades,
     random: ReplayedDraws,
 ) -> dict[str, Tensor]:
     phase, config = fixture.about["cases"][case]["phase"], _loss_config(fixture)

@@ -10,7 +10,7 @@ from flame.geometry.camera import Camera
 from genhead.config import GenHeadConfig
 from genhead.head import PartHead, PosedHead, open_part_head
 from genhead.masks import correspondence_map, rasterise_masks
-from genhead.networks import HeadBackbone, HeadBackground
+from genhead.networks import HeadBackground
 from genhead.part_grids import build_parts
 from genhead.parts import PartFields
 from genhead.render import PartVolume, render_parts
@@ -20,6 +20,7 @@ from portrait4d.render.decoder import TriPlaneDecoder
 from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS
 from portrait4d.runtime.random import RandomSource
+from portrait4d.stylegan.backbone import Backbone
 from portrait4d.stylegan.superresolution import SuperResolution
 from portrait4d.stylegan.synthesis import Noise
 from portrait4d.weights.store import resolve_weights
@@ -42,7 +43,7 @@ class GenHeadGenerator(nn.Module):
                 f"expected a condition of 25 + {head.model.num_shape} numbers for this head model, "
                 f"got {config.condition_dim}"
             )
-        self.backbone = HeadBackbone(config)
+        self.backbone = Backbone(config, num_planes=6)
         self.background = HeadBackground(config)
         if config.has_plane_mean:
             side = config.plane_resolution

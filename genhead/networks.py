@@ -1,4 +1,4 @@
-"""The two StyleGAN2 networks of GenHead: the head's planes, and what is behind it."""
+"""The StyleGAN2 network of what is behind GenHead's heads."""
 
 from torch import Tensor, nn
 
@@ -6,25 +6,6 @@ from genhead.config import GenHeadConfig
 from portrait4d.runtime.random import RandomSource
 from portrait4d.stylegan.mapping import MappingNetwork
 from portrait4d.stylegan.synthesis import Noise, SynthesisNetwork
-
-
-class HeadBackbone(nn.Module):
-    """The mapping network and the synthesis network of the six planes."""
-
-    def __init__(self, config: GenHeadConfig) -> None:
-        super().__init__()
-        self.mapping = MappingNetwork(
-            config.latent_dim, config.condition_dim, config.style_dim, num_layers=config.num_mapping_layers
-        )
-        self.synthesis = SynthesisNetwork(
-            style_dim=config.style_dim,
-            resolution=config.plane_resolution,
-            picture_channels=6 * config.plane_channels,
-            channel_base=config.channel_base,
-            channel_max=config.channel_max,
-            num_half_resolutions=config.num_half_resolutions,
-            clamp=config.clamp,
-        )
 
 
 class HeadBackground(nn.Module):

@@ -14,9 +14,9 @@ from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS, render
 from portrait4d.runtime.memory import return_freed_memory
 from portrait4d.runtime.random import RandomSource
-from portrait4d.stylegan.mapping import MappingNetwork
+from portrait4d.stylegan.backbone import Backbone
 from portrait4d.stylegan.superresolution import SuperResolution
-from portrait4d.stylegan.synthesis import Noise, SynthesisNetwork
+from portrait4d.stylegan.synthesis import Noise
 from portrait4d.weights.eg3d_config import EG3DConfig
 from portrait4d.weights.store import resolve_weights
 from portrait4d.weights.strict import check_fits, load_strict
@@ -56,25 +56,6 @@ class GeneratedImages:
     image_raw: Tensor
     depth: Tensor
     alpha: Tensor
-
-
-class Backbone(nn.Module):
-    """The mapping network and the synthesis network of the planes."""
-
-    def __init__(self, config: EG3DConfig) -> None:
-        super().__init__()
-        self.mapping = MappingNetwork(
-            config.latent_dim, config.condition_dim, config.style_dim, num_layers=config.num_mapping_layers
-        )
-        self.synthesis = SynthesisNetwork(
-            style_dim=config.style_dim,
-            resolution=config.plane_resolution,
-            picture_channels=3 * config.plane_channels,
-            channel_base=config.channel_base,
-            channel_max=config.channel_max,
-            num_half_resolutions=config.num_half_resolutions,
-            clamp=config.clamp,
-        )
 
 
 class EG3DGenerator(nn.Module):

@@ -10,16 +10,12 @@ from flame.errors import InputError
 from genhead.config import GenHeadConfig
 from genhead.generator import GenHeadGenerator
 from genhead.head import PartHead, open_part_head
+from portrait4d.gan.checkpoint import DISCRIMINATOR_FOLDER, TRAINED_LICENCE, save_discriminator
 from portrait4d.gan.discriminator import DualDiscriminator
 from portrait4d.weights.config import CheckpointConfig
 from portrait4d.weights.own_format import read_checkpoint, write_checkpoint
 from portrait4d.weights.store import resolve_weights
 from portrait4d.weights.strict import load_strict
-
-DISCRIMINATOR_FOLDER = "discriminator"
-"""Beside the generator's files, in its checkpoint's folder."""
-
-_LICENCE = "trained with this project; the terms of the training pictures and of the weights it started from apply"
 
 
 def make_part_head(config: GenHeadConfig, flame: str | None) -> PartHead:
@@ -38,14 +34,7 @@ def make_part_head(config: GenHeadConfig, flame: str | None) -> PartHead:
 
 def save_networks(folder: Path, generator: GenHeadGenerator, discriminator: DualDiscriminator) -> None:
     """Writes the generator's checkpoint, which all commands take, with the discriminator's below it."""
-    about = CheckpointConfig(
-        family="genhead",
-        network="discriminator",
-        architecture=discriminator.config.to_dict(),
-        camera_axes="opengl",
-        licence=_LICENCE,
-    )
-    write_checkpoint(folder / DISCRIMINATOR_FOLDER, about, discriminator.state_dict())
+    save_discriminator(folder, discriminator, "genhead")
     about = CheckpointConfig(
         family="genhead",
         network="generator",
@@ -53,7 +42,7 @@ def save_networks(folder: Path, generator: GenHeadGenerator, discriminator: Dual
         plane_layout="orthogonal",
         camera_axes="opengl",
         box_warp=generator.config.render.box_warp,
-        licence=_LICENCE,
+        licence=TRAINED_LICENCE,
     )
     write_checkpoint(folder, about, generator.state_dict())
 

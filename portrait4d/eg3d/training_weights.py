@@ -7,6 +7,7 @@ import torch
 
 from flame.errors import InputError
 from portrait4d.eg3d.generator import EG3DGenerator
+from portrait4d.gan.checkpoint import DISCRIMINATOR_FOLDER, TRAINED_LICENCE, save_discriminator
 from portrait4d.gan.discriminator import DualDiscriminator
 from portrait4d.weights.config import CheckpointConfig, Network
 from portrait4d.weights.eg3d_config import EG3DConfig
@@ -14,11 +15,6 @@ from portrait4d.weights.official.convert import convert_file
 from portrait4d.weights.official.stored_tensor import read_all
 from portrait4d.weights.own_format import read_checkpoint, write_checkpoint
 from portrait4d.weights.strict import load_strict
-
-DISCRIMINATOR_FOLDER = "discriminator"
-"""Beside the generator's files, in its checkpoint's folder."""
-
-_LICENCE = "trained with this project; the terms of the training pictures and of the weights it started from apply"
 
 
 def save_networks(folder: Path, generator: EG3DGenerator, discriminator: DualDiscriminator, *, resolution: int) -> None:
@@ -31,14 +27,7 @@ def save_networks(folder: Path, generator: EG3DGenerator, discriminator: DualDis
         resolution: side of the picture that the generator renders now.
     """
     architecture = replace(generator.config, neural_resolution=resolution)
-    about = CheckpointConfig(
-        family="eg3d",
-        network="discriminator",
-        architecture=discriminator.config.to_dict(),
-        camera_axes=discriminator.config.camera_axes,
-        licence=_LICENCE,
-    )
-    write_checkpoint(folder / DISCRIMINATOR_FOLDER, about, discriminator.state_dict())
+    save_discriminator(folder, discriminator, "eg3d")
     about = CheckpointConfig(
         family="eg3d",
         network="generator",
@@ -46,7 +35,7 @@ def save_networks(folder: Path, generator: EG3DGenerator, discriminator: DualDis
         plane_layout=architecture.plane_layout,
         camera_axes=architecture.camera_axes,
         box_warp=architecture.render.box_warp,
-        licence=_LICENCE,
+        licence=TRAINED_LICENCE,
     )
     write_checkpoint(folder, about, generator.state_dict())
 

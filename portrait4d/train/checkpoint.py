@@ -5,7 +5,6 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -33,7 +32,7 @@ class SavedRun:
     seconds: float
 
 
-def save_state(folder: Path, trainer: Trainer, *, seconds: float, facts: dict[str, Any]) -> Path:
+def save_state(folder: Path, trainer: Trainer, *, seconds: float) -> Path:
     """Writes a checkpoint into `folder / IMAGES`; a kill at any moment leaves it whole or absent.
 
     It holds the state of the run, and the averaged networks as checkpoints that commands take.
@@ -49,7 +48,7 @@ def save_state(folder: Path, trainer: Trainer, *, seconds: float, facts: dict[st
         trainer.task.save_weights(temporary, {name: each.network for name, each in trainer.averages.items()})
         save_file(trainer_tensors(trainer), temporary / TENSORS)
         counters = {"images_seen": trainer.images_seen, "step_index": trainer.step_index, "seconds": round(seconds, 3)}
-        (temporary / FACTS).write_text(json.dumps({**counters, **facts}, indent=1), encoding="utf-8")
+        (temporary / FACTS).write_text(json.dumps(counters, indent=1), encoding="utf-8")
         if final.exists():  # the same state, written before a kill
             shutil.rmtree(final)
         os.replace(temporary, final)
@@ -92,9 +91,8 @@ def restore_state(saved: SavedRun, trainer: Trainer) -> None:
         index = int(facts["step_index"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({printable(str(error)[:100])}): {cure}") from error
-    wanted = trainer_tensors(trainer, is_complete=True)
-    odd = sorted(name for name in {*wanted, *tensors} if not _agree(wanted.get(name), tensors.get(name)))
-    odd = [name for name in odd if not name.startswith("adam.")]  # a parameter without gradients has no moments
+    wanted, found = _known_tensors(trainer), {name for name in tensors if not name.startswith("adam.")}
+    odd = sorted(name for name in {*wanted, *found} if not _agree(wanted.get(name), tensors.get(name)))
     if odd:
         raise InputError(f"{path} is of other networks, they differ in {', '.join(odd[:4])}: {cure}")
     for name, network in trainer.task.networks.items():
@@ -107,20 +105,24 @@ def restore_state(saved: SavedRun, trainer: Trainer) -> None:
     trainer.images_seen, trainer.step_index = saved.images_seen, index
 
 
-def trainer_tensors(trainer: Trainer, *, is_complete: bool = False) -> dict[str, Tensor]:
-    """All tensors of a run by name; `is_complete` leaves out the optimisers', which come with the first step."""
+def trainer_tensors(trainer: Trainer) -> dict[str, Tensor]:
+    """Copies of all tensors of a run by name, on the CPU."""
+    tensors = _known_tensors(trainer)
+    for name, optimiser in trainer.optimisers.items():
+        for key, parameter in trainer.task.networks[name].named_parameters():
+            moments = optimiser.state.get(parameter, {})
+            tensors |= {f"adam.{name}.{key}.{moment}": value for moment, value in moments.items()}
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+
+
+def _known_tensors(trainer: Trainer) -> dict[str, Tensor]:
+    """The tensors that a run has before its first step, not copied; the optimisers' come with steps."""
     tensors: dict[str, Tensor] = {}
     for name, network in trainer.task.networks.items():
         tensors |= {f"network.{name}.{key}": value for key, value in network.state_dict().items()}
     for name, average in trainer.averages.items():
         tensors |= {f"average.{name}.{key}": value for key, value in average.state_dict().items()}
-    tensors |= {f"task.{key}": value for key, value in trainer.task.state().items()}
-    if not is_complete:
-        for name, optimiser in trainer.optimisers.items():
-            for key, parameter in trainer.task.networks[name].named_parameters():
-                moments = optimiser.state.get(parameter, {})
-                tensors |= {f"adam.{name}.{key}.{moment}": value for moment, value in moments.items()}
-    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    return tensors | {f"task.{key}": value for key, value in trainer.task.state().items()}
 
 
 def prune_states(folder: Path, *, keep_last: int, keep_every_images: int, keep: Path | None = None) -> None:

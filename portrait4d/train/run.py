@@ -124,7 +124,7 @@ class _Marks:
         """Writes a checkpoint in the first process, while the others wait; the last good one is never removed."""
         config = self.trainer.config
         if self.trainer.workers.is_first and self.trainer.images_seen > self.last_saved_images:
-            written = save_state(self.folder.checkpoints, self.trainer, seconds=seconds, facts={})
+            written = save_state(self.folder.checkpoints, self.trainer, seconds=seconds)
             self.last_good = written if is_good else self.last_good
             prune_states(
                 self.folder.checkpoints,

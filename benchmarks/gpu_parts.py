@@ -9,15 +9,15 @@ import argparse
 import gc
 import json
 import platform
-import resource
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from costs import device_peak_mb, time_stages
+from costs import time_stages
 from lift import processor
+from portrait4d.runtime.memory import peak_memory_mb
 
 if TYPE_CHECKING:
     from gpu_training import Model
@@ -95,7 +95,7 @@ def measure_reconstructor(device: str, precision: str, *, is_tiny: bool) -> None
 def _tell_engine(
     engine: str, precision: str, found: dict[str, dict[str, float]], frames: dict[str, int], device: str
 ) -> None:
-    memory = device_peak_mb(device) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    memory = peak_memory_mb(torch.device(device))
     for stage, cost in found.items():
         rate = frames[stage] / cost["wall"] if frames[stage] else None
         tell(

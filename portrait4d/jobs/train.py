@@ -11,12 +11,12 @@ import torch
 
 from flame.errors import InputError
 from portrait4d.runtime.device import check_device
+from portrait4d.runtime.memory import peak_memory_mb
 from portrait4d.train.config import OptimiserConfig, RunConfig
 from portrait4d.train.config_file import plain_values
 from portrait4d.train.distributed import Workers, join_workers
 from portrait4d.train.run import RunReport, run_training
 from portrait4d.train.run_folder import RunFolder
-from portrait4d.train.statistics import peak_memory_mb
 from portrait4d.train.task import Task
 from portrait4d.train.trainer import Trainer
 from preprocess.files.file_check import check_not_input

@@ -2,6 +2,10 @@
 
 import ctypes
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # loading torch takes longer than a command that measures nothing
+    import torch
 
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 """Parameters of mallopt(3)."""
@@ -9,8 +13,19 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _NEVER = 2**31 - 1
 
 
-def peak_memory_mb() -> float:
-    """Largest resident size of this process so far, in MiB; 0 where the system does not report it (Windows)."""
+def peak_memory_mb(device: "torch.device | None" = None) -> float:
+    """Largest memory so far, in MiB.
+
+    Args:
+        device: where a job computes; on CUDA, what torch held there counts. None is the CPU.
+
+    Returns:
+        Else the resident size of this process; 0 where the system does not report it (Windows).
+    """
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     try:
         import resource
     except ModuleNotFoundError:

@@ -1,12 +1,10 @@
 """Means of what steps report, and how fast and large a run is."""
 
-import math
 import time
 from collections import defaultdict
 from typing import Any
 
-import torch
-
+from portrait4d.runtime.memory import peak_memory_mb
 from portrait4d.train.trainer import StepReport, Trainer
 
 
@@ -50,17 +48,6 @@ class Meter:
         self.values: defaultdict[str, list[float]] = defaultdict(list)
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.num_bad, self.images_before, self.began = 0, self.trainer.images_seen, time.monotonic()
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Largest memory so far: the GPU's for CUDA, else the process's."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    try:
-        import resource  # not on Windows
-    except ImportError:
-        return math.nan
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def _renamed(values: dict[str, float], prefix: str) -> dict[str, float]:

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from genhead.jobs.options import HeadSampleOptions, HeadShapeOptions, HeadVideoOptions, SynthesizeOptions
-from portrait4d.cli.app import add_commands, top
+from portrait4d.cli.app import make_program
 from portrait4d.cli.console import Telling, progress_bars, say, say_json
 from portrait4d.cli.main import start
 from portrait4d.cli.option_groups import Shown
+from portrait4d.cli.seed_results import NetworkArgument, tell_samples
 from portrait4d.cli.spellings import Spelling
 from portrait4d.cli.training import ConfigOption, RunOption, SettingsArgument, TrainOptions, run_training_command
 from portrait4d.runtime.device_options import DeviceOptions
@@ -35,7 +36,6 @@ _SPELLINGS = {
     "sweep": Spelling(type=str, parse=_parse_list, write=",".join, has_shown_default=False),
 }
 
-NetworkArgument = Annotated[str, typer.Argument(help="Name of released weights, checkpoint folder, or official .pkl.")]
 FACE = ("settings", "motion", "frame")
 SAMPLE = Shown(
     (
@@ -88,20 +88,13 @@ def sample(
 ) -> None:
     """Render one picture per seed, its views side by side. Run it again to resume: finished seeds are kept."""
     from genhead.jobs.samples import write_head_samples
-    from portrait4d.jobs.seed_rows import SeedResult
 
-    def on_result(result: SeedResult) -> None:
-        if not tell.as_json:
-            say(result.files[0] + ("  finished earlier" if result.state == "kept" else ""))
-
-    with progress_bars(is_quiet=tell.is_quiet) as progress:
-        report = write_head_samples(
+    tell_samples(
+        lambda progress, on_result: write_head_samples(
             network, output, options=options, device=where.device, progress=progress, on_result=on_result
-        )
-    if tell.as_json:
-        return say_json(report.to_dict())
-    if report.grid:
-        say(report.grid)
+        ),
+        tell,
+    )
 
 
 def video(
@@ -174,12 +167,7 @@ COMMANDS = {"train": train, "sample": sample, "video": video, "shape": shape, "s
 
 def build_app(words: Collection[str] | None = None) -> typer.Typer:
     """The typer application; see `portrait4d.cli.app.build_app`."""
-    app = typer.Typer(
-        help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-    )
-    app.callback()(top)
-    add_commands(app, COMMANDS, words)
-    return app
+    return make_program(HELP, COMMANDS, words)
 
 
 def main() -> None:

@@ -63,22 +63,33 @@ def build_app(words: Collection[str] | None = None) -> typer.Typer:
         words: the words of the command line. Commands that are not among them get no options, and their modules are
             not loaded, because building all takes as long as the rest of `--help`. None builds all.
     """
-    app = typer.Typer(
-        help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-    )
-    app.callback()(top)
-    add_commands(app, COMMANDS, words)
+    app = make_program(HELP, COMMANDS, words)
     for name, (file, text) in GROUPS.items():
         group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
         group.callback()(lambda: None)
         if words is None or name in words:
-            add_commands(group, importlib.import_module(f"portrait4d.cli.{file}").COMMANDS, words)
+            _add_commands(group, importlib.import_module(f"portrait4d.cli.{file}").COMMANDS, words)
         app.add_typer(group, name=name)
     return app
 
 
-def add_commands(app: typer.Typer, commands: dict[str, Callable[..., Any]], words: Collection[str] | None) -> None:
-    """Adds commands to an application; `words` as for `build_app`."""
+def make_program(text: str, commands: dict[str, Callable[..., Any]], words: Collection[str] | None) -> typer.Typer:
+    """A typer application with the options of every program of the project.
+
+    Args:
+        text: its help.
+        commands: by name.
+        words: see `build_app`.
+    """
+    app = typer.Typer(
+        help=text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+    app.callback()(top)
+    _add_commands(app, commands, words)
+    return app
+
+
+def _add_commands(app: typer.Typer, commands: dict[str, Callable[..., Any]], words: Collection[str] | None) -> None:
     for name, command in commands.items():
         if words is None or name in words:
             app.command(name)(interruptible(with_groups(command)))

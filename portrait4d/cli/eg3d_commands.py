@@ -8,11 +8,11 @@ import typer
 
 from portrait4d.cli.console import Telling, progress_bars, say, say_json
 from portrait4d.cli.option_groups import Shown
+from portrait4d.cli.seed_results import NetworkArgument, tell_samples
 from portrait4d.cli.training import ConfigOption, RunOption, SettingsArgument, TrainOptions, run_training_command
 from portrait4d.jobs.eg3d.options import SampleOptions, SeedShapeOptions, StyleVideoOptions
 from portrait4d.runtime.device_options import DeviceOptions
 
-NetworkArgument = Annotated[str, typer.Argument(help="Name of released weights, checkpoint folder, or official .pkl.")]
 SAMPLE = Shown(
     (
         *("seeds", "psi", "cutoff", "yaw_degrees", "pitch_degrees", "fov_degrees"),
@@ -31,20 +31,13 @@ def sample(
 ) -> None:
     """Render one picture per seed, its views side by side. Run it again to resume: finished seeds are kept."""
     from portrait4d.jobs.eg3d.samples import write_samples
-    from portrait4d.jobs.seed_rows import SeedResult
 
-    def on_result(result: SeedResult) -> None:
-        if not tell.as_json:
-            say(result.files[0] + ("  finished earlier" if result.state == "kept" else ""))
-
-    with progress_bars(is_quiet=tell.is_quiet) as progress:
-        report = write_samples(
+    tell_samples(
+        lambda progress, on_result: write_samples(
             network, output, options=options, device=where.device, progress=progress, on_result=on_result
-        )
-    if tell.as_json:
-        return say_json(report.to_dict())
-    if report.grid:
-        say(report.grid)
+        ),
+        tell,
+    )
 
 
 def video(

@@ -20,7 +20,8 @@ class StepReport:
 
     Attributes:
         terms: `phase/term`, mean over the batch.
-        gradient_norms: of each phase, over all its parameters, before the lazy gain's correction.
+        gradient_norms: of each phase, over all its parameters, as the optimiser gets them: multiplied by the interval,
+            numbers that were not finite replaced.
         num_bad: numbers in the gradients that were not finite.
         seconds: of each phase.
     """

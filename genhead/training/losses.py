@@ -142,11 +142,11 @@ def generator_terms(
     fades: Fades,
     *,
     random: RandomSource,
-) -> dict[str, Tensor]:
-    """The generator's main loss: `adversarial`, and what keeps the parts in their planes."""
+) -> tuple[dict[str, Tensor], MadeHeads]:
+    """The generator's main loss, `adversarial` and what keeps the parts in their planes, and what was generated."""
     made = generate(generator, wanted, fades, random=random, keeps_samples=True)
     terms = {"adversarial": generator_loss(judge(fake_input(made, fades), wanted.label))}
-    return terms | part_terms(made.images, config)
+    return terms | part_terms(made.images, config), made
 
 
 def part_terms(images: HeadImages, config: GenHeadLossConfig) -> dict[str, Tensor]:

@@ -50,19 +50,24 @@ class HeadSamples:
         )
         self._seen_heads: dict[tuple[tuple[int, ...], str], SeenHeads] = {}
 
-    def wanted(self, part: Part, purpose: str) -> WantedHeads:
-        """Heads to make: cameras and parameters are those of pictures, codes are drawn anew for each purpose."""
+    def wanted(self, part: Part, purpose: str, *, known: Sequence[bool] | None = None) -> WantedHeads:
+        """Heads to make: cameras and parameters are those of pictures, codes are drawn anew for each purpose.
+
+        Args:
+            part: of a batch.
+            purpose: of the numbers that are drawn.
+            known: for each sample, whether it is the head of the part's own picture with the code of its person.
+        """
         before = [(sample - 1) % part.step.batch_size for sample in part.samples]
         rows, previous = (self._drawn_rows(part.step, samples, purpose) for samples in (part.samples, before))
         like = torch.zeros((), device=part.device)
-        shape = (len(part), self.generator.config.latent_dim)
-        return self._heads(rows, previous, part.random(f"{purpose} latent").normal(shape, like), part.device)
-
-    def own(self, part: Part) -> WantedHeads:
-        """The heads of the part's pictures, each with the latent code of its person."""
-        rows = self._drawn_rows(part.step, part.samples, None)
-        latent = self.heads.latents(rows, self.generator.config.latent_dim)
-        return self._heads(rows, rows, latent, part.device)
+        latent = part.random(f"{purpose} latent").normal((len(part), self.generator.config.latent_dim), like)
+        if known is not None and any(known):
+            own = self._drawn_rows(part.step, part.samples, None)
+            rows, previous = (_choose(known, own, others) for others in (rows, previous))
+            latents = self.heads.latents(own, self.generator.config.latent_dim).to(part.device)
+            latent = torch.where(torch.tensor(known, device=part.device)[:, None], latents, latent)
+        return self._heads(rows, previous, latent, part.device)
 
     def real(self, part: Part) -> RealHeads:
         """The pictures of the part's places in the stream."""
@@ -111,3 +116,7 @@ class HeadSamples:
 
     def _params(self, rows: list[int], device: torch.device) -> HeadParams:
         return self.heads.table.params(rows).map(lambda value: value.to(device))
+
+
+def _choose(is_own: Sequence[bool], own: Sequence[int], others: Sequence[int]) -> list[int]:
+    return [mine if is_mine else other for is_mine, mine, other in zip(is_own, own, others, strict=True)]

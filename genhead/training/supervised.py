@@ -1,6 +1,7 @@
-"""A start of the training without an adversary: pictures are learned by heart, each person by one latent code.
+"""Pictures learned by heart, each person by one latent code: alone at the start, then beside an adversary.
 
-Not in the paper; with few pictures and small networks it saves most of the time until faces look like faces.
+Not in the paper; with few pictures and small networks it saves most of the time until faces look like faces, and keeps
+the adversarial phase from losing them.
 """
 
 from dataclasses import dataclass
@@ -10,11 +11,10 @@ from torch import Tensor
 
 from genhead.generator import GenHeadGenerator
 from genhead.head import MAP_SCALE
-from genhead.training.losses import GenHeadLossConfig, RealHeads, WantedHeads, generate, part_terms
-from portrait4d.gan.training import Fades
+from genhead.training.losses import RealHeads
+from genhead.volume import HeadImages
 from portrait4d.ops.resample import resize
 from portrait4d.runtime.checks import check_range
-from portrait4d.runtime.random import RandomSource
 
 _FEATURE_RADIUS = 0.3
 """Of the area around an eye or the mouth, in distances between the eyes."""
@@ -33,6 +33,9 @@ class SupervisedConfig:
     final_weight: float = 0.0
     """Weight afterwards, beside the adversarial loss."""
 
+    final_share: float = 0.5
+    """Share of generated heads that are persons of the data afterwards, if they have a weight."""
+
     feature_weight: float = 4.0
     """Eyes, brows and mouth count so many times more than other pixels."""
 
@@ -43,42 +46,32 @@ class SupervisedConfig:
         check_range("supervised.images", self.images, 0, None)
         check_range("supervised.weight", self.weight, 0.0, 1e6)
         check_range("supervised.final_weight", self.final_weight, 0.0, 1e6)
+        check_range("supervised.final_share", self.final_share, 0.0, 1.0)
         check_range("supervised.feature_weight", self.feature_weight, 0.0, 1e6)
         check_range("supervised.discriminator_ahead", self.discriminator_ahead, 0, None)
 
 
-def supervised_terms(
-    generator: GenHeadGenerator,
-    wanted: WantedHeads,
-    real: RealHeads,
-    config: GenHeadLossConfig,
-    *,
-    feature_weight: float,
-    random: RandomSource,
+def pixel_terms(
+    generator: GenHeadGenerator, images: HeadImages, real: RealHeads, *, feature_weight: float, counted: Tensor
 ) -> dict[str, Tensor]:
     """What a generator that knows its pictures by heart minimises: `l1` of the result, `l1_raw`, `l1_mask`.
 
-    With what keeps the parts in their planes.
-
     Args:
-        generator: makes the pictures.
-        wanted: the heads of the pictures, each with the latent code of its person.
+        generator: knows where eyes and mouth are.
+        images: generated.
         real: the pictures.
-        config: of the other terms.
         feature_weight: eyes, brows and mouth count so many times more than other pixels.
-        random: source of all noise.
+        counted: `[B]` weight of each picture; the terms are means over all B.
     """
-    made = generate(generator, wanted, Fades(0.0, 0.0), random=random, keeps_samples=True)
-    size = made.images.image_raw.shape[-1]
-    weight = 1 + feature_weight * feature_map(generator, real.correspondence)
+    size = images.image_raw.shape[-1]
+    weight = counted[:, None, None, None] * (1 + feature_weight * feature_map(generator, real.correspondence))
     small, mask, small_weight = (resize(value, height=size, width=size) for value in (real.image, real.mask, weight))
-    alpha = 2 * made.images.alpha - 1
-    terms = {
-        "l1": (weight * (made.images.image - real.image).abs()).mean(),
-        "l1_raw": (small_weight * (made.images.image_raw - small).abs()).mean(),
-        "l1_mask": (alpha - mask).abs().mean(),
+    errors = (2 * images.alpha - 1 - mask).abs().mean((1, 2, 3))
+    return {
+        "l1": (weight * (images.image - real.image).abs()).mean(),
+        "l1_raw": (small_weight * (images.image_raw - small).abs()).mean(),
+        "l1_mask": (counted * errors).mean(),
     }
-    return terms | part_terms(made.images, config)
 
 
 @torch.no_grad()

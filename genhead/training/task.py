@@ -20,26 +20,20 @@ from genhead.generator import GenHeadGenerator
 from genhead.head import PartHead
 from genhead.training.grid import GridSamples, draw_grid
 from genhead.training.heads import HeadDataConfig, TrainingHeads
-from genhead.training.losses import (
-    GenHeadLossConfig,
-    density_terms,
-    discriminator_terms,
-    generator_terms,
-    r1_terms,
-)
+from genhead.training.losses import GenHeadLossConfig
+from genhead.training.phases import GenHeadPhases
 from genhead.training.samples import HeadSamples
 from genhead.training.sides import check_sides
-from genhead.training.supervised import SupervisedConfig, supervised_terms
+from genhead.training.supervised import SupervisedConfig
 from genhead.training.weights import brief_names, load_start, make_part_head, save_networks
 from portrait4d.gan.augment import Augmentation, AugmentConfig, draw_augmentation
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
 from portrait4d.gan.strength import AdaptiveStrength, AdaptiveStrengthConfig
-from portrait4d.gan.swap import is_batch_swapped
-from portrait4d.gan.training import Fades, GanTask, GanTraining
+from portrait4d.gan.training import GanTask, GanTraining
 from portrait4d.runtime.random import derive_seed
 from portrait4d.stylegan.half import set_half_dtype
 from portrait4d.train.distributed import Workers
-from portrait4d.train.task import Part, Phase, Step, Terms
+from portrait4d.train.task import Part, Step
 from preprocess.dataset.reading.flip import HeadMirror, open_head_mirror
 
 
@@ -144,15 +138,14 @@ class GenHeadTask(GanTask):
         )
         super().__init__(self.generator, self.generator.backbone.mapping, self.discriminator)
         self.strength = AdaptiveStrength(config.adaptive)
-        self.phases = [
-            Phase("supervised", "generator", self._supervised_loss),
-            Phase("generator", "generator", self._generator_loss),
-            Phase("density", "generator", self._density_loss, interval=config.loss.density_interval),
-            Phase("discriminator", "discriminator", self._discriminator_loss),
-            Phase("r1", "discriminator", self._r1_loss, interval=config.loss.r1_interval),
-        ]
-        if not config.supervised.images and not config.supervised.final_weight:
-            self.phases = self.phases[1:]
+        self.phases = GenHeadPhases(
+            self.generator,
+            self.samples,
+            judge=self._judge,
+            note=self._note,
+            loss=config.loss,
+            supervised=config.supervised,
+        ).in_order()
         self.grid = GridSamples.draw(self.heads.table, config.generator.latent_dim, seed=config.train.seed)
 
     def prefetch(self, positions: Sequence[int]) -> None:
@@ -201,81 +194,9 @@ class GenHeadTask(GanTask):
             }
         return facts
 
-    # --- phases ---------------------------------------------------------------------------------
-
-    def _is_adversarial(self, part: Part) -> bool:
-        return part.step.images_seen >= self.config.supervised.images
-
-    def _supervised_loss(self, part: Part) -> Terms:
-        config = self.config.supervised
-        weight = config.final_weight if self._is_adversarial(part) else config.weight
-        if not weight:
-            return {}
-        terms = supervised_terms(
-            self.generator,
-            self.samples.own(part),
-            self.samples.real(part),
-            self.config.loss,
-            feature_weight=config.feature_weight,
-            random=part.random("supervised noise"),
-        )
-        return {name: weight * value for name, value in terms.items()}
-
-    def _generator_loss(self, part: Part) -> Terms:
-        if not self._is_adversarial(part):
-            return {}
-        return generator_terms(
-            self.generator,
-            self._judge(part, "generator"),
-            self.samples.wanted(part, "generator"),
-            self.config.loss,
-            self._fades(part),
-            random=part.random("generator noise"),
-        )
-
-    def _density_loss(self, part: Part) -> Terms:
-        probability = self._fades(part).swap_probability
-        shared = part.step.shared_generator("density swap")
-        return density_terms(
-            self.generator,
-            self.samples.wanted(part, "density"),
-            self.config.loss,
-            is_swapped=lambda: is_batch_swapped(probability, generator=shared),
-            random=part.random("density noise"),
-        )
-
-    def _is_discriminating(self, part: Part) -> bool:
-        config = self.config.supervised
-        return part.step.images_seen >= config.images - config.discriminator_ahead
-
-    def _discriminator_loss(self, part: Part) -> Terms:
-        if not self._is_discriminating(part):
-            return {}
-        terms, made, logits = discriminator_terms(
-            self.generator,
-            self._judge(part, "discriminator"),
-            self.samples.wanted(part, "discriminator"),
-            self.samples.real(part),
-            self._fades(part),
-            random=part.random("discriminator noise"),
-        )
-        self.strength.note(logits)
-        self.note_styles(made.w)
-        return terms
-
-    def _r1_loss(self, part: Part) -> Terms:
-        if not self._is_discriminating(part):
-            return {}
-        return r1_terms(
-            self._judge(part, "r1"),
-            self.samples.real(part),
-            self.config.loss,
-            self._fades(part),
-            size=self.config.generator.neural_resolution,
-        )
-
-    def _fades(self, part: Part) -> Fades:
-        return self.config.loss.fades_at(part.step.images_seen)
+    def _note(self, real_logits: Tensor, styles: Tensor) -> None:
+        self.strength.note(real_logits)
+        self.note_styles(styles)
 
     def _judge(self, part: Part, purpose: str) -> Callable[[JudgedImages, Camera | Tensor], Tensor]:
         """The discriminator behind the augmentation; fake and real pictures of a sample go through other ones."""

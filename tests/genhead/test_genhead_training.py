@@ -55,7 +55,7 @@ def test_steps_are_finite_and_all_parameters_move(
     parts += [f"{part}_{term}" for term in ("spread", "see_through") for part in ("eye", "mouth")]
     assert names == {
         *(f"supervised/{name}" for name in ("l1", "l1_raw", "l1_mask", *parts)),
-        *(f"generator/{name}" for name in ("adversarial", *parts)),
+        *(f"generator/{name}" for name in ("adversarial", "l1", "l1_raw", "l1_mask", *parts)),
         *("density/variation", "discriminator/fake", "discriminator/real", "r1/penalty"),
     }
     assert all(0 <= report.terms[name] < 1e3 for report in reports for name in names & set(report.terms))
@@ -75,6 +75,25 @@ def test_steps_are_finite_and_all_parameters_move(
     average = trainer.averages["generator"].network
     w_avg = trainer.task.networks["generator"].get_buffer("backbone.mapping.w_avg")
     assert w_avg.abs().sum() > 0 and torch.equal(average.get_buffer("backbone.mapping.w_avg"), w_avg)
+
+
+def test_known_heads_are_those_of_the_pictures(toy_faces: Path, open_head: PartHead) -> None:
+    """Without heads_from_batch, where the others are drawn anew."""
+    supervised = SupervisedConfig(final_weight=0.5, final_share=0.25)
+    task = GenHeadTask(toy_genhead(toy_faces, heads_from_batch=False, supervised=supervised), head=open_head)
+    step = Step(index=0, images_seen=8, batch_size=WHOLE, seed=1)
+    part = Part(step, tuple(range(WHOLE)), CPU)
+    known = [index % 2 == 0 for index in range(WHOLE)]
+    mixed, others = task.samples.wanted(part, "generator", known=known), task.samples.wanted(part, "generator")
+    label = task.samples.real(part).label
+    rows = [task.samples.stream.index_of(position) for position in part.positions]
+    persons = task.heads.latents(rows, GENERATOR.latent_dim)
+    for index, is_known in enumerate(known):
+        assert torch.equal(mixed.latent[index], (persons if is_known else others.latent)[index])
+        assert torch.allclose(mixed.label[index], (label if is_known else others.label)[index], atol=1e-6)
+        assert torch.equal(mixed.predecessor[index], (mixed.condition if is_known else others.predecessor)[index])
+    assert not torch.allclose(others.label, label, atol=1e-3)
+    task.samples.stream.close()
 
 
 def test_supervised_steps_lower_the_error(toy_faces: Path, open_head: PartHead) -> None:
@@ -103,16 +122,20 @@ def _gradients(task: GenHeadTask, phase: Phase, parts: list[Part]) -> dict[str, 
         network.requires_grad_(name == phase.trains)
         network.zero_grad(set_to_none=True)
     for part in parts:
-        terms = phase.loss(part)
-        (torch.stack(list(terms.values())).sum() * len(part) / WHOLE).backward()
+        if terms := phase.loss(part):
+            (torch.stack(list(terms.values())).sum() * len(part) / WHOLE).backward()
     named = task.networks[phase.trains].named_parameters()
     return {name: value.grad.clone() for name, value in named if value.grad is not None}
 
 
-@pytest.mark.parametrize("from_batch", [True, False])
-def test_a_split_batch_gives_the_gradients_of_the_whole(toy_faces: Path, open_head: PartHead, from_batch: bool) -> None:
+@pytest.mark.parametrize(("from_batch", "stage"), [(True, "supervised"), (True, "generator"), (False, "generator")])
+def test_a_split_batch_gives_the_gradients_of_the_whole(
+    toy_faces: Path, open_head: PartHead, from_batch: bool, stage: str
+) -> None:
     """In every phase; eight samples, compared in pairs, augmented, blurred, half of them with swapped conditions."""
-    config = toy_genhead(toy_faces, heads_from_batch=from_batch)
+    start = 1000 if stage == "supervised" else 1
+    supervised = SupervisedConfig(images=start, discriminator_ahead=1000, final_weight=0.5)
+    config = toy_genhead(toy_faces, heads_from_batch=from_batch, supervised=supervised)
     config = replace(config, loss=replace(config.loss, swap_final=0.5, swap_images=0, blur_images=80))
     task = GenHeadTask(config, head=open_head)
     torch.nn.init.normal_(task.generator.decoder.get_parameter("out_sigma.weight"))  # flat density has no change
@@ -127,6 +150,8 @@ def test_a_split_batch_gives_the_gradients_of_the_whole(toy_faces: Path, open_he
         task.generator.backbone.mapping.w_avg.zero_()
         task.strength = type(task.strength)(config.adaptive)
     assert list(found[0]) == ["supervised", "generator", "density", "discriminator", "r1"]
+    idle = {"supervised": "generator", "generator": "supervised"}[stage]
+    assert not found[0].pop(idle) and not found[1].pop(idle)
     for name, gradients in found[0].items():
         assert list(gradients) == list(found[1][name])
         scale = max(float(gradient.abs().max()) for gradient in gradients.values())

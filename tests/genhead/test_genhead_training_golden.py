@@ -206,7 +206,7 @@ def _phase_terms(
 ) -> dict[str, Tensor]:
     phase, config = fixture.about["cases"][case]["phase"], _loss_config(fixture)
     if phase == "Gmain":
-        return generator_terms(generator, judge, wanted, config, schedule, random=random)
+        return generator_terms(generator, judge, wanted, config, schedule, random=random)[0]
     if phase == "Greg":
 
         def is_swapped() -> bool:

@@ -94,7 +94,7 @@ def rewrite_faces(
 
 
 def toy_genhead(faces: Path, **changes: object) -> GenHeadTraining:
-    """The configuration of a run of three steps, the first of which is supervised too."""
+    """The configuration of a run of three steps, the first of which is supervised."""
     settings = {
         "train": RunConfig(
             total_images=3 * BATCH,
@@ -115,7 +115,7 @@ def toy_genhead(faces: Path, **changes: object) -> GenHeadTraining:
             density_interval=2,
             r1_interval=2,
         ),
-        "supervised": SupervisedConfig(final_weight=0.5),
+        "supervised": SupervisedConfig(images=BATCH, discriminator_ahead=BATCH, final_weight=0.5),
         "adaptive": AdaptiveStrengthConfig(interval=1, initial=0.5, adaptation_images=100),
         "heads_from_batch": True,
         "data": HeadDataConfig(paths=(str(faces),)),

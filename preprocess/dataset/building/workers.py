@@ -5,6 +5,7 @@ import math
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -143,6 +144,7 @@ def _start(make_work: Callable[[], Work], item: Item) -> _Worker:
 
 def _serve(make_work: Callable[[], Work], pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         work = make_work()
     except InputError as error:  # for example, the head model is missing: no item is to blame
@@ -155,3 +157,11 @@ def _serve(make_work: Callable[[], Work], pipe: Connection) -> None:
             pipe.send(_DONE)
     except (EOFError, ConnectionResetError, BrokenPipeError):  # the parent has finished or died
         return
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is gone, however that ended: half an item is no use to anyone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams, expression_index
 from flame.heads.open_head import load_open_head
 from genhead.generator import GenHeadGenerator, condition_label
 from genhead.head import PartHead
 from genhead.training.grid import frontal_camera
+from genhead_measures import BATCH, sample_like
 from material import conclude, output_folder
 from portrait4d.metrics.control import picture_change, rank_correlation, score_control
 from portrait4d.metrics.distances import measure_frechet
@@ -33,7 +33,7 @@ from preprocess.dataset.toy.render import ToyRenderer
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import to_uint8
 
-IDENTITIES, SAMPLES, PICTURES, BATCH = 100, 500, 2000, 20
+IDENTITIES, SAMPLES, PICTURES = 100, 500, 2000
 CONTROLS: dict[str, tuple[tuple[str, ...], float]] = {
     "jaw": (("jawOpen",), 0.8),
     "smile": (("mouthSmileLeft", "mouthSmileRight"), 1.0),
@@ -136,34 +136,11 @@ class Evaluation:
         between = np.abs(rest - np.roll(rest, 1, 0)).mean()
         return round(float(np.mean(within) / between), 3)
 
-    @torch.no_grad()
-    def samples(self, dataset: Dataset, count: int) -> NDArray[np.uint8]:
-        """Generated pictures with cameras and heads of the data."""
-        generator, pictures = self.generator, []
-        rows = np.random.default_rng(2).integers(0, len(dataset), count)
-        origin = torch.tensor(generator.config.head_origin) * 3.0
-        latent = torch.randn(count, generator.config.latent_dim, generator=torch.Generator().manual_seed(3))
-        for start in range(0, count, BATCH):
-            records = [dataset[int(row)] for row in rows[start : start + BATCH]]
-            labels = torch.from_numpy(np.stack([record.camera for record in records]))
-            camera = Camera.from_label25(labels, axes="opengl")
-            moved = camera.cam2world.clone()
-            moved[:, :3, 3] -= origin
-            camera = replace(camera, cam2world=moved)
-            heads = [torch.from_numpy(np.stack([getattr(r.head, n) for r in records])) for n in _HEAD]
-            head = HeadParams(*heads).replace(neck=torch.zeros(len(records), 3))
-            volume = generator.sample(latent[start : start + BATCH], condition_label(camera, head.shape))
-            pictures.append(to_uint8(generator.render(volume, camera, generator.head.pose(head)).image))
-        return np.concatenate(pictures)
-
-
-_HEAD = ("shape", "expression", "neck", "jaw", "eyes")
-
 
 def evaluate(generator: GenHeadGenerator, dataset: Dataset, real: NDArray, extractor) -> dict[str, object]:
     """All measures of one network."""
     evaluation = Evaluation(generator)
-    fake = extract_features(evaluation.samples(dataset, SAMPLES), extractor)
+    fake = extract_features(sample_like(generator, dataset, SAMPLES)[0], extractor)
     controls = {name: evaluation.control(name) for name in ("yaw", *CONTROLS, "gaze")}
     return {
         "frechet": round(measure_frechet(real, fake, extractor).distance, 1),

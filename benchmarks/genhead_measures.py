@@ -1,0 +1,73 @@
+"""What the measures of trained GenHeads share: samples with the cameras and heads of a dataset."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flame.geometry.camera import Camera
+from flame.heads.head_model import HeadParams
+from genhead.generator import GenHeadGenerator, condition_label
+from genhead.head import UNITS_PER_METRE
+from preprocess.dataset.reading.dataset import Dataset
+from preprocess.media.image import to_uint8
+
+BATCH = 20
+"""Heads that are rendered at once."""
+
+_HEAD = ("shape", "expression", "neck", "jaw", "eyes")
+
+
+@torch.no_grad()
+def sample_like(
+    generator: GenHeadGenerator, dataset: Dataset, count: int
+) -> tuple[NDArray[np.uint8], HeadParams, NDArray[np.int64]]:
+    """Random heads with cameras, shapes and expressions of records.
+
+    Returns:
+        Pictures `[count, H, H, 3]`, the parameters they were made for, and the records' rows `[count]`.
+    """
+    rows = np.random.default_rng(2).integers(0, len(dataset), count)
+    latent = torch.randn(count, generator.config.latent_dim, generator=torch.Generator().manual_seed(3))
+    records = [dataset[int(row)] for row in rows]
+    heads = [torch.from_numpy(np.stack([getattr(record.head, name) for record in records])) for name in _HEAD]
+    params = HeadParams(*heads).replace(neck=torch.zeros(count, 3))
+    camera = cameras_of(generator, [record.camera for record in records])
+    return render(generator, latent, camera, params), params, rows
+
+
+def cameras_of(generator: GenHeadGenerator, labels: list[NDArray[np.float32]]) -> Camera:
+    """Cameras of records, around the generator's origin."""
+    camera = Camera.from_label25(torch.from_numpy(np.stack(labels)), axes="opengl")
+    moved = camera.cam2world.clone()
+    moved[:, :3, 3] -= torch.tensor(generator.config.head_origin) * UNITS_PER_METRE
+    return replace(camera, cam2world=moved)
+
+
+@torch.no_grad()
+def render(
+    generator: GenHeadGenerator,
+    latent: torch.Tensor,
+    camera: Camera,
+    params: HeadParams,
+    *,
+    seen_as: Camera | None = None,
+) -> NDArray[np.uint8]:
+    """Pictures `[N, H, H, 3]` of N heads.
+
+    Args:
+        generator: makes them.
+        latent: codes `[N, Z]`.
+        camera: `[N]`.
+        params: of N heads.
+        seen_as: cameras that condition who is invented; None takes those of the pictures.
+    """
+    condition, pictures = condition_label(seen_as or camera, params.shape), []
+    for start in range(0, len(latent), BATCH):
+        part = slice(start, start + BATCH)
+        volume = generator.sample(latent[part], condition[part])
+        posed = generator.head.pose(params.map(lambda value, part=part: value[part]))
+        view = replace(camera, cam2world=camera.cam2world[part], intrinsics=camera.intrinsics[part])
+        pictures.append(to_uint8(generator.render(volume, view, posed).image))
+    return np.concatenate(pictures)

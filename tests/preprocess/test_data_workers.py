@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-PROGRAM = '''
+PROGRAM = """
 import sys, time
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ def make_work(path):
 
 if __name__ == "__main__":
     list(run_workers(partial(make_work, sys.argv[1]), [Item("one", "one.jpg")], num_workers=1))
-'''
+"""
 
 
 def test_workers_end_with_a_program_that_was_killed(tmp_path: Path) -> None:

@@ -1,18 +1,24 @@
 """When compiled loops may replace torch, and how they share its threads; they hold no interpreter lock."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
 
-def can_compile(*tensors: Tensor) -> bool:
-    """Whether all tensors are float32 on the CPU, outside of gradients, autocast and graph tracing."""
+def can_compile(*tensors: Tensor, with_gradients: bool = False) -> bool:
+    """Whether all tensors are float32 on the CPU, outside of gradients, autocast and graph tracing.
+
+    Args:
+        *tensors: that are computed with.
+        with_gradients: the compiled form has gradients of its own, so they may be wanted.
+    """
     is_plain_memory = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
     # autocast would compute in less than float32; an export could not follow
     is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return is_plain_memory and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or is_traced)
+    lacks_gradients = torch.is_grad_enabled() and not with_gradients
+    return is_plain_memory and not (lacks_gradients or torch.is_autocast_enabled("cpu") or is_traced)
 
 
 def split_range(count: int, work: Callable, *arguments: object, pool: ThreadPoolExecutor | None = None) -> None:
@@ -34,3 +40,29 @@ def split_range(count: int, work: Callable, *arguments: object, pool: ThreadPool
     parts = [pool.submit(work, *arguments, begin, min(begin + size, count)) for begin in range(0, count, size)]
     for part in parts:
         part.result()
+
+
+def differentiable_gradients(
+    define: Callable[..., Tensor | tuple[Tensor, ...]],
+    inputs: Sequence[Tensor],
+    gradients: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> tuple[Tensor | None, ...]:
+    """What the backward pass of a compiled function gives where it is to be differentiated itself: torch's gradients.
+
+    Args:
+        define: torch's definition of the function.
+        inputs: of the function, as `saved_tensors` gives them.
+        gradients: the loss's, at the results; None where one is not used.
+        wanted: which inputs need a gradient.
+    """
+    results = define(*inputs)
+    results = results if isinstance(results, tuple) else (results,)
+    used = [(result, gradient) for result, gradient in zip(results, gradients, strict=True) if gradient is not None]
+    chosen = [value for value, is_wanted in zip(inputs, wanted, strict=True) if is_wanted]
+    found = iter(
+        torch.autograd.grad(
+            [result for result, _ in used], chosen, [given for _, given in used], create_graph=True, allow_unused=True
+        )
+    )
+    return tuple(next(found) if is_wanted else None for is_wanted in wanted)

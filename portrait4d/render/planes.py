@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from portrait4d.ops.compiled import can_compile, split_range
+from portrait4d.ops.compiled import can_compile, differentiable_gradients, split_range
 
 PlaneLayout = Literal["eg3d", "orthogonal"]
 """Which coordinates span the three planes, (horizontal, vertical) each.
@@ -18,7 +19,9 @@ although it lacks the yz plane.
 
 Backend = Literal["auto", "torch", "numba"]
 
-_AXES: dict[str, tuple[tuple[int, int], ...]] = {
+Axes = tuple[tuple[int, int], ...]
+
+_AXES: dict[str, Axes] = {
     "eg3d": ((0, 1), (0, 2), (2, 0)),
     "orthogonal": ((0, 1), (1, 2), (2, 0)),
 }
@@ -57,44 +60,36 @@ class TriPlanes:
 
     def sample_each(self, points: Tensor) -> Tensor:
         """Features of every plane at world points `[B, N, 3]`, as `[B, 3, N, C]`; bilinear."""
-        features = self.features.flatten(0, 1)
-        grid = self._places(points)
-        sampled = F.grid_sample(features, grid.flatten(0, 1)[:, :, None], mode="bilinear", align_corners=False)
-        return sampled.unflatten(0, (-1, 3))[..., 0].transpose(2, 3)
+        return _sample_each(self.features, self._unit(points), _AXES[self.layout])
 
     def sample(self, points: Tensor, *, backend: Backend = "auto") -> Tensor:
         """Mean of the three planes' features at world points `[B, N, 3]`, as `[B, N, C]`.
 
         Args:
             points: world units.
-            backend: "torch" defines the result. "numba" needs float32 on a CPU and no gradients, is equal up to
-                rounding and takes a fraction of the time; "auto" takes it where it can.
+            backend: "torch" defines the result. "numba" needs float32 on a CPU and points that want no gradient, is
+                equal up to rounding and takes a fraction of the time; torch computes what is differentiated twice.
+                "auto" takes it where it can.
         """
         if backend not in ("auto", "torch", "numba"):
             raise ValueError(f"backend must be 'auto', 'torch' or 'numba', got {backend!r}")
-        is_compiled = backend != "torch" and can_compile(self.features, points)
-        if backend == "numba" and not is_compiled:
+        wants_gradient = torch.is_grad_enabled() and points.requires_grad
+        can_be = can_compile(self.features, points, with_gradients=True) and not wants_gradient
+        if backend == "numba" and not can_be:
             raise ValueError(
-                f"backend 'numba' needs float32 on the CPU without gradients, got {points.dtype} on {points.device}"
+                "backend 'numba' needs float32 on the CPU and points without gradients, got "
+                f"{points.dtype} on {points.device}"
             )
-        if not is_compiled:
-            return self.sample_each(points).mean(1)
-        from portrait4d.render.planes_numba import mean_of_planes
+        if can_be and backend != "torch":
+            return _MeanOfPlanes.apply(self.features, self._unit(points), _AXES[self.layout])  # pyright: ignore[reportReturnType]
+        return self.sample_each(points).mean(1)
 
-        planes = self.features.permute(0, 1, 3, 4, 2).contiguous().numpy()
-        found = points.new_empty((*points.shape[:2], self.features.shape[2]))
-        places = self._places(points).numpy()
-        for three, place, rows in zip(planes, places, found.numpy(), strict=True):
-            split_range(len(rows), mean_of_planes, three, place, rows)
-        return found
-
-    def _places(self, points: Tensor) -> Tensor:
-        """Where points fall on the planes, `[B, 3, N, 2]`, (horizontal, vertical) in [-1, 1]."""
+    def _unit(self, points: Tensor) -> Tensor:
+        """Points with the cube's sides at -1 and 1."""
         batch = len(self.features)
         if points.ndim != 3 or points.shape[2] != 3 or len(points) != batch:
             raise ValueError(f"points must be [{batch}, N, 3] like the planes' batch, got {tuple(points.shape)}")
-        unit = points * (2.0 / self.box_warp)
-        return torch.stack([unit[..., axes] for axes in _AXES[self.layout]], 1)
+        return points * (2.0 / self.box_warp)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -105,3 +100,42 @@ class TriPlanes:
     def to(self, *args: torch.device | torch.dtype | str) -> "TriPlanes":
         """The planes on another device or in another dtype; arguments as for `Tensor.to`."""
         return replace(self, features=self.features.to(*args))  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def _sample_each(features: Tensor, points: Tensor, axes: Axes) -> Tensor:
+    """Planes `[B, 3, C, H, W]` read at points `[B, N, 3]` within -1 and 1, as `[B, 3, N, C]`."""
+    grid = torch.stack([points[..., pair] for pair in axes], 1).flatten(0, 1)[:, :, None]
+    sampled = F.grid_sample(features.flatten(0, 1), grid, mode="bilinear", align_corners=False)
+    return sampled.unflatten(0, (-1, 3))[..., 0].transpose(2, 3)
+
+
+class _MeanOfPlanes(torch.autograd.Function):
+    """Reads planes `[B, 3, C, H, W]` at points `[B, N, 3]` within -1 and 1, as `[B, N, C]`."""
+
+    @staticmethod
+    def forward(ctx, features, points, axes):
+        from portrait4d.render.planes_numba import mean_of_planes
+
+        planes, points = features.permute(0, 1, 3, 4, 2).contiguous().numpy(), points.contiguous()
+        ctx.save_for_backward(features, points)
+        ctx.axes = axes
+        found = points.new_empty((*points.shape[:2], features.shape[2]))
+        for three, place, rows in zip(planes, points.numpy(), found.numpy(), strict=True):
+            split_range(len(rows), mean_of_planes, three, np.array(axes), place, rows)
+        return found
+
+    @staticmethod
+    def backward(ctx, gradient):
+        from portrait4d.render.planes_numba import spread_to_planes
+
+        features, points = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            found = differentiable_gradients(
+                lambda planes: _sample_each(planes, points, ctx.axes).mean(1), [features], [gradient], [True]
+            )
+            return *found, None, None
+        found = gradient.new_zeros(features.permute(0, 1, 3, 4, 2).shape)
+        given = gradient.contiguous().numpy()
+        for three, place, rows in zip(found.numpy(), points.numpy(), given, strict=True):
+            split_range(3, spread_to_planes, three, np.array(ctx.axes), place, rows)
+        return found.permute(0, 1, 4, 2, 3), None, None

@@ -2,9 +2,9 @@
 
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
+from portrait4d.render.decode import Layer, decode
 from portrait4d.stylegan.layers import FullyConnected
 
 DecoderLayout = Literal["joint", "split"]
@@ -12,9 +12,6 @@ DecoderLayout = Literal["joint", "split"]
 
 "joint" is one matrix, density first (EG3D); "split" is `out_sigma` and `out_rgb` (GenHead, Portrait4D).
 """
-
-# Sigmoid widened a little, so that 0 and 1 are reached (mip-NeRF, Barron et al. 2021, section 3.1).
-_WIDENING = 0.001
 
 
 class FieldSamples(NamedTuple):
@@ -52,12 +49,14 @@ class TriPlaneDecoder(nn.Module):
 
     def forward(self, features: Tensor) -> FieldSamples:
         """Maps plane features `[..., C]` to density and colour features."""
-        rows = features.flatten(0, -2)
-        hidden = self.net(rows)
-        if self.layout == "joint":
-            density, colour = hidden[:, 0], hidden[:, 1:]
-        else:
-            density, colour = self.out_sigma(hidden)[:, 0], self.out_rgb(hidden)
-        colour = torch.sigmoid(colour) * (1 + 2 * _WIDENING) - _WIDENING
+        density, colours = decode(features.flatten(0, -2), *self._layers())
         shape = features.shape[:-1]
-        return FieldSamples(density.view(shape), colour.view(*shape, -1))
+        return FieldSamples(density.view(shape), colours.view(*shape, -1))
+
+    def _layers(self) -> tuple[Layer, Layer, Layer]:
+        """The first layer and those of density and colour, as `decode` takes them."""
+        first, *joint = (Layer(*layer.scaled()) for layer in self.net if isinstance(layer, FullyConnected))
+        if self.layout == "split":
+            return first, Layer(*self.out_sigma.scaled()), Layer(*self.out_rgb.scaled())
+        weight, bias = joint[0]
+        return first, Layer(weight[:1], bias[:1]), Layer(weight[1:], bias[1:])

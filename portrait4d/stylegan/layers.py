@@ -33,11 +33,14 @@ class FullyConnected(nn.Module):
         self.bias_gain = lr_multiplier
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        weight = (self.weight * self.weight_gain).to(x.dtype)
-        bias = (self.bias * self.bias_gain).to(x.dtype)
+        weight, bias = (value.to(x.dtype) for value in self.scaled())
         if self.activation == "linear":
             return torch.nn.functional.linear(x, weight, bias)
         return bias_act(x @ weight.T, bias, activation=self.activation, may_overwrite=True)
+
+    def scaled(self) -> tuple[Tensor, Tensor]:
+        """Weight `[out, in]` and bias `[out]` as they are applied."""
+        return self.weight * self.weight_gain, self.bias * self.bias_gain
 
 
 class Conv2d(nn.Module):

@@ -51,7 +51,7 @@ class WeightAverage(Generic[Network]):
         """
         decay = self.decay(num_images=num_images, batch_size=batch_size)
         for average, value in _pairs(dict(self.network.named_parameters()), dict(network.named_parameters())):
-            average.copy_(value.lerp(average, decay))
+            torch.lerp(value, average, decay, out=average)
         for average, value in _pairs(dict(self.network.named_buffers()), dict(network.named_buffers())):
             average.copy_(value)
 

@@ -63,6 +63,7 @@ class Trainer:
             name: _adam(network, optimisers[name], _regularisation_interval(task, name))
             for name, network in task.networks.items()
         }
+        self._parameters = {name: list(network.parameters()) for name, network in task.networks.items()}
         self.averages = {name: WeightAverage(task.networks[name], config.average) for name in task.averaged}
         self.images_seen = self.step_index = self.bad_steps = 0
 
@@ -98,8 +99,9 @@ class Trainer:
 
     def _take(self, phase: Phase, parts: list[Part]) -> tuple[dict[str, float], int, float]:
         """One optimiser step: the mean terms over all samples, numbers that were not finite, the gradient's norm."""
-        for name, network in self.task.networks.items():
-            network.requires_grad_(name == phase.trains)
+        for name, parameters in self._parameters.items():
+            for parameter in parameters:
+                parameter.requires_grad_(name == phase.trains)
         optimiser = self.optimisers[phase.trains]
         optimiser.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
@@ -112,9 +114,9 @@ class Trainer:
                 sums[name] = sums.get(name, 0.0) + share * value.detach()
         if not sums:
             return {}, 0, 0.0
-        parameters = list(self.task.networks[phase.trains].parameters())
+        parameters = self._parameters[phase.trains]
         num_bad = reduce_gradients(parameters, self.workers)
-        norm = torch.stack([p.grad.square().sum() for p in parameters if p.grad is not None]).sum().sqrt()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         optimiser.step()
         means = self.workers.sum_(torch.stack(list(sums.values())).float())
         return dict(zip(sums, means.tolist(), strict=True)), num_bad, float(norm)
@@ -139,7 +141,10 @@ def _regularisation_interval(task: Task, network: str) -> int:
 
 
 def _adam(network: nn.Module, config: OptimiserConfig, interval: int) -> torch.optim.Adam:
-    """Adam with the official correction for a lazy phase; a group of parameters for each rate."""
+    """Adam with the official correction for a lazy phase; a group of parameters for each rate.
+
+    On a CPU, the fused form takes a quarter of the time.
+    """
     plain = AdamSettings(config.learning_rate, config.betas)
     settings = LazyRegularisation(interval).correct(plain) if interval > 1 else plain
     groups: dict[float, list[nn.Parameter]] = {}
@@ -151,4 +156,5 @@ def _adam(network: nn.Module, config: OptimiserConfig, interval: int) -> torch.o
         lr=settings.learning_rate,
         betas=settings.betas,
         eps=config.epsilon,
+        fused=all(parameter.device.type == "cpu" for parameter in network.parameters()) or None,
     )

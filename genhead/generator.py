@@ -15,6 +15,7 @@ from genhead.part_grids import build_parts
 from genhead.parts import PartFields
 from genhead.render import PartVolume, render_parts
 from genhead.volume import HeadImages, HeadPlanes, HeadVolume, PartQuery, PreparedHead
+from portrait4d.ops.convolution import channels_last
 from portrait4d.ops.resample import resize
 from portrait4d.render.decoder import TriPlaneDecoder
 from portrait4d.render.planes import TriPlanes
@@ -146,7 +147,7 @@ class GenHeadGenerator(nn.Module):
         """The volumes without what is behind them; arguments as in `synthesise`."""
         picture = self.backbone.synthesis(styles, noise=noise, generator=generator)
         if self.config.has_plane_mean:
-            picture = picture + self.plane_mean
+            picture = picture + channels_last(self.plane_mean[None])
         parts, face = (
             TriPlanes.from_picture(half, layout="orthogonal", box_warp=self.config.render.box_warp)
             for half in picture.chunk(2, 1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from flame.errors import InputError, brief, printable
 from flame.geometry.camera import Axes, Camera
+from portrait4d.ops.convolution import channels_last
 from portrait4d.ops.resample import resize
 from portrait4d.stylegan.channels import block_resolutions, is_half_block, num_channels
 from portrait4d.stylegan.discriminator import DiscriminatorBlock, DiscriminatorEpilogue
@@ -182,7 +183,7 @@ class DualDiscriminator(nn.Module):
             condition = condition.to_label25(axes=self.config.camera_axes)
         if len(condition) != len(images):
             raise ValueError(f"expected a camera for each of {len(images)} images, got {len(condition)}")
-        x = self._stack(images)
+        x = channels_last(self._stack(images))
         for size in self.resolutions:
             x = getattr(self, f"b{size}")(x)
         return self.b4(x, self.mapping(None, condition.to(self.mapping.embed.weight)))

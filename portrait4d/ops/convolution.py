@@ -121,6 +121,11 @@ def modulated_conv(
     return x.reshape(batch, -1, *x.shape[2:])
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """Lays a pixel's channels side by side on a CPU, where convolutions then take less time."""
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+
+
 def _demodulation(weight: Tensor, styles: Tensor) -> Tensor:
     """One over the norm of each output channel's scaled weight, `[B, D]`, without building that weight."""
     return (styles.square() @ weight.square().sum([2, 3]).T + _EPSILON).rsqrt()

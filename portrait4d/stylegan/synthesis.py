@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from portrait4d.ops.activation import bias_act
-from portrait4d.ops.convolution import modulated_conv
+from portrait4d.ops.convolution import channels_last, modulated_conv
 from portrait4d.ops.resample import make_filter, upsample
 from portrait4d.runtime.random import RandomSource, normal
 from portrait4d.stylegan.channels import block_resolutions, is_half_block, num_channels
@@ -156,9 +156,9 @@ class SynthesisBlock(HalfBlock):
         dtype = self.compute_dtype(styles)
         if x is None:
             x = self.const.to(dtype).expand(len(styles), -1, -1, -1)
-            x = layer(self.conv1, _channels_last(x), first)
+            x = layer(self.conv1, channels_last(x), first)
         else:
-            x = layer(self.conv0, _channels_last(x.to(dtype)), first)
+            x = layer(self.conv0, channels_last(x.to(dtype)), first)
             x = layer(self.conv1, x, rest[0])
         if picture is not None and self.up == 2:
             picture = upsample(picture, self.kernel)
@@ -230,8 +230,3 @@ class SynthesisNetwork(nn.Module):
             start = stop
         assert picture is not None
         return picture
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """Lays a pixel's channels side by side on a CPU, where convolutions then take half of the time."""
-    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x

@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flame.mesh.nearest_vertex import Backend
 from genhead.config import Deformation
 from genhead.head import PartHead, PosedHead
 from genhead.parts import OffsetField, PartFields, VertexField, exact_parts
+from portrait4d.ops.compiled import can_compile
 
 _NUM_EYE_NODES = (24, 12, 12)
 _NUM_MOUTH_NODES = (24, 16, 16)
@@ -62,10 +64,33 @@ class OffsetGrid:
 
     @torch.no_grad()
     def __call__(self, points: Tensor) -> Tensor:  # noqa: D102
-        place = (points - self.low[:, None]) * (2 / (self.high - self.low))[:, None] - 1
-        place = place.flip(-1)[:, :, None, None]  # the last axis of a volume comes first
-        offsets = F.grid_sample(self.values, place, padding_mode="border", align_corners=True)
-        return points + offsets[..., 0, 0].transpose(1, 2)
+        return move_by_grid(points, self.values, self.low, self.high)
+
+
+def move_by_grid(points: Tensor, values: Tensor, low: Tensor, high: Tensor, *, backend: Backend = "auto") -> Tensor:
+    """Adds to points the offsets of a grid, trilinear between nodes; outside, those of the nearest place inside.
+
+    Args:
+        points: `[B, N, 3]`.
+        values: `[B, 3, X, Y, Z]`, see `OffsetGrid`; read fastest with channels last.
+        low: `[B, 3]`.
+        high: `[B, 3]`.
+        backend: "torch" defines it; "numba" needs float32 on a CPU and two nodes an axis, "auto" takes it there.
+    """
+    can_be = can_compile(points, values, low, high, with_gradients=True) and min(values.shape[2:]) > 1
+    if backend == "numba" and not can_be:
+        raise ValueError(
+            f"backend 'numba' needs float32 on the CPU and two nodes an axis, got {points.dtype} on {points.device}, "
+            f"{tuple(values.shape[2:])} nodes"
+        )
+    if can_be and backend != "torch":
+        from genhead.grids_numba import move_numba
+
+        return move_numba(points, values, low, high)
+    place = (points - low[:, None]) * (2 / (high - low))[:, None] - 1
+    place = place.flip(-1)[:, :, None, None]  # the last axis of a volume comes first
+    offsets = F.grid_sample(values, place, padding_mode="border", align_corners=True)
+    return points + offsets[..., 0, 0].transpose(1, 2)
 
 
 def build_parts(
@@ -116,7 +141,7 @@ def _face_grid(field: VertexField, *, box_warp: float, resolution: int) -> Offse
         own = VertexField(field.vertices[index, None], field.offsets[index, None], field.candidates, field.rings)
         near = places[rows]
         values[index].flatten(1)[:, rows] = (own(near[None])[0] - near).T
-    return OffsetGrid(values, -high, high)
+    return OffsetGrid(values.contiguous(memory_format=torch.channels_last_3d), -high, high)
 
 
 def _enlarge(values: Tensor, count: int) -> Tensor:

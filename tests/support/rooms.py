@@ -11,7 +11,18 @@ ROOMS = {
         *("reconstructor", "priors", "engines", "options", "reenactment", "pipeline", "api", "jobs", "cli", "studio"),
     ],
     "genhead": [
-        *("config", "regions", "head", "follow_numba", "parts", "part_grids", "masks", "render", "volume"),
+        *(
+            "config",
+            "regions",
+            "head",
+            "follow_numba",
+            "grids_numba",
+            "parts",
+            "part_grids",
+            "masks",
+            "render",
+            "volume",
+        ),
         *("networks", "generator", "training", "synthesis", "jobs", "cli"),
     ],
 }

@@ -79,6 +79,7 @@ def test_a_motion_goes_through_the_pipeline(model: Portrait4D, avatar: Portrait4
     assert np.array_equal(of_file, frame)
 
 
+@pytest.mark.slow
 def test_weights_by_path(home: Path, avatar: Portrait4DAvatar, tmp_path: Path) -> None:
     folder = tmp_path / "portrait4d-static-mine"
     folder.symlink_to(home / "weights" / "portrait4d-v2")

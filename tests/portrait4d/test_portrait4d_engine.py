@@ -93,6 +93,7 @@ def test_no_weights_file_stays_in_memory() -> None:
     assert "model.safetensors" not in Path("/proc/self/maps").read_text()
 
 
+@pytest.mark.slow
 def test_the_head_is_drawn_where_it_was_tracked(
     engine: Portrait4DEngine, avatar: Portrait4DAvatar, tracked: TrackedFrame
 ) -> None:
@@ -178,6 +179,7 @@ def _with_placement(engine: Portrait4DEngine, placement) -> Portrait4DEngine:
     )
 
 
+@pytest.mark.slow
 def test_a_saved_avatar_is_the_uncached_forward(
     engine: Portrait4DEngine, avatar: Portrait4DAvatar, tracked: TrackedFrame, tmp_path: Path
 ) -> None:

@@ -1,9 +1,10 @@
 """How good a GenHead of `configs/genhead/toy64.yaml` is: distance to the pictures, control, identity; table and sheet.
 
-    python benchmarks/genhead_toy.py CHECKPOINT... --data FOLDER [--publish]
+    python benchmarks/genhead_toy.py CHECKPOINT... --data FOLDER [--curve CHECKPOINT...] [--publish]
 
-CHECKPOINT is a folder below a run's `checkpoints`. FOLDER is what `scripts/make_toy_faces.py` made: its persons can be
-drawn again with any expression, so what a parameter should change in a picture is known.
+CHECKPOINT is a folder below a run's `checkpoints`; those of a curve are only compared with the pictures. FOLDER is
+what `scripts/make_toy_faces.py` made: its persons can be drawn again with any expression, so what a parameter should
+change in a picture is known.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from flame.heads.open_head import load_open_head
 from genhead.generator import GenHeadGenerator, condition_label
 from genhead.head import PartHead
 from genhead.training.grid import frontal_camera
-from genhead_measures import BATCH, sample_like
+from genhead_measures import BATCH, sample_like, sample_with_depth
 from material import conclude, output_folder
 from portrait4d.metrics.control import picture_change, rank_correlation, score_control
 from portrait4d.metrics.distances import measure_frechet
@@ -140,19 +141,25 @@ class Evaluation:
 def evaluate(generator: GenHeadGenerator, dataset: Dataset, real: NDArray, extractor) -> dict[str, object]:
     """All measures of one network."""
     evaluation = Evaluation(generator)
-    fake = extract_features(sample_like(generator, dataset, SAMPLES)[0], extractor)
     controls = {name: evaluation.control(name) for name in ("yaw", *CONTROLS, "gaze")}
     return {
-        "frechet": round(measure_frechet(real, fake, extractor).distance, 1),
+        "frechet": distance(generator, dataset, real, extractor),
         "steadiness": evaluation.steadiness(),
         **controls,
     }
+
+
+def distance(generator: GenHeadGenerator, dataset: Dataset, real: NDArray, extractor) -> float:
+    """Of samples with the cameras and heads of the data to its pictures."""
+    fake = extract_features(sample_like(generator, dataset, SAMPLES)[0], extractor)
+    return round(measure_frechet(real, fake, extractor).distance, 1)
 
 
 def main() -> None:
     """Evaluates the networks that the arguments name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", type=Path, nargs="+")
+    parser.add_argument("--curve", type=Path, nargs="*", default=[])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--publish", action="store_true")
     arguments = parser.parse_args()
@@ -169,10 +176,14 @@ def main() -> None:
     torch.manual_seed(0)
     untrained = GenHeadGenerator(first.config, PartHead.from_open_head(origin=first.config.head_origin)).eval()
     rows["untrained"] = evaluate(untrained.requires_grad_(False), dataset, real, extractor)
-    for path in arguments.checkpoints:
+    for path in arguments.curve:
         generator = GenHeadGenerator.from_pretrained(path)
-        rows[f"{path.parent.parent.name} {path.name.lstrip('0')}"] = evaluate(generator, dataset, real, extractor)
-    show(GenHeadGenerator.from_pretrained(arguments.checkpoints[-1]), output_folder("genhead-toy") / "controls.png")
+        rows[_title(path)] = {"frechet": distance(generator, dataset, real, extractor)}
+    for path in arguments.checkpoints:
+        rows[_title(path)] = evaluate(GenHeadGenerator.from_pretrained(path), dataset, real, extractor)
+    last, folder = GenHeadGenerator.from_pretrained(arguments.checkpoints[-1]), output_folder("genhead-toy")
+    show(last, folder / "controls.png")
+    show_samples(last, dataset, folder / "samples.png")
     conclude("genhead-toy", report_text(rows), rows, is_published=arguments.publish)
 
 
@@ -203,6 +214,10 @@ def make_table(rows: dict[str, dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
+def _title(path: Path) -> str:
+    return f"{path.parent.parent.name} {path.name.lstrip('0')}"
+
+
 def show(generator: GenHeadGenerator, path: Path) -> None:
     """A sheet: truth and prediction of eight known persons, at rest and with each control."""
     evaluation, rows = Evaluation(generator), []
@@ -214,6 +229,15 @@ def show(generator: GenHeadGenerator, path: Path) -> None:
     for index in range(6):
         rows.append([pictures[index] for pictures in true])
         rows.append([pictures[index] for pictures in made])
+    contact_sheet(rows, path, cell_height=96)
+
+
+def show_samples(generator: GenHeadGenerator, dataset: Dataset, path: Path) -> None:
+    """A sheet: random heads with cameras and expressions of the data, and the depth of each below it."""
+    pictures, depths = sample_with_depth(generator, dataset, 24)
+    rows = []
+    for start in range(0, len(pictures), 8):
+        rows += [list(pictures[start : start + 8]), list(depths[start : start + 8])]
     contact_sheet(rows, path, cell_height=96)
 
 

@@ -89,6 +89,17 @@ def correspondence_map(head: PartHead, posed: PosedHead, camera: Camera, *, size
     return interpolate(fragments, faces, head.map_colours).permute(0, 3, 1, 2)
 
 
+@torch.no_grad()
+def distance_map(head: PartHead, posed: PosedHead, camera: Camera, *, size: int) -> Tensor:
+    """How far the face is along the ray of each pixel, `[B, 1, size, size]` in world units; zero elsewhere."""
+    regions = head.regions
+    faces = torch.cat([regions.face_faces, regions.eye_faces])
+    fragments = rasterize(_project(posed.posed, camera, size), faces, height=size, width=size, cull_backfaces=True)
+    eye = camera.cam2world[:, None, :3, 3]
+    away = (posed.posed - eye).to(posed.posed)
+    return interpolate(fragments, faces, away).norm(dim=-1)[:, None]
+
+
 @dataclass(frozen=True)
 class _Raster:
     camera: Camera

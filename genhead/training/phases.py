@@ -20,7 +20,7 @@ from genhead.training.losses import (
     r1_terms,
 )
 from genhead.training.samples import HeadSamples
-from genhead.training.supervised import SupervisedConfig, pixel_terms
+from genhead.training.supervised import SupervisedConfig, depth_term, pixel_terms
 from portrait4d.gan.adversarial import Judge
 from portrait4d.gan.swap import is_batch_swapped
 from portrait4d.gan.training import Fades
@@ -92,10 +92,13 @@ class GenHeadPhases:
         return terms | {name: weight * value for name, value in self._pixel_terms(part, made, known).items()}
 
     def _pixel_terms(self, part: Part, made: MadeHeads, known: list[bool]) -> dict[str, Tensor]:
-        weight = self.supervised.feature_weight
+        config, real = self.supervised, self.samples.real(part)
         counted = torch.tensor(known, dtype=torch.float32, device=part.device)
-        real = self.samples.real(part)
-        return pixel_terms(self.generator, made.images, real, feature_weight=weight, counted=counted)
+        terms = pixel_terms(self.generator, made.images, real, feature_weight=config.feature_weight, counted=counted)
+        if config.depth_weight:
+            depth = depth_term(made.images, self.samples.surface(part), counted=counted)
+            terms["depth"] = config.depth_weight * depth
+        return terms
 
     def _draw_known(self, part: Part, purpose: str) -> list[bool] | None:
         """Which generated heads are persons of the data; the discriminator sees as many of them as the generator."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from genhead.generator import GenHeadGenerator
+from genhead.masks import distance_map
 from genhead.training.heads import HeadPicture, TrainingHeads
 from genhead.training.losses import RealHeads, SeenHeads, WantedHeads
 from portrait4d.runtime.random import derive_seed
@@ -85,6 +86,13 @@ class HeadSamples:
             label=torch.from_numpy(self.heads.table.label[rows]).to(part.device),
             correspondence=correspondence,
         )
+
+    def surface(self, part: Part) -> Tensor:
+        """How far the fitted heads of the part's pictures are, see `distance_map`, at the rendered size."""
+        rows = self._drawn_rows(part.step, part.samples, None)
+        posed = self.generator.head.pose(self._params(rows, part.device))
+        camera, size = self._camera(rows, part.device), self.generator.config.neural_resolution
+        return distance_map(self.generator.head, posed, camera, size=size)
 
     def _drawn_rows(self, step: Step, samples: Sequence[int], purpose: str | None) -> list[int]:
         """Rows of the heads for any samples of a batch; those of its pictures without a purpose."""

@@ -39,6 +39,10 @@ class SupervisedConfig:
     feature_weight: float = 4.0
     """Eyes, brows and mouth count so many times more than other pixels."""
 
+    depth_weight: float = 0.0
+    """Weight of the mean distance, in world units, between the rendered face and the fitted head's, beside the error of
+    pixels. For photos that are all taken from the front, which do not tell how deep a face is."""
+
     discriminator_ahead: int = 0
     """Images before the end of the start from which the discriminator learns already."""
 
@@ -47,6 +51,7 @@ class SupervisedConfig:
         check_range("supervised.weight", self.weight, 0.0, 1e6)
         check_range("supervised.final_weight", self.final_weight, 0.0, 1e6)
         check_range("supervised.final_share", self.final_share, 0.0, 1.0)
+        check_range("supervised.depth_weight", self.depth_weight, 0.0, 1e6)
         check_range("supervised.feature_weight", self.feature_weight, 0.0, 1e6)
         check_range("supervised.discriminator_ahead", self.discriminator_ahead, 0, None)
 
@@ -72,6 +77,18 @@ def pixel_terms(
         "l1_raw": (small_weight * (images.image_raw - small).abs()).mean(),
         "l1_mask": (counted * errors).mean(),
     }
+
+
+def depth_term(images: HeadImages, surface: Tensor, *, counted: Tensor) -> Tensor:
+    """Mean distance, in world units, between the rendered face and a known one.
+
+    Args:
+        images: generated.
+        surface: `[B, 1, h, h]` distance along the rays, zero where nothing is known.
+        counted: `[B]` weight of each picture.
+    """
+    known = counted[:, None, None, None] * (surface > 0)
+    return (known * (images.depth - surface).abs()).mean()
 
 
 @torch.no_grad()

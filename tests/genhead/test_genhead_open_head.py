@@ -13,7 +13,7 @@ from flame.mesh.nearest_vertex import nearest_vertex
 from genhead.config import Deformation, GenHeadConfig
 from genhead.generator import GenHeadGenerator, condition_label
 from genhead.head import PartHead
-from genhead.masks import HeadMasks, correspondence_map, rasterise_masks
+from genhead.masks import HeadMasks, correspondence_map, distance_map, rasterise_masks
 from genhead.part_grids import build_parts
 from genhead.parts import PartFields, exact_parts, follow
 from genhead.render import choose_rows
@@ -116,6 +116,19 @@ def test_the_map_follows_the_surface(head: PartHead, params: HeadParams) -> None
     pixels, _ = camera.project(posed.posed[:, nose : nose + 1], height=128, width=128)
     for index, (column, row) in enumerate(pixels[:, 0].long().tolist()):
         assert (seen[index, :, row, column] - head.map_colours[nose]).abs().max() < 0.05
+
+
+def test_distances_are_those_of_the_surface(head: PartHead, params: HeadParams) -> None:
+    """A vertex of the face that is seen lies as far along its pixel's ray as the map says."""
+    posed, camera, size = head.pose(params), _cameras([0.3] * len(params.shape)), 256
+    distances = distance_map(head, posed, camera, size=size)
+    pixels, _ = camera.project(posed.posed, height=size, width=size)
+    away = (posed.posed - camera.cam2world[:, None, :3, 3]).norm(dim=-1)
+    skin = head.regions.skin
+    columns, rows = pixels[0, skin].long().unbind(-1)
+    errors = distances[0, 0, rows, columns] - away[0, skin]
+    seen = errors.abs() < 0.1  # others are hidden, or behind
+    assert seen.float().mean() > 0.2 and errors[seen].abs().median() < 3e-3
 
 
 def test_parts_move_vertices_to_the_canonical_head(head: PartHead, params: HeadParams) -> None:

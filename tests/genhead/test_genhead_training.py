@@ -54,8 +54,8 @@ def test_steps_are_finite_and_all_parameters_move(
     parts = [f"{term}_{part}" for term in ("face_in",) for part in ("eye", "mouth")]
     parts += [f"{part}_{term}" for term in ("spread", "see_through") for part in ("eye", "mouth")]
     assert names == {
-        *(f"supervised/{name}" for name in ("l1", "l1_raw", "l1_mask", *parts)),
-        *(f"generator/{name}" for name in ("adversarial", "l1", "l1_raw", "l1_mask", *parts)),
+        *(f"supervised/{name}" for name in ("l1", "l1_raw", "l1_mask", "depth", *parts)),
+        *(f"generator/{name}" for name in ("adversarial", "l1", "l1_raw", "l1_mask", "depth", *parts)),
         *("density/variation", "discriminator/fake", "discriminator/real", "r1/penalty"),
     }
     assert all(0 <= report.terms[name] < 1e3 for report in reports for name in names & set(report.terms))

@@ -115,7 +115,7 @@ def toy_genhead(faces: Path, **changes: object) -> GenHeadTraining:
             density_interval=2,
             r1_interval=2,
         ),
-        "supervised": SupervisedConfig(images=BATCH, discriminator_ahead=BATCH, final_weight=0.5),
+        "supervised": SupervisedConfig(images=BATCH, discriminator_ahead=BATCH, final_weight=0.5, depth_weight=1.0),
         "adaptive": AdaptiveStrengthConfig(interval=1, initial=0.5, adaptation_images=100),
         "heads_from_batch": True,
         "data": HeadDataConfig(paths=(str(faces),)),

@@ -96,6 +96,23 @@ def modulated_conv(
     Returns:
         `[B, D, H * up, W * up]`.
     """
+    x, scale = modulated_parts(
+        x, weight, styles, kernel=kernel, up=up, is_demodulated=is_demodulated, is_fused=is_fused
+    )
+    return x if scale is None else x * scale.to(x.dtype)[:, :, None, None]
+
+
+def modulated_parts(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    *,
+    kernel: Tensor | None = None,
+    up: int = 1,
+    is_demodulated: bool = True,
+    is_fused: bool | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """As `modulated_conv`, with what is left to multiply it by, `[B, D]` or None; `bias_act` does it on its way."""
     batch = len(x)
     if styles.shape != (batch, weight.shape[1]):
         raise ValueError(f"styles must be [{batch}, {weight.shape[1]}], got {tuple(styles.shape)}")
@@ -107,18 +124,17 @@ def modulated_conv(
         is_fused = batch == 1
     if not is_fused:
         x = x * styles.to(x.dtype)[:, :, None, None]
-        x = resampling_conv(x, weight.to(x.dtype), kernel=kernel, up=up, is_correlation=is_correlation)
-        return x if scale is None else x * scale.to(x.dtype)[:, :, None, None]
+        return resampling_conv(x, weight.to(x.dtype), kernel=kernel, up=up, is_correlation=is_correlation), scale
     scaled = weight * styles[:, None, :, None, None]
     if scale is not None:
         scaled = scaled * scale[:, :, None, None, None]
     scaled = scaled.flatten(0, 1).to(x.dtype)
     if batch == 1:  # also keeps the memory format, which a reshape would lose
-        return resampling_conv(x, scaled, kernel=kernel, up=up, is_correlation=is_correlation)
+        return resampling_conv(x, scaled, kernel=kernel, up=up, is_correlation=is_correlation), None
     x = resampling_conv(
         x.reshape(1, -1, *x.shape[2:]), scaled, kernel=kernel, up=up, is_correlation=is_correlation, groups=batch
     )
-    return x.reshape(batch, -1, *x.shape[2:])
+    return x.reshape(batch, -1, *x.shape[2:]), None
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from portrait4d.ops.activation import bias_act
-from portrait4d.ops.convolution import channels_last, modulated_conv
+from portrait4d.ops.convolution import channels_last, modulated_conv, modulated_parts
 from portrait4d.ops.resample import make_filter, upsample
 from portrait4d.runtime.random import RandomSource, normal
 from portrait4d.stylegan.channels import block_resolutions, is_half_block, num_channels
@@ -54,19 +54,32 @@ class SynthesisLayer(nn.Module):
     ) -> Tensor:
         """Takes `[B, C, H, W]` and w `[B, style_dim]` to `[B, D, H * up, W * up]`."""
         styles = self.affine(w)
-        x = modulated_conv(x, self.weight, styles, kernel=self.kernel, up=self.up)
+        x, scale = modulated_parts(x, self.weight, styles, kernel=self.kernel, up=self.up)
+        added = self._noise(x, noise, generator)
+        clamp = None if self.clamp is None else self.clamp * gain
+        return bias_act(
+            x,
+            self.bias,
+            scale=scale,
+            noise=added,
+            activation="lrelu",
+            gain=gain,
+            clamp=clamp,
+            may_overwrite=True,
+        )
+
+    def _noise(self, x: Tensor, noise: Noise, generator: RandomSource | None) -> Tensor | None:
+        """What is added to every channel, `[B or 1, 1, H, W]`."""
         if noise == "random":
             if generator is None:
                 raise ValueError("noise 'random' needs a generator to draw it from")
             shape = (len(x), 1, *x.shape[2:])
-            drawn = normal(generator, shape, x.new_empty((), dtype=torch.float32))
-            x = x + (drawn * self.noise_strength).to(x.dtype)
-        elif noise == "const":
-            x = x + (self.noise_const * self.noise_strength).to(x.dtype)
-        elif noise != "none":
+            return (normal(generator, shape, x.new_empty((), dtype=torch.float32)) * self.noise_strength).to(x.dtype)
+        if noise == "const":
+            return (self.noise_const * self.noise_strength).to(x.dtype)[None, None]
+        if noise != "none":
             raise ValueError(f"noise must be 'const', 'none' or 'random', got {noise!r}")
-        clamp = None if self.clamp is None else self.clamp * gain
-        return bias_act(x, self.bias, activation="lrelu", gain=gain, clamp=clamp, may_overwrite=True)
+        return None
 
 
 class ToRGB(nn.Module):

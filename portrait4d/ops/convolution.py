@@ -45,6 +45,8 @@ def resampling_conv(
         weight = weight if is_correlation or size == 1 else weight.flip([2, 3])
         if size == 3 and groups == 1:
             return conv3x3(x, weight)
+        if size == 1 and groups == 1:
+            return _conv1x1(x, weight)
         return F.conv2d(x, weight, padding=size // 2, groups=groups)
     if kernel is None:
         raise ValueError("a convolution that changes the size needs the FIR filter `kernel`")
@@ -54,9 +56,18 @@ def resampling_conv(
     return _up(x, weight, kernel, is_correlation, groups)
 
 
+def _conv1x1(x: Tensor, weight: Tensor) -> Tensor:
+    """A product of matrices where channels lie last on a CPU: torch's own convolution reorders the picture twice."""
+    is_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    if x.device.type != "cpu" or not is_last:
+        return F.conv2d(x, weight)
+    return F.linear(x.permute(0, 2, 3, 1), weight[:, :, 0, 0]).permute(0, 3, 1, 2)
+
+
 def _down(x: Tensor, weight: Tensor, kernel: Tensor, groups: int) -> Tensor:
     if weight.shape[-1] == 1:
-        return F.conv2d(fir_resample(x, kernel, down=(2, 2), padding=Padding(1, 1, 1, 1)), weight, groups=groups)
+        small = fir_resample(x, kernel, down=(2, 2), padding=Padding(1, 1, 1, 1))
+        return _conv1x1(small, weight) if groups == 1 else F.conv2d(small, weight, groups=groups)
     return F.conv2d(fir_resample(x, kernel, padding=Padding(2, 2, 2, 2)), weight, stride=2, groups=groups)
 
 

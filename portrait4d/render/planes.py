@@ -54,9 +54,9 @@ class TriPlanes:
         """Planes from a picture `[B, 3 * C, H, W]` as networks make it, stored in the order that is fastest to read."""
         if picture.ndim != 4 or picture.shape[1] % 3:
             raise ValueError(f"expected a picture [B, 3 * C, H, W], got {tuple(picture.shape)}")
-        planes = picture.unflatten(1, (3, -1)).flatten(0, 1)
-        planes = planes.contiguous(memory_format=torch.channels_last)
-        return cls(planes.unflatten(0, (-1, 3)), layout, box_warp)
+        pixels = picture.permute(0, 2, 3, 1).unflatten(3, (3, -1))  # [B, H, W, 3, C]
+        planes = pixels.permute(0, 3, 1, 2, 4).contiguous()
+        return cls(planes.permute(0, 1, 4, 2, 3), layout, box_warp)
 
     def sample_each(self, points: Tensor) -> Tensor:
         """Features of every plane at world points `[B, N, 3]`, as `[B, 3, N, C]`; bilinear."""

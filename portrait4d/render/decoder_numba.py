@@ -10,7 +10,7 @@ import numpy as np
 from flame.compiled import compiled
 from portrait4d.ops.exponential_numba import exp_of_negative, log_of_one_plus
 
-LANES = 64
+LANES = 128
 """Points of a block."""
 
 _OPTIONS = {"fastmath": {"contract", "reassoc", "nsz", "arcp"}, "error_model": "numpy"}

@@ -17,22 +17,45 @@ _CELLS = 8
 def nearest_vertex_numba(points: Tensor, vertices: Tensor) -> tuple[Tensor, Tensor]:
     """Takes and returns what `flame.mesh.nearest_vertex.nearest_vertex` does."""
     places = np.ascontiguousarray(vertices.detach().numpy())
-    low = places.min(0)
-    side = max(float((places.max(0) - low).max()) / _CELLS, 1e-12)
-    cell = np.floor((places - low) / side).astype(np.int64)
-    key = (cell[:, 0] * (_CELLS + 1) + cell[:, 1]) * (_CELLS + 1) + cell[:, 2]
-    order = np.argsort(key, kind="stable")
-    starts = np.flatnonzero(np.diff(key[order], prepend=-1))
-    ends = np.append(starts[1:], len(order))
-    sorted_places = np.ascontiguousarray(places[order])
-    centres = (np.add.reduceat(sorted_places, starts) / (ends - starts)[:, None]).astype(np.float32)
-    away = np.linalg.norm(sorted_places - np.repeat(centres, ends - starts, 0), axis=1)
-    radii = (np.maximum.reduceat(away, starts) * 1.001 + 1e-6).astype(np.float32)
     distance = np.empty(len(points), dtype=np.float32)
     vertex = np.empty(len(points), dtype=np.int64)
-    cells = (starts, ends, centres, radii)
-    _search(np.ascontiguousarray(points.detach().numpy()), sorted_places, order, *cells, distance, vertex)
+    _search(np.ascontiguousarray(points.detach().numpy()), *_sort_into_cells(places, _CELLS), distance, vertex)
     return torch.from_numpy(distance), torch.from_numpy(vertex)
+
+
+@compiled(error_model="numpy")
+def _sort_into_cells(places, num_cells):
+    """Vertices by cell, which each of them was, and where each cell begins and ends, its centre and its radius."""
+    low, high = places[0].copy(), places[0].copy()
+    for place in places:
+        for axis in range(3):
+            low[axis], high[axis] = min(low[axis], place[axis]), max(high[axis], place[axis])
+    side = max((high - low).max() / np.float32(num_cells), np.float32(1e-12))
+    across = num_cells + 1
+    key = np.empty(len(places), np.int64)
+    ends = np.zeros(across**3 + 1, np.int64)
+    for index in range(len(places)):
+        cell = 0
+        for axis in range(3):
+            cell = cell * across + min(int((places[index, axis] - low[axis]) / side), num_cells)
+        key[index] = cell
+        ends[cell + 1] += 1
+    ends = np.cumsum(ends)
+    order, next_place = np.empty(len(places), np.int64), ends[:-1].copy()
+    for index in range(len(places)):
+        order[next_place[key[index]]] = index
+        next_place[key[index]] += 1
+    used = np.flatnonzero(ends[1:] > ends[:-1])
+    starts, stops = ends[used], ends[used + 1]
+    sorted_places = places[order]
+    centres, radii = np.zeros((len(used), 3), np.float32), np.zeros(len(used), np.float32)
+    for cell in range(len(used)):
+        for index in range(starts[cell], stops[cell]):
+            centres[cell] += sorted_places[index] / np.float32(stops[cell] - starts[cell])
+        for index in range(starts[cell], stops[cell]):
+            away = np.sqrt(((sorted_places[index] - centres[cell]) ** 2).sum())
+            radii[cell] = max(radii[cell], away * np.float32(1.001) + np.float32(1e-6))
+    return sorted_places, order, starts, stops, centres, radii
 
 
 @compiled(error_model="numpy")

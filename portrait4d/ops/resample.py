@@ -66,10 +66,18 @@ def fir_resample(
 def upsample(x: Tensor, kernel: Tensor, *, factor: int = 2) -> Tensor:
     """Enlarges `[B, C, H, W]` to `[B, C, H * factor, W * factor]`; the brightness stays."""
     height, width = kernel.shape
-    padding = Padding(
-        (width + factor - 1) // 2, (width - factor) // 2, (height + factor - 1) // 2, (height - factor) // 2
-    )
+    border = (height - factor) // 2, (width - factor) // 2
+    if x.device.type == "cpu" and min(border) >= 0 and (height - factor) % 2 == 0 == (width - factor) % 2:
+        return _spread(x, kernel * factor**2, factor, border)
+    padding = Padding((width + factor - 1) // 2, border[1], (height + factor - 1) // 2, border[0])
     return fir_resample(x, kernel, up=(factor, factor), padding=padding, gain=factor * factor)
+
+
+def _spread(x: Tensor, kernel: Tensor, factor: int, border: tuple[int, int]) -> Tensor:
+    """Each pixel spreads the filter, which takes a quarter of the time of filtering a picture full of zeros."""
+    channels = x.shape[1]
+    weight = kernel.to(x).expand(channels, 1, *kernel.shape)
+    return F.conv_transpose2d(x, weight, stride=factor, padding=border, groups=channels)
 
 
 def downsample(x: Tensor, kernel: Tensor, *, factor: int = 2) -> Tensor:

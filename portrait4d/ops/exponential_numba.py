@@ -45,7 +45,7 @@ def exp_of_negative(x):
     count = np.rint(x * LOG2_E)
     rest = (x - count * LN2_HIGH) - count * LN2_LOW
     series = ONE + rest * (ONE + rest * (E2 + rest * (E3 + rest * (E4 + rest * (E5 + rest * (E6 + rest * E7))))))
-    return series * _as_float((np.int32(count) + BIAS) << SHIFT)
+    return series * _as_float((np.int32(count) + BIAS) << SHIFT)  # pyright: ignore[reportCallIssue]  (numba's own argument)
 
 
 @numba.njit(error_model="numpy", fastmath={"contract"})

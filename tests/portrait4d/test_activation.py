@@ -63,12 +63,12 @@ def test_second_derivatives_are_those_of_torch(case: dict[str, Any]) -> None:
 
 
 def test_the_definition_has_the_right_gradient() -> None:
-    x, bias, scale, noise = _inputs(CASES["all"], dtype=torch.float64)
+    inputs = [value for value in _inputs(CASES["all"], dtype=torch.float64) if value is not None]
 
     def define(x: Tensor, bias: Tensor, scale: Tensor, noise: Tensor) -> Tensor:
         return _activate([x, bias, scale, noise], 1.5, "torch")
 
-    assert torch.autograd.gradcheck(define, (x, bias, scale, noise))
+    assert torch.autograd.gradcheck(define, inputs)
 
 
 def test_what_is_no_number_stays_so() -> None:

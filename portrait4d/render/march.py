@@ -1,10 +1,15 @@
 """The sum of a field's samples along rays (Max 1995; midpoint form of EG3D's marcher, after mip-NeRF)."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from portrait4d.ops.compiled import can_compile, differentiable_gradients, split_range
+
+Backend = Literal["auto", "torch", "numba"]
 
 _TRANSMITTANCE_FLOOR = 1e-10
 
@@ -70,8 +75,58 @@ def march(depths: Tensor, densities: Tensor, features: Tensor, *, is_sorted: boo
     depth_sum = (shares * depths).sum(-1)
     if order is not None:
         shares = torch.zeros_like(shares).scatter(-1, order, shares)
-    summed = (shares[..., None, :] @ features)[..., 0, :]
+    summed = sum_along_rays(shares, features)
     opacity = weights.sum(-1)
     is_met = opacity > 0  # dividing by a harmless number elsewhere keeps the gradient finite
     depth = torch.where(is_met, depth_sum / torch.where(is_met, opacity, 1.0), torch.inf)
     return Marched(summed, depth, opacity, depths, weights)
+
+
+def sum_along_rays(shares: Tensor, features: Tensor, *, backend: Backend = "auto") -> Tensor:
+    """Computes `sum_k shares[k] features[k]`.
+
+    Args:
+        shares: `[B, R, K]`.
+        features: `[B, R, K, C]`.
+        backend: "torch" defines the result. "numba" needs float32 on a CPU and is equal up to rounding; torch computes
+            what is differentiated twice. "auto" takes it where gradients are wanted.
+
+    Returns:
+        `[B, R, C]`.
+    """
+    if backend not in ("auto", "torch", "numba"):
+        raise ValueError(f"backend must be 'auto', 'torch' or 'numba', got {backend!r}")
+    can_be = can_compile(shares, features, with_gradients=True)
+    if backend == "numba" and not can_be:
+        raise ValueError(f"backend 'numba' needs float32 on the CPU, got {features.dtype} on {features.device}")
+    if backend == "numba" or (backend == "auto" and can_be and torch.is_grad_enabled()):
+        return _SumAlongRays.apply(shares, features)  # pyright: ignore[reportReturnType]
+    return _define(shares, features)
+
+
+def _define(shares: Tensor, features: Tensor) -> Tensor:
+    return (shares[..., None, :] @ features)[..., 0, :]
+
+
+class _SumAlongRays(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, shares, features):
+        from portrait4d.render.march_numba import add_along_rays
+
+        ctx.save_for_backward(shares, features)
+        rays, rows = shares.contiguous().flatten(0, 1), features.contiguous().flatten(0, 1)
+        found = rows.new_empty(len(rows), rows.shape[2])
+        split_range(len(rays), add_along_rays, rays.numpy(), rows.numpy(), found.numpy())
+        return found.unflatten(0, shares.shape[:2])
+
+    @staticmethod
+    def backward(ctx, given):
+        from portrait4d.render.march_numba import add_along_rays_backward
+
+        shares, features = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return differentiable_gradients(_define, (shares, features), [given], ctx.needs_input_grad)
+        arrays = [value.contiguous().flatten(0, 1).numpy() for value in (shares, features, given)]
+        found = [value.new_empty(value.shape) for value in (shares, features)]
+        split_range(len(arrays[0]), add_along_rays_backward, *arrays, *(value.flatten(0, 1).numpy() for value in found))
+        return tuple(found)

@@ -92,6 +92,11 @@ class DualDiscriminatorConfig:
         """Channels of image, raw image and the optional parts."""
         return 6 + 3 * self.has_correspondence + self.has_mask
 
+    @property
+    def num_compared(self) -> int:
+        """Pictures that see each other, which must be judged together; 1 also where all of any batch do."""
+        return (self.group_size or 1) if self.num_deviation_channels > 0 else 1
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for `config.json`."""
         return asdict(self)

@@ -114,6 +114,7 @@ class GanTraining:
     def __post_init__(self) -> None:
         if self.discriminator.group_size is None:
             raise InputError("expected discriminator.group_size as a number: a batch is split between groups")
+        self.train.num_rounds(group_size=self.discriminator.num_compared)  # refused here, before data are read
         if self.resume_from is not None:  # as in the released code; written here, so that a run's record shows it
             average = replace(self.train.average, ramp_up=None)
             object.__setattr__(self, "loss", replace(self.loss, blur_images=0, swap_images=0))
@@ -160,8 +161,7 @@ class GanTask(Task):
 
     def __init__(self, generator: nn.Module, mapping: MappingNetwork, discriminator: DualDiscriminator) -> None:
         self.networks: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
-        has_groups = discriminator.config.num_deviation_channels > 0
-        self.group_size = (discriminator.config.group_size or 1) if has_groups else 1
+        self.group_size = discriminator.config.num_compared
         self._mapping = mapping
         self._forget_styles()
 

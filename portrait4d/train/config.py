@@ -46,8 +46,8 @@ class RunConfig:
     """Samples of one step, over all processes."""
 
     micro_batch: int = 0
-    """Samples that a process computes at once; 0 takes all of its share. Fewer need less memory and give the same
-    result."""
+    """Samples that a process computes at once, a divisor of its share of the batch; 0 takes all of it. Fewer need less
+    memory and give the same result."""
 
     precision: Precision = "fp32"
     """fp32, tf32 (CUDA's fast products), fp16 (the finest blocks on CUDA, as released) or bf16 (the same blocks, on any
@@ -92,6 +92,27 @@ class RunConfig:
                 return torch.bfloat16
             case _:
                 raise InputError(f"expected train.precision fp32, tf32, fp16 or bf16, got {self.precision!r}")
+
+    def num_rounds(self, *, num_workers: int = 1, group_size: int = 1) -> int:
+        """Parts of the batch that each process computes, one after the other.
+
+        Args:
+            num_workers: processes that share the batch.
+            group_size: samples that see each other, which stay in one part.
+
+        Raises:
+            InputError: `micro_batch` does not divide a process's share into whole groups.
+        """
+        groups, rest = divmod(self.batch_size, num_workers * group_size)
+        if not self.micro_batch or rest:  # `split_batch` refuses a rest
+            return 1
+        share, fitting = groups * group_size, [group_size * n for n in range(1, groups + 1) if groups % n == 0]
+        if self.micro_batch not in fitting:
+            raise InputError(
+                f"expected train.micro_batch to divide {share}, a process's share of train.batch_size, into groups of "
+                f"{group_size}: 0 or one of {', '.join(map(str, fitting))}, got {self.micro_batch}"
+            )
+        return share // self.micro_batch
 
     def __post_init__(self) -> None:
         check_range("train.batch_size", self.batch_size, 1, None)

@@ -55,8 +55,7 @@ class Trainer:
     ) -> None:
         self.task, self.config = task, config
         self.device, self.workers = torch.device(device), workers or Workers()
-        share = config.batch_size // self.workers.count
-        rounds = max(share // config.micro_batch, 1) if config.micro_batch else 1
+        rounds = config.num_rounds(num_workers=self.workers.count, group_size=task.group_size)
         parts = split_batch(config.batch_size, parts=rounds * self.workers.count, group_size=task.group_size)
         self.parts = parts[self.workers.rank * rounds : (self.workers.rank + 1) * rounds]
         self.optimisers = {

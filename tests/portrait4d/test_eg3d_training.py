@@ -256,6 +256,7 @@ def test_what_does_not_fit_is_refused(data: Path) -> None:
         ({"discriminator": replace(discriminator, camera_axes="opengl")}, "camera_axes opencv"),
         ({"discriminator": replace(discriminator, has_mask=True)}, "without correspondence"),
         ({"discriminator": replace(discriminator, group_size=None)}, "group_size"),
+        ({"train": replace(config.train, batch_size=12, micro_batch=8)}, "0 or one of 2, 4, 6, 12, got 8"),
     ):
         with pytest.raises(InputError, match=said):
             replace(config, **change)

@@ -42,6 +42,30 @@ def test_groups_that_cannot_be_shared_out_are_refused() -> None:
         split_batch(12, parts=2, group_size=4)
 
 
+@pytest.mark.parametrize(
+    ("micro", "workers", "group", "rounds"), [(0, 2, 4, 1), (24, 1, 1, 1), (8, 1, 4, 3), (4, 2, 2, 3), (1, 4, 1, 6)]
+)
+def test_rounds_are_as_large_as_asked(micro: int, workers: int, group: int, rounds: int) -> None:
+    config = RunConfig(batch_size=24, micro_batch=micro)
+    assert config.num_rounds(num_workers=workers, group_size=group) == rounds
+    parts = split_batch(24, parts=rounds * workers, group_size=group)
+    assert {len(part) for part in parts} == {micro or 24 // workers}
+
+
+@pytest.mark.parametrize(
+    ("micro", "workers", "group", "message"),
+    [
+        (5, 1, 1, "to divide 24, .* into groups of 1: 0 or one of 1, 2, 3, 4, 6, 8, 12, 24, got 5"),
+        (8, 2, 1, "to divide 12, .*: 0 or one of 1, 2, 3, 4, 6, 12, got 8"),
+        (6, 1, 4, "to divide 24, .* into groups of 4: 0 or one of 4, 8, 12, 24, got 6"),
+        (48, 1, 4, "to divide 24, .*: 0 or one of 4, 8, 12, 24, got 48"),
+    ],
+)
+def test_a_round_that_does_not_divide_the_share_is_refused(micro: int, workers: int, group: int, message: str) -> None:
+    with pytest.raises(InputError, match=f"expected train.micro_batch {message}"):
+        RunConfig(batch_size=24, micro_batch=micro).num_rounds(num_workers=workers, group_size=group)
+
+
 def test_gradients_are_counted_and_made_finite() -> None:
     network = nn.Linear(2, 2)
     network.weight.grad = torch.tensor([[1.0, torch.nan], [torch.inf, -torch.inf]])

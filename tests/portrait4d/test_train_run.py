@@ -18,6 +18,7 @@ import torch
 
 from flame.errors import InputError
 from portrait4d.train.checkpoint import TENSORS, list_states, restore_state, trainer_tensors
+from portrait4d.train.distributed import Workers
 from portrait4d.train.run_folder import RunFolder
 from toy_training import ToyConfig, make_trainer, train_toy
 
@@ -101,6 +102,13 @@ def test_rounds_do_not_change_the_result(micro: int) -> None:
         assert first.terms == pytest.approx(second.terms, abs=1e-5)
     for name, value in trainer_tensors(whole).items():
         torch.testing.assert_close(trainer_tensors(split)[name], value, atol=1e-5, rtol=0)
+
+
+def test_a_round_that_does_not_divide_the_share_ends_before_the_first_step() -> None:
+    with pytest.raises(InputError, match=r"to divide 8, .* groups of 2: 0 or one of 2, 4, 8, got 3"):
+        make_trainer(_with(micro_batch=3))
+    with pytest.raises(InputError, match=r"to divide 4, .* got 8"):
+        make_trainer(_with(micro_batch=8), Workers(rank=0, count=2))
 
 
 @pytest.mark.slow

@@ -69,12 +69,12 @@ class CollapseAlarm:
         """
         if not history:
             return []
-        known = self._troubles(history[:-1])
+        known = self.troubles(history[:-1])
         start = f"after {history[-1].images_seen:,} images"
-        return [f"{start} {text}" for name, text in self._troubles(history).items() if name not in known]
+        return [f"{start} {text}" for name, text in self.troubles(history).items() if name not in known]
 
-    def _troubles(self, history: Sequence[Vitals]) -> dict[str, str]:
-        """Everything that is wrong at the end of a history, by a name that stays while it lasts."""
+    def troubles(self, history: Sequence[Vitals]) -> dict[str, str]:
+        """Everything that is wrong at the end of a history, told before or not, by a name that stays while it lasts."""
         troubles = self._of_signs([row.real_sign for row in history if row.real_sign is not None])
         for network in dict.fromkeys(name for row in history for name in row.gradient_norms):
             norms = [row.gradient_norms[network] for row in history if network in row.gradient_norms]

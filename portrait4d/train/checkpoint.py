@@ -25,14 +25,16 @@ class SavedRun:
         folder: of the checkpoint.
         images_seen: samples before it.
         seconds: that the run took so far.
+        last_good: images of the last good checkpoint before the newest alarm; None without one.
     """
 
     folder: Path
     images_seen: int
     seconds: float
+    last_good: int | None
 
 
-def save_state(folder: Path, trainer: Trainer, *, seconds: float) -> Path:
+def save_state(folder: Path, trainer: Trainer, *, seconds: float, last_good: int | None = None) -> Path:
     """Writes a checkpoint into `folder / IMAGES`; a kill at any moment leaves it whole or absent.
 
     It holds the state of the run, and the averaged networks as checkpoints that commands take.
@@ -47,7 +49,12 @@ def save_state(folder: Path, trainer: Trainer, *, seconds: float) -> Path:
         temporary.mkdir(parents=True)
         trainer.task.save_weights(temporary, {name: each.network for name, each in trainer.averages.items()})
         save_file(trainer_tensors(trainer), temporary / TENSORS)
-        counters = {"images_seen": trainer.images_seen, "step_index": trainer.step_index, "seconds": round(seconds, 3)}
+        counters = {
+            "images_seen": trainer.images_seen,
+            "step_index": trainer.step_index,
+            "seconds": round(seconds, 3),
+            "last_good": last_good,
+        }
         (temporary / FACTS).write_text(json.dumps(counters, indent=1), encoding="utf-8")
         if final.exists():  # the same state, written before a kill
             shutil.rmtree(final)
@@ -67,7 +74,9 @@ def list_states(folder: Path) -> list[SavedRun]:
     for path in sorted(folder.glob("[0-9]" * 12)):
         try:
             facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
-            found.append(SavedRun(path, int(facts["images_seen"]), float(facts["seconds"])))
+            good = facts.get("last_good")  # checkpoints of older versions have none
+            last_good = None if good is None else int(good)
+            found.append(SavedRun(path, int(facts["images_seen"]), float(facts["seconds"]), last_good))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path}: expected a checkpoint with {FACTS}, it is damaged: remove the folder to resume from an older "
@@ -125,15 +134,15 @@ def _known_tensors(trainer: Trainer) -> dict[str, Tensor]:
     return tensors | {f"task.{key}": value for key, value in trainer.task.state().items()}
 
 
-def prune_states(folder: Path, *, keep_last: int, keep_every_images: int, keep: Path | None = None) -> None:
-    """Removes checkpoints: the newest stay, one of every so many images, and `keep`, the last good one."""
+def prune_states(folder: Path, *, keep_last: int, keep_every_images: int, last_good: int | None = None) -> None:
+    """Removes checkpoints: the newest stay, one of every so many images, and the last good one, of so many images."""
     states = list_states(folder)
     kept_at = -1
     for saved in states[:-keep_last]:
         period = saved.images_seen // keep_every_images if keep_every_images else kept_at
         if period > kept_at and saved.images_seen >= keep_every_images > 0:
             kept_at = period
-        elif saved.folder != keep:
+        elif saved.images_seen != last_good:
             shutil.rmtree(saved.folder)
 
 

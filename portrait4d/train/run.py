@@ -5,12 +5,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from portrait4d.train.board import Board
-from portrait4d.train.checkpoint import list_states, prune_states, restore_state, save_state
+from portrait4d.train.checkpoint import SavedRun, list_states, prune_states, restore_state, save_state
 from portrait4d.train.run_folder import BOARD, RunFolder
 from portrait4d.train.statistics import Meter
 from portrait4d.train.trainer import Trainer
@@ -57,6 +56,8 @@ def run_training(trainer: Trainer, folder: RunFolder, *, told: Told | None = Non
         rows = []
     watch = Watch(rows)
     meter, marks = Meter(trainer), _Marks(trainer, folder)
+    if saved:
+        marks.resume(saved[-1], is_good=not watch.is_troubled)
     if is_first and not saved:
         marks.draw_grid()
     board = Board(folder.path / BOARD, is_wanted=config.is_tensorboard and is_first)
@@ -68,7 +69,9 @@ def run_training(trainer: Trainer, folder: RunFolder, *, told: Told | None = Non
             is_last = is_stopped or trainer.images_seen >= config.total_images
             if marks.is_due(config.report_images) or is_last:
                 row = meter.row(run.seconds)
-                row |= {"alarms": alarms} if (alarms := watch.look(row)) else {}
+                if alarms := watch.look(row):
+                    row["alarms"] = alarms
+                    marks.keep_last_good()
                 if is_first:
                     folder.add_row(row)
                     board.add_row(row)
@@ -76,7 +79,7 @@ def run_training(trainer: Trainer, folder: RunFolder, *, told: Told | None = Non
             if marks.is_due(config.grid_images) and is_first:
                 marks.draw_grid()
             if is_last or marks.is_checkpoint_due():
-                marks.save(run.seconds, is_good=not watch.is_alarmed)
+                marks.save(run.seconds, is_good=not watch.is_troubled)
             marks.advance()
     return RunReport(trainer.images_seen, trainer.images_seen >= config.total_images, resumed_at, run.seconds)
 
@@ -93,13 +96,28 @@ class _Clock:
 
 
 class _Marks:
-    """What falls due as images pass."""
+    """What falls due as images pass.
+
+    Attributes:
+        good_images: images of the newest checkpoint that was made while nothing was wrong; None without one.
+        kept_images: the same at the newest alarm; that checkpoint is never removed.
+    """
 
     def __init__(self, trainer: Trainer, folder: RunFolder) -> None:
         self.trainer, self.folder = trainer, folder
         self.last_images, self.last_save = trainer.images_seen, time.monotonic()
         self.last_saved_images = trainer.images_seen
-        self.last_good: Path | None = None
+        self.good_images: int | None = None
+        self.kept_images: int | None = None
+
+    def resume(self, saved: SavedRun, *, is_good: bool) -> None:
+        """Continues from a checkpoint, made while nothing was wrong or not."""
+        self.kept_images = saved.last_good
+        self.good_images = saved.images_seen if is_good else saved.last_good
+
+    def keep_last_good(self) -> None:
+        """Keeps the newest good checkpoint for good; called at an alarm."""
+        self.kept_images = self.good_images
 
     def is_due(self, interval: int) -> bool:
         """Whether a multiple of the interval was passed in the last step."""
@@ -121,16 +139,17 @@ class _Marks:
             self.folder.write_grid(self.trainer.images_seen, picture)
 
     def save(self, seconds: float, *, is_good: bool) -> None:
-        """Writes a checkpoint in the first process, while the others wait; the last good one is never removed."""
+        """Writes a checkpoint in the first process, while the others wait."""
         config = self.trainer.config
         if self.trainer.workers.is_first and self.trainer.images_seen > self.last_saved_images:
-            written = save_state(self.folder.checkpoints, self.trainer, seconds=seconds)
-            self.last_good = written if is_good else self.last_good
+            if is_good:
+                self.good_images = self.trainer.images_seen
+            save_state(self.folder.checkpoints, self.trainer, seconds=seconds, last_good=self.kept_images)
             prune_states(
                 self.folder.checkpoints,
                 keep_last=config.keep_last,
                 keep_every_images=config.keep_every_images,
-                keep=self.last_good,
+                last_good=self.kept_images,
             )
         self.trainer.workers.wait(self.trainer.device)
         self.last_save, self.last_saved_images = time.monotonic(), self.trainer.images_seen

@@ -12,20 +12,19 @@ class Watch:
     """Alarms over the rows of a run.
 
     Attributes:
-        is_alarmed: the last row showed something new; a checkpoint made now may be of a spoiled network.
+        is_troubled: something is wrong, told now or before; a checkpoint made now may be of a spoiled network.
     """
 
     def __init__(self, rows: Sequence[Mapping[str, Any]], alarm: CollapseAlarm | None = None) -> None:
         self.alarm = alarm or CollapseAlarm()
         self.history = [_vitals(row) for row in rows]
-        self.is_alarmed = False
+        self.is_troubled = bool(self.alarm.troubles(self.history))
 
     def look(self, row: Mapping[str, Any]) -> list[str]:
         """What a new row shows that those before did not."""
         self.history.append(_vitals(row))
-        found = self.alarm.warnings(self.history)
-        self.is_alarmed = bool(found)
-        return found
+        self.is_troubled = bool(self.alarm.troubles(self.history))
+        return self.alarm.warnings(self.history)
 
 
 def _vitals(row: Mapping[str, Any]) -> Vitals:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,8 @@ from flame.errors import InputError
 from portrait4d.train.checkpoint import TENSORS, list_states, restore_state, trainer_tensors
 from portrait4d.train.distributed import Workers
 from portrait4d.train.run_folder import RunFolder
-from toy_training import ToyConfig, make_trainer, train_toy
+from portrait4d.train.task import Step
+from toy_training import ToyConfig, ToyTask, make_trainer, train_toy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -228,6 +230,39 @@ def test_old_checkpoints_go_and_milestones_stay(tmp_path: Path) -> None:
     train_toy(tmp_path / "run", _with(checkpoint_images=16, keep_last=2, keep_every_images=64))
     kept = [saved.images_seen for saved in list_states(tmp_path / "run" / "checkpoints")]
     assert kept == [64, 128, 144, 160]
+
+
+@pytest.mark.parametrize(
+    ("collapsed", "kept"),
+    [
+        (range(40, 1000), [64, 160]),  # five reports make an alarm
+        (range(40, 96), [64, 160]),  # the trouble passes, its alarm stays in the statistics
+        ((*range(40, 80), *range(88, 1000)), [112, 160]),  # a second one
+        (range(1000, 1000), [160]),
+    ],
+)
+def test_the_last_checkpoint_before_an_alarm_outlives_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, collapsed: Sequence[int], kept: list[int]
+) -> None:
+    def finish(task: ToyTask, step: Step, workers: Workers) -> dict[str, float]:
+        return {"augment/real_sign": 0.99 if step.images_seen + step.batch_size in collapsed else 0.2}
+
+    monkeypatch.setattr(ToyTask, "finish", finish)
+    config = _with(checkpoint_images=8, report_images=8, keep_last=1, keep_every_images=0)
+    for total in (72, 88, 136, 160):
+        train_toy(tmp_path / "run", _with(config, total_images=total))
+    assert [saved.images_seen for saved in list_states(tmp_path / "run" / "checkpoints")] == kept
+
+
+def test_a_checkpoint_without_a_last_good_one_is_read(unbroken: Path, tmp_path: Path) -> None:
+    """Those of older versions."""
+    train_toy(tmp_path / "run", _with(total_images=32))
+    file = list_states(tmp_path / "run" / "checkpoints")[-1].folder / "training.json"
+    facts = json.loads(file.read_text())
+    assert facts.pop("last_good") is None
+    file.write_text(json.dumps(facts))
+    assert train_toy(tmp_path / "run", CONFIG).resumed_at == 32
+    assert _state(tmp_path / "run") == _state(unbroken)
 
 
 def test_a_full_disk_leaves_older_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

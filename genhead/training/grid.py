@@ -1,6 +1,6 @@
 """Pictures of fixed samples that show how a training comes on: persons, views, expressions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -76,6 +76,21 @@ def draw_grid(generator: GenHeadGenerator, samples: GridSamples) -> NDArray[np.u
             for view, shown in _views(generator, camera, params)
         ])  # fmt: skip
     return draw_contact_sheet(rows, cell_height=_CELL_PX)
+
+
+@torch.no_grad()
+def draw_codes(generator: GenHeadGenerator, samples: GridSamples, latent: Tensor) -> Tensor:
+    """Rendered heads `[N, 3, h, h]` of codes `[N, Z]` over grey, from the front, with the first person's parameters."""
+    camera = frontal_camera(generator.config).to(latent.device)
+    params = samples.params.map(lambda value: value[:1].to(latent.device))
+    condition = condition_label(camera, params.shape)
+    prepared = generator.prepare(camera, generator.head.pose(params))
+    seen = []
+    for code in latent.split(1):
+        volume = generator.sample(code, condition)
+        grey = torch.full_like(volume.background, 0.5)  # backgrounds of many codes differ when heads do not
+        seen.append(generator.render(replace(volume, background=grey), camera, prepared).image_raw)
+    return torch.cat(seen)
 
 
 def frontal_camera(config: GenHeadConfig, *, yaw_degrees: float = 0.0) -> Camera:

@@ -18,7 +18,7 @@ from flame.geometry.camera import Camera
 from genhead.config import GenHeadConfig
 from genhead.generator import GenHeadGenerator
 from genhead.head import PartHead
-from genhead.training.grid import GridSamples, draw_grid
+from genhead.training.grid import GridSamples, draw_codes, draw_grid
 from genhead.training.heads import HeadDataConfig, TrainingHeads
 from genhead.training.losses import GenHeadLossConfig
 from genhead.training.phases import GenHeadPhases
@@ -179,6 +179,10 @@ class GenHeadTask(GanTask):
     def draw_grid(self, averages: Mapping[str, nn.Module]) -> NDArray:
         """Heads of fixed codes: as in the data, from other sides, with other expressions."""
         return draw_grid(cast(GenHeadGenerator, averages["generator"]), self.grid)
+
+    def draw_codes(self, generator: nn.Module, latent: Tensor) -> Tensor:
+        """See `GanTask`; all with the shape and expression of the grid's first person."""
+        return draw_codes(cast(GenHeadGenerator, generator), self.grid, latent)
 
     def describe(self) -> dict[str, Any]:
         """See `Task`."""

@@ -173,6 +173,17 @@ class EG3DTask(GanTask):
         rows = [images[start : start + _GRID_COLUMNS] for start in range(0, len(images), _GRID_COLUMNS)]
         return draw_contact_sheet(rows, cell_height=min(len(images[0]), _GRID_PX))
 
+    def draw_codes(self, generator: nn.Module, latent: Tensor) -> Tensor:
+        """See `GanTask`; all from the first camera of the grid."""
+        generator = cast(EG3DGenerator, generator)
+        label = self.grid_labels[:1].to(latent)
+        camera = Camera.from_label25(label, axes=generator.config.camera_axes)
+        seen = [
+            generator.render(generator.sample(code, label), camera, neural_resolution=self.resolution).image_raw
+            for code in latent.split(1)
+        ]
+        return torch.cat(seen)
+
     def describe(self) -> dict[str, Any]:
         """See `Task`."""
         return {

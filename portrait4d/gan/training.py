@@ -3,6 +3,8 @@
 The parts that differ, samples, losses and pictures, are those of `portrait4d.eg3d.training` and of GenHead.
 """
 
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
@@ -16,10 +18,13 @@ from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorCon
 from portrait4d.gan.swap import swap_probability
 from portrait4d.runtime.checks import check_choice, check_range
 from portrait4d.stylegan.mapping import MappingNetwork
-from portrait4d.train.alarms import gamma_warning
+from portrait4d.train.alarms import gamma_warning, grid_distance
 from portrait4d.train.config import OptimiserConfig, RunConfig
 from portrait4d.train.distributed import Workers
 from portrait4d.train.task import Task
+
+_NUM_CODES = 8
+"""Codes whose pictures are compared, to see whether the generator draws one picture for all."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +169,18 @@ class GanTask(Task):
         self.group_size = discriminator.config.num_compared
         self._mapping = mapping
         self._forget_styles()
+
+    @abstractmethod
+    def draw_codes(self, generator: nn.Module, latent: Tensor) -> Tensor:
+        """Rendered pictures `[N, 3, h, h]` of codes `[N, latent_dim]` that differ in nothing but their codes."""
+
+    @torch.no_grad()
+    def grid_distance(self, averages: Mapping[str, nn.Module]) -> float:
+        """See `Task`; of fixed codes in one pose, from one camera."""
+        generator = averages["generator"]
+        latent = torch.randn(_NUM_CODES, self._mapping.latent_dim, generator=torch.Generator().manual_seed(0))
+        pictures = self.draw_codes(generator, latent.to(next(generator.parameters()).device))
+        return grid_distance(pictures.clamp(-1, 1))
 
     def note_styles(self, w: Tensor) -> None:
         """Counts the styles `[B, style_dim]` of the generated heads of a part."""

@@ -67,8 +67,11 @@ def run_training(trainer: Trainer, folder: RunFolder, *, told: Told | None = Non
             meter.add(trainer.step())
             is_stopped = trainer.workers.any(is_stop_requested(), trainer.device)
             is_last = is_stopped or trainer.images_seen >= config.total_images
-            if marks.is_due(config.report_images) or is_last:
+            is_grid_due = marks.is_due(config.grid_images)
+            if marks.is_due(config.report_images) or is_grid_due or is_last:
                 row = meter.row(run.seconds)
+                if is_grid_due and is_first:
+                    row |= marks.draw_grid()
                 if alarms := watch.look(row):
                     row["alarms"] = alarms
                     marks.keep_last_good()
@@ -76,8 +79,6 @@ def run_training(trainer: Trainer, folder: RunFolder, *, told: Told | None = Non
                     folder.add_row(row)
                     board.add_row(row)
                     (told or _ignore)(row)
-            if marks.is_due(config.grid_images) and is_first:
-                marks.draw_grid()
             if is_last or marks.is_checkpoint_due():
                 marks.save(run.seconds, is_good=not watch.is_troubled)
             marks.advance()
@@ -132,11 +133,14 @@ class _Marks:
     def advance(self) -> None:
         self.last_images = self.trainer.images_seen
 
-    def draw_grid(self) -> None:
+    def draw_grid(self) -> dict[str, float]:
+        """Writes the picture of fixed samples; returns what a row of statistics tells of it."""
         averages = {name: average.network for name, average in self.trainer.averages.items()}
         picture = self.trainer.task.draw_grid(averages)
         if picture is not None:
             self.folder.write_grid(self.trainer.images_seen, picture)
+        distance = self.trainer.task.grid_distance(averages)
+        return {} if distance is None else {"grid_distance": float(f"{distance:.6g}")}
 
     def save(self, seconds: float, *, is_good: bool) -> None:
         """Writes a checkpoint in the first process, while the others wait."""

@@ -125,6 +125,13 @@ class Task:
         del averages
         return None
 
+    def grid_distance(self, averages: Mapping[str, nn.Module]) -> float | None:
+        """How far apart pictures of other samples are, see `portrait4d.train.alarms.grid_distance`; None tells nothing.
+
+        It is asked for with each grid, and an alarm watches it.
+        """
+        del averages
+
     def describe(self) -> dict[str, Any]:
         """Facts about networks and data for the run folder and `--dry-run`."""
         return {}

@@ -1,7 +1,9 @@
 """GenHead's training on renders of the open head: steps, parts of a batch, resuming, weights to and from files."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -211,6 +213,19 @@ def test_the_grid_shows_fixed_heads(trained: tuple[Trainer, list[StepReport]]) -
     assert picture.dtype == np.uint8 and picture.shape[0] < 140 and picture.shape[1] > 8 * 128
     cells = [picture[4:128, index * 130 + 4 : index * 130 + 126] for index in (1, 2, 3, 4)]
     assert all(np.abs(cells[0].astype(int) - cell).max() > 5 for cell in cells[1:])
+
+
+def test_heads_of_one_style_have_no_distance(trained: tuple[Trainer, list[StepReport]]) -> None:
+    """Whatever is behind them, which takes the codes themselves."""
+    trainer = trained[0]
+    task, average = trainer.task, copy.deepcopy(trainer.averages["generator"].network)
+    different = task.grid_distance({"generator": average})
+    assert different is not None and different > 1e-4
+    torch.nn.init.normal_(average.get_parameter("background.mapping.fc0.bias"))
+    assert task.grid_distance({"generator": average}) == pytest.approx(different)
+    mapping = cast(GenHeadGenerator, average).backbone.mapping
+    torch.nn.init.zeros_(mapping.get_parameter(f"fc{mapping.num_layers - 1}.weight"))
+    assert task.grid_distance({"generator": average}) == pytest.approx(0, abs=1e-6)
 
 
 def _saved(trainer: Trainer, folder: Path) -> Path:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import portrait4d.eg3d.training
+import portrait4d.gan.training
 from flame.errors import InputError
 from places import ROOT
 from portrait4d.cli.main import run
@@ -20,9 +21,12 @@ from portrait4d.eg3d.losses import EG3DLossConfig
 from portrait4d.eg3d.training import EG3DTask, EG3DTraining
 from portrait4d.eg3d.training_pictures import DataConfig
 from portrait4d.jobs.train import train
+from portrait4d.train.average import AverageConfig
 from portrait4d.train.checkpoint import TENSORS, list_states
-from portrait4d.train.config_file import read_config_file
+from portrait4d.train.config_file import plain_values, read_config_file
 from portrait4d.train.distributed import Workers, split_batch
+from portrait4d.train.run import run_training
+from portrait4d.train.run_folder import RunFolder
 from portrait4d.train.task import Part, Phase, Step
 from portrait4d.train.trainer import StepReport, Trainer
 from torchrun import assert_same_training, train_in_two
@@ -244,6 +248,37 @@ def test_the_grid_shows_fixed_heads(data: Path, monkeypatch: pytest.MonkeyPatch)
     again.load_state(task.state())
     assert np.array_equal(grid, again.draw_grid(averages))
     assert task.describe()["pictures"] == 12
+
+
+def test_one_picture_for_all_codes_raises_an_alarm_and_keeps_the_checkpoint_before(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of grids tell it, and a resumed run still knows."""
+
+    def finish(task: EG3DTask, step: Step, workers: Workers) -> dict[str, float]:
+        if step.images_seen >= 4:  # the third step
+            mapping = task.generator.backbone.mapping
+            torch.nn.init.zeros_(mapping.get_parameter(f"fc{mapping.num_layers - 1}.weight"))
+        return {}
+
+    monkeypatch.setattr(EG3DTask, "finish", finish)
+    monkeypatch.setattr(EG3DTask, "draw_grid", lambda task, averages: None)  # 18 pictures
+    monkeypatch.setattr(portrait4d.gan.training, "_NUM_CODES", 2)
+    config = toy_training(data)
+    average = AverageConfig(half_life_images=0)  # none: the grid shows the network itself
+    config = replace(
+        config, train=replace(config.train, grid_images=2, keep_last=1, keep_every_images=0, average=average)
+    )
+    for total in (6, 10):
+        task, run_config = EG3DTask(config), replace(config.train, total_images=total)
+        task.phases = [phase for phase in task.phases if phase.name == "density"]  # the quickest
+        trainer = Trainer(task, run_config, optimisers=config.optimisers())
+        run_training(trainer, RunFolder(tmp_path / "run", plain_values(config), data_digest=task.data_digest))
+    rows = [json.loads(line) for line in (tmp_path / "run" / "stats.jsonl").read_text().splitlines()]
+    distances = [row["grid_distance"] for row in rows]
+    assert min(distances[:2]) > 0.001 and max(distances[2:]) < 1e-3 * min(distances[:2])
+    assert [row["images"] for row in rows if "one picture for all" in str(row.get("alarms"))] == [6]
+    assert [saved.images_seen for saved in list_states(tmp_path / "run" / "checkpoints")] == [4, 10]
 
 
 def test_what_does_not_fit_is_refused(data: Path) -> None:

@@ -21,6 +21,7 @@ from portrait4d.render.decoder import TriPlaneDecoder
 from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS
 from portrait4d.runtime.random import RandomSource
+from portrait4d.runtime.recompute import Recomputing
 from portrait4d.stylegan.backbone import Backbone
 from portrait4d.stylegan.superresolution import SuperResolution
 from portrait4d.stylegan.synthesis import Noise
@@ -30,7 +31,7 @@ from portrait4d.weights.strict import check_fits, load_strict
 _HEAD_PREFIX = "deformer."
 
 
-class GenHeadGenerator(nn.Module):
+class GenHeadGenerator(Recomputing):
     """The whole generator: `sample` makes a volume, `render` shows it with any expression from any camera.
 
     The head model moves with the generator and is no part of its state dict.
@@ -138,14 +139,14 @@ class GenHeadGenerator(nn.Module):
             generator: source of random noise.
         """
         planes = self.synthesise_planes(styles, noise=noise, generator=generator)
-        background = torch.sigmoid(self.background(latent, noise=noise, generator=generator))
+        background = torch.sigmoid(self.run_part(self.background, latent, noise=noise, generator=generator))
         return HeadVolume(planes.parts, planes.face, background, styles[:, -1])
 
     def synthesise_planes(
         self, styles: Tensor, *, noise: Noise = "const", generator: RandomSource | None = None
     ) -> HeadPlanes:
         """The volumes without what is behind them; arguments as in `synthesise`."""
-        picture = self.backbone.synthesis(styles, noise=noise, generator=generator)
+        picture = self.run_part(self.backbone.synthesis, styles, noise=noise, generator=generator)
         if self.config.has_plane_mean:
             picture = picture + channels_last(self.plane_mean[None])
         parts, face = (
@@ -218,7 +219,8 @@ class GenHeadGenerator(nn.Module):
         if head.masks.eye.shape[-1] != size:
             raise ValueError(f"expected heads prepared for pictures of {size}, got {head.masks.eye.shape[-1]}")
         camera = camera.to(volume.w.device, volume.w.dtype)
-        seen = render_parts(
+        seen = self.run_part(
+            render_parts,
             PartVolume(volume.parts, volume.face, self.decoder),
             head.parts,
             head.masks,
@@ -235,7 +237,7 @@ class GenHeadGenerator(nn.Module):
             background = resize(background, height=size, width=size, antialias=0.0)
         features = 2 * (seen.features + (1 - seen.alpha) * background) - 1
         raw = features[:, :3]
-        image = self.superresolution(raw, features, volume.w, generator=generator)
+        image = self.run_part(self.superresolution, raw, features, volume.w, generator=generator)
         return HeadImages(
             image,
             raw,

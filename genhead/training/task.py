@@ -136,7 +136,7 @@ class GenHeadTask(GanTask):
             capacity=3 * config.train.batch_size,  # this batch, the next, and what is just being read
             are_from_batch=config.heads_from_batch,
         )
-        super().__init__(self.generator, self.generator.backbone.mapping, self.discriminator)
+        super().__init__(config, self.generator, self.generator.backbone.mapping, self.discriminator)
         self.strength = AdaptiveStrength(config.adaptive)
         self.phases = GenHeadPhases(
             self.generator,

@@ -4,7 +4,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flame.errors import InputError
 from flame.geometry.camera import Camera
@@ -14,6 +14,7 @@ from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS, render
 from portrait4d.runtime.memory import return_freed_memory
 from portrait4d.runtime.random import RandomSource
+from portrait4d.runtime.recompute import Recomputing
 from portrait4d.stylegan.backbone import Backbone
 from portrait4d.stylegan.superresolution import SuperResolution
 from portrait4d.stylegan.synthesis import Noise
@@ -58,7 +59,7 @@ class GeneratedImages:
     alpha: Tensor
 
 
-class EG3DGenerator(nn.Module):
+class EG3DGenerator(Recomputing):
     """The whole generator: `sample` makes a volume, `render` shows it from any camera."""
 
     def __init__(self, config: EG3DConfig) -> None:
@@ -123,7 +124,7 @@ class EG3DGenerator(nn.Module):
         generator: RandomSource | None = None,
     ) -> Volume:
         """Makes volumes of styles `[B, num_styles, style_dim]`."""
-        picture = self.backbone.synthesis(styles, noise=noise, generator=generator)
+        picture = self.run_part(self.backbone.synthesis, styles, noise=noise, generator=generator)
         planes = TriPlanes.from_picture(picture, layout=self.config.plane_layout, box_warp=self.config.render.box_warp)
         return Volume(planes, styles[:, -1])
 
@@ -166,7 +167,8 @@ class EG3DGenerator(nn.Module):
         if len(volume) != len(camera):
             raise ValueError(f"expected one camera, or {len(volume)} as there are volumes; got {len(camera)}")
         size = neural_resolution or self.config.neural_resolution
-        seen = render(
+        seen = self.run_part(
+            render,
             TriPlaneField(volume.planes, self.decoder),
             camera.to(volume.w.device, volume.w.dtype),
             self.config.render,
@@ -179,7 +181,7 @@ class EG3DGenerator(nn.Module):
         raw = features[:, :3]
         if features.device.type == "cpu" and not torch.is_grad_enabled():
             return_freed_memory()  # super-resolution needs the most memory
-        image = self.superresolution(raw, features, volume.w, generator=generator)
+        image = self.run_part(self.superresolution, raw, features, volume.w, generator=generator)
         return GeneratedImages(image, raw, seen.depth, seen.alpha)
 
     def query(self, volume: Volume, points: Tensor) -> FieldSamples:

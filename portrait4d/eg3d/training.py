@@ -114,7 +114,7 @@ class EG3DTask(GanTask):
             capacity=3 * config.train.batch_size,  # this batch, the next, and what is just being read
         )
         self.generator, self.discriminator = self._make_networks()
-        super().__init__(self.generator, self.generator.backbone.mapping, self.discriminator)
+        super().__init__(config, self.generator, self.generator.backbone.mapping, self.discriminator)
         loss = config.loss
         self.phases = [
             Phase("generator", "generator", self._generator_loss),

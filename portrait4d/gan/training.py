@@ -3,7 +3,7 @@
 The parts that differ, samples, losses and pictures, are those of `portrait4d.eg3d.training` and of GenHead.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import get_args
@@ -17,6 +17,7 @@ from portrait4d.gan.density import PointRange
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig
 from portrait4d.gan.swap import swap_probability
 from portrait4d.runtime.checks import check_choice, check_range
+from portrait4d.runtime.recompute import Recomputing
 from portrait4d.stylegan.mapping import MappingNetwork
 from portrait4d.train.alarms import gamma_warning, grid_distance
 from portrait4d.train.config import OptimiserConfig, RunConfig
@@ -153,10 +154,11 @@ class GanTraining:
             )
 
 
-class GanTask(Task):
+class GanTask(Task, ABC):
     """A generator with a mapping network, and its discriminator.
 
     Args:
+        config: of the training.
         generator: is averaged.
         mapping: of the generator, whose mean style follows the heads that the discriminator sees.
         discriminator: judges groups of pictures.
@@ -164,7 +166,10 @@ class GanTask(Task):
 
     averaged = ("generator",)
 
-    def __init__(self, generator: nn.Module, mapping: MappingNetwork, discriminator: DualDiscriminator) -> None:
+    def __init__(
+        self, config: GanTraining, generator: Recomputing, mapping: MappingNetwork, discriminator: DualDiscriminator
+    ) -> None:
+        generator.recomputes = config.train.recompute
         self.networks: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
         self.group_size = discriminator.config.num_compared
         self._mapping = mapping

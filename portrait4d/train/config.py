@@ -53,6 +53,10 @@ class RunConfig:
     """fp32, tf32 (CUDA's fast products), fp16 (the finest blocks on CUDA, as released) or bf16 (the same blocks, on any
     device); the last two take CUDA's fast products elsewhere."""
 
+    recompute: bool = False
+    """Compute the generator's activations again in the backward pass instead of keeping them: less memory, more time,
+    the same result."""
+
     checkpoint_images: int = 200_000
     """Samples between two checkpoints."""
 

@@ -21,8 +21,8 @@ CONFIG, FACTS, STATISTICS = "run.json", "facts.json", "stats.jsonl"
 GRIDS, CHECKPOINTS, BOARD = "grids", "checkpoints", "tensorboard"
 
 FREE_SETTINGS = (
-    "total_images", "micro_batch", "checkpoint_images", "checkpoint_seconds", "keep_last", "keep_every_images",
-    "report_images", "grid_images", "max_bad_steps", "is_tensorboard",
+    "total_images", "micro_batch", "recompute", "checkpoint_images", "checkpoint_seconds", "keep_last",
+    "keep_every_images", "report_images", "grid_images", "max_bad_steps", "is_tensorboard",
 )  # fmt: skip
 """Settings under `train` that do not change what is learned: a run may resume with others."""
 

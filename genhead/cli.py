@@ -19,7 +19,7 @@ from portrait4d.runtime.device_options import DeviceOptions
 
 HELP = """GenHead: heads that a network invents, moved by a head model's expression, jaw, eyes and neck.
 
-Start with:  genhead train --config configs/genhead/toy64.yaml --help
+Start with:  genhead train --config genhead/toy64 --help
 """
 
 

@@ -15,7 +15,15 @@ from portrait4d.runtime.device_options import DeviceOptions
 SettingsArgument = Annotated[
     list[str] | None, typer.Argument(help="Changes to the configuration: train.batch_size=16 loss.r1_gamma=2")
 ]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration in YAML, see configs/.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="NAME|FILE",
+        help="Configuration: a file in YAML, or the name of one that comes along, such as genhead/toy64 or "
+        "eg3d/ffhq512-64.",
+    ),
+]
 RunOption = Annotated[Path | None, typer.Option("-o", "--output", help="Folder of the run.")]
 
 

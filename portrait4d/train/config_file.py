@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from flame.errors import InputError, brief, printable
 from portrait4d.runtime.settings import read_settings
+from portrait4d.train.recipes import find_config
 
 Config = TypeVar("Config")
 
@@ -18,13 +19,13 @@ def read_config_file(kind: type[Config], path: str | Path | None, overrides: Seq
 
     Args:
         kind: the dataclass of the whole configuration.
-        path: a YAML file, or None for the defaults.
+        path: a YAML file, or the name of one in `configs/`: `genhead/toy64`; None for the defaults.
         overrides: `loss.gamma=2`: dotted names, values in YAML.
 
     Raises:
         InputError: the file or an override cannot be read, or names something that does not exist.
     """
-    values = {} if path is None else _read_yaml(Path(path))
+    values = {} if path is None else _read_yaml(find_config(path))
     for override in overrides:
         name, found, text = override.partition("=")
         if not found or not name:

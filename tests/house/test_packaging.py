@@ -1,11 +1,12 @@
-"""The wheel: the four packages with their assets, nothing else, and no file of a licensed model."""
+"""The wheel: the four packages with their assets and configurations, nothing else, and no file of a licensed model."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -71,6 +72,27 @@ def test_assets_are_in_the_wheel_and_small(wheel: zipfile.ZipFile):
     assert set(sizes) >= ASSETS
     for name in ASSETS:
         assert 0 < sizes[name] <= MAX_ASSET_MB * 1e6, name
+
+
+def test_an_installed_program_finds_the_configurations_by_name(wheel: zipfile.ZipFile, tmp_path: Path):
+    """Far from the checkout; with torch, which this test's Python has."""
+    wheel.extractall(tmp_path / "installed")
+    program = (
+        "from portrait4d.train.recipes import find_config, own_configs; import portrait4d;"
+        "print(portrait4d.__file__, find_config('genhead/toy64').read_text(), *own_configs(), sep='\\n')"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.startswith(str(tmp_path / "installed"))
+    names = {path.relative_to(ROOT / "configs").with_suffix("").as_posix() for path in ROOT.glob("configs/*/*")}
+    assert len(names) > 6 and names <= set(said.stdout.splitlines())
+    assert (ROOT / "configs" / "genhead" / "toy64.yaml").read_text(encoding="utf-8") in said.stdout
 
 
 def test_the_packages_say_that_they_are_typed(wheel: zipfile.ZipFile):

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from flame.errors import InputError
+from places import ROOT
 from portrait4d.runtime.random import PerSample, derive_seed
 from portrait4d.train.config import RunConfig
 from portrait4d.train.config_file import differing_lines, plain_values, read_config_file
 from portrait4d.train.distributed import Workers, reduce_gradients, split_batch
+from portrait4d.train.recipes import find_config, own_configs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +119,25 @@ def test_wrong_settings_get_one_line(tmp_path: Path, text: str, overrides: list[
     with pytest.raises(InputError, match=message) as caught:
         read_config_file(_Config, file, overrides)
     assert "\n" not in str(caught.value)
+
+
+def test_own_configurations_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_config("genhead/toy64") == ROOT / "configs" / "genhead" / "toy64.yaml"
+    assert set(own_configs()) == {
+        path.relative_to(ROOT / "configs").with_suffix("").as_posix() for path in ROOT.glob("configs/*/*")
+    }
+    (tmp_path / "genhead").mkdir()
+    (tmp_path / "genhead" / "toy64").write_text("train: {seed: 7}")  # a file goes first
+    assert read_config_file(_Config, Path("genhead/toy64")).train.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("toy64", "genhead/toy64"), ("genhead/toy46", "genhead/toy64"), ("eg3d/ffhq", "eg3d/ffhq512-64")]
+)
+def test_an_unknown_name_is_answered_with_the_nearest(name: str, near: str) -> None:
+    with pytest.raises(InputError, match=rf"YAML at {name}, there is no such file .*nearest: {near}"):
+        find_config(name)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

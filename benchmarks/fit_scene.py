@@ -32,7 +32,7 @@ def measure(folder: Path, *, is_quick: bool) -> dict[str, Any]:
     report = json.loads(fitted.pop("output"))
     kept = output_folder("fit-scene")
     for path in result.iterdir():
-        if path.name != "checkpoint.safetensors":
+        if path.is_file():
             shutil.copy(path, kept / path.name)
     costs = {"scene": {"wall": made["wall"], "cpu": made["cpu"]}, "command": fitted, "load_average": load_average}
     return {**costs, "report": {**report, "output": kept.name}}

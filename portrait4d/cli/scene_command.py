@@ -24,7 +24,7 @@ def fit_scene(
     """Fit tri-planes to pictures of one scene with known cameras; run it again to resume where it was stopped.
 
     OUTPUT gets the scene (scene.safetensors, config.json), test_views.png with truth, fit and error of the held-out
-    views, orbit.mp4, metrics.json, and checkpoint.safetensors, from which the same command resumes.
+    views, orbit.mp4, metrics.json, and the files of a training, from which the same command resumes.
     """
     from portrait4d.jobs.fit_scene import COMPARISON, VIDEO
     from portrait4d.jobs.fit_scene import fit_scene as run

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import time
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,12 +16,15 @@ from portrait4d.jobs.scene_options import SceneOptions
 from portrait4d.runtime.device import check_device
 from portrait4d.runtime.streams import one_torch_thread
 from portrait4d.scene.box import SceneBox
-from portrait4d.scene.checkpoint import FitRecord, restore_checkpoint, save_checkpoint
-from portrait4d.scene.evaluation import HeldOutRays, psnr, render_views, write_comparison
-from portrait4d.scene.fitter import FitterConfig, SceneFitter
+from portrait4d.scene.evaluation import psnr, render_views, write_comparison
+from portrait4d.scene.fitter import FitterConfig, SceneTask
 from portrait4d.scene.model import FittedScene, FittedSceneConfig
 from portrait4d.scene.orbit import orbit_cameras
 from portrait4d.scene.views import PosedViews, Scene, read_scene
+from portrait4d.train.config_file import plain_values
+from portrait4d.train.run import RunReport, run_training
+from portrait4d.train.run_folder import RunFolder
+from portrait4d.train.trainer import Trainer
 from preprocess.files.atomic import atomic_path
 from preprocess.files.file_check import check_not_input
 from preprocess.media.image import to_uint8
@@ -30,7 +33,6 @@ from preprocess.media.video_writer import VideoWriter
 Progress = Callable[[str, int, int | None], None]
 
 COMPARISON, VIDEO, METRICS = "test_views.png", "orbit.mp4", "metrics.json"
-_HISTORY_STEPS = 100
 _VIDEO_FRAMES, _VIDEO_RATE = 48, Fraction(16)
 
 
@@ -51,7 +53,7 @@ class SceneReport:
         fitter: settings of the optimisation, see `FitterConfig`.
         format: format of the labels.
         notes: decisions made for the user, one sentence each.
-        history: see `FitRecord`.
+        history: rows of step, PSNR of the rays fitted since the last row, PSNR of some held-out rays.
     """
 
     output: str
@@ -77,15 +79,19 @@ def fit_scene(
 ) -> SceneReport:
     """Fits a scene and writes it with its quality; resumes where an earlier run of the same job was stopped.
 
+    SIGTERM and Ctrl-C save the fit and end it.
+
     Args:
         data: folder of posed pictures, see `portrait4d.scene.labels`.
         output: folder for `scene.safetensors`, `config.json`, `test_views.png`, `orbit.mp4`, `metrics.json` and the
-            checkpoint.
+            files of a training, see docs/training.md.
         options: see `SceneOptions`.
         progress: called with a stage, the number of steps done and the number of all steps.
 
     Raises:
-        InputError: as `read_scene`; or the output holds a fit of other pictures or settings, or a damaged checkpoint.
+        InputError: as `read_scene`; or the output holds a fit of other pictures or settings, a damaged checkpoint, or
+            something else.
+        KeyboardInterrupt: it was stopped by a signal.
     """
     options, output = options or SceneOptions(), Path(output)
     check_device(options.device)
@@ -100,87 +106,72 @@ def fit_scene(
         max_side=options.size,
         hold_out=options.hold_out,
     )
-    fitter = start_fitter(scene, options)
-    job = _describe_job(scene, fitter)
-    record = restore_checkpoint(output, fitter, job=job) or FitRecord()
-    resumed_at = fitter.step_index
-    _optimise(fitter, record, scene.test, output, job=job, options=options, progress=progress)
-    fitter.scene.save(output)
-    report = _conclude(fitter, record, scene, output, resumed_at=resumed_at, progress=progress)
+    task = make_task(scene, options)
+    folder = RunFolder(output, _settings(task), data_digest=_digest(scene.train))
+    trained = run_training(
+        make_trainer(task, options), folder, stepped=lambda done: progress("fit", done, options.steps)
+    )
+    if not trained.is_finished:
+        raise KeyboardInterrupt(f"{trained.images_seen} of {options.steps} steps are kept")
+    task.scene.save(output)
+    report = _conclude(task, scene, folder, trained, progress)
     with atomic_path(output / METRICS) as temporary:
         temporary.write_text(json.dumps(asdict(report), indent=1))
     return report
 
 
-def start_fitter(scene: Scene, options: SceneOptions) -> SceneFitter:
-    """Makes a fitter at step 0, on the device of the options."""
+def make_task(scene: Scene, options: SceneOptions) -> SceneTask:
+    """A scene at its start, on the device of the options, and its rays."""
     box = SceneBox.from_cameras(scene.train.camera, side=options.box)
     config = FittedSceneConfig(box.centre, box.side, scene.is_white, plane_resolution=options.planes)
     fitted = FittedScene(config, generator=torch.Generator().manual_seed(options.seed)).to(options.device)
-    return SceneFitter(fitted, scene.train, FitterConfig(num_steps=options.steps, seed=options.seed))
+    return SceneTask(fitted, scene, FitterConfig(num_steps=options.steps, seed=options.seed))
 
 
-def _optimise(
-    fitter: SceneFitter,
-    record: FitRecord,
-    test: PosedViews,
-    output: Path,
-    *,
-    job: dict[str, Any],
-    options: SceneOptions,
-    progress: Progress,
-) -> None:
-    """Takes all remaining steps; writes checkpoints and adds rows to the history at intervals."""
-    held_out = HeldOutRays(fitter.scene, test)
-    total, errors = fitter.config.num_steps, []
-    wall, cpu = time.perf_counter(), time.process_time()
-    saved = wall
-    progress("fit", fitter.step_index, total)
-    while fitter.step_index < total:
-        errors.append(fitter.step())
-        is_last = fitter.step_index == total
-        if fitter.step_index % _HISTORY_STEPS == 0 or is_last:
-            fitted = float(-10 * torch.log10(torch.tensor(errors).mean()))
-            row = {"step": fitter.step_index, "fitted_psnr": fitted, "held_out_psnr": held_out.psnr(fitter.scene)}
-            record.history.append({name: round(value, 3) for name, value in row.items()})
-            errors = []
-        now = time.perf_counter()
-        if is_last or now - saved >= options.checkpoint_seconds:
-            record.wall_seconds += now - wall
-            record.cpu_seconds += time.process_time() - cpu
-            wall, cpu = now, time.process_time()
-            save_checkpoint(output, fitter, record, job=job)
-            saved = time.perf_counter()
-        progress("fit", fitter.step_index, total)
+def make_trainer(task: SceneTask, options: SceneOptions) -> Trainer:
+    """The loop at step 0."""
+    config = task.config
+    return Trainer(
+        task,
+        config.run(checkpoint_seconds=options.checkpoint_seconds),
+        optimisers=config.optimisers(),
+        device=options.device,
+    )
 
 
-def _conclude(
-    fitter: SceneFitter, record: FitRecord, scene: Scene, output: Path, *, resumed_at: int, progress: Progress
-) -> SceneReport:
+def _conclude(task: SceneTask, scene: Scene, folder: RunFolder, trained: RunReport, progress: Progress) -> SceneReport:
     """Renders the held-out views and the orbit, and makes the report."""
     test, rendered = scene.test, []
-    for image in render_views(fitter.scene, test.camera, side=test.side):
+    for image in render_views(task.scene, test.camera, side=test.side):
         rendered.append(image)
         progress("evaluate", len(rendered), len(test))
     rendered = torch.cat(rendered)
     quality = psnr(rendered, test.images)
-    write_comparison(output / COMPARISON, rendered, test)
-    _write_orbit(output / VIDEO, fitter.scene, scene.train, progress)
+    write_comparison(folder.path / COMPARISON, rendered, test)
+    _write_orbit(folder.path / VIDEO, task.scene, scene.train, progress)
     return SceneReport(
-        output=str(output),
+        output=str(folder.path),
         psnr={name: round(float(value), 3) for name, value in zip(test.names, quality, strict=True)},
         mean_psnr=round(float(quality.mean()), 3),
         num_train=len(scene.train),
-        num_steps=fitter.step_index,
-        resumed_at=resumed_at,
-        wall_seconds=round(record.wall_seconds, 1),
-        cpu_seconds=round(record.cpu_seconds, 1),
-        scene=asdict(fitter.scene.config),
-        fitter=asdict(fitter.config),
+        num_steps=trained.images_seen,
+        resumed_at=trained.resumed_at,
+        wall_seconds=round(trained.seconds, 1),
+        cpu_seconds=round(trained.cpu_seconds, 1),
+        scene=asdict(task.scene.config),
+        fitter=asdict(task.config),
         format=scene.format,
         notes=scene.notes,
-        history=record.history,
+        history=[_history_row(row) for row in folder.rows() if "held_out_psnr" in row],
     )
+
+
+def _history_row(row: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        "step": row["images"],
+        "fitted_psnr": round(-10 * math.log10(row["fit/error"]), 3),
+        "held_out_psnr": round(row["held_out_psnr"], 3),
+    }
 
 
 def _write_orbit(path: Path, scene: FittedScene, views: PosedViews, progress: Progress) -> None:
@@ -191,10 +182,13 @@ def _write_orbit(path: Path, scene: FittedScene, views: PosedViews, progress: Pr
             progress("render", index, _VIDEO_FRAMES)
 
 
-def _describe_job(scene: Scene, fitter: SceneFitter) -> dict[str, Any]:
-    """What two runs must share for one to resume where the other stopped, as JSON values."""
+def _settings(task: SceneTask) -> dict[str, Any]:
+    """What two runs must share for one to resume where the other stopped, beside the pictures."""
+    return {"scene": plain_values(task.scene.config), "fitter": plain_values(task.config)}
+
+
+def _digest(views: PosedViews) -> str:
     digest = hashlib.sha256()
-    for tensor in (scene.train.images, scene.train.camera.cam2world, scene.train.camera.intrinsics):
+    for tensor in (views.images, views.camera.cam2world, views.camera.intrinsics):
         digest.update(tensor.contiguous().numpy().tobytes())
-    job = {**asdict(fitter.scene.config), **asdict(fitter.config), "pictures": digest.hexdigest()[:16]}
-    return json.loads(json.dumps(job))
+    return digest.hexdigest()

@@ -13,8 +13,8 @@ from portrait4d.render.renderer import render_rays
 from portrait4d.render.sampling import box_range
 from portrait4d.runtime.streams import num_render_workers, ordered_map
 from portrait4d.scene.box import BOX_WARP
-from portrait4d.scene.fitter import rays_inside
 from portrait4d.scene.model import FittedScene
+from portrait4d.scene.rays import rays_inside
 from portrait4d.scene.views import PosedViews
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import to_uint8

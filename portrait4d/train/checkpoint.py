@@ -5,7 +5,9 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -25,16 +27,20 @@ class SavedRun:
         folder: of the checkpoint.
         images_seen: samples before it.
         seconds: that the run took so far.
+        cpu_seconds: of all threads of its first process.
         last_good: images of the last good checkpoint before the newest alarm; None without one.
     """
 
     folder: Path
     images_seen: int
     seconds: float
+    cpu_seconds: float
     last_good: int | None
 
 
-def save_state(folder: Path, trainer: Trainer, *, seconds: float, last_good: int | None = None) -> Path:
+def save_state(
+    folder: Path, trainer: Trainer, *, seconds: float, cpu_seconds: float, last_good: int | None = None
+) -> Path:
     """Writes a checkpoint into `folder / IMAGES`; a kill at any moment leaves it whole or absent.
 
     It holds the state of the run, and the averaged networks as checkpoints that commands take.
@@ -53,6 +59,7 @@ def save_state(folder: Path, trainer: Trainer, *, seconds: float, last_good: int
             "images_seen": trainer.images_seen,
             "step_index": trainer.step_index,
             "seconds": round(seconds, 3),
+            "cpu_seconds": round(cpu_seconds, 3),
             "last_good": last_good,
         }
         (temporary / FACTS).write_text(json.dumps(counters, indent=1), encoding="utf-8")
@@ -74,15 +81,24 @@ def list_states(folder: Path) -> list[SavedRun]:
     for path in sorted(folder.glob("[0-9]" * 12)):
         try:
             facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
-            good = facts.get("last_good")  # checkpoints of older versions have none
-            last_good = None if good is None else int(good)
-            found.append(SavedRun(path, int(facts["images_seen"]), float(facts["seconds"]), last_good))
+            found.append(_saved_run(path, facts))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path}: expected a checkpoint with {FACTS}, it is damaged: remove the folder to resume from an older "
                 "checkpoint"
             ) from error
     return found
+
+
+def _saved_run(folder: Path, facts: dict[str, Any]) -> SavedRun:
+    last_good = facts.get("last_good")
+    return SavedRun(
+        folder,
+        images_seen=int(facts["images_seen"]),
+        seconds=float(facts["seconds"]),
+        cpu_seconds=float(facts.get("cpu_seconds", 0.0)),  # this and the next are not in checkpoints of older versions
+        last_good=None if last_good is None else int(last_good),
+    )
 
 
 def restore_state(saved: SavedRun, trainer: Trainer) -> None:
@@ -100,8 +116,8 @@ def restore_state(saved: SavedRun, trainer: Trainer) -> None:
         index = int(facts["step_index"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({printable(str(error)[:100])}): {cure}") from error
-    wanted, found = _known_tensors(trainer), {name for name in tensors if not name.startswith("adam.")}
-    odd = sorted(name for name in {*wanted, *found} if not _agree(wanted.get(name), tensors.get(name)))
+    wanted = _known_tensors(trainer) | _known_moments(trainer, tensors)
+    odd = sorted(name for name in {*wanted, *tensors} if not _agree(wanted.get(name), tensors.get(name)))
     if odd:
         raise InputError(f"{path} is of other networks, they differ in {', '.join(odd[:4])}: {cure}")
     for name, network in trainer.task.networks.items():
@@ -134,6 +150,17 @@ def _known_tensors(trainer: Trainer) -> dict[str, Tensor]:
     return tensors | {f"task.{key}": value for key, value in trainer.task.state().items()}
 
 
+def _known_moments(trainer: Trainer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What is wanted of Adam's moments: all of a parameter's, of its shape, where a checkpoint has any of them."""
+    known: dict[str, Tensor] = {}
+    for name, network in trainer.task.networks.items():
+        for key, parameter in network.named_parameters():
+            moments = {f"adam.{name}.{key}.{moment}": parameter for moment in _MOMENTS}
+            if not tensors.keys().isdisjoint(moments):
+                known |= moments | {f"adam.{name}.{key}.step": torch.zeros(())}
+    return known
+
+
 def prune_states(folder: Path, *, keep_last: int, keep_every_images: int, last_good: int | None = None) -> None:
     """Removes checkpoints: the newest stay, one of every so many images, and the last good one, of so many images."""
     states = list_states(folder)
@@ -149,10 +176,10 @@ def prune_states(folder: Path, *, keep_last: int, keep_every_images: int, last_g
 def _restore_adam(trainer: Trainer, name: str, tensors: dict[str, Tensor]) -> None:
     optimiser = trainer.optimisers[name]
     for key, parameter in trainer.task.networks[name].named_parameters():
-        moments = {moment: tensors[f"{key}.{moment}"] for moment in _MOMENTS if f"{key}.{moment}" in tensors}
-        if moments:
-            step = moments.pop("step")
-            optimiser.state[parameter] = {"step": step, **{k: v.to(parameter) for k, v in moments.items()}}
+        if f"{key}.step" in tensors:
+            step, *moments = (tensors[f"{key}.{moment}"] for moment in _MOMENTS)
+            moved = {name: value.to(parameter) for name, value in zip(_MOMENTS[1:], moments, strict=True)}
+            optimiser.state[parameter] = {"step": step, **moved}
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

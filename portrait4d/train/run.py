@@ -1,6 +1,7 @@
 """A training from the first step or the last checkpoint to its end: reports, pictures, checkpoints, orderly stops."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,16 +29,26 @@ class RunReport:
         is_finished: all samples of the configuration were seen; otherwise it was stopped and can resume.
         resumed_at: images of the checkpoint that it began with, 0 for none.
         seconds: of all runs in the folder.
+        cpu_seconds: of all threads of the first process, over the same.
     """
 
     images_seen: int
     is_finished: bool
     resumed_at: int
     seconds: float
+    cpu_seconds: float
 
 
-def run_training(trainer: Trainer, folder: RunFolder, *, told: Told | None = None) -> RunReport:
+def run_training(
+    trainer: Trainer, folder: RunFolder, *, told: Told | None = None, stepped: Callable[[int], None] | None = None
+) -> RunReport:
     """Trains until the configuration's number of images, or until SIGTERM or Ctrl-C; resumes from the last checkpoint.
+
+    Args:
+        trainer: at its start.
+        folder: of the run.
+        told: called with each row of statistics.
+        stepped: called with the images seen after each step, and after the checkpoint that is due then.
 
     Raises:
         InputError: a checkpoint is damaged, the disk is full, gradients were not finite too often, a process was lost.
@@ -46,15 +57,10 @@ def run_training(trainer: Trainer, folder: RunFolder, *, told: Told | None = Non
     saved = list_states(folder.checkpoints) if folder.checkpoints.is_dir() else []
     if saved:
         restore_state(saved[-1], trainer)
-        run.seconds_before = saved[-1].seconds
+        run.before = saved[-1].seconds, saved[-1].cpu_seconds
     resumed_at = trainer.images_seen
     trainer.workers.wait(trainer.device)  # all have looked into the folder
-    if is_first:
-        folder.begin(trainer.task.describe())
-        rows = folder.keep_rows_until(resumed_at)
-    else:
-        rows = []
-    watch = Watch(rows)
+    watch = Watch(_begin(folder, trainer) if is_first else [])
     meter, marks = Meter(trainer), _Marks(trainer, folder)
     if saved:
         marks.resume(saved[-1], is_good=not watch.is_troubled)
@@ -69,7 +75,7 @@ def run_training(trainer: Trainer, folder: RunFolder, *, told: Told | None = Non
             is_last = is_stopped or trainer.images_seen >= config.total_images
             is_grid_due = marks.is_due(config.grid_images)
             if marks.is_due(config.report_images) or is_grid_due or is_last:
-                row = meter.row(run.seconds)
+                row = meter.row(run.seconds, run.cpu_seconds)
                 if is_grid_due and is_first:
                     row |= marks.draw_grid()
                 if alarms := watch.look(row):
@@ -80,20 +86,31 @@ def run_training(trainer: Trainer, folder: RunFolder, *, told: Told | None = Non
                     board.add_row(row)
                     (told or _ignore)(row)
             if is_last or marks.is_checkpoint_due():
-                marks.save(run.seconds, is_good=not watch.is_troubled)
+                marks.save(run, is_good=not watch.is_troubled)
             marks.advance()
-    return RunReport(trainer.images_seen, trainer.images_seen >= config.total_images, resumed_at, run.seconds)
+            (stepped or _ignore)(trainer.images_seen)
+    is_finished = trainer.images_seen >= config.total_images
+    return RunReport(trainer.images_seen, is_finished, resumed_at, run.seconds, run.cpu_seconds)
 
 
 class _Clock:
-    """Seconds of a run over all its processes' lives."""
+    """Seconds of a run over all its processes' lives.
+
+    Attributes:
+        before: wall and CPU seconds before this process.
+    """
 
     def __init__(self) -> None:
-        self.seconds_before, self._began = 0.0, time.monotonic()
+        self.before = 0.0, 0.0
+        self._began = time.monotonic(), time.process_time()
 
     @property
     def seconds(self) -> float:
-        return self.seconds_before + time.monotonic() - self._began
+        return self.before[0] + time.monotonic() - self._began[0]
+
+    @property
+    def cpu_seconds(self) -> float:
+        return self.before[1] + time.process_time() - self._began[1]
 
 
 class _Marks:
@@ -142,13 +159,19 @@ class _Marks:
         distance = self.trainer.task.grid_distance(averages)
         return {} if distance is None else {"grid_distance": float(f"{distance:.6g}")}
 
-    def save(self, seconds: float, *, is_good: bool) -> None:
+    def save(self, clock: _Clock, *, is_good: bool) -> None:
         """Writes a checkpoint in the first process, while the others wait."""
         config = self.trainer.config
         if self.trainer.workers.is_first and self.trainer.images_seen > self.last_saved_images:
             if is_good:
                 self.good_images = self.trainer.images_seen
-            save_state(self.folder.checkpoints, self.trainer, seconds=seconds, last_good=self.kept_images)
+            save_state(
+                self.folder.checkpoints,
+                self.trainer,
+                seconds=clock.seconds,
+                cpu_seconds=clock.cpu_seconds,
+                last_good=self.kept_images,
+            )
             prune_states(
                 self.folder.checkpoints,
                 keep_last=config.keep_last,
@@ -161,8 +184,14 @@ class _Marks:
 
 @contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM or Ctrl-C came: the step in progress is finished and saved. A second one ends at once."""
+    """Whether SIGTERM or Ctrl-C came: the step in progress is finished and saved. A second one ends at once.
+
+    Only a program's main thread is told of them.
+    """
     came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
@@ -178,5 +207,11 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _ignore(row: Mapping[str, Any]) -> None:
-    del row
+def _begin(folder: RunFolder, trainer: Trainer) -> list[dict[str, Any]]:
+    """Writes what the run is; returns its statistics so far."""
+    folder.begin(trainer.task.describe())
+    return folder.keep_rows_until(trainer.images_seen)
+
+
+def _ignore(told: object) -> None:
+    del told

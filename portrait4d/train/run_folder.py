@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -61,19 +62,19 @@ class RunFolder:
 
     def keep_rows_until(self, images_seen: int) -> list[dict[str, Any]]:
         """Drops statistics of steps that will be taken again; returns the others."""
+        rows = [row for row in self.rows() if row["images"] <= images_seen]
+        if (self.path / STATISTICS).is_file():
+            with atomic_path(self.path / STATISTICS) as temporary:
+                temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return rows
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The statistics so far."""
         file = self.path / STATISTICS
-        if not file.is_file():
-            return []
         rows = []
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:  # a line that a kill cut off
-                continue
-            if row["images"] <= images_seen:
-                rows.append(row)
-        with atomic_path(file) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+            with suppress(ValueError):  # a line that a kill cut off
+                rows.append(json.loads(line))
         return rows
 
     def add_row(self, row: Mapping[str, Any]) -> None:

@@ -23,17 +23,19 @@ class Meter:
         for name, value in report.seconds.items():
             self.seconds[name] += value
 
-    def row(self, seconds: float) -> dict[str, Any]:
+    def row(self, seconds: float, cpu_seconds: float) -> dict[str, Any]:
         """The means since the last row.
 
         Args:
             seconds: that the run took so far, over all its processes' lives.
+            cpu_seconds: of all threads of this process, over the same.
         """
         images = self.trainer.images_seen - self.images_before
         pace = (time.monotonic() - self.began) / max(images, 1)
         row = {
             "images": self.trainer.images_seen,
             "seconds": round(seconds, 2),
+            "cpu_seconds": round(cpu_seconds, 2),
             "seconds_per_kimg": round(1000 * pace, 3),
             "seconds_left": round(pace * max(self.trainer.config.total_images - self.trainer.images_seen, 0)),
             "memory_mb": round(peak_memory_mb(self.trainer.device)),

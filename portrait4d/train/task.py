@@ -100,6 +100,11 @@ class Task:
     group_size: int = 1
     data_digest: str = ""
 
+    def rate_share(self, step: Step) -> float:
+        """Factor on all learning rates in a step; it must depend on nothing that a run may resume with another of."""
+        del step
+        return 1.0
+
     def prefetch(self, positions: Sequence[int]) -> None:
         """Told which samples come next in this process, so that they can be read ahead."""
 

@@ -63,6 +63,9 @@ class Trainer:
             for name, network in task.networks.items()
         }
         self._parameters = {name: list(network.parameters()) for name, network in task.networks.items()}
+        self._rates = {
+            name: [group["lr"] for group in optimiser.param_groups] for name, optimiser in self.optimisers.items()
+        }
         self.averages = {name: WeightAverage(task.networks[name], config.average) for name in task.averaged}
         self.images_seen = self.step_index = self.bad_steps = 0
 
@@ -75,6 +78,7 @@ class Trainer:
         step = Step(self.step_index, self.images_seen, self.config.batch_size, self.config.seed)
         parts = [Part(step, samples, self.device) for samples in self.parts]
         self.task.prefetch(self._next_positions())
+        self._set_rates(self.task.rate_share(step))
         terms: dict[str, float] = {}
         norms: dict[str, float] = {}
         seconds: dict[str, float] = {}
@@ -119,6 +123,11 @@ class Trainer:
         optimiser.step()
         means = self.workers.sum_(torch.stack(list(sums.values())).float())
         return dict(zip(sums, means.tolist(), strict=True)), num_bad, float(norm)
+
+    def _set_rates(self, share: float) -> None:
+        for name, optimiser in self.optimisers.items():
+            for group, rate in zip(optimiser.param_groups, self._rates[name], strict=True):
+                group["lr"] = rate * share
 
     def _next_positions(self) -> list[int]:
         """Samples that this process needs in this step and in the next."""

@@ -3,11 +3,14 @@
 import json
 import math
 import os
+import re
 import runpy
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -23,7 +25,7 @@ from flame.errors import InputError
 from flame.geometry.camera import Camera
 from places import ROOT
 from portrait4d.cli.main import run
-from portrait4d.jobs.fit_scene import SceneOptions, fit_scene, start_fitter
+from portrait4d.jobs.fit_scene import SceneOptions, fit_scene, make_task, make_trainer
 from portrait4d.scene.box import SceneBox
 from portrait4d.scene.choices import Background
 from portrait4d.scene.evaluation import psnr
@@ -32,6 +34,7 @@ from portrait4d.scene.labels import read_labels
 from portrait4d.scene.model import FittedSceneConfig, load_scene
 from portrait4d.scene.orbit import orbit_cameras, turntable
 from portrait4d.scene.views import read_scene
+from portrait4d.train.checkpoint import FACTS, TENSORS, list_states
 from preprocess.media.image import read_image, to_tensor, write_png
 from preprocess.media.video import probe
 
@@ -389,7 +392,7 @@ def test_a_killed_fit_goes_on(data: Path, tmp_path: Path):
     child = subprocess.Popen([sys.executable, "-c", program, str(data), str(tmp_path)], env=environment)
     try:
         deadline = time.monotonic() + 300
-        while not (tmp_path / "checkpoint.safetensors").is_file():
+        while not list((tmp_path / "checkpoints").glob("[0-9]*")):
             assert time.monotonic() < deadline and child.poll() is None, "no checkpoint came of it"
             time.sleep(0.05)
     finally:
@@ -409,9 +412,9 @@ def test_a_killed_fit_goes_on(data: Path, tmp_path: Path):
 
 def test_another_fit_in_the_same_folder_is_refused(data: Path, tmp_path: Path):
     fit_scene(data, tmp_path, options=SceneOptions(steps=2, planes=16))
-    with pytest.raises(InputError, match="num_steps 2 -> 3"):
+    with pytest.raises(InputError, match="num_steps: 2 -> 3"):
         fit_scene(data, tmp_path, options=SceneOptions(steps=3, planes=16))
-    (tmp_path / "checkpoint.safetensors").write_bytes(b"junk")
+    (list_states(tmp_path / "checkpoints")[-1].folder / TENSORS).write_bytes(b"junk")
     with pytest.raises(InputError, match="damaged"):
         fit_scene(data, tmp_path, options=SceneOptions(steps=2, planes=16))
 
@@ -420,32 +423,61 @@ def test_a_checkpoint_that_lacks_a_part_is_refused_in_one_line(data: Path, tmp_p
     """A missing tensor or step was a bare KeyError."""
     options = SceneOptions(steps=2, planes=16)
     fit_scene(data, tmp_path, options=options)
-    path = tmp_path / "checkpoint.safetensors"
-    whole = load_file(path)
-    with safe_open(path, "pt") as file:
-        said = json.loads(file.metadata()["fit"])
-    lacking = {name: {key: value for key, value in whole.items() if key != name} for name in whole}
-    cases = [(f"'{name}' is missing", tensors, said) for name, tensors in lacking.items()]
-    for name in ("step_index", "record"):
-        cases.append((f"'{name}' is missing", whole, {key: value for key, value in said.items() if key != name}))
-    cases.append(("size mismatch|Error", {**whole, "scene.planes": torch.zeros(1)}, said))
-    cases.append(("invalid literal", whole, {**said, "step_index": "x"}))
-    cases.append(("unexpected keyword", whole, {**said, "record": {"odd": 1}}))
-    cases.append(("got a damaged file: remove", whole, {key: value for key, value in said.items() if key != "job"}))
-    for message, tensors, header in cases:
-        save_file(tensors, path, metadata={"fit": json.dumps(header)})
+    folder = list_states(tmp_path / "checkpoints")[-1].folder
+    whole, facts = load_file(folder / TENSORS), json.loads((folder / FACTS).read_text())
+    assert {name.partition(".")[0] for name in whole} == {"network", "adam"}
+    cases = [(re.escape(name), {key: value for key, value in whole.items() if key != name}, facts) for name in whole]
+    cases.append(("network.scene.planes", {**whole, "network.scene.planes": torch.zeros(1)}, facts))
+    cases.append(("adam.scene.planes.exp_avg", {**whole, "adam.scene.planes.exp_avg": torch.zeros(1)}, facts))
+    cases.append(("damaged", whole, {key: value for key, value in facts.items() if key != "step_index"}))
+    cases.append(("damaged", whole, {**facts, "step_index": "x"}))
+    for message, tensors, said in cases:
+        save_file(tensors, folder / TENSORS)
+        (folder / FACTS).write_text(json.dumps(said))
         with pytest.raises(InputError, match=message) as caught:
             fit_scene(data, tmp_path, options=options)
-        assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+        assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
+
+
+def test_the_rates_fall_exponentially(data: Path):
+    options = SceneOptions(steps=5, planes=16)
+    trainer = make_trainer(make_task(read_scene(data), options), options)
+    rates = []
+    for _ in range(5):
+        trainer.step()
+        rates.append([group["lr"] for group in trainer.optimisers["scene"].param_groups])
+    config = FitterConfig()
+    shares = torch.logspace(0, 1, 5, base=config.final_share, dtype=torch.float64)
+    expected = shares[:, None] * torch.tensor([config.planes_rate, config.decoder_rate], dtype=torch.float64)
+    assert torch.allclose(torch.tensor(rates, dtype=torch.float64), expected, rtol=1e-9)
+
+
+def test_a_signal_saves_the_fit_and_ends_it(data: Path, tmp_path: Path):
+    def stop(stage: str, done: int, total: int | None) -> None:
+        if stage == "fit" and done == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    options = SceneOptions(steps=8, planes=16)
+    with pytest.raises(KeyboardInterrupt, match="4 of 8 steps are kept"):
+        fit_scene(data, tmp_path, options=options, progress=stop)
+    assert fit_scene(data, tmp_path, options=options).resumed_at == 4  # the step after it was finished
+
+
+def test_a_fit_runs_beside_the_main_thread(data: Path, tmp_path: Path):
+    """Only a main thread is told of signals."""
+    with ThreadPoolExecutor(1) as threads:
+        report = threads.submit(fit_scene, data, tmp_path, options=SceneOptions(steps=2, planes=16)).result()
+    assert report.num_steps == 2
 
 
 def test_seeds_choose_the_fit(data: Path):
     scene = read_scene(data)
 
     def planes(seed: int) -> Tensor:
-        fitter = start_fitter(scene, SceneOptions(steps=2, planes=16, seed=seed))
-        fitter.step()
-        return fitter.scene.planes.detach()
+        options = SceneOptions(steps=2, planes=16, seed=seed)
+        task = make_task(scene, options)
+        make_trainer(task, options).step()
+        return task.scene.planes.detach()
 
     assert torch.equal(planes(1), planes(1)) and not torch.allclose(planes(1), planes(2), atol=1e-3)
 

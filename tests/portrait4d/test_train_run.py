@@ -16,10 +16,13 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from flame.errors import InputError
 from portrait4d.train.checkpoint import TENSORS, list_states, restore_state, trainer_tensors
+from portrait4d.train.config_file import plain_values
 from portrait4d.train.distributed import Workers
+from portrait4d.train.run import run_training
 from portrait4d.train.run_folder import RunFolder
 from portrait4d.train.task import Step
 from toy_training import ToyConfig, ToyTask, make_trainer, train_toy
@@ -91,8 +94,10 @@ def test_a_run_resumes_to_the_byte(unbroken: Path, tmp_path: Path) -> None:
     report = train_toy(folder, CONFIG)
     assert report.resumed_at == 72 and report.images_seen == 160
     assert _state(folder) == _state(unbroken)
-    rows = [json.loads(line)["images"] for line in (folder / "stats.jsonl").read_text().splitlines()]
-    assert rows == sorted(set(rows)) and rows[-1] == 160
+    rows = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
+    images, clocks = [row["images"] for row in rows], [row["cpu_seconds"] for row in rows]
+    assert images == sorted(set(images)) and images[-1] == 160
+    assert clocks == sorted(clocks) and report.cpu_seconds + 0.01 > clocks[-1] > 0  # of both runs, rounded
 
 
 @pytest.mark.parametrize("micro", [2, 4])
@@ -212,6 +217,16 @@ def test_a_board_gets_the_numbers_of_each_row(tmp_path: Path, monkeypatch: pytes
     assert written[-1][0] == "closed"
 
 
+def test_a_checkpoint_without_a_moment_is_refused(tmp_path: Path) -> None:
+    train_toy(tmp_path / "run", _with(total_images=32))
+    file = list_states(tmp_path / "run" / "checkpoints")[-1].folder / TENSORS
+    tensors = load_file(file)
+    del tensors["adam.generator.0.weight.step"]
+    save_file(tensors, file)
+    with pytest.raises(InputError, match=r"differ in adam.generator.0.weight.step: remove the folder"):
+        train_toy(tmp_path / "run", CONFIG)
+
+
 @pytest.mark.parametrize("damage", ["tensors", "facts", "cut"])
 def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
     train_toy(tmp_path / "run", _with(total_images=32))
@@ -224,6 +239,31 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
     with pytest.raises(InputError, match=r"damaged.*remove the folder to resume from an older checkpoint") as caught:
         train_toy(tmp_path / "run", CONFIG)
     assert "\n" not in str(caught.value)
+
+
+def test_a_caller_hears_of_each_step_after_its_checkpoint(tmp_path: Path) -> None:
+    heard: list[tuple[int, int]] = []
+    config = _with(total_images=32, checkpoint_images=8)
+    folder = RunFolder(tmp_path / "run", plain_values(config), data_digest="toy")
+
+    def stepped(images: int) -> None:
+        heard.append((images, list_states(folder.checkpoints)[-1].images_seen))
+
+    run_training(make_trainer(config), folder, stepped=stepped)
+    assert heard == [(8, 8), (16, 16), (24, 24), (32, 32)]
+
+
+def test_rates_are_those_of_the_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a run resumes."""
+    plain = make_trainer(CONFIG)
+    rates = [group["lr"] for optimiser in plain.optimisers.values() for group in optimiser.param_groups]
+    monkeypatch.setattr(ToyTask, "rate_share", lambda task, step: 0.5**step.index)
+    train_toy(tmp_path / "run", _with(total_images=16))
+    trainer = make_trainer(CONFIG)
+    restore_state(list_states(tmp_path / "run" / "checkpoints")[-1], trainer)
+    trainer.step()
+    found = [group["lr"] for optimiser in trainer.optimisers.values() for group in optimiser.param_groups]
+    assert found == pytest.approx([rate / 4 for rate in rates])
 
 
 def test_old_checkpoints_go_and_milestones_stay(tmp_path: Path) -> None:

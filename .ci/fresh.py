@@ -88,7 +88,7 @@ def find_pythons() -> dict[str, Path]:
 def build_wheel(folder: Path) -> Path:
     """Built once, from a copy, so that nothing lands in the checkout."""
     source = folder / "source"
-    for name in FLOORS:
+    for name in (*FLOORS, "configs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source / name)

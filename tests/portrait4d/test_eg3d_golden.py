@@ -258,7 +258,7 @@ def _render(fixture: Fixture, depth_range: DepthRange | None = None) -> tuple[Te
     return 2 * marched.features - 1, marched.depth[..., None], marched.opacity[..., None], rays
 
 
-@pytest.mark.parametrize("name", ["small", "small_noimp", "small_rng", "64"])
+@pytest.mark.parametrize("name", ["small", "small_noimp", "small_rng", pytest.param("64", marks=pytest.mark.slow)])
 def test_volume_rendering(shared: Path, name: str) -> None:
     fixture = Fixture.load(shared, f"eg3d_render_{name}")
     colour, depth, opacity, _ = _render(fixture)

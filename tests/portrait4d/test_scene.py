@@ -341,6 +341,7 @@ def test_fit_improves_held_out_views(data: Path, fitted: Path, tmp_path: Path, c
     assert math.isclose(report["mean_psnr"], np.mean(quality), abs_tol=2e-3)
 
 
+@pytest.mark.slow
 def test_fit_leaves_pictures_video_and_history(fitted: Path):
     report = json.loads((fitted / "metrics.json").read_text())
     assert report["history"][-1]["step"] == report["num_steps"] == 80
@@ -350,6 +351,7 @@ def test_fit_leaves_pictures_video_and_history(fitted: Path):
     assert read_image(fitted / "test_views.png").shape[1] > 9 * SIDE
 
 
+@pytest.mark.slow
 def test_depth_is_in_the_units_of_the_cameras(data: Path, fitted: Path):
     """The head's middle is 1 m away, its surface a little less."""
     seen = load_scene(fitted).render(read_scene(data).train.camera[0], height=SIDE, width=SIDE)

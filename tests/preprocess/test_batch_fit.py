@@ -183,7 +183,8 @@ class TestOpenHead:
     @pytest.mark.parametrize(
         ("frames", "identity_mm"),
         [
-            (1, 2.5),  # a photo hardly tells a large head from a far one: the bound is 2.3 mm root mean square
+            # a photo hardly tells a large head from a far one: the bound is 2.3 mm root mean square
+            pytest.param(1, 2.5, marks=pytest.mark.slow),
             (8, 2.0),
         ],
     )

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from flame.errors import InputError
 
-TIMEOUT_SECONDS = 60
-"""Silence of another process after which a step fails."""
+TIMEOUT_SECONDS = 600
+"""Silence of another process after which a step fails. One that dies is noticed at once, by its closed connection or by
+torchrun; a living one may be silent for minutes, while it compiles, draws a grid, or waits for a slow disk."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def test_the_test_command_and_its_minutes_are_those_of_ci():
         (r"the quick suite: ", r"minutes on two cores\n.* the rest: about (\w+)"),
     ):
         found = [match for text in texts.values() for match in re.findall(f"{before}about (\\w+) {after}", text)]
-        assert found == [("five", "ten")], before
+        assert found == [("four", "ten")], before
 
 
 def test_cpu_builds_of_torch_come_from_pytorch_s_own_index():

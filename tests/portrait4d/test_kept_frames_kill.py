@@ -26,7 +26,7 @@ ENGINE = "portrait4d-v2"
 FAKES = [sys.executable, str(Path(__file__).parents[1] / "support" / "run_with_fakes.py")]
 COMMAND = [sys.executable, "-m", "portrait4d.cli.main"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
 
 def _start(command: list[str], *arguments: object, seconds: float = 0.0) -> subprocess.Popen:
@@ -73,6 +73,7 @@ def _decoded(path: Path) -> np.ndarray:
     return np.stack([frame.image for frame in read_frames(path)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
 def test_frames_that_take_long_outlive_their_process(tmp_path: Path, stop: signal.Signals) -> None:
     write_png(tmp_path / "photo.png", np.full((SIZE, SIZE, 3), 90, np.uint8))
@@ -91,6 +92,7 @@ def test_frames_that_take_long_outlive_their_process(tmp_path: Path, stop: signa
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_a_killed_portrait4d_run_ends_with_the_same_video(
     shared: Path, generated_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

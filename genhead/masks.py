@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flame.geometry.camera import Camera
 from flame.heads.head_pose import ArrayFields
-from flame.mesh.raster import interpolate, rasterize
+from flame.mesh.raster import cover, interpolate, rasterize
 from genhead.head import PartHead, PosedHead
 from portrait4d.ops.resample import filter_same, resize
 
@@ -57,13 +57,15 @@ def rasterise_masks(
         mask_resolution: side at which is rasterised.
     """
     regions = head.regions
-    seen = _Raster(camera, mask_resolution)
-    eye = seen.covers(posed.posed, regions.eye_faces) * (1 - seen.covers(posed.posed, regions.face_faces))
-    whole = seen.covers(regions.outline.apply(posed.posed), regions.outline.faces, cull_backfaces=False)
+    points = _project(posed.posed, camera, mask_resolution)
+    outline = _project(regions.outline.apply(posed.posed), camera, mask_resolution)
+    eye = _covers(points, regions.eye_faces, mask_resolution)
+    eye = eye * (1 - _covers(points, regions.face_faces, mask_resolution))
+    whole = _covers(outline, regions.outline.faces, mask_resolution, cull_backfaces=False)
     inside = whole
     if len(regions.mouth_faces):  # otherwise the inside of an open neck would count
-        inside = seen.covers(posed.posed, regions.mouth_faces, cull_backfaces=False)
-    open_mouth = inside * (1 - seen.covers(posed.posed, regions.closed_faces))
+        inside = _covers(points, regions.mouth_faces, mask_resolution, cull_backfaces=False)
+    open_mouth = inside * (1 - _covers(points, regions.closed_faces, mask_resolution))
     mouth = _resize(open_mouth, size)
     scale = mask_resolution / _REFERENCE
     cleaned = _blur(_open(open_mouth, max(round(_OPENING * scale), 1)), _MOUTH_BLUR * scale)
@@ -100,16 +102,10 @@ def distance_map(head: PartHead, posed: PosedHead, camera: Camera, *, size: int)
     return interpolate(fragments, faces, away).norm(dim=-1)[:, None]
 
 
-@dataclass(frozen=True)
-class _Raster:
-    camera: Camera
-    size: int
-
-    def covers(self, vertices: Tensor, faces: Tensor, *, cull_backfaces: bool = True) -> Tensor:
-        """Whether a pixel's centre sees a triangle, `[B, 1, size, size]`."""
-        points = _project(vertices, self.camera, self.size)
-        fragments = rasterize(points, faces, height=self.size, width=self.size, cull_backfaces=cull_backfaces)
-        return (fragments.face_id >= 0)[:, None].to(vertices.dtype)
+def _covers(points: Tensor, faces: Tensor, size: int, *, cull_backfaces: bool = True) -> Tensor:
+    """1 where a pixel's centre sees a triangle of projected vertices, else 0, `[B, 1, size, size]`."""
+    is_covered = cover(points, faces, height=size, width=size, cull_backfaces=cull_backfaces)
+    return is_covered[:, None].to(points.dtype)
 
 
 def _project(vertices: Tensor, camera: Camera, size: int) -> Tensor:
@@ -134,5 +130,7 @@ def _blur(mask: Tensor, sigma: float) -> Tensor:
 def _open(mask: Tensor, width: int) -> Tensor:
     """Erodes and dilates by a square of an odd width."""
     width -= 1 - width % 2
+    if width == 1:
+        return mask
     shrunk = 1 - F.max_pool2d(1 - mask, width, stride=1, padding=width // 2)
     return F.max_pool2d(shrunk, width, stride=1, padding=width // 2)

@@ -93,7 +93,11 @@ class CoarseMesh:
 
     def apply(self, vertices: Tensor) -> Tensor:
         """Returns the vertices `[B, C, 3]` of this mesh for those `[B, V, 3]` of the head model."""
-        return (vertices[:, self.vertices] * self.weights[..., None]).sum(2)
+        corners = (vertices.index_select(1, corner) for corner in self.vertices.unbind(1))  # faster than all at once
+        first, second, third = (
+            corner * weight[:, None] for corner, weight in zip(corners, self.weights.unbind(1), strict=True)
+        )
+        return first + second + third
 
     def to(self, device: torch.device | str) -> "CoarseMesh":
         """Moves the mesh to another device."""

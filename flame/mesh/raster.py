@@ -42,10 +42,7 @@ def rasterize(
     Raises:
         InputError: the backend was asked for by name and is not installed or does not fit the device.
     """
-    if points.shape[-1] != 3 or points.ndim not in (2, 3):
-        raise ValueError(f"points must be [V, 3] or [B, V, 3] (x, y, depth), got {tuple(points.shape)}")
-    if faces.ndim != 2 or faces.shape[1] != 3:
-        raise ValueError(f"faces must be [F, 3], got {tuple(faces.shape)}")
+    _check_shapes(points, faces)
     run = _backend_function(backend, points.device)
     points = points.detach()
     if points.ndim == 2:
@@ -56,6 +53,31 @@ def rasterize(
         torch.stack([item.barycentric for item in items]),
         torch.stack([item.depth for item in items]),
     )
+
+
+def cover(
+    points: Tensor,
+    faces: Tensor,
+    *,
+    height: int,
+    width: int,
+    cull_backfaces: bool = False,
+    backend: Backend = "auto",
+) -> Tensor:
+    """Whether pixels see a triangle, bool `[H, W]` or `[B, H, W]`: where `rasterize` hits something.
+
+    Arguments and errors are those of `rasterize`. Numba does not look which triangle is nearest, so it is faster.
+    """
+    _check_shapes(points, faces)
+    if _choose_backend(backend, points.device) != "numba":
+        fragments = rasterize(points, faces, height=height, width=width, cull_backfaces=cull_backfaces, backend=backend)
+        return fragments.face_id >= 0
+    from flame.mesh.raster_numba import cover_numba
+
+    points = points.detach()
+    if points.ndim == 2:
+        return cover_numba(points, faces, height, width, cull_backfaces)
+    return torch.stack([cover_numba(item, faces, height, width, cull_backfaces) for item in points])
 
 
 def interpolate(fragments: Fragments, faces: Tensor, attributes: Tensor) -> Tensor:
@@ -102,17 +124,30 @@ def differentiable_barycentric(points: Tensor, faces: Tensor, face_id: Tensor) -
     return result
 
 
-def _backend_function(backend: Backend, device: torch.device):
+def _check_shapes(points: Tensor, faces: Tensor) -> None:
+    if points.shape[-1] != 3 or points.ndim not in (2, 3):
+        raise ValueError(f"points must be [V, 3] or [B, V, 3] (x, y, depth), got {tuple(points.shape)}")
+    if faces.ndim != 2 or faces.shape[1] != 3:
+        raise ValueError(f"faces must be [F, 3], got {tuple(faces.shape)}")
+
+
+def _choose_backend(backend: Backend, device: torch.device) -> Backend:
+    """The backend itself, or what "auto" stands for; refuses what is not there."""
     if backend == "auto":
-        backend = _best_backend(device)
-    if backend == "torch":
-        return _rasterize_torch
-    if backend not in ("numba", "pytorch3d"):
+        return _best_backend(device)
+    if backend not in ("torch", "numba", "pytorch3d"):
         raise InputError(f"expected rasteriser auto, torch, numba or pytorch3d, got {backend!r}")
-    if find_spec(backend) is None:
+    if backend != "torch" and find_spec(backend) is None:
         raise InputError(f"rasteriser {backend} was asked for and is not installed: install it or use backend='auto'")
     if backend == "numba" and device.type != "cpu":
         raise InputError(f"rasteriser numba works on cpu, the points are on {device}: use backend='auto'")
+    return backend
+
+
+def _backend_function(backend: Backend, device: torch.device):
+    backend = _choose_backend(backend, device)
+    if backend == "torch":
+        return _rasterize_torch
     if backend == "numba":
         from flame.mesh.raster_numba import rasterize_numba
 

@@ -14,7 +14,7 @@ from flame.errors import InputError
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from flame.heads.open_head import load_open_head
-from flame.mesh.raster import _best_backend, _rasterize_torch, differentiable_barycentric, interpolate, rasterize
+from flame.mesh.raster import _best_backend, _rasterize_torch, cover, differentiable_barycentric, interpolate, rasterize
 from flame.mesh.raster_numba import rasterize_numba
 from flame.mesh.raster_pytorch3d import rasterize_pytorch3d
 
@@ -128,6 +128,21 @@ def test_numba_equals_torch_on_the_open_head_and_batch_equals_singles() -> None:
     assert torch.equal(alone.face_id, fast.face_id[1])
     seen = interpolate(fast, faces, points)
     assert torch.allclose(seen[1], interpolate(alone, faces, points[1]))
+
+
+@pytest.mark.parametrize("cull_backfaces", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_covered_pixels_are_those_that_hit_something(backend, cull_backfaces: bool) -> None:
+    """On a head, and where edges run through pixel centres."""
+    corners = torch.tensor([[4.5, 4.5, 1.0], [4.5, 20.5, 1.0], [20.5, 4.5, 1.0], [20.5, 20.5, 1.0]])
+    head, triangles = _head_points(96)
+    for points, faces in ((head[1], triangles), (corners, torch.tensor([[0, 1, 2], [1, 2, 3]]))):
+        options = {"height": 96, "width": 96, "cull_backfaces": cull_backfaces, "backend": backend}
+        wanted = rasterize(points, faces, **options).face_id >= 0
+        found = cover(points, faces, **options)
+        assert found.dtype == torch.bool and torch.equal(found, wanted)
+        batch = cover(torch.stack([points, points + 1000]), faces, **options)
+        assert torch.equal(batch[0], wanted) and not batch[1].any()
 
 
 def test_interpolated_position_is_the_pixel_centre() -> None:

@@ -157,10 +157,9 @@ class PartHead(nn.Module):
         """The vertices of a head. Not differentiable in its parameters."""
         still, straight = torch.zeros_like(params.neck), torch.zeros_like(params.eyes)
         resting = params.replace(neck=still)
-        rested = self.place(self.model(resting))
-        mouth = self.place(
-            self.model(resting.replace(expression=params.expression * self.jaw_expressions, eyes=straight))
-        )
+        mouthing = resting.replace(expression=params.expression * self.jaw_expressions, eyes=straight)
+        # as one batch, which reads the large bases once
+        rested, mouth = self.place(self.model(HeadParams.concatenate([resting, mouthing]))).chunk(2)
         posed = self.place(self.model(params)) if bool(params.neck.any()) else rested
         return PosedHead(posed, rested, mouth)
 

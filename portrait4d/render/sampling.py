@@ -1,14 +1,17 @@
 """Where rays sample a field: evenly at first, then where the weight is (NeRF, Mildenhall et al. 2020, 5.2)."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from portrait4d.ops.compiled import can_compile, split_range
 from portrait4d.render.rays import Rays
 from portrait4d.runtime.random import RandomSource, uniform
+
+Backend = Literal["auto", "torch", "numba"]
 
 _PARALLEL = 1e-12
 """Directions nearer to zero are replaced by this, so that a ray along a side of the cube does not divide by zero."""
@@ -121,7 +124,7 @@ def even_depths(depth_range: DepthRange, count: int, noise: Tensor, *, is_dispar
 
 
 @torch.no_grad()
-def weighted_depths(depths: Tensor, weights: Tensor, noise: Tensor) -> Tensor:
+def weighted_depths(depths: Tensor, weights: Tensor, noise: Tensor, *, backend: Backend = "auto") -> Tensor:
     """Distances drawn where the weights of a first pass are; carries no gradient.
 
     Weights are first widened by one sample to both sides (mip-NeRF, Barron et al. 2021, equation 18).
@@ -130,10 +133,27 @@ def weighted_depths(depths: Tensor, weights: Tensor, noise: Tensor) -> Tensor:
         depths: `[B, R, K]` of the first pass.
         weights: `[B, R, K - 1]` of the intervals between them.
         noise: `[B, R, M]` in [0, 1), the quantiles to take.
+        backend: "torch" defines the result. "numba" needs float32 on a CPU and four samples, and is equal up to
+            rounding; "auto" takes it there.
 
     Returns:
         `[B, R, M]`, unsorted if the noise is unsorted.
     """
+    if backend not in ("auto", "torch", "numba"):
+        raise ValueError(f"backend must be 'auto', 'torch' or 'numba', got {backend!r}")
+    can_be = can_compile(depths, weights, noise) and depths.shape[2] > 3
+    if backend == "numba" and not can_be:
+        raise ValueError(
+            f"backend 'numba' needs float32 on the CPU and four samples a ray, got {depths.dtype} on {depths.device}, "
+            f"{depths.shape[2]} samples"
+        )
+    if can_be and backend != "torch":
+        from portrait4d.render.sampling_numba import place_by_weight
+
+        found = noise.new_empty(noise.shape)
+        arrays = (value.contiguous().flatten(0, 1).detach().numpy() for value in (depths, weights, noise))
+        split_range(depths.shape[:2].numel(), place_by_weight, *arrays, found.flatten(0, 1).numpy())
+        return found
     rays = weights.flatten(0, 1)[:, None]
     blurred = F.avg_pool1d(F.max_pool1d(rays, 2, stride=1, padding=1), 2, stride=1)[:, 0] + 0.01
     middles = (0.5 * (depths[..., :-1] + depths[..., 1:])).flatten(0, 1)

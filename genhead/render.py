@@ -249,11 +249,13 @@ class PartScene:
 
 
 def choose_rows(wanted: Tensor) -> Tensor:
-    """Indices `[B, M]` of the rows that are wanted in `[B, N]`, M the most of any row; shorter ones get others, too."""
-    most = int(wanted.sum(1).max()) if wanted.numel() else 0
-    if len(wanted) == 1:
-        return wanted.nonzero()[:, 1][None]
-    return wanted.to(torch.uint8).sort(stable=True, dim=1, descending=True).indices[:, :most]
+    """Ascending indices `[B, M]` of the rows wanted in `[B, N]`, M the most of any; shorter ones get others, too."""
+    if not wanted.numel():
+        return torch.empty(len(wanted), 0, dtype=torch.int64, device=wanted.device)
+    counts = wanted.sum(1, keepdim=True)
+    most = int(counts.max())
+    others = (~wanted).cumsum(1, dtype=torch.int32)  # the first ones fill up
+    return (wanted | (others <= most - counts)).nonzero()[:, 1].view(len(wanted), most)
 
 
 def _join(parts: list[Part]) -> Part:

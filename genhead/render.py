@@ -16,7 +16,7 @@ from flame.geometry.camera import Camera
 from genhead.masks import HeadMasks
 from genhead.parts import PartFields
 from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
-from portrait4d.render.march import Marched, interval_weights, march
+from portrait4d.render.march import Marched, march
 from portrait4d.render.planes import TriPlanes
 from portrait4d.render.rays import Rays, cast_rays
 from portrait4d.render.renderer import (
@@ -27,6 +27,7 @@ from portrait4d.render.renderer import (
     place_samples,
 )
 from portrait4d.render.sampling import MIDPOINTS, RandomNoise, weighted_depths
+from portrait4d.render.shares import interval_weights
 from portrait4d.runtime.random import RandomSource
 
 
@@ -175,7 +176,7 @@ class PartScene:
         first = self.ask(rays, coarse, eye, mouth)
         asked, depths, is_sorted = [first], coarse, True
         if quantiles.shape[-1]:
-            weights = interval_weights(coarse, first.density)
+            weights = interval_weights(coarse, first.density.detach())
             fine = weighted_depths(coarse, weights, quantiles)
             asked.append(self.ask(rays, fine, eye, mouth))
             depths, is_sorted = torch.cat([coarse, fine], 2), False

@@ -1,17 +1,12 @@
 """The sum of a field's samples along rays (Max 1995; midpoint form of EG3D's marcher, after mip-NeRF)."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from portrait4d.ops.compiled import can_compile, differentiable_gradients, split_range
-
-Backend = Literal["auto", "torch", "numba"]
-
-_TRANSMITTANCE_FLOOR = 1e-10
+from portrait4d.render.shares import Backend, sample_shares
 
 
 @dataclass(frozen=True)
@@ -33,27 +28,6 @@ class Marched:
     weights: Tensor
 
 
-def interval_weights(depths: Tensor, densities: Tensor) -> Tensor:
-    """Weight of each interval between samples in the picture.
-
-    `alpha = 1 - exp(-softplus(sigma - 1) * length)` with the mean raw density `sigma` of both ends, times the
-    transmittance of the intervals before.
-
-    Args:
-        depths: `[..., K]`, ascending.
-        densities: `[..., K]`, raw.
-
-    Returns:
-        `[..., K - 1]`.
-    """
-    lengths = depths[..., 1:] - depths[..., :-1]
-    density = F.softplus(0.5 * (densities[..., :-1] + densities[..., 1:]) - 1.0)
-    passed = torch.exp(-density * lengths)
-    alpha = 1.0 - passed
-    shifted = torch.cat([torch.ones_like(alpha[..., :1]), 1.0 - alpha[..., :-1] + _TRANSMITTANCE_FLOOR], -1)
-    return alpha * shifted.cumprod(-1)
-
-
 def march(depths: Tensor, densities: Tensor, features: Tensor, *, is_sorted: bool = False) -> Marched:
     """Sums samples along each ray.
 
@@ -66,20 +40,13 @@ def march(depths: Tensor, densities: Tensor, features: Tensor, *, is_sorted: boo
         features: `[B, R, K, C]`.
         is_sorted: the depths ascend already.
     """
-    order = None
-    if not is_sorted:
-        depths, order = torch.sort(depths, dim=-1, stable=True)
-        densities = densities.gather(-1, order)
-    weights = interval_weights(depths, densities)
-    shares = 0.5 * (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1)))
+    ascending, weights, shares = sample_shares(depths, densities, is_sorted=is_sorted)
     depth_sum = (shares * depths).sum(-1)
-    if order is not None:
-        shares = torch.zeros_like(shares).scatter(-1, order, shares)
     summed = sum_along_rays(shares, features)
     opacity = weights.sum(-1)
     is_met = opacity > 0  # dividing by a harmless number elsewhere keeps the gradient finite
     depth = torch.where(is_met, depth_sum / torch.where(is_met, opacity, 1.0), torch.inf)
-    return Marched(summed, depth, opacity, depths, weights)
+    return Marched(summed, depth, opacity, ascending, weights)
 
 
 def sum_along_rays(shares: Tensor, features: Tensor, *, backend: Backend = "auto") -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from flame.geometry.camera import Camera
 from portrait4d.render.decoder import FieldSamples
 from portrait4d.render.field import Field
-from portrait4d.render.march import Marched, interval_weights, march
+from portrait4d.render.march import Marched, march
 from portrait4d.render.rays import Rays, cast_rays
 from portrait4d.render.sampling import (
     MIDPOINTS,
@@ -21,6 +21,7 @@ from portrait4d.render.sampling import (
     plane_range,
     weighted_depths,
 )
+from portrait4d.render.shares import interval_weights
 from portrait4d.runtime.random import RandomSource
 
 RangeMode = Literal["fixed", "box", "plane"]
@@ -164,7 +165,7 @@ def _two_passes(field: Field, rays: Rays, coarse: Tensor, quantiles: Tensor) -> 
     density, features = _ask(field, rays, coarse)
     if not quantiles.shape[-1]:
         return march(coarse, density, features, is_sorted=True)
-    fine = weighted_depths(coarse, interval_weights(coarse, density), quantiles)
+    fine = weighted_depths(coarse, interval_weights(coarse, density.detach()), quantiles)
     fine_density, fine_features = _ask(field, rays, fine)
     return march(
         torch.cat([coarse, fine], 2), torch.cat([density, fine_density], 2), torch.cat([features, fine_features], 2)

@@ -10,11 +10,12 @@ from torch import Tensor
 from flame.geometry.camera import Camera
 from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
 from portrait4d.render.field import TriPlaneField
-from portrait4d.render.march import interval_weights, march
+from portrait4d.render.march import march
 from portrait4d.render.planes import PlaneLayout, TriPlanes
 from portrait4d.render.rays import Rays, cast_rays
 from portrait4d.render.renderer import RenderConfig, render, render_rays
 from portrait4d.render.sampling import DepthRange, box_range, even_depths
+from portrait4d.render.shares import interval_weights
 
 SIZE = 24
 COLOUR = torch.tensor([0.8, 0.5, 0.2], dtype=torch.float64)

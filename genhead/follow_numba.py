@@ -17,19 +17,16 @@ def follow_numba(points: Tensor, rings: Tensor, vertices: Tensor, offsets: Tenso
 
 @compiled(error_model="numpy")
 def _follow(points, rings, vertices, offsets, tiny, moved):
-    weights = np.empty(rings.shape[1], dtype=np.float32)
     for index in range(len(points)):
         x, y, z = points[index, 0], points[index, 1], points[index, 2]
-        total = np.float32(0)
+        total, ox, oy, oz = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
         for entry in range(rings.shape[1]):
             vertex = rings[index, entry]
             dx, dy, dz = x - vertices[vertex, 0], y - vertices[vertex, 1], z - vertices[vertex, 2]
-            weights[entry] = np.float32(1) / (dx * dx + dy * dy + dz * dz + tiny)
-            total += weights[entry]
-        ox, oy, oz = np.float32(0), np.float32(0), np.float32(0)
-        for entry in range(rings.shape[1]):
-            vertex, share = rings[index, entry], weights[entry] / total
-            ox += share * offsets[vertex, 0]
-            oy += share * offsets[vertex, 1]
-            oz += share * offsets[vertex, 2]
+            weight = np.float32(1) / (dx * dx + dy * dy + dz * dz + tiny)
+            total += weight
+            ox += weight * offsets[vertex, 0]
+            oy += weight * offsets[vertex, 1]
+            oz += weight * offsets[vertex, 2]
+        ox, oy, oz = ox / total, oy / total, oz / total
         moved[index, 0], moved[index, 1], moved[index, 2] = x + ox, y + oy, z + oz

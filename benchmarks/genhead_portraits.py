@@ -11,6 +11,7 @@ whoever may see the photos.
 """
 
 import argparse
+import shutil
 from pathlib import Path
 
 import cv2
@@ -26,7 +27,7 @@ from genhead.head import PartHead
 from genhead.training.grid import frontal_camera
 from genhead_measures import render as render_heads
 from genhead_measures import sample_like
-from material import conclude, output_folder, table
+from material import ROOT, conclude, output_folder, table
 from portrait4d.metrics.control import rank_correlation
 from portrait4d.metrics.distances import measure_frechet
 from portrait4d.metrics.extractor import load_extractor
@@ -197,7 +198,7 @@ def show_samples(generator: GenHeadGenerator, dataset: Dataset, path: Path) -> N
     turns = [(still, _cameras(generator, np.full(SHOWN, angle))) for angle in (-40.0, -20.0, 0.0, 20.0, 40.0)]
     faces = [ask(generator, still, name, np.ones(SHOWN)) for name in (*CONTROLS, "gaze")]
     columns = [render_heads(generator, latent, camera, params, seen_as=front) for params, camera in (*turns, *faces)]
-    contact_sheet([[column[index] for column in columns] for index in range(SHOWN)], path, cell_height=128)
+    contact_sheet([[column[index] for column in columns] for index in range(SHOWN)], path, cell_height=80)
 
 
 def main() -> None:
@@ -219,6 +220,8 @@ def main() -> None:
     last, folder = GenHeadGenerator.from_pretrained(arguments.checkpoints[-1]), output_folder("genhead-portraits")
     show_samples(last, portraits.dataset, folder / "samples.png")
     portraits.show_nearest(last, folder / "nearest.png")
+    if arguments.publish:
+        shutil.copy(folder / "samples.png", ROOT / "docs" / "genhead-portraits.png")
     conclude("genhead-portraits", report_text(rows, len(portraits.images)), rows, is_published=arguments.publish)
 
 

@@ -9,6 +9,7 @@ change in a picture is known.
 
 import argparse
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from genhead.generator import GenHeadGenerator, condition_label
 from genhead.head import PartHead
 from genhead.training.grid import frontal_camera
 from genhead_measures import BATCH, sample_like, sample_with_depth
-from material import conclude, output_folder
+from material import ROOT, conclude, output_folder
 from portrait4d.metrics.control import picture_change, rank_correlation, score_control
 from portrait4d.metrics.distances import measure_frechet
 from portrait4d.metrics.extractor import load_extractor
@@ -184,6 +185,8 @@ def main() -> None:
     last, folder = GenHeadGenerator.from_pretrained(arguments.checkpoints[-1]), output_folder("genhead-toy")
     show(last, folder / "controls.png")
     show_samples(last, dataset, folder / "samples.png")
+    if arguments.publish:
+        shutil.copy(folder / "samples.png", ROOT / "docs" / "genhead-toy.png")
     conclude("genhead-toy", report_text(rows), rows, is_published=arguments.publish)
 
 

@@ -1,4 +1,4 @@
-"""What the measures of trained GenHeads share: samples with the cameras and heads of a dataset."""
+"""What the measures of trained GenHeads share: samples like a dataset's, and heads with one parameter moved."""
 
 from dataclasses import replace
 
@@ -7,14 +7,26 @@ import torch
 from numpy.typing import NDArray
 
 from flame.geometry.camera import Camera
-from flame.heads.head_model import HeadParams
+from flame.heads.head_model import HeadModel, HeadParams, expression_index
 from genhead.generator import GenHeadGenerator, condition_label
 from genhead.head import UNITS_PER_METRE
+from genhead.training.grid import frontal_camera
 from preprocess.dataset.reading.dataset import Dataset
 from preprocess.media.image import to_uint8
 
 BATCH = 20
 """Heads that are rendered at once."""
+
+CONTROLS: dict[str, tuple[tuple[str, ...], float]] = {
+    "jaw": (("jawOpen",), 0.8),
+    "smile": (("mouthSmileLeft", "mouthSmileRight"), 1.0),
+    "blink": (("eyeBlinkLeft", "eyeBlinkRight"), 1.0),
+    "brows": (("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), 1.0),
+}
+"""Expressions that move together, and how far."""
+
+GAZE = 0.35
+"""Radians."""
 
 _HEAD = ("shape", "expression", "neck", "jaw", "eyes")
 
@@ -89,3 +101,21 @@ def render(
         view = replace(camera, cam2world=camera.cam2world[part], intrinsics=camera.intrinsics[part])
         pictures.append(to_uint8(generator.render(volume, view, posed).image))
     return np.concatenate(pictures)
+
+
+def move_one(model: HeadModel, shape: torch.Tensor, name: str, strength: NDArray[np.float64]) -> HeadParams:
+    """Heads of shapes `[N, S]` with one control, or `gaze`, at strengths in [-1, 1], everything else at rest."""
+    params = HeadParams.zeros(model, len(shape)).replace(shape=shape)
+    values = torch.from_numpy(strength.astype(np.float32))
+    if name == "gaze":
+        params.eyes[:, :, 1] = GAZE * values[:, None]
+    elif name in CONTROLS:
+        names, most = CONTROLS[name]
+        params.expression[:, expression_index(model, names)] = most * values[:, None]
+    return params
+
+
+def frontal_cameras(generator: GenHeadGenerator, yaw_degrees: NDArray[np.float64]) -> Camera:
+    """Cameras `[N]` on the training cameras' circle."""
+    each = [frontal_camera(generator.config, yaw_degrees=float(angle)) for angle in yaw_degrees]
+    return Camera(torch.cat([camera.cam2world for camera in each]), torch.cat([camera.intrinsics for camera in each]))

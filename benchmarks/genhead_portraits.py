@@ -24,9 +24,8 @@ from flame.heads.head_model import HeadParams, expression_index
 from flame.heads.open_head import load_open_head
 from genhead.generator import GenHeadGenerator
 from genhead.head import PartHead
-from genhead.training.grid import frontal_camera
+from genhead_measures import CONTROLS, GAZE, frontal_cameras, move_one, sample_like
 from genhead_measures import render as render_heads
-from genhead_measures import sample_like
 from material import ROOT, conclude, output_folder, table
 from portrait4d.metrics.control import rank_correlation
 from portrait4d.metrics.distances import measure_frechet
@@ -38,14 +37,7 @@ from preprocess.media.contact_sheet import contact_sheet
 from preprocess.tracking.tracker import Tracker
 
 SAMPLES, TRACKED, SHOWN = 500, 60, 6
-CONTROLS: dict[str, tuple[tuple[str, ...], float]] = {
-    "jaw": (("jawOpen",), 0.8),
-    "smile": (("mouthSmileLeft", "mouthSmileRight"), 1.0),
-    "blink": (("eyeBlinkLeft", "eyeBlinkRight"), 1.0),
-    "brows": (("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), 1.0),
-}
-"""Expressions that move together, and how far."""
-GAZE, YAW_DEGREES = 0.35, 30.0
+YAW_DEGREES = 30.0
 NAMES = ("yaw", *CONTROLS, "gaze")
 
 
@@ -82,10 +74,9 @@ class Portraits:
     def control(self, generator: GenHeadGenerator, params: HeadParams, name: str) -> dict[str, float]:
         """Slope and rank correlation of what the tracker reads against what was asked for, over random persons."""
         strength = np.random.default_rng(1).uniform(-1.0 if name in ("yaw", "gaze") else 0.0, 1.0, TRACKED)
-        still = HeadParams.zeros(generator.head.model, TRACKED).replace(shape=params.shape[:TRACKED])
-        asked, camera = ask(generator, still, name, strength)
+        asked, camera = ask(generator, params.shape[:TRACKED], name, strength)
         latent = torch.randn(TRACKED, generator.config.latent_dim, generator=torch.Generator().manual_seed(5))
-        front = _cameras(generator, np.zeros(TRACKED))
+        front = frontal_cameras(generator, np.zeros(TRACKED))
         found = track_or_none(render_heads(generator, latent, camera, asked, seen_as=front), self.tracker)
         if found is None or found.found.sum() < 3:
             return {"gain": float("nan"), "rank": float("nan")}
@@ -142,18 +133,11 @@ def track_or_none(images: NDArray[np.uint8], tracker: Tracker) -> Heads | None:
 
 
 def ask(
-    generator: GenHeadGenerator, still: HeadParams, name: str, strength: NDArray[np.float64]
+    generator: GenHeadGenerator, shape: torch.Tensor, name: str, strength: NDArray[np.float64]
 ) -> tuple[HeadParams, Camera]:
-    """Heads `[N]` at rest with one control at a strength in [-1, 1], and the cameras that see them."""
-    values = torch.from_numpy(strength.astype(np.float32))
-    expression, eyes = still.expression.clone(), still.eyes.clone()
-    if name == "gaze":
-        eyes[:, :, 1] = GAZE * values[:, None]
-    elif name in CONTROLS:
-        names, most = CONTROLS[name]
-        expression[:, expression_index(generator.head.model, names)] = most * values[:, None]
+    """Heads `[N]` with one control at a strength in [-1, 1], and the cameras that see them."""
     degrees = YAW_DEGREES * strength if name == "yaw" else np.zeros(len(strength))
-    return still.replace(expression=expression, eyes=eyes), _cameras(generator, degrees)
+    return move_one(generator.head.model, shape, name, strength), frontal_cameras(generator, degrees)
 
 
 def _read(heads: Heads, name: str) -> NDArray[np.float64]:
@@ -167,14 +151,6 @@ def _read(heads: Heads, name: str) -> NDArray[np.float64]:
 
 def _most(name: str) -> float:
     return {"yaw": YAW_DEGREES, "gaze": GAZE}.get(name) or CONTROLS[name][1]
-
-
-def _cameras(generator: GenHeadGenerator, degrees: NDArray) -> Camera:
-    each = [frontal_camera(generator.config, yaw_degrees=float(angle)) for angle in degrees]
-    return Camera(
-        torch.cat([camera.cam2world for camera in each]),
-        torch.cat([camera.intrinsics for camera in each]),
-    )
 
 
 def _nearest(features: NDArray, others: NDArray, *, is_same: bool = False) -> tuple[NDArray, NDArray]:
@@ -192,11 +168,11 @@ def _shrunk(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 def show_samples(generator: GenHeadGenerator, dataset: Dataset, path: Path) -> None:
     """Six seeds: an orbit, then every control at its most."""
     shape = sample_like(generator, dataset, SHOWN)[1].shape
-    still = HeadParams.zeros(generator.head.model, SHOWN).replace(shape=shape)
+    still = move_one(generator.head.model, shape, "", np.zeros(SHOWN))
     latent = torch.randn(SHOWN, generator.config.latent_dim, generator=torch.Generator().manual_seed(11))
-    front = _cameras(generator, np.zeros(SHOWN))
-    turns = [(still, _cameras(generator, np.full(SHOWN, angle))) for angle in (-40.0, -20.0, 0.0, 20.0, 40.0)]
-    faces = [ask(generator, still, name, np.ones(SHOWN)) for name in (*CONTROLS, "gaze")]
+    front = frontal_cameras(generator, np.zeros(SHOWN))
+    turns = [(still, frontal_cameras(generator, np.full(SHOWN, angle))) for angle in (-40.0, -20.0, 0.0, 20.0, 40.0)]
+    faces = [ask(generator, shape, name, np.ones(SHOWN)) for name in (*CONTROLS, "gaze")]
     columns = [render_heads(generator, latent, camera, params, seen_as=front) for params, camera in (*turns, *faces)]
     contact_sheet([[column[index] for column in columns] for index in range(SHOWN)], path, cell_height=80)
 

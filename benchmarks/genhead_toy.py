@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flame.heads.head_model import HeadParams, expression_index
+from flame.geometry.camera import Camera
+from flame.heads.head_model import HeadParams
 from flame.heads.open_head import load_open_head
-from genhead.generator import GenHeadGenerator, condition_label
+from genhead.generator import GenHeadGenerator
 from genhead.head import PartHead
-from genhead.training.grid import frontal_camera
-from genhead_measures import BATCH, sample_like, sample_with_depth
+from genhead_measures import CONTROLS, frontal_cameras, move_one, render, sample_like, sample_with_depth
 from material import ROOT, conclude, output_folder
 from portrait4d.metrics.control import picture_change, rank_correlation, score_control
 from portrait4d.metrics.distances import measure_frechet
@@ -33,17 +33,9 @@ from preprocess.dataset.reading.dataset import Dataset
 from preprocess.dataset.toy.population import draw_person
 from preprocess.dataset.toy.render import ToyRenderer
 from preprocess.media.contact_sheet import contact_sheet
-from preprocess.media.image import to_uint8
 
 IDENTITIES, SAMPLES, PICTURES = 100, 500, 2000
-CONTROLS: dict[str, tuple[tuple[str, ...], float]] = {
-    "jaw": (("jawOpen",), 0.8),
-    "smile": (("mouthSmileLeft", "mouthSmileRight"), 1.0),
-    "blink": (("eyeBlinkLeft", "eyeBlinkRight"), 1.0),
-    "brows": (("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), 1.0),
-}
-"""Expressions that move together, and how far."""
-GAZE, YAW_DEGREES = 0.35, 35.0
+YAW_DEGREES = 35.0
 SEED = 0
 
 
@@ -64,33 +56,14 @@ class Evaluation:
         names = [hashlib.sha256(f"toy face {SEED} {index}".encode()).hexdigest()[:16] for index in range(IDENTITIES)]
         return PerSample([derive_seed("person", name) for name in names]).normal((IDENTITIES, size), torch.zeros(()))
 
-    def params(self, name: str, strength: NDArray) -> HeadParams:
-        """All persons with one parameter at given strengths in [-1, 1], everything else at rest."""
-        params = HeadParams.zeros(self.model, IDENTITIES).replace(shape=self.shape)
-        values = torch.from_numpy(strength.astype(np.float32))
-        if name == "gaze":
-            params.eyes[:, :, 1] = GAZE * values[:, None]
-        elif name in CONTROLS:
-            names, most = CONTROLS[name]
-            params.expression[:, expression_index(self.model, names)] = most * values[:, None]
-        return params
-
-    @torch.no_grad()
     def predict(self, latent: torch.Tensor, name: str, strength: NDArray) -> NDArray[np.uint8]:
-        """Generated pictures."""
-        params, pictures = self.params(name, strength), []
-        for start in range(0, IDENTITIES, BATCH):
-            part = slice(start, start + BATCH)
-            camera = self._cameras(name, strength[part])
-            head = params.map(lambda value, part=part: value[part])
-            front = self._cameras("", np.zeros(len(strength[part])))
-            volume = self.generator.sample(latent[part], condition_label(front, head.shape))
-            pictures.append(to_uint8(self.generator.render(volume, camera, self.generator.head.pose(head)).image))
-        return np.concatenate(pictures)
+        """Generated pictures of all persons with one parameter at given strengths in [-1, 1]."""
+        front, params = self._cameras("", np.zeros(len(strength))), self._params(name, strength)
+        return render(self.generator, latent, self._cameras(name, strength), params, seen_as=front)
 
     def true(self, name: str, strength: NDArray) -> NDArray[np.uint8]:
         """The same of the persons in the data."""
-        vertices = self.model(self.params(name, strength)).numpy()
+        vertices = self.model(self._params(name, strength)).numpy()
         cameras = self._cameras(name, strength)
         metres = cameras.cam2world.clone()
         origin = torch.tensor(self.generator.config.head_origin)
@@ -100,16 +73,12 @@ class Evaluation:
             self.truth(vertices[index], seen[index], person)[0] for index, person in enumerate(self.persons)
         ])  # fmt: skip
 
-    def _cameras(self, name: str, strength: NDArray):
-        config = self.generator.config
-        turns = YAW_DEGREES * strength if name == "yaw" else np.zeros(len(strength))
-        each = [frontal_camera(config, yaw_degrees=float(turn)) for turn in turns]
-        first = each[0]
-        return replace(
-            first,
-            cam2world=torch.cat([camera.cam2world for camera in each]),
-            intrinsics=torch.cat([camera.intrinsics for camera in each]),
-        )
+    def _params(self, name: str, strength: NDArray) -> HeadParams:
+        return move_one(self.model, self.shape, name, strength)
+
+    def _cameras(self, name: str, strength: NDArray) -> Camera:
+        degrees = YAW_DEGREES * strength if name == "yaw" else np.zeros(len(strength))
+        return frontal_cameras(self.generator, degrees)
 
     def control(self, name: str) -> dict[str, float]:
         """Gain and direction with known persons; rank correlation over random ones, each at a strength of its own."""

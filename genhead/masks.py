@@ -85,21 +85,21 @@ def correspondence_map(head: PartHead, posed: PosedHead, camera: Camera, *, size
 
     What the discriminator compares a picture with.
     """
-    regions = head.regions
-    faces = torch.cat([regions.face_faces, regions.eye_faces])
-    fragments = rasterize(_project(posed.posed, camera, size), faces, height=size, width=size, cull_backfaces=True)
-    return interpolate(fragments, faces, head.map_colours).permute(0, 3, 1, 2)
+    return _draw_face(head, posed, camera, head.map_colours, size=size)
 
 
 @torch.no_grad()
 def distance_map(head: PartHead, posed: PosedHead, camera: Camera, *, size: int) -> Tensor:
     """How far the face is along the ray of each pixel, `[B, 1, size, size]` in world units; zero elsewhere."""
-    regions = head.regions
-    faces = torch.cat([regions.face_faces, regions.eye_faces])
+    away = posed.posed - camera.cam2world[:, None, :3, 3]
+    return _draw_face(head, posed, camera, away, size=size).norm(dim=1, keepdim=True)
+
+
+def _draw_face(head: PartHead, posed: PosedHead, camera: Camera, attributes: Tensor, *, size: int) -> Tensor:
+    """Attributes of vertices, `[V, C]` or `[B, V, C]`, where pixels see the face: `[B, C, size, size]`, else zero."""
+    faces = torch.cat([head.regions.face_faces, head.regions.eye_faces])
     fragments = rasterize(_project(posed.posed, camera, size), faces, height=size, width=size, cull_backfaces=True)
-    eye = camera.cam2world[:, None, :3, 3]
-    away = (posed.posed - eye).to(posed.posed)
-    return interpolate(fragments, faces, away).norm(dim=-1)[:, None]
+    return interpolate(fragments, faces, attributes).permute(0, 3, 1, 2)
 
 
 def _covers(points: Tensor, faces: Tensor, size: int, *, cull_backfaces: bool = True) -> Tensor:

@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flame.mesh.nearest_vertex import Backend
 from genhead.config import Deformation
 from genhead.head import PartHead, PosedHead
 from genhead.parts import OffsetField, PartFields, VertexField, exact_parts
-from portrait4d.ops.compiled import can_compile
+from portrait4d.ops.compiled import Backend, can_compile, takes_compiled
 
 _NUM_EYE_NODES = (20, 8, 8)
 _NUM_MOUTH_NODES = (20, 12, 12)
@@ -77,12 +76,8 @@ def move_by_grid(points: Tensor, values: Tensor, low: Tensor, high: Tensor, *, b
         backend: "torch" defines it; "numba" needs float32 on a CPU and two nodes an axis, "auto" takes it there.
     """
     can_be = can_compile(points, values, low, high, with_gradients=True) and min(values.shape[2:]) > 1
-    if backend == "numba" and not can_be:
-        raise ValueError(
-            f"backend 'numba' needs float32 on the CPU and two nodes an axis, got {points.dtype} on {points.device}, "
-            f"{tuple(values.shape[2:])} nodes"
-        )
-    if can_be and backend != "torch":
+    needs = "float32 on the CPU and two nodes an axis"
+    if takes_compiled(backend, can_be=can_be, needs=needs, got=values):
         from genhead.grids_numba import move_numba
 
         return move_numba(points, values, low, high)

@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from portrait4d.ops.compiled import can_compile, differentiable_gradients, split_range
+from portrait4d.ops.compiled import Backend, can_compile, differentiable_gradients, split_range, takes_compiled
 
 Activation = Literal["linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"]
-Backend = Literal["auto", "torch", "numba"]
 
 _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: x,
@@ -67,16 +66,10 @@ def bias_act(
     """
     if activation not in _FUNCTIONS:
         raise ValueError(f"activation must be one of {', '.join(_FUNCTIONS)}; got {activation!r}")
-    if backend not in ("auto", "torch", "numba"):
-        raise ValueError(f"backend must be 'auto', 'torch' or 'numba', got {backend!r}")
     factor = gain * default_gain(activation)
     can_be = bias is not None and activation == "lrelu" and factor > 0 < leaky_slope and _fits(x, bias, scale, noise)
-    if backend == "numba" and not can_be:
-        raise ValueError(
-            "backend 'numba' needs 'lrelu', a bias, and a float32 picture on the CPU with channels last, got "
-            f"{activation!r} of {x.dtype} on {x.device}, strides {x.stride()}"
-        )
-    if backend == "numba" or (backend == "auto" and can_be and torch.is_grad_enabled()):
+    needs = "'lrelu', a bias, and a float32 picture on the CPU with channels last"
+    if takes_compiled(backend, can_be=can_be, pays=torch.is_grad_enabled(), needs=needs, got=x):
         if noise is not None:
             noise = noise.expand(len(x), -1, -1, -1)
         return _Activate.apply(x, bias, scale, noise, leaky_slope, factor, clamp)  # pyright: ignore[reportReturnType]

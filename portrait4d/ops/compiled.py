@@ -2,9 +2,34 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+Backend = Literal["auto", "torch", "numba"]
+"""How an operation is computed: torch defines it, numba is its compiled form, auto takes what is faster."""
+
+
+def takes_compiled(backend: Backend, *, can_be: bool, pays: bool = True, needs: str, got: Tensor) -> bool:
+    """Whether an operation takes its compiled form.
+
+    Args:
+        backend: asked for.
+        can_be: whether the compiled form takes these inputs.
+        pays: whether it is then the faster one, for "auto".
+        needs: what the compiled form needs, for the error.
+        got: the input that decides, for the error.
+
+    Raises:
+        ValueError: there is no such backend, or the compiled form was asked for and does not take these inputs.
+    """
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend must be 'auto', 'torch' or 'numba', got {backend!r}")
+    if backend == "numba" and not can_be:
+        layout = f"{tuple(got.shape)} with strides {got.stride()}"
+        raise ValueError(f"backend 'numba' needs {needs}, got {got.dtype} {layout} on {got.device}")
+    return backend == "numba" or (backend == "auto" and can_be and pays)
 
 
 def can_compile(*tensors: Tensor, with_gradients: bool = False) -> bool:

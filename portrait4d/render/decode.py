@@ -1,15 +1,13 @@
 """The decoder's two layers over rows of features: torch's definition, and a compiled form with its own gradients."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from portrait4d.ops.compiled import can_compile, differentiable_gradients, split_range
-
-Backend = Literal["auto", "torch", "numba"]
+from portrait4d.ops.compiled import Backend, can_compile, differentiable_gradients, split_range, takes_compiled
 
 _WIDENING = 0.001
 """The sigmoid is widened a little, so that 0 and 1 are reached (mip-NeRF, Barron et al. 2021, section 3.1)."""
@@ -48,17 +46,11 @@ def decode(
     Returns:
         Density `[N]` and colours `[N, D]`.
     """
-    if backend not in ("auto", "torch", "numba"):
-        raise ValueError(f"backend must be 'auto', 'torch' or 'numba', got {backend!r}")
     tensors = rows, *first, *density, *colour
     shape = first.weight.shape
     can_be = can_compile(*tensors, with_gradients=True) and not any(size % _MULTIPLE for size in shape)
-    if backend == "numba" and not can_be:
-        raise ValueError(
-            f"backend 'numba' needs float32 on the CPU and multiples of {_MULTIPLE} channels and hidden units, got "
-            f"{rows.dtype} on {rows.device}, first layer {tuple(shape)}"
-        )
-    if backend == "numba" or (backend == "auto" and can_be and shape.numel() <= _MOST_WEIGHTS):
+    needs = f"float32 on the CPU and multiples of {_MULTIPLE} channels and hidden units"
+    if takes_compiled(backend, can_be=can_be, pays=shape.numel() <= _MOST_WEIGHTS, needs=needs, got=first.weight):
         return _Decode.apply(*tensors)  # pyright: ignore[reportReturnType]
     return _define(*tensors)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from portrait4d.ops.compiled import can_compile, differentiable_gradients, split_range
-from portrait4d.render.shares import Backend, sample_shares
+from portrait4d.ops.compiled import Backend, can_compile, differentiable_gradients, split_range, takes_compiled
+from portrait4d.render.shares import sample_shares
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,9 @@ def sum_along_rays(shares: Tensor, features: Tensor, *, backend: Backend = "auto
     Returns:
         `[B, R, C]`.
     """
-    if backend not in ("auto", "torch", "numba"):
-        raise ValueError(f"backend must be 'auto', 'torch' or 'numba', got {backend!r}")
     can_be = can_compile(shares, features, with_gradients=True)
-    if backend == "numba" and not can_be:
-        raise ValueError(f"backend 'numba' needs float32 on the CPU, got {features.dtype} on {features.device}")
-    if backend == "numba" or (backend == "auto" and can_be and torch.is_grad_enabled()):
+    needs = "float32 on the CPU"
+    if takes_compiled(backend, can_be=can_be, pays=torch.is_grad_enabled(), needs=needs, got=features):
         return _SumAlongRays.apply(shares, features)  # pyright: ignore[reportReturnType]
     return _define(shares, features)
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from portrait4d.ops.compiled import can_compile, differentiable_gradients, split_range
+from portrait4d.ops.compiled import Backend, can_compile, differentiable_gradients, split_range, takes_compiled
 
 PlaneLayout = Literal["eg3d", "orthogonal"]
 """Which coordinates span the three planes, (horizontal, vertical) each.
@@ -16,8 +16,6 @@ PlaneLayout = Literal["eg3d", "orthogonal"]
 "orthogonal" is xy, yz, zx (GenHead, Portrait4D); "eg3d" is xy, xz, zx: EG3D's released weights were trained with it,
 although it lacks the yz plane.
 """
-
-Backend = Literal["auto", "torch", "numba"]
 
 Axes = tuple[tuple[int, int], ...]
 
@@ -71,16 +69,10 @@ class TriPlanes:
                 equal up to rounding and takes a fraction of the time; torch computes what is differentiated twice.
                 "auto" takes it where it can.
         """
-        if backend not in ("auto", "torch", "numba"):
-            raise ValueError(f"backend must be 'auto', 'torch' or 'numba', got {backend!r}")
         wants_gradient = torch.is_grad_enabled() and points.requires_grad
         can_be = can_compile(self.features, points, with_gradients=True) and not wants_gradient
-        if backend == "numba" and not can_be:
-            raise ValueError(
-                "backend 'numba' needs float32 on the CPU and points without gradients, got "
-                f"{points.dtype} on {points.device}"
-            )
-        if can_be and backend != "torch":
+        needs = "float32 on the CPU and points without gradients"
+        if takes_compiled(backend, can_be=can_be, needs=needs, got=points):
             return _MeanOfPlanes.apply(self.features, self._unit(points), _AXES[self.layout])  # pyright: ignore[reportReturnType]
         return self.sample_each(points).mean(1)
 

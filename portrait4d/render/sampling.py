@@ -1,17 +1,15 @@
 """Where rays sample a field: evenly at first, then where the weight is (NeRF, Mildenhall et al. 2020, 5.2)."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from portrait4d.ops.compiled import can_compile, split_range
+from portrait4d.ops.compiled import Backend, can_compile, split_range, takes_compiled
 from portrait4d.render.rays import Rays
 from portrait4d.runtime.random import RandomSource, uniform
-
-Backend = Literal["auto", "torch", "numba"]
 
 _PARALLEL = 1e-12
 """Directions nearer to zero are replaced by this, so that a ray along a side of the cube does not divide by zero."""
@@ -139,15 +137,9 @@ def weighted_depths(depths: Tensor, weights: Tensor, noise: Tensor, *, backend: 
     Returns:
         `[B, R, M]`, unsorted if the noise is unsorted.
     """
-    if backend not in ("auto", "torch", "numba"):
-        raise ValueError(f"backend must be 'auto', 'torch' or 'numba', got {backend!r}")
     can_be = can_compile(depths, weights, noise) and depths.shape[2] > 3
-    if backend == "numba" and not can_be:
-        raise ValueError(
-            f"backend 'numba' needs float32 on the CPU and four samples a ray, got {depths.dtype} on {depths.device}, "
-            f"{depths.shape[2]} samples"
-        )
-    if can_be and backend != "torch":
+    needs = "float32 on the CPU and four samples a ray"
+    if takes_compiled(backend, can_be=can_be, needs=needs, got=depths):
         from portrait4d.render.sampling_numba import place_by_weight
 
         found = noise.new_empty(noise.shape)

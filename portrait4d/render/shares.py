@@ -1,15 +1,13 @@
 """How much each sample of a ray counts in the picture, whatever the order in which the samples come."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from portrait4d.ops.compiled import can_compile, differentiable_gradients, split_range
-
-Backend = Literal["auto", "torch", "numba"]
+from portrait4d.ops.compiled import Backend, can_compile, differentiable_gradients, split_range, takes_compiled
 
 _TRANSMITTANCE_FLOOR = 1e-10
 _FLOOR = np.float32(_TRANSMITTANCE_FLOOR)
@@ -60,16 +58,10 @@ def sample_shares(depths: Tensor, densities: Tensor, *, is_sorted: bool = False,
         backend: "torch" defines the result. "numba" needs float32 on a CPU and depths without gradients, and is equal
             up to rounding; torch computes what is differentiated twice. "auto" takes it there.
     """
-    if backend not in ("auto", "torch", "numba"):
-        raise ValueError(f"backend must be 'auto', 'torch' or 'numba', got {backend!r}")
     has_depth_gradients = torch.is_grad_enabled() and depths.requires_grad
     can_be = can_compile(depths, densities, with_gradients=True) and not has_depth_gradients
-    if backend == "numba" and not can_be:
-        raise ValueError(
-            f"backend 'numba' needs float32 on the CPU and depths without gradients, got {depths.dtype} on "
-            f"{depths.device}"
-        )
-    if can_be and backend != "torch":
+    needs = "float32 on the CPU and depths without gradients"
+    if takes_compiled(backend, can_be=can_be, needs=needs, got=depths):
         return Shares(*_SampleShares.apply(depths, densities))  # pyright: ignore[reportGeneralTypeIssues]
     return _define(depths, densities, is_sorted=is_sorted)
 

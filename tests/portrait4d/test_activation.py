@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from portrait4d.ops.activation import Backend, bias_act
+from portrait4d.ops.activation import bias_act
+from portrait4d.ops.compiled import Backend
 
 CASES = {
     "all": {"scale": True, "noise": 3, "clamp": 1.5},

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from portrait4d.render.decode import Backend, Layer, decode
+from portrait4d.ops.compiled import Backend
+from portrait4d.render.decode import Layer, decode
 
 
 def _layers(num_rows: int, channels: int, hidden: int, colours: int, *, dtype: torch.dtype) -> list[Tensor]:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from portrait4d.render.march import Backend, sum_along_rays
+from portrait4d.ops.compiled import Backend
+from portrait4d.render.march import sum_along_rays
 
 
 def _inputs(*, dtype: torch.dtype = torch.float32, channels: int = 8) -> tuple[Tensor, Tensor]:

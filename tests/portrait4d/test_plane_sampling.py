@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from portrait4d.render.planes import Backend, TriPlanes
+from portrait4d.ops.compiled import Backend
+from portrait4d.render.planes import TriPlanes
 
 
 @pytest.mark.parametrize("layout", ["eg3d", "orthogonal"])

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from portrait4d.render.shares import Backend, sample_shares
+from portrait4d.ops.compiled import Backend
+from portrait4d.render.shares import sample_shares
 
 
 def _inputs() -> tuple[Tensor, Tensor]:

@@ -21,13 +21,15 @@ def place_by_weight(depths, weights, quantiles, found, begin, stop):
     cumulated, wide = np.zeros(count + 1, np.float32), np.empty(count, np.float32)
     for ray in range(begin, stop):
         weight, depth = weights[ray], depths[ray]
-        total = np.float32(0)
+        total = 0.0
         for index in range(count):
             before, after = max(weight[index], weight[index + 1]), max(weight[index + 1], weight[index + 2])
             wide[index] = np.float32(0.5) * (before + after) + np.float32(0.01) + np.float32(1e-5)
             total += wide[index]
+        shared = 0.0
         for index in range(count):
-            cumulated[index + 1] = cumulated[index] + wide[index] / total
+            shared += wide[index] / total
+            cumulated[index + 1] = shared
         for place in range(quantiles.shape[1]):
             quantile = quantiles[ray, place]
             above = 0

@@ -47,6 +47,8 @@ from portrait4d.stylegan.superresolution import SuperResolution, SuperResolution
 from portrait4d.weights.eg3d_config import EG3DConfig
 
 OPERATION, NETWORK = 1e-5, 1e-4
+RENDERER, RENDERER_MEAN = 5e-4, 1e-5
+"""At full size, as the fixtures' README says: rounding moves samples by weight, by machine."""
 
 
 @pytest.fixture(autouse=True)
@@ -262,9 +264,10 @@ def _render(fixture: Fixture, depth_range: DepthRange | None = None) -> tuple[Te
 def test_volume_rendering(shared: Path, name: str) -> None:
     fixture = Fixture.load(shared, f"eg3d_render_{name}")
     colour, depth, opacity, _ = _render(fixture)
-    assert fixture.error("rgb", colour) < NETWORK
-    assert fixture.scale_error("depth", depth) < NETWORK
-    assert fixture.absolute_error("weight_sum", opacity) < NETWORK
+    limit = RENDERER if name == "64" else NETWORK
+    assert fixture.error("rgb", colour) < limit and fixture.differences("rgb", colour).mean() < RENDERER_MEAN
+    assert fixture.scale_error("depth", depth) < limit
+    assert fixture.absolute_error("weight_sum", opacity) < limit
 
 
 def test_volume_rendering_in_a_box(shared: Path) -> None:
@@ -325,9 +328,12 @@ def test_generator(shared: Path, name: str) -> None:
             features = _features(generator, volume.planes, camera, size)
             w = volume.w[:, None].expand(-1, 3, -1)
             raw = generator.superresolution.block0(features, raw, w, noise="none")[1]
-        assert fixture.error(f"image_nr{size}", seen.image) < NETWORK, size
-        assert fixture.error(f"image_raw_nr{size}", raw) < NETWORK, size
-        assert fixture.scale_error(f"image_depth_nr{size}", seen.depth) < NETWORK, size
+        limit = NETWORK if name == "eg3d_small" else RENDERER
+        for output, found in (("image", seen.image), ("image_raw", raw), ("image_depth", seen.depth)):
+            assert fixture.differences(f"{output}_nr{size}", found).mean() < RENDERER_MEAN, (output, size)
+        assert fixture.error(f"image_nr{size}", seen.image) < limit, size
+        assert fixture.error(f"image_raw_nr{size}", raw) < limit, size
+        assert fixture.scale_error(f"image_depth_nr{size}", seen.depth) < limit, size
 
 
 def _features(generator: EG3DGenerator, planes: TriPlanes, camera: Camera, size: int) -> Tensor:

@@ -6,7 +6,7 @@ cube lies elsewhere, see `GenHeadConfig.head_origin`, so cameras are moved with 
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -21,7 +21,6 @@ from flame.heads.head_model import HeadParams
 from genhead.config import UNITS_PER_METRE, GenHeadConfig
 from genhead.head import PartHead
 from portrait4d.runtime.checks import check_range
-from portrait4d.runtime.random import PerSample, derive_seed
 from preprocess.dataset.reading.dataset import Dataset
 from preprocess.dataset.reading.flip import HeadMirror, mirror_label
 from preprocess.dataset.records.record_codec import decode_arrays
@@ -99,6 +98,9 @@ class TrainingHeads:
         side: of the pictures.
         num_own: pictures that are not mirrored ones.
         table: cameras and parameters of all of them.
+        person_names: of those that are not mirrored; records whose keys differ after the dash only are of one clip, and
+            of one person.
+        persons: number of the person in each picture; those of mirrored ones come behind the others.
         digest: identifies pictures and parameters.
 
     Args:
@@ -135,6 +137,11 @@ class TrainingHeads:
         self.side, self.num_own = generator.resolution, len(self._dataset)
         sizes = {"shape": head.model.num_shape, "expression": head.model.num_expression}
         own, self._keys = read_heads(self._dataset, generator.head_origin, sizes=sizes)
+        names = [key.partition("-")[0] for key in self._keys]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        self.person_names, self.persons = list(numbers), [numbers[name] for name in names]
+        if mirror is not None:
+            self.persons += [len(numbers) + number for number in self.persons]
         self.table = own if mirror is None else _joined(own, _mirrored(own, mirror))
         columns = b"".join(getattr(self.table, name).tobytes() for name in ("label", *_FIELDS))
         self.digest = hashlib.sha256("\n".join(self._keys).encode() + columns).hexdigest()
@@ -155,14 +162,6 @@ class TrainingHeads:
         other = object.__new__(TrainingHeads)
         other.__dict__.update(self.__dict__, _dataset=copy.copy(self._dataset))
         return other
-
-    def latents(self, rows: Sequence[int], size: int) -> torch.Tensor:
-        """Latent codes `[B, size]` of the persons in pictures, standard normal; the same for all of a person's.
-
-        Records whose keys differ after the dash only are of one clip, and of one person.
-        """
-        seeds = [derive_seed("person", self._keys[row % self.num_own].partition("-")[0]) for row in rows]
-        return PerSample(seeds).normal((len(rows), size), torch.zeros(()))
 
     def name(self, index: int) -> str:
         """Key of a picture."""

@@ -1,6 +1,7 @@
 """The samples of GenHead's training by their place in the run: heads to make, and pictures with their heads."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from genhead.generator import GenHeadGenerator
 from genhead.masks import distance_map
+from genhead.training.codes import person_codes
 from genhead.training.heads import HeadPicture, TrainingHeads
 from genhead.training.losses import RealHeads, SeenHeads, WantedHeads
 from portrait4d.runtime.random import derive_seed
@@ -66,9 +68,17 @@ class HeadSamples:
         if known is not None and any(known):
             own = self._drawn_rows(part.step, part.samples, None)
             rows, previous = (_choose(known, own, others) for others in (rows, previous))
-            latents = self.heads.latents(own, self.generator.config.latent_dim).to(part.device)
+            latents = self.latents(own).to(part.device)
             latent = torch.where(torch.tensor(known, device=part.device)[:, None], latents, latent)
         return self._heads(rows, previous, latent, part.device)
+
+    def latents(self, rows: Sequence[int]) -> Tensor:
+        """Codes `[B, Z]` of the persons in pictures, see `person_codes`."""
+        return self._codes[[self.heads.persons[row] for row in rows]]
+
+    @cached_property
+    def _codes(self) -> Tensor:
+        return person_codes(self.heads, self.generator.config.latent_dim)
 
     def real(self, part: Part) -> RealHeads:
         """The pictures of the part's places in the stream."""

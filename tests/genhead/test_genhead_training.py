@@ -89,7 +89,7 @@ def test_known_heads_are_those_of_the_pictures(toy_faces: Path, open_head: PartH
     mixed, others = task.samples.wanted(part, "generator", known=known), task.samples.wanted(part, "generator")
     label = task.samples.real(part).label
     rows = [task.samples.stream.index_of(position) for position in part.positions]
-    persons = task.heads.latents(rows, GENERATOR.latent_dim)
+    persons = task.samples.latents(rows)
     for index, is_known in enumerate(known):
         assert torch.equal(mixed.latent[index], (persons if is_known else others.latent)[index])
         assert torch.allclose(mixed.label[index], (label if is_known else others.label)[index], atol=1e-6)

@@ -16,6 +16,7 @@ from genhead.cli import main
 from genhead.head import PartHead
 from genhead.training.heads import HeadDataConfig, TrainingHeads
 from genhead.training.sides import check_sides
+from genhead.training.supervised import SupervisedConfig
 from genhead.training.task import GenHeadTask
 from portrait4d.train.checkpoint import list_states
 from portrait4d.train.config_file import plain_values
@@ -56,7 +57,7 @@ def test_mirrored_pictures_show_mirrored_heads(toy_faces: Path, open_head: PartH
     pixels, _ = heads.table.camera([3, 43]).project(posed, height=64, width=64)
     flipped = torch.tensor([64.0, 0.0]) + torch.tensor([-1.0, 1.0]) * pixels[0]
     assert (flipped[open_head.model.mirror] - pixels[1]).abs().max() < 0.02  # pyright: ignore[reportArgumentType, reportIndexIssue]
-    assert torch.equal(heads.latents([0, 40], 4), heads.latents([1, 2], 4))  # four pictures of one person
+    assert heads.persons[:5] == [0, 0, 0, 0, 1] and heads.persons[40:45] == [10, 10, 10, 10, 11]
     assert np.array_equal(copy.copy(heads)[5].image, heads[5].image)
 
 
@@ -133,7 +134,8 @@ def test_damage_that_is_met_late_ends_the_run_and_loses_nothing(
     monkeypatch.setattr(GenHeadTask, "draw_grid", lambda task, averages: None)
     monkeypatch.setattr(genhead.training.sides, "_FEWEST_PICTURES", 99)  # it would meet the damage before
     folder = rewrite_faces(toy_faces, tmp_path / "faces", count=12)
-    config = toy_genhead(folder, data=HeadDataConfig(paths=(str(folder),), mirror=False))
+    data, only_adversarial = HeadDataConfig(paths=(str(folder),), mirror=False), SupervisedConfig()
+    config = toy_genhead(folder, data=data, supervised=only_adversarial)  # codes of persons read all pictures first
     config = replace(config, train=replace(config.train, total_images=2 * BATCH))
     trainer = toy_trainer(config, open_head)
     assert isinstance(trainer.task, GenHeadTask)

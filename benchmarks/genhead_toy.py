@@ -22,14 +22,16 @@ from flame.heads.head_model import HeadParams
 from flame.heads.open_head import load_open_head
 from genhead.generator import GenHeadGenerator
 from genhead.head import PartHead
+from genhead.training.codes import person_codes
+from genhead.training.heads import HeadDataConfig, TrainingHeads
 from genhead_measures import CONTROLS, frontal_cameras, move_one, render, sample_like, sample_with_depth
 from material import ROOT, conclude, output_folder
 from portrait4d.metrics.control import picture_change, rank_correlation, score_control
 from portrait4d.metrics.distances import measure_frechet
 from portrait4d.metrics.extractor import load_extractor
 from portrait4d.metrics.features import extract_features
-from portrait4d.runtime.random import PerSample, derive_seed
 from preprocess.dataset.reading.dataset import Dataset
+from preprocess.dataset.reading.flip import open_head_mirror
 from preprocess.dataset.toy.population import draw_person
 from preprocess.dataset.toy.render import ToyRenderer
 from preprocess.media.contact_sheet import contact_sheet
@@ -42,19 +44,11 @@ SEED = 0
 class Evaluation:
     """Draws truth and prediction of the same change."""
 
-    def __init__(self, generator: GenHeadGenerator) -> None:
-        self.generator, self.model = generator, load_open_head()
+    def __init__(self, generator: GenHeadGenerator, codes: torch.Tensor) -> None:
+        self.generator, self.codes, self.model = generator, codes, load_open_head()
         self.truth = ToyRenderer(self.model, size=generator.config.resolution, oversampling=2)
         self.persons = [draw_person(self.model, np.random.default_rng([SEED, index])) for index in range(IDENTITIES)]
         self.shape = torch.from_numpy(np.stack([person.shape for person in self.persons]))
-
-    def latents(self, *, is_known: bool) -> torch.Tensor:
-        """Of the persons in the data, who were learned by heart, or random ones."""
-        size = self.generator.config.latent_dim
-        if not is_known:
-            return torch.randn(IDENTITIES, size, generator=torch.Generator().manual_seed(5))
-        names = [hashlib.sha256(f"toy face {SEED} {index}".encode()).hexdigest()[:16] for index in range(IDENTITIES)]
-        return PerSample([derive_seed("person", name) for name in names]).normal((IDENTITIES, size), torch.zeros(()))
 
     def predict(self, latent: torch.Tensor, name: str, strength: NDArray) -> NDArray[np.uint8]:
         """Generated pictures of all persons with one parameter at given strengths in [-1, 1]."""
@@ -73,6 +67,9 @@ class Evaluation:
             self.truth(vertices[index], seen[index], person)[0] for index, person in enumerate(self.persons)
         ])  # fmt: skip
 
+    def _random_codes(self) -> torch.Tensor:
+        return torch.randn(self.codes.shape, generator=torch.Generator().manual_seed(5))
+
     def _params(self, name: str, strength: NDArray) -> HeadParams:
         return move_one(self.model, self.shape, name, strength)
 
@@ -85,9 +82,8 @@ class Evaluation:
         is_signed = name in ("yaw", "gaze")
         low, high = np.full(IDENTITIES, -1.0 if is_signed else 0.0), np.ones(IDENTITIES)
         true = picture_change(self.true(name, low), self.true(name, high))
-        known = self.latents(is_known=True)
-        score = score_control(picture_change(self.predict(known, name, low), self.predict(known, name, high)), true)
-        random = self.latents(is_known=False)
+        known = picture_change(self.predict(self.codes, name, low), self.predict(self.codes, name, high))
+        score, random = score_control(known, true), self._random_codes()
         strength = np.random.default_rng(1).uniform(low, high)
         rest = self.predict(random, name, np.zeros(IDENTITIES))
         changed = picture_change(rest, self.predict(random, name, strength))
@@ -101,19 +97,26 @@ class Evaluation:
 
     def steadiness(self) -> float:
         """Change between expressions over change between identities, random persons; below 0.5 is steady."""
-        random = self.latents(is_known=False)
+        random = self._random_codes()
         rest = self.predict(random, "", np.zeros(IDENTITIES)).astype(float)
         within = [np.abs(self.predict(random, name, np.ones(IDENTITIES)) - rest).mean() for name in CONTROLS]
         between = np.abs(rest - np.roll(rest, 1, 0)).mean()
         return round(float(np.mean(within) / between), 3)
 
 
-def evaluate(generator: GenHeadGenerator, dataset: Dataset, real: NDArray, extractor) -> dict[str, object]:
+def known_codes(data: Path, generator: GenHeadGenerator) -> torch.Tensor:
+    """Codes `[IDENTITIES, Z]` with which the first persons of the data were learned."""
+    config = HeadDataConfig(paths=(str(data),))
+    heads = TrainingHeads(config, generator=generator.config, head=generator.head, mirror=open_head_mirror())
+    names = [hashlib.sha256(f"toy face {SEED} {index}".encode()).hexdigest()[:16] for index in range(IDENTITIES)]
+    return person_codes(heads, generator.config.latent_dim)[[heads.person_names.index(name) for name in names]]
+
+
+def evaluate(evaluation: Evaluation, dataset: Dataset, real: NDArray, extractor) -> dict[str, object]:
     """All measures of one network."""
-    evaluation = Evaluation(generator)
     controls = {name: evaluation.control(name) for name in ("yaw", *CONTROLS, "gaze")}
     return {
-        "frechet": distance(generator, dataset, real, extractor),
+        "frechet": distance(evaluation.generator, dataset, real, extractor),
         "steadiness": evaluation.steadiness(),
         **controls,
     }
@@ -145,15 +148,17 @@ def main() -> None:
     first = GenHeadGenerator.from_pretrained(arguments.checkpoints[0])
     torch.manual_seed(0)
     untrained = GenHeadGenerator(first.config, PartHead.from_open_head(origin=first.config.head_origin)).eval()
-    rows["untrained"] = evaluate(untrained.requires_grad_(False), dataset, real, extractor)
+    codes = known_codes(arguments.data, first)
+    rows["untrained"] = evaluate(Evaluation(untrained.requires_grad_(False), codes), dataset, real, extractor)
     for path in arguments.curve:
         generator = GenHeadGenerator.from_pretrained(path)
         rows[_title(path)] = {"frechet": distance(generator, dataset, real, extractor)}
-    for path in arguments.checkpoints:
-        rows[_title(path)] = evaluate(GenHeadGenerator.from_pretrained(path), dataset, real, extractor)
-    last, folder = GenHeadGenerator.from_pretrained(arguments.checkpoints[-1]), output_folder("genhead-toy")
-    show(last, folder / "controls.png")
-    show_samples(last, dataset, folder / "samples.png")
+    for path in arguments.checkpoints:  # one at least
+        evaluation = Evaluation(GenHeadGenerator.from_pretrained(path), codes)
+        rows[_title(path)] = evaluate(evaluation, dataset, real, extractor)
+    folder = output_folder("genhead-toy")
+    show(evaluation, folder / "controls.png")
+    show_samples(evaluation.generator, dataset, folder / "samples.png")
     if arguments.publish:
         shutil.copy(folder / "samples.png", ROOT / "docs" / "genhead-toy.png")
     conclude("genhead-toy", report_text(rows), rows, is_published=arguments.publish)
@@ -190,14 +195,15 @@ def _title(path: Path) -> str:
     return f"{path.parent.parent.name} {path.name.lstrip('0')}"
 
 
-def show(generator: GenHeadGenerator, path: Path) -> None:
-    """A sheet: truth and prediction of eight known persons, at rest and with each control."""
-    evaluation, rows = Evaluation(generator), []
-    latent, still = evaluation.latents(is_known=True), np.zeros(IDENTITIES)
+def show(evaluation: Evaluation, path: Path) -> None:
+    """A sheet: truth and prediction of six known persons, at rest and with each control."""
+    rows, still = [], np.zeros(IDENTITIES)
     names = ("", "yaw", *CONTROLS, "gaze")
     strengths = [still if not name else np.ones(IDENTITIES) for name in names]
     true = [evaluation.true(name, strength) for name, strength in zip(names, strengths, strict=True)]
-    made = [evaluation.predict(latent, name, strength) for name, strength in zip(names, strengths, strict=True)]
+    made = [
+        evaluation.predict(evaluation.codes, name, strength) for name, strength in zip(names, strengths, strict=True)
+    ]
     for index in range(6):
         rows.append([pictures[index] for pictures in true])
         rows.append([pictures[index] for pictures in made])

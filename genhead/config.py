@@ -10,6 +10,7 @@ from typing import Any, Literal
 from flame.errors import InputError
 from portrait4d.render.official import official_render, official_superresolution
 from portrait4d.render.renderer import RenderConfig
+from portrait4d.runtime.checks import check_range
 from portrait4d.runtime.settings import read_settings
 from portrait4d.stylegan.superresolution import SuperResolutionConfig
 
@@ -38,6 +39,8 @@ class BackgroundConfig:
         channel_max: see `num_channels`.
         num_half_resolutions: finest blocks that compute in fp16 on CUDA.
         clamp: limit of the activations, None for none.
+        margin: pixels that are cut off its picture's sides, where convolutions see the zeros beyond them. Ours, for
+            small pictures; the released network cuts nothing.
     """
 
     resolution: int = 64
@@ -46,6 +49,10 @@ class BackgroundConfig:
     channel_max: int = 512
     num_half_resolutions: int = 4
     clamp: float | None = 256.0
+    margin: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("background.margin", self.margin, 0, self.resolution // 2 - 1)
 
 
 def _default_render() -> RenderConfig:

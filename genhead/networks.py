@@ -13,7 +13,7 @@ class HeadBackground(nn.Module):
 
     def __init__(self, config: GenHeadConfig) -> None:
         super().__init__()
-        own = config.background
+        self.config = own = config.background
         self.mapping = MappingNetwork(config.latent_dim, 0, config.style_dim, num_layers=own.num_mapping_layers)
         self.synthesis = SynthesisNetwork(
             style_dim=config.style_dim,
@@ -26,7 +26,8 @@ class HeadBackground(nn.Module):
         )
 
     def forward(self, latent: Tensor, *, noise: Noise, generator: RandomSource | None) -> Tensor:
-        """Raw features `[B, C, h, h]` of latent codes `[B, latent_dim]`."""
+        """Raw features `[B, C, h, h]` of latent codes `[B, latent_dim]`; h is the resolution without both margins."""
         w = self.mapping(latent)
         styles = w[:, None].expand(-1, self.synthesis.num_styles, -1)
-        return self.synthesis(styles, noise=noise, generator=generator)
+        inside = slice(self.config.margin, self.config.resolution - self.config.margin)
+        return self.synthesis(styles, noise=noise, generator=generator)[:, :, inside, inside]

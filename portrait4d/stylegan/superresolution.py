@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from portrait4d.ops.resample import resize
+from portrait4d.runtime.checks import check_range
 from portrait4d.runtime.random import RandomSource
 from portrait4d.stylegan.synthesis import Noise, SynthesisBlock
 
@@ -48,6 +50,8 @@ class SuperResolutionConfig:
         antialias: widen the filter where the input must shrink.
         noise: per-pixel noise.
         is_half: compute in fp16 on CUDA, and limit the activations everywhere, as fp16 needs.
+        margin: pixels by which the sides are continued while it computes, so that convolutions see no zeros beyond
+            them. Ours, for small pictures; the released networks continue nothing.
     """
 
     kind: SuperResolutionKind = "8XDC"
@@ -55,6 +59,12 @@ class SuperResolutionConfig:
     antialias: bool = True
     noise: Noise = "none"
     is_half: bool = True
+    margin: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("superresolution.margin", self.margin, 0, 32)
+        if self.margin and self.noise == "const":
+            raise ValueError("superresolution.margin has no constant noise: expected noise 'none' or 'random'")
 
     @property
     def resolution(self) -> int | None:
@@ -137,9 +147,13 @@ class SuperResolution(nn.Module):
             features = resize(features, height=size, width=size, antialias=antialias)
         if self.config.style_source == "ones":
             w = torch.ones_like(w)
+        margin = self.config.margin
+        if margin:
+            rgb, features = (F.pad(value, (margin,) * 4, mode="replicate") for value in (rgb, features))
         styles = w.expand(len(features), -1)[:, None].expand(-1, 3, -1)
         noise = noise or self.config.noise
         for index in range(self.num_blocks):
             block: SynthesisBlock = getattr(self, f"block{index}")
             features, rgb = block(features, rgb, styles, noise=noise, generator=generator)
-        return rgb
+        cut = margin * shape_of(self.config.kind).resolution // size
+        return rgb[:, :, cut : len(rgb[0, 0]) - cut, cut : len(rgb[0, 0]) - cut]

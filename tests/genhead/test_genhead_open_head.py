@@ -14,6 +14,7 @@ from genhead.config import Deformation, GenHeadConfig
 from genhead.generator import GenHeadGenerator, condition_label
 from genhead.head import PartHead
 from genhead.masks import HeadMasks, correspondence_map, distance_map, rasterise_masks
+from genhead.networks import HeadBackground
 from genhead.part_grids import build_parts
 from genhead.parts import PartFields, exact_parts, follow
 from genhead.render import choose_rows
@@ -345,5 +346,38 @@ def test_narrow_superresolution() -> None:
         network = SuperResolution(config, in_channels=8, style_dim=16)
         assert network(rgb, features, w).shape == (2, 3, size, size) == (2, 3, config.resolution, config.resolution)
         assert not hasattr(network, "block1")
+
+
+def test_margins_keep_zeros_out_of_the_picture() -> None:
+    """What is the same everywhere stays so up to the sides."""
+    rgb, features, w = torch.full((1, 3, 32, 32), 0.5), torch.rand(1, 8, 1, 1).expand(1, 8, 32, 32), torch.ones(1, 16)
+    torch.manual_seed(0)
+    config = SuperResolutionConfig(kind="2x64", is_half=False)
+    plain = SuperResolution(config, in_channels=8, style_dim=16)
+    wide = SuperResolution(replace(config, margin=2), in_channels=8, style_dim=16)
+    wide.load_state_dict(plain.state_dict())
+    middle = plain(rgb, features, w)[:, :, 30:31, 30:31]
+    assert (plain(rgb, features, w) - middle).abs().max() > 0.05
+    assert wide(rgb, features, w).shape == (1, 3, 64, 64)
+    assert (wide(rgb, features, w) - middle).abs().max() < 1e-5
+    with pytest.raises(ValueError, match="margin has no constant noise"):
+        replace(config, margin=2, noise="const")
+
+
+def test_the_background_loses_its_sides() -> None:
+    config = GenHeadConfig.toy()
+    torch.manual_seed(0)
+    whole = HeadBackground(config)
+    cut = HeadBackground(replace(config, background=replace(config.background, margin=4)))
+    cut.load_state_dict(whole.state_dict())
+    latent = torch.randn(2, config.latent_dim)
+    seen = whole(latent, noise="const", generator=None)
+    assert torch.equal(cut(latent, noise="const", generator=None), seen[:, :, 4:-4, 4:-4])
+    with pytest.raises(InputError, match=r"background\.margin"):
+        replace(config.background, margin=16)
+
+
+def test_no_superresolution() -> None:
+    rgb, features, w = torch.rand(2, 3, 32, 32), torch.rand(2, 8, 32, 32), torch.rand(2, 16)
     none = SuperResolution(SuperResolutionConfig(kind="none"), in_channels=8, style_dim=16)
     assert none(rgb, features, w) is rgb and not list(none.parameters()) and none.config.resolution is None

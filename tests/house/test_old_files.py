@@ -102,8 +102,9 @@ def test_converted_weights(folder: Path, name: str) -> None:
         assert read.to_dict() == kinds[name].from_dict(json.loads(json.dumps(read.to_dict()))).to_dict()
         for field in fields(kinds[name]):
             if field.name in config.architecture:
-                plain = describe(read.to_dict()[field.name])
-                assert plain == describe(config.architecture[field.name]), field.name
+                stored, plain = config.architecture[field.name], read.to_dict()[field.name]
+                kept = {key: plain[key] for key in stored} if isinstance(stored, dict) else plain
+                assert describe(kept) == describe(stored), field.name
 
 
 def test_a_converted_network_answers_as_it_did(folder: Path) -> None:

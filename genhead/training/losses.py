@@ -134,6 +134,26 @@ class MadeHeads:
     w: Tensor
 
 
+@dataclass(frozen=True)
+class Fakes:
+    """Generated pictures as the discriminator learns from them, without a way back to the generator.
+
+    Attributes:
+        images: blurred.
+        label: `[B, 25]` of their cameras.
+        w: `[B, style_dim]` of their heads.
+    """
+
+    images: JudgedImages
+    label: Tensor
+    w: Tensor
+
+    @classmethod
+    def of(cls, made: MadeHeads, label: Tensor, fades: Fades) -> "Fakes":
+        """Pictures that were made for `label`."""
+        return cls(fake_input(made, fades).detached(), label, made.w.detach())
+
+
 def generator_terms(
     generator: GenHeadGenerator,
     judge: Judge,
@@ -206,22 +226,11 @@ def density_terms(
     return {"variation": config.density_weight * torch.stack(changes).mean()}
 
 
-def discriminator_terms(
-    generator: GenHeadGenerator,
-    judge: Judge,
-    wanted: WantedHeads,
-    real: RealHeads,
-    fades: Fades,
-    *,
-    random: RandomSource,
-) -> tuple[dict[str, Tensor], MadeHeads, Tensor]:
-    """The discriminator's main loss, `fake` and `real`, what was generated, and the logits of real pictures."""
-    with torch.no_grad():
-        made = generate(generator, wanted, fades, random=random)
-    fake = fake_loss(judge(fake_input(made, fades), wanted.label))
-    size = made.images.image_raw.shape[-1]
-    logits = judge(real_input(real, fades, size=size), real.label)
-    return {"fake": fake, "real": real_loss(logits)}, made, logits.detach()
+def discriminator_terms(judge: Judge, fakes: Fakes, real: RealHeads, fades: Fades) -> tuple[dict[str, Tensor], Tensor]:
+    """The discriminator's main loss, `fake` and `real`, and the logits of real pictures."""
+    fake = fake_loss(judge(fakes.images, fakes.label))
+    logits = judge(real_input(real, fades, size=fakes.images.image_raw.shape[-1]), real.label)
+    return {"fake": fake, "real": real_loss(logits)}, logits.detach()
 
 
 def r1_terms(judge: Judge, real: RealHeads, config: GenHeadLossConfig, fades: Fades, *, size: int) -> dict[str, Tensor]:

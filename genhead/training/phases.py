@@ -10,6 +10,7 @@ from torch import Tensor
 
 from genhead.generator import GenHeadGenerator
 from genhead.training.losses import (
+    Fakes,
     GenHeadLossConfig,
     MadeHeads,
     density_terms,
@@ -37,6 +38,7 @@ class GenHeadPhases:
         note: takes the logits of real pictures and the styles of generated heads of a part.
         loss: weights and schedules.
         supervised: the start without a discriminator, and what is kept of it.
+        are_fakes_shared: the discriminator sees what the generator was judged by in the same step, not new pictures.
     """
 
     def __init__(
@@ -48,9 +50,11 @@ class GenHeadPhases:
         note: Callable[[Tensor, Tensor], None],
         loss: GenHeadLossConfig,
         supervised: SupervisedConfig,
+        are_fakes_shared: bool,
     ) -> None:
         self.generator, self.samples, self.judge, self.note = generator, samples, judge, note
-        self.loss, self.supervised = loss, supervised
+        self.loss, self.supervised, self.are_fakes_shared = loss, supervised, are_fakes_shared
+        self._shared: dict[tuple[int, ...], Fakes] = {}
 
     def in_order(self) -> list[Phase]:
         """The phases of a step, in their order."""
@@ -77,15 +81,12 @@ class GenHeadPhases:
     def _generator_loss(self, part: Part) -> Terms:
         if not self._is_adversarial(part):
             return {}
-        known = self._draw_known(part, "generator")
-        terms, made = generator_terms(
-            self.generator,
-            self.judge(part, "generator"),
-            self.samples.wanted(part, "generator", known=known),
-            self.loss,
-            self._fades(part),
-            random=part.random("generator noise"),
-        )
+        known, fades = self._draw_known(part, "generator"), self._fades(part)
+        wanted = self.samples.wanted(part, "generator", known=known)
+        judge, random = self.judge(part, "generator"), part.random("generator noise")
+        terms, made = generator_terms(self.generator, judge, wanted, self.loss, fades, random=random)
+        if self.are_fakes_shared:
+            self._shared[part.positions] = Fakes.of(made, wanted.label, fades)
         if known is None:
             return terms
         weight = self.supervised.final_weight
@@ -127,16 +128,21 @@ class GenHeadPhases:
     def _discriminator_loss(self, part: Part) -> Terms:
         if not self._is_discriminating(part):
             return {}
-        terms, made, logits = discriminator_terms(
-            self.generator,
-            self.judge(part, "discriminator"),
-            self.samples.wanted(part, "discriminator", known=self._draw_known(part, "discriminator")),
-            self.samples.real(part),
-            self._fades(part),
-            random=part.random("discriminator noise"),
-        )
-        self.note(logits, made.w)
+        fakes, judge = self._fakes(part), self.judge(part, "discriminator")
+        terms, logits = discriminator_terms(judge, fakes, self.samples.real(part), self._fades(part))
+        self.note(logits, fakes.w)
         return terms
+
+    def _fakes(self, part: Part) -> Fakes:
+        """Pictures of the step's generator phase, once; new ones where it made none."""
+        shared = self._shared.pop(part.positions, None)
+        if shared is not None:
+            return shared
+        fades, known = self._fades(part), self._draw_known(part, "discriminator")
+        wanted = self.samples.wanted(part, "discriminator", known=known)
+        with torch.no_grad():
+            made = generate(self.generator, wanted, fades, random=part.random("discriminator noise"))
+        return Fakes.of(made, wanted.label, fades)
 
     def _r1_loss(self, part: Part) -> Terms:
         if not self._is_discriminating(part):

@@ -50,6 +50,10 @@ class JudgedImages:
         values = {name: getattr(self, name) for name in ("image", "image_raw", "correspondence", "mask")}
         return {name: value for name, value in values.items() if value is not None}
 
+    def detached(self) -> "JudgedImages":
+        """The same values without their graph."""
+        return replace(self, **{name: value.detach() for name, value in self.parts().items()})
+
     def requiring_grad(self) -> "JudgedImages":
         """The same values, detached from their graph, with gradients enabled."""
         return replace(self, **{name: value.detach().requires_grad_() for name, value in self.parts().items()})

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from flame.errors import InputError
+from flame.geometry.camera import Camera
 from genhead.generator import GenHeadGenerator
 from genhead.head import PartHead
 from genhead.training.grid import GridSamples, draw_grid
@@ -20,7 +21,8 @@ from genhead.training.task import GenHeadTask, GenHeadTraining
 from genhead.training.weights import save_networks
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.eg3d.training_weights import save_networks as save_eg3d
-from portrait4d.gan.discriminator import DualDiscriminator
+from portrait4d.gan.adversarial import Judge
+from portrait4d.gan.discriminator import DualDiscriminator, JudgedImages
 from portrait4d.gan.strength import AdaptiveStrengthConfig
 from portrait4d.stylegan.superresolution import SuperResolutionConfig
 from portrait4d.train.checkpoint import TENSORS, list_states
@@ -95,6 +97,39 @@ def test_known_heads_are_those_of_the_pictures(toy_faces: Path, open_head: PartH
         assert torch.allclose(mixed.label[index], (label if is_known else others.label)[index], atol=1e-6)
         assert torch.equal(mixed.predecessor[index], (mixed.condition if is_known else others.predecessor)[index])
     assert not torch.allclose(others.label, label, atol=1e-3)
+    task.samples.stream.close()
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_the_discriminator_may_see_the_generators_own_pictures(
+    toy_faces: Path, open_head: PartHead, monkeypatch: pytest.MonkeyPatch, is_shared: bool
+) -> None:
+    """The same pictures without a way back to the generator, for two parts of a batch; those of one step only."""
+    task = GenHeadTask(toy_genhead(toy_faces, are_fakes_shared=is_shared), head=open_head)
+    seen: dict[str, list[JudgedImages]] = {"generator": [], "discriminator": []}
+
+    def judged_by(part: Part, purpose: str) -> Judge:
+        def judge(images: JudgedImages, condition: Camera | Tensor) -> Tensor:
+            seen[purpose].append(images)
+            return task.discriminator(images, condition)
+
+        return judge
+
+    phases = {phase.name: phase for phase in task.phases}
+    owner = phases["generator"].loss.__self__  # pyright: ignore[reportFunctionMemberAccess]
+    monkeypatch.setattr(owner, "judge", judged_by)
+    step = Step(index=1, images_seen=BATCH, batch_size=WHOLE, seed=1)
+    parts = [Part(step, samples, CPU) for samples in (tuple(range(4)), tuple(range(4, 8)))]
+    for name in ("generator", "discriminator"):
+        for part in parts:
+            phases[name].loss(part)
+    fakes = seen["discriminator"][::2]  # each is followed by the real pictures
+    for own, fake in zip(seen["generator"], fakes, strict=True):
+        assert own.image.requires_grad and not fake.image.requires_grad
+        assert all(torch.equal(own.parts()[name], value) == (is_shared or name == "correspondence")
+                   for name, value in fake.parts().items())  # fmt: skip
+    phases["discriminator"].loss(parts[0])
+    assert not torch.equal(seen["discriminator"][-2].image, fakes[0].image) or not is_shared
     task.samples.stream.close()
 
 

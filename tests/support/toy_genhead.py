@@ -118,6 +118,7 @@ def toy_genhead(faces: Path, **changes: object) -> GenHeadTraining:
         "supervised": SupervisedConfig(images=BATCH, discriminator_ahead=BATCH, final_weight=0.5, depth_weight=1.0),
         "adaptive": AdaptiveStrengthConfig(interval=1, initial=0.5, adaptation_images=100),
         "heads_from_batch": True,
+        "are_fakes_shared": True,
         "data": HeadDataConfig(paths=(str(faces),)),
     }
     return GenHeadTraining(**(settings | changes))  # pyright: ignore[reportArgumentType]

@@ -1,6 +1,7 @@
 """What the measures of trained GenHeads share: samples like a dataset's, and heads with one parameter moved."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,9 +11,10 @@ from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadModel, HeadParams, expression_index
 from genhead.generator import GenHeadGenerator, condition_label
 from genhead.head import UNITS_PER_METRE
-from genhead.training.grid import frontal_camera
+from genhead.training.grid import NUM_PERSONS, frontal_camera
 from preprocess.dataset.reading.dataset import Dataset
-from preprocess.media.image import to_uint8
+from preprocess.media.contact_sheet import contact_sheet
+from preprocess.media.image import read_image, to_uint8
 
 BATCH = 20
 """Heads that are rendered at once."""
@@ -27,6 +29,9 @@ CONTROLS: dict[str, tuple[tuple[str, ...], float]] = {
 
 GAZE = 0.35
 """Radians."""
+
+GRID_GAP = 4
+"""Pixels between the pictures of a run's grid."""
 
 _HEAD = ("shape", "expression", "neck", "jaw", "eyes")
 
@@ -54,6 +59,29 @@ def sample_with_depth(
     radius, reach = generator.config.camera_radius, 0.35
     near = ((radius + reach - images.depth) / (2 * reach)).clamp(0, 1) * images.alpha
     return to_uint8(images.image), to_uint8(2 * near.expand(-1, 3, -1, -1) - 1)
+
+
+def show_grids_over_time(run: Path, path: Path, *, count: int = 6, column: int = 1) -> None:
+    """A sheet: the persons of a run's grids from the front, a row a grid, each after about twice the images.
+
+    Args:
+        run: folder of the run.
+        path: of the sheet.
+        count: of rows at most.
+        column: of the grids' pictures.
+    """
+    grids = {int(file.stem): file for file in sorted((run / "grids").glob("*.png")) if int(file.stem)}
+    wanted = np.geomspace(min(grids), max(grids), count)
+    chosen = sorted({min(grids, key=lambda images: abs(images - number)) for number in wanted})
+    persons = []
+    for images in chosen:
+        grid = read_image(grids[images])
+        cell = (len(grid) - (NUM_PERSONS - 1) * GRID_GAP) // NUM_PERSONS
+        starts = [row * (cell + GRID_GAP) for row in range(NUM_PERSONS)]
+        across = slice(starts[column], starts[column] + cell)
+        persons.append([grid[start : start + cell, across] for start in starts])
+    labels = [[f"{images:,} images", *[""] * (NUM_PERSONS - 1)] for images in chosen]
+    contact_sheet(persons, path, labels, cell_height=96)
 
 
 def _draw_like(

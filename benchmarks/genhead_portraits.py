@@ -24,7 +24,7 @@ from flame.heads.head_model import HeadParams, expression_index
 from flame.heads.open_head import load_open_head
 from genhead.generator import GenHeadGenerator
 from genhead.head import PartHead
-from genhead_measures import CONTROLS, GAZE, frontal_cameras, move_one, sample_like
+from genhead_measures import CONTROLS, GAZE, frontal_cameras, move_one, sample_like, show_grids_over_time
 from genhead_measures import render as render_heads
 from material import ROOT, conclude, output_folder, table
 from portrait4d.metrics.control import rank_correlation
@@ -196,8 +196,10 @@ def main() -> None:
     last, folder = GenHeadGenerator.from_pretrained(arguments.checkpoints[-1]), output_folder("genhead-portraits")
     show_samples(last, portraits.dataset, folder / "samples.png")
     portraits.show_nearest(last, folder / "nearest.png")
+    show_grids_over_time(arguments.checkpoints[-1].parents[1], folder / "time.png")
     if arguments.publish:
         shutil.copy(folder / "samples.png", ROOT / "docs" / "genhead-portraits.png")
+        shutil.copy(folder / "time.png", ROOT / "docs" / "genhead-portraits-time.png")
     conclude("genhead-portraits", report_text(rows, len(portraits.images)), rows, is_published=arguments.publish)
 
 

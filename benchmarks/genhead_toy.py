@@ -24,7 +24,15 @@ from genhead.generator import GenHeadGenerator
 from genhead.head import PartHead
 from genhead.training.codes import person_codes
 from genhead.training.heads import HeadDataConfig, TrainingHeads
-from genhead_measures import CONTROLS, frontal_cameras, move_one, render, sample_like, sample_with_depth
+from genhead_measures import (
+    CONTROLS,
+    frontal_cameras,
+    move_one,
+    render,
+    sample_like,
+    sample_with_depth,
+    show_grids_over_time,
+)
 from material import ROOT, conclude, output_folder
 from portrait4d.metrics.control import picture_change, rank_correlation, score_control
 from portrait4d.metrics.distances import measure_frechet
@@ -159,8 +167,10 @@ def main() -> None:
     folder = output_folder("genhead-toy")
     show(evaluation, folder / "controls.png")
     show_samples(evaluation.generator, dataset, folder / "samples.png")
+    show_grids_over_time(arguments.checkpoints[-1].parents[1], folder / "time.png")
     if arguments.publish:
         shutil.copy(folder / "samples.png", ROOT / "docs" / "genhead-toy.png")
+        shutil.copy(folder / "time.png", ROOT / "docs" / "genhead-toy-time.png")
     conclude("genhead-toy", report_text(rows), rows, is_published=arguments.publish)
 
 

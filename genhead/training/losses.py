@@ -14,6 +14,7 @@ from torch import Tensor
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from genhead.generator import GenHeadGenerator
+from genhead.head import PosedHead
 from genhead.volume import HeadImages, PreparedHead
 from portrait4d.gan.adversarial import Judge, R1Weights, fake_loss, generator_loss, r1_penalty, real_loss
 from portrait4d.gan.blur import blur
@@ -65,10 +66,12 @@ class SeenHeads:
     """What follows from heads and cameras alone, without a network.
 
     Attributes:
+        posed: the heads.
         prepared: deformation and masks.
         correspondence: `[B, 3, H, H]`, see `genhead.masks.correspondence_map`.
     """
 
+    posed: PosedHead
     prepared: PreparedHead
     correspondence: Tensor
 
@@ -76,7 +79,7 @@ class SeenHeads:
     def of(cls, generator: GenHeadGenerator, params: HeadParams, camera: Camera) -> "SeenHeads":
         """Of B heads, each with its camera."""
         posed = generator.head.pose(params)
-        return cls(generator.prepare(camera, posed), generator.correspondences(posed, camera))
+        return cls(posed, generator.prepare(camera, posed), generator.correspondences(posed, camera))
 
 
 @dataclass(frozen=True)

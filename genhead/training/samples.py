@@ -9,6 +9,7 @@ from torch import Tensor
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from genhead.generator import GenHeadGenerator
+from genhead.head import PosedHead
 from genhead.masks import distance_map
 from genhead.training.codes import person_codes
 from genhead.training.heads import HeadPicture, TrainingHeads
@@ -87,8 +88,8 @@ class HeadSamples:
         if self.are_from_batch:
             correspondence = self._seen(rows, part.device).correspondence
         else:
-            camera, params = self._camera(rows, part.device), self._params(rows, part.device)
-            correspondence = self.generator.correspondences(self.generator.head.pose(params), camera)
+            posed = self._posed(rows, part.device)
+            correspondence = self.generator.correspondences(posed, self._camera(rows, part.device))
         mask = torch.stack([torch.from_numpy(picture.mask) for picture in found])[:, None].float() / 127.5 - 1
         return RealHeads(
             image=torch.cat([to_tensor(picture.image) for picture in found]).to(part.device),
@@ -100,7 +101,7 @@ class HeadSamples:
     def surface(self, part: Part) -> Tensor:
         """How far the fitted heads of the part's pictures are, see `distance_map`, at the rendered size."""
         rows = self._drawn_rows(part.step, part.samples, None)
-        posed = self.generator.head.pose(self._params(rows, part.device))
+        posed = self._posed(rows, part.device)
         camera, size = self._camera(rows, part.device), self.generator.config.neural_resolution
         return distance_map(self.generator.head, posed, camera, size=size)
 
@@ -128,6 +129,11 @@ class HeadSamples:
             if len(self._seen_heads) > _KEPT_PARTS:
                 self._seen_heads.pop(next(iter(self._seen_heads)))
         return self._seen_heads[key]
+
+    def _posed(self, rows: list[int], device: torch.device) -> PosedHead:
+        if self.are_from_batch:
+            return self._seen(rows, device).posed
+        return self.generator.head.pose(self._params(rows, device))
 
     def _camera(self, rows: list[int], device: torch.device) -> Camera:
         return self.heads.table.camera(rows).to(device)

@@ -88,7 +88,7 @@ def wanted(fixture: Fixture, generator: GenHeadGenerator, synthetic_flame: Path)
     camera = Camera.from_label25(fixture.input("gen_c_compose"), axes="opengl")
     posed = _pose(ReferenceFlame(synthetic_flame / "geometry" / "generic_model.pkl"), params)
     lens = _with_official_lens(camera)
-    seen = SeenHeads(generator.prepare(lens, posed), generator.correspondences(posed, lens))
+    seen = SeenHeads(posed, generator.prepare(lens, posed), generator.correspondences(posed, lens))
     condition = torch.cat([fixture.input("gen_c_compose"), params.shape], 1)
     return WantedHeads(fixture.input("z"), camera, params, condition.roll(1, 0), seen)
 

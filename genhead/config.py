@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from flame.errors import InputError
-from portrait4d.render.official import official_render, official_superresolution
+from portrait4d.render.official import official_generator, official_options
 from portrait4d.render.renderer import RenderConfig
 from portrait4d.runtime.checks import check_range
 from portrait4d.runtime.settings import read_settings
@@ -186,9 +186,7 @@ class GenHeadConfig:
         Raises:
             InputError: an option has a value that is not known here, or names a part that the released model lacks.
         """
-        options = dict(rendering_kwargs if rendering_kwargs is not None else init_kwargs.get("rendering_kwargs", {}))
-        if options.get("clamp_mode", "softplus") != "softplus":
-            raise InputError(f"expected clamp_mode 'softplus', got {options['clamp_mode']!r}: not a GenHead checkpoint")
+        options = official_options(init_kwargs, rendering_kwargs, kind="a GenHead")
         for name, expected in {"has_superresolution": True, "has_background": True, "dynamic_texture": False}.items():
             if init_kwargs.get(name, expected) != expected:
                 raise InputError(f"expected {name} {expected}, got {init_kwargs[name]!r}: no released GenHead is so")
@@ -196,22 +194,10 @@ class GenHeadConfig:
         channels = init_kwargs.get("triplane_channels", 6 * defaults.plane_channels)
         if channels % 6:
             raise InputError(f"expected triplane_channels for six planes, got {channels}: not a GenHead checkpoint")
-        is_label_used = not options.get("c_gen_conditioning_zero", False)
         return cls(
-            latent_dim=init_kwargs.get("z_dim", defaults.latent_dim),
-            condition_dim=init_kwargs.get("c_dim", defaults.condition_dim),
-            style_dim=init_kwargs.get("w_dim", defaults.style_dim),
-            num_mapping_layers=init_kwargs.get("mapping_kwargs", {}).get("num_layers", 8),
+            **official_generator(
+                init_kwargs, options, defaults=defaults, neural_resolution=neural_rendering_resolution
+            ),
             plane_resolution=init_kwargs.get("triplane_resolution", defaults.plane_resolution),
             plane_channels=channels // 6,
-            channel_base=init_kwargs.get("channel_base", defaults.channel_base),
-            channel_max=init_kwargs.get("channel_max", defaults.channel_max),
-            num_half_resolutions=init_kwargs.get("num_fp16_res", 4),
-            clamp=init_kwargs.get("conv_clamp", 256),
-            decoder_lr_multiplier=options.get("decoder_lr_mul", 1.0),
-            # A file without the key counts as 0, as in the authors' code.
-            condition_scale=float(options.get("c_scale", 0)) if is_label_used else 0.0,
-            neural_resolution=neural_rendering_resolution or 64,
-            render=official_render(options),
-            superresolution=official_superresolution(init_kwargs, options),
         )

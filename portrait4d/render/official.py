@@ -1,4 +1,4 @@
-"""Configs of rendering and super-resolution from the options in an official file."""
+"""Configs of generators, rendering and super-resolution from the options in an official file."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,55 @@ from typing import Any
 from flame.errors import InputError
 from portrait4d.render.renderer import RenderConfig
 from portrait4d.stylegan.superresolution import SuperResolutionConfig
+
+
+def official_options(
+    init_kwargs: Mapping[str, Any], rendering_kwargs: Mapping[str, Any] | None, *, kind: str
+) -> dict[str, Any]:
+    """The rendering options of an official file: the module's own, else those of its constructor.
+
+    Args:
+        init_kwargs: of the constructor.
+        rendering_kwargs: the module's own.
+        kind: of network, with its article, for the error.
+
+    Raises:
+        InputError: densities are made otherwise than by softplus.
+    """
+    options = dict(rendering_kwargs if rendering_kwargs is not None else init_kwargs.get("rendering_kwargs", {}))
+    if options.get("clamp_mode", "softplus") != "softplus":
+        raise InputError(f"expected clamp_mode 'softplus', got {options['clamp_mode']!r}: not {kind} checkpoint")
+    return options
+
+
+def official_generator(
+    init_kwargs: Mapping[str, Any], options: Mapping[str, Any], defaults: Any, neural_resolution: int | None
+) -> dict[str, Any]:
+    """What configs of EG3D's and GenHead's generators have in common, by the names that both have for it.
+
+    Args:
+        init_kwargs: of the constructor.
+        options: see `official_options`.
+        defaults: a config, whose sizes count where the file says none.
+        neural_resolution: the module's own, where it has one.
+    """
+    is_label_used = not options.get("c_gen_conditioning_zero", False)
+    return {
+        "latent_dim": init_kwargs.get("z_dim", defaults.latent_dim),
+        "condition_dim": init_kwargs.get("c_dim", defaults.condition_dim),
+        "style_dim": init_kwargs.get("w_dim", defaults.style_dim),
+        "num_mapping_layers": init_kwargs.get("mapping_kwargs", {}).get("num_layers", 8),
+        "channel_base": init_kwargs.get("channel_base", defaults.channel_base),
+        "channel_max": init_kwargs.get("channel_max", defaults.channel_max),
+        "num_half_resolutions": init_kwargs.get("num_fp16_res", 4),
+        "clamp": init_kwargs.get("conv_clamp", 256),
+        "decoder_lr_multiplier": options.get("decoder_lr_mul", 1.0),
+        # A file without the key counts as 0, as in the authors' code.
+        "condition_scale": float(options.get("c_scale", 0)) if is_label_used else 0.0,
+        "neural_resolution": neural_resolution or 64,
+        "render": official_render(options),
+        "superresolution": official_superresolution(init_kwargs, options),
+    }
 
 
 def official_render(options: Mapping[str, Any]) -> RenderConfig:

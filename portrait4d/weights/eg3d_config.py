@@ -9,7 +9,7 @@ from typing import Any
 
 from flame.errors import InputError
 from flame.geometry.camera import Axes
-from portrait4d.render.official import official_render, official_superresolution
+from portrait4d.render.official import official_generator, official_options
 from portrait4d.render.planes import PlaneLayout
 from portrait4d.render.renderer import RenderConfig
 from portrait4d.runtime.settings import read_settings
@@ -98,26 +98,11 @@ class EG3DConfig:
             InputError: an option has a value that is not known here. Options without effect here are ignored:
                 released files hold several that only training reads.
         """
-        options = dict(rendering_kwargs if rendering_kwargs is not None else init_kwargs.get("rendering_kwargs", {}))
-        if options.get("clamp_mode", "softplus") != "softplus":
-            raise InputError(f"expected clamp_mode 'softplus', got {options['clamp_mode']!r}: not an EG3D checkpoint")
-        is_label_used = not options.get("c_gen_conditioning_zero", False)
-        defaults = cls()
+        options, defaults = official_options(init_kwargs, rendering_kwargs, kind="an EG3D"), cls()
         return cls(
-            latent_dim=init_kwargs.get("z_dim", defaults.latent_dim),
-            condition_dim=init_kwargs.get("c_dim", defaults.condition_dim),
-            style_dim=init_kwargs.get("w_dim", defaults.style_dim),
-            num_mapping_layers=init_kwargs.get("mapping_kwargs", {}).get("num_layers", 8),
-            channel_base=init_kwargs.get("channel_base", defaults.channel_base),
-            channel_max=init_kwargs.get("channel_max", defaults.channel_max),
-            num_half_resolutions=init_kwargs.get("num_fp16_res", 4),
-            clamp=init_kwargs.get("conv_clamp", 256),
-            decoder_lr_multiplier=options.get("decoder_lr_mul", 1.0),
-            # A file without the key counts as 0, as in the authors' code.
-            condition_scale=float(options.get("c_scale", 0)) if is_label_used else 0.0,
-            neural_resolution=neural_rendering_resolution or 64,
-            render=official_render(options),
-            superresolution=official_superresolution(init_kwargs, options),
+            **official_generator(
+                init_kwargs, options, defaults=defaults, neural_resolution=neural_rendering_resolution
+            ),
             camera_radius=_number(options.get("avg_camera_radius", defaults.camera_radius)),
             camera_target=_point(options.get("avg_camera_pivot", defaults.camera_target)),
         )

@@ -111,7 +111,12 @@ class Reconstructor(nn.Module):
         self.w_avg: Tensor
 
     def encode(
-        self, image: Tensor, source_motion: Tensor | None, *, motion_scale: float | Tensor = 1.0
+        self,
+        image: Tensor,
+        source_motion: Tensor | None,
+        *,
+        motion_scale: float | Tensor = 1.0,
+        neural_resolution: int | None = None,
     ) -> SourceFeatures:
         """Computes what depends on the source alone.
 
@@ -119,12 +124,13 @@ class Reconstructor(nn.Module):
             image: aligned crop `[B, 3, H, W]` in [-1, 1], 512 for released weights.
             source_motion: `[B, 548]`; None where `motion_scale` is the number 0 (static reconstruction).
             motion_scale: see `CrossBlock`.
+            neural_resolution: side of the rendered picture, which training lets grow; None takes the configured one.
         """
         neutral = self.encoder_canonical.neutralise(
             self.encoder_global(image), source_motion, motion_scale=motion_scale
         )
         detail = self.generator_triplane.prepare(self.encoder_detail(image))
-        size = self.config.neural_resolution
+        size = neural_resolution or self.config.neural_resolution
         background = resize(torch.sigmoid(self.background(image)), height=size, width=size, antialias=0.0)
         return SourceFeatures(neutral.tokens, neutral.height, neutral.width, detail, background)
 

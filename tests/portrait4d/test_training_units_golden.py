@@ -1,6 +1,6 @@
 """Small pieces of the training steps against those of the official code: blur, resizing, schedules, optimisers.
 
-The units of the reconstructor's losses (warps, crops, stubs) belong to the tests of those losses.
+The units of the reconstructor's losses are in `test_losses.py`.
 """
 
 from pathlib import Path

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from flame.errors import InputError
 from flame.landmarks.sets import IBUG_EYES_AND_INNER_LIPS
 from golden import Fixture
-from preprocess.tracking.motion_code.crop import crop_faces, face_similarity, warp
+from preprocess.faces.alignment import warp
+from preprocess.tracking.motion_code.crop import crop_faces, face_similarity
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 from preprocess.tracking.motion_code.network import MotionEncoderNetwork
 

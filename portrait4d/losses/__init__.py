@@ -1,0 +1,1 @@
+"""What the reconstructor minimises: each term a function, with its equation and its unit."""

@@ -1,0 +1,53 @@
+"""Whether two pictures show one person (Portrait4D, Deng et al. 2024, section 3.2), by ArcFace (Deng et al. 2019)."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from preprocess.faces.alignment import fit_similarity, warp
+
+Embedder = Callable[[Tensor], Tensor]
+"""Vectors `[B, D]` of aligned faces `[B, 3, 112, 112]` RGB in [-1, 1], of any length: ArcFace, or a stand-in."""
+
+SIDE = 112
+FIVE_OF_70 = (68, 69, 30, 48, 54)
+"""Pupils, tip of the nose and corners of the mouth among 68 iBUG landmarks with both pupils behind them."""
+
+_PLACES = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
+"""Where ArcFace's training had them, px of the aligned face."""
+
+
+def align_faces(pictures: Tensor, landmarks: Tensor) -> Tensor:
+    """Faces `[B, 3, 112, 112]` as ArcFace reads them; zeros, a middle grey, beyond the pictures.
+
+    Args:
+        pictures: `[B, 3, H, W]` in [-1, 1].
+        landmarks: `[B, 70, 2]` px, counted from the centre of the first pixel.
+
+    Raises:
+        InputError: the landmarks of a face coincide.
+    """
+    return warp(pictures, five_point_matrix(landmarks), side=SIDE)
+
+
+def five_point_matrix(landmarks: Tensor) -> Tensor:
+    """The similarity transforms `[B, 2, 3]` float64 from a picture's px to the aligned face's, see `align_faces`."""
+    points = landmarks.detach()[:, list(FIVE_OF_70)]
+    return fit_similarity(points, torch.tensor(_PLACES, dtype=torch.float64), what="pupils, nose and mouth")
+
+
+def identity_term(embed: Embedder, made: Tensor, true: Tensor, landmarks: Tensor) -> Tensor:
+    """One minus the cosine of both faces' vectors, in [0, 2], the mean over the batch.
+
+    Args:
+        embed: the face recogniser; its weights are fixed.
+        made: `[B, 3, H, W]` in [-1, 1], beyond which it is cut off.
+        true: `[B, 3, H, W]`.
+        landmarks: `[B, 70, 2]` of both, see `align_faces`.
+    """
+    with torch.no_grad():
+        wanted = embed(align_faces(true.clamp(-1, 1), landmarks))
+    found = embed(align_faces(made.clamp(-1, 1), landmarks))
+    return (1 - F.cosine_similarity(found, wanted)).mean()

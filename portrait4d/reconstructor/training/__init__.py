@@ -1,0 +1,1 @@
+"""How the reconstructor learns from synthesised heads: losses, data, the training task."""

@@ -1,0 +1,215 @@
+"""What the reconstructor and its discriminator minimise, term by term, on heads whose truth is known.
+
+Portrait4D (Deng et al. 2024), section 3.2, in the form of the released training (version 1 and its static variant).
+Everything random comes in, so that the samples of a batch can be computed apart.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flame.geometry.camera import Camera
+from flame.heads.pose_field import HeadPoseField
+from portrait4d.gan.adversarial import Judge, R1Weights, fake_loss, generator_loss, r1_penalty, real_loss
+from portrait4d.gan.density import DensityVariationConfig, draw_point_pairs
+from portrait4d.gan.discriminator import JudgedImages
+from portrait4d.losses.identity import Embedder, identity_term
+from portrait4d.losses.pictures import ComparedPictures, Perceptual, over_black, picture_terms
+from portrait4d.losses.volume import depth_term, feature_term, opacity_term, plane_term
+from portrait4d.ops.resample import resize
+from portrait4d.reconstructor.network import ReconstructedImages, Reconstructor
+from portrait4d.reconstructor.training.loss_config import ReconstructionLossConfig
+from portrait4d.render.field import TriPlaneField
+from portrait4d.render.planes import TriPlanes
+from portrait4d.runtime.random import RandomSource
+
+_MAX_POINTS = 2**22
+"""Points of the field asked at once in training, where smaller chunks save no memory: all are kept for the gradient."""
+
+
+@dataclass(frozen=True)
+class WantedHeads:
+    """What the reconstructor is given and asked for.
+
+    Attributes:
+        source: `[B, 3, H, H]` in [-1, 1].
+        source_motion: `[B, M]` codes of the sources' motion.
+        driver_motion: `[B, M]` codes of the motion to show.
+        motion_scale: `[B, 1, 1]` or one number: 1 moves, 0 leaves the motion as it is in the source, so that not all
+            is learned through motion (section 3.2, the disentangled strategy).
+        camera: `[B]` that sees the head at rest, world units.
+        pose: of the neck; None where it is at rest.
+        label: `[B, 25]` of the cameras, for the discriminator.
+        correspondence: `[B, 3, H, H]` rendered with these cameras.
+        landmarks: `[B, 70, 2]` of the head that is asked for, px from the first pixel's centre, y down.
+    """
+
+    source: Tensor
+    source_motion: Tensor
+    driver_motion: Tensor
+    motion_scale: float | Tensor
+    camera: Camera
+    pose: HeadPoseField | None
+    label: Tensor
+    correspondence: Tensor
+    landmarks: Tensor
+
+
+@dataclass(frozen=True)
+class TrueHeads:
+    """What it should make. C and h are channels and side of the network that synthesised it.
+
+    Attributes:
+        image: `[B, 3, H, H]` in [-1, 1].
+        mask: `[B, 1, h, h]` in [-1, 1].
+        depth: `[B, 1, h, h]` along the rays, world units.
+        features: `[B, C, h, h]` over the background, in [-1, 1].
+        background: `[B, C, h, h]` features behind the person.
+        points: `[B, N, 3]` of the head at rest, world units.
+        plane_features: `[B, N, C]` there, means over the planes.
+    """
+
+    image: Tensor
+    mask: Tensor
+    depth: Tensor
+    features: Tensor
+    background: Tensor
+    points: Tensor
+    plane_features: Tensor
+
+
+@dataclass(frozen=True)
+class MadeHeads:
+    """What it makes: `background` `[B, C, R, R]` in [-1, 1]."""
+
+    planes: TriPlanes
+    images: ReconstructedImages
+    background: Tensor
+
+
+def reconstruct(network: Reconstructor, wanted: WantedHeads, *, size: int, random: RandomSource) -> MadeHeads:
+    """Heads for training, rendered at `size` px with random samples along the rays."""
+    scale = wanted.motion_scale
+    source = network.encode(wanted.source, wanted.source_motion, motion_scale=scale, neural_resolution=size)
+    planes = network.animate(source, wanted.driver_motion, motion_scale=scale)
+    images = network.render(planes, source, wanted.camera, pose=wanted.pose, generator=random, max_points=_MAX_POINTS)
+    return MadeHeads(planes, images, 2 * source.background - 1)
+
+
+def truth_terms(
+    made: MadeHeads,
+    true: TrueHeads,
+    config: ReconstructionLossConfig,
+    *,
+    images_seen: int,
+    perceptual: Perceptual,
+) -> dict[str, Tensor]:
+    """`perceptual`, `l1` and `mask`; early `depth`, `feature` and `plane`, which need a truth of the rendered side."""
+    size = made.images.features.shape[-1]
+    raw, mask, background = (
+        resize(value, height=size, width=size) for value in (true.image, true.mask, true.background)
+    )
+    share = (mask + 1) / 2
+    colours = made.images.features[:, :3], made.images.foreground[:, :3], made.background[:, :3]
+    terms = picture_terms(
+        ComparedPictures(made.images.image, *colours),
+        ComparedPictures(true.image, raw, over_black(raw, share), background[:, :3]),
+        perceptual,
+    )
+    terms["mask"] = config.mask_weight * opacity_term(made.images.alpha, mask)
+    if images_seen < config.volume_images:
+        seen, behind = made.images.foreground, made.background
+        terms["depth"] = config.depth_weight * depth_term(made.images.depth, true.depth, share)
+        terms["feature"] = config.feature_weight * feature_term(seen, behind, true.features, background, share)
+        terms["plane"] = config.plane_weight * plane_term(made.planes, true.points, true.plane_features)
+    return terms
+
+
+def generator_terms(
+    network: Reconstructor,
+    judge: Judge,
+    wanted: WantedHeads,
+    true: TrueHeads,
+    config: ReconstructionLossConfig,
+    *,
+    images_seen: int,
+    perceptual: Perceptual,
+    embed: Embedder,
+    random: RandomSource,
+) -> dict[str, Tensor]:
+    """The reconstructor's main loss: `truth_terms`, later `identity`, last `adversarial`."""
+    size = config.resolution_at(images_seen, network.config.neural_resolution)
+    made = reconstruct(network, wanted, size=size, random=random)
+    terms = truth_terms(made, true, config, images_seen=images_seen, perceptual=perceptual)
+    if images_seen >= config.volume_images:
+        distance = identity_term(embed, made.images.image, true.image, wanted.landmarks)
+        terms["identity"] = config.identity_weight * distance
+    if config.is_adversarial(images_seen):
+        logits = judge(fake_input(made, wanted), wanted.label)
+        terms["adversarial"] = config.adversarial_weight * generator_loss(logits)
+    return terms
+
+
+def density_terms(
+    network: Reconstructor, wanted: WantedHeads, config: ReconstructionLossConfig, *, random: RandomSource
+) -> dict[str, Tensor]:
+    """`variation`: density changes little over a small step."""
+    if config.density_weight == 0:
+        return {}
+    scale, box_warp = wanted.motion_scale, network.config.render.box_warp
+    pairs = draw_point_pairs(
+        len(wanted.source),
+        box_warp,
+        generator=random,
+        config=DensityVariationConfig(config.density_points, config.density_distance, config.density_range),
+        like=wanted.source,
+    )
+    source = network.encode(wanted.source, wanted.source_motion, motion_scale=scale)
+    planes = network.animate(source, wanted.driver_motion, motion_scale=scale)
+    points = torch.cat(pairs, 1)
+    if wanted.pose is not None:
+        points = wanted.pose(points)
+    first, second = TriPlaneField(planes, network.decoder)(points).density.chunk(2, 1)
+    return {"variation": config.density_weight * (first - second).abs().mean()}
+
+
+def discriminator_terms(
+    network: Reconstructor,
+    judge: Judge,
+    wanted: WantedHeads,
+    true: TrueHeads,
+    config: ReconstructionLossConfig,
+    *,
+    images_seen: int,
+    random: RandomSource,
+) -> dict[str, Tensor]:
+    """The discriminator's main loss, `fake` and `real`; nothing before there is an adversary."""
+    if not config.is_adversarial(images_seen):
+        return {}
+    size = config.resolution_at(images_seen, network.config.neural_resolution)
+    with torch.no_grad():
+        fake = fake_input(reconstruct(network, wanted, size=size, random=random), wanted)
+    real = real_input(true, wanted, size=size)
+    return {"fake": fake_loss(judge(fake, wanted.label)), "real": real_loss(judge(real, wanted.label))}
+
+
+def r1_terms(
+    judge: Judge, wanted: WantedHeads, true: TrueHeads, config: ReconstructionLossConfig, *, size: int
+) -> dict[str, Tensor]:
+    """The gradient penalty at true pictures, `penalty`."""
+    weights = R1Weights(config.r1_gamma, config.r1_gamma_correspondence, config.r1_gamma_mask)
+    images = real_input(true, wanted, size=size)
+    return {"penalty": r1_penalty(judge, images, wanted.label, weights=weights).mean()}
+
+
+def fake_input(made: MadeHeads, wanted: WantedHeads) -> JudgedImages:
+    """What the discriminator sees of reconstructed heads."""
+    images = made.images
+    return JudgedImages(images.image, images.features[:, :3], wanted.correspondence, 2 * images.alpha - 1)
+
+
+def real_input(true: TrueHeads, wanted: WantedHeads, *, size: int) -> JudgedImages:
+    """What it sees of true ones, with small copies of picture and mask."""
+    small, mask = (resize(value, height=size, width=size) for value in (true.image, true.mask))
+    return JudgedImages(true.image, small, wanted.correspondence, mask)

@@ -1,0 +1,197 @@
+"""Training steps of the reconstructor against those of the official code: terms, logits, pictures, gradients.
+
+Perceptual distance and face recogniser are the simple ones that come with the reference tensors.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from flame.geometry.camera import Camera
+from flame.heads.head_model import HeadParams
+from genhead.head import PartHead, PosedHead
+from genhead.masks import correspondence_map
+from golden import Fixture
+from golden_steps import (
+    Recorder,
+    backward_losses,
+    compare_gradients,
+    compare_judged,
+    compare_scalars,
+    generated_weights,
+)
+from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig
+from portrait4d.losses.identity import Embedder
+from portrait4d.reconstructor.config import ReconstructorConfig
+from portrait4d.reconstructor.network import Reconstructor
+from portrait4d.reconstructor.training.loss_config import ReconstructionLossConfig
+from portrait4d.reconstructor.training.losses import (
+    TrueHeads,
+    WantedHeads,
+    density_terms,
+    discriminator_terms,
+    generator_terms,
+    r1_terms,
+)
+from reference_flame import ReferenceFlame
+from replayed_draws import ReplayedDraws
+
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
+
+STEPS = "train_recon_v1_small"
+SIDE, SIZE, FINAL = 128, 32, 48
+CASES = ["Gmain_100k_dynamic", "Gmain_600k_dynamic", "Gmain_1500k_dynamic", "Greg_1500k_dynamic", "Dmain_1500k_dynamic"]
+CASES += ["Dreg_1500k", "Gmain_100k_static", "Greg_1500k_static", "Dmain_500k_dynamic"]
+LOSS = ReconstructionLossConfig(resolution_initial=SIZE)
+TERMS = {
+    "perceptual": "lrecon_lpips",
+    "l1": "lrecon_l1",
+    "mask": "lrecon_seg",
+    "depth": "lrecon_depth",
+    "feature": "lrecon_feature",
+    "plane": "lrecon_triplane",
+    "identity": "l_id",
+}
+WEIGHTS = {"mask": 0.3, "plane": 0.1}
+
+
+@pytest.fixture(scope="module")
+def fixture(shared: Path) -> Fixture:
+    return Fixture.load(shared, STEPS)
+
+
+@pytest.fixture(scope="module")
+def networks(fixture: Fixture) -> tuple[Reconstructor, DualDiscriminator]:
+    config = ReconstructorConfig.from_official(fixture.about["kwargs"]["G"], neural_rendering_resolution=FINAL)
+    discriminator = DualDiscriminator(DualDiscriminatorConfig.from_official(fixture.about["kwargs"]["D"]))
+    return Reconstructor(config), discriminator
+
+
+@pytest.fixture(autouse=True)
+def fresh(shared: Path, networks: tuple[Reconstructor, DualDiscriminator]) -> None:
+    """Generated weights without gradients, before every case."""
+    for network, key in zip(networks, ("G", "D"), strict=True):
+        weights = generated_weights(shared, STEPS, key, listed_in=STEPS)
+        own = {name: value for name, value in weights.items() if not name.startswith("deformer.")}
+        network.load_state_dict(own, strict=True)
+        network.zero_grad(set_to_none=True)
+        network.train()
+
+
+@pytest.fixture(scope="module")
+def wanted(fixture: Fixture, synthetic_flame: Path) -> WantedHeads:
+    camera = Camera.from_label25(torch.from_numpy(fixture.arrays["out.real_c_recon"]), axes="opengl")
+    landmarks = torch.from_numpy(fixture.arrays["out.Gmain_1500k_dynamic.gen.landmarks"]).clone()
+    landmarks[..., 1] = SIDE - 1 - landmarks[..., 1]  # theirs count from below
+    return WantedHeads(
+        source=_enlarged(fixture.input("img_app_low")),
+        source_motion=fixture.input("motions_app"),
+        driver_motion=fixture.input("motions"),
+        motion_scale=1.0,
+        camera=camera,
+        pose=None,
+        label=fixture.input("c_compose"),
+        correspondence=_correspondence(fixture, synthetic_flame / "geometry" / "generic_model.pkl", camera),
+        landmarks=landmarks,
+    )
+
+
+@pytest.fixture(scope="module")
+def true(fixture: Fixture) -> TrueHeads:
+    low = fixture.input("seg_low").clamp(-1, 1)
+    mask = F.interpolate(low, size=SIZE, mode="bilinear", align_corners=False)
+    names = ("depth", "feature", "feature_bg", "triplane_points", "triplane_feature")
+    return TrueHeads(_enlarged(fixture.input("img_recon_low")), mask, *(fixture.input(name) for name in names))
+
+
+def _enlarged(picture: Tensor) -> Tensor:
+    return F.interpolate(picture, size=SIDE, mode="bilinear", align_corners=False)
+
+
+def _correspondence(fixture: Fixture, flame: Path, camera: Camera) -> Tensor:
+    neck, jaw = fixture.input("pose").split(3, 1)
+    eyes = fixture.input("eye_pose").unflatten(1, (2, 3))
+    params = HeadParams(fixture.input("shape"), fixture.input("exp"), neck, jaw, eyes)
+    posed = ReferenceFlame(flame)(params)
+    plain = params.replace(expression=torch.zeros_like(params.expression), eyes=torch.zeros_like(params.eyes))
+    head = PartHead.from_flame_files(flame)
+    seen = correspondence_map(head, PosedHead(posed, posed, ReferenceFlame(flame)(plain)), camera, size=SIDE)
+    assert fixture.absolute_error("real_uv_recon", seen) < 1e-4
+    return seen
+
+
+def perceptual(first: Tensor, second: Tensor) -> Tensor:
+    """The stand-in of the reference material."""
+    distances = [(F.avg_pool2d(first, size) - F.avg_pool2d(second, size)).abs().mean((1, 2, 3)) for size in (4, 16)]
+    return distances[0] + distances[1]
+
+
+@pytest.fixture(scope="module")
+def embed(shared: Path) -> Embedder:
+    layer = nn.Linear(192, 64)
+    weights = generated_weights(shared, STEPS, "facenet", listed_in=STEPS)
+    layer.load_state_dict({name.removeprefix("fc."): value for name, value in weights.items()})
+    layer.requires_grad_(False)
+    return lambda faces: F.normalize(layer(F.adaptive_avg_pool2d(faces, 8).flatten(1)))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_step(
+    fixture: Fixture,
+    networks: tuple[Reconstructor, DualDiscriminator],
+    wanted: WantedHeads,
+    true: TrueHeads,
+    embed: Embedder,
+    case: str,
+) -> None:
+    network, discriminator = networks
+    about = fixture.about["cases"][case]
+    wanted = _with_motion(wanted, about)
+    random, judge, images = (
+        ReplayedDraws(f"{STEPS}:{case}", about["random_calls"]),
+        Recorder(discriminator),
+        about["cur_nimg"],
+    )
+    phase = about["phase"]
+    trained = network if phase.startswith("G") else discriminator
+    for each in networks:
+        each.requires_grad_(each is trained)
+    if phase == "Gmain":
+        terms = generator_terms(
+            network, judge, wanted, true, LOSS, images_seen=images, perceptual=perceptual, embed=embed, random=random
+        )
+        _compare_terms(about, terms)
+    elif phase == "Greg":
+        terms = density_terms(network, wanted, LOSS, random=random)
+    elif phase == "Dmain":
+        terms = discriminator_terms(network, judge, wanted, true, LOSS, images_seen=images, random=random)
+    else:
+        terms = r1_terms(judge, wanted, true, LOSS, size=LOSS.resolution_at(images, FINAL))
+    if not about["backward_scalars"]:
+        assert not terms
+        return
+    losses = backward_losses(phase, terms)
+    compare_scalars(fixture, case, losses)
+    for loss in losses:
+        (loss * about["gain"]).backward()
+    if judge.seen:
+        compare_judged(fixture, case, judge, {"image": "image_sr", "image_raw": "image", "mask": "seg"})
+    compare_gradients(fixture, case, trained, is_loose=phase.startswith("G"))
+
+
+def _with_motion(wanted: WantedHeads, about: dict) -> WantedHeads:
+    """Half of the samples move where the case says so, the others never do; none does without motion."""
+    moves = [1.0, 1.0, 0.0, 0.0] if about["half_static"] else [0.0] * 4
+    return replace(wanted, motion_scale=torch.tensor(moves)[:, None, None])
+
+
+def _compare_terms(about: dict, terms: dict[str, Tensor]) -> None:
+    for name, official in TERMS.items():
+        if name in terms:
+            (reported,) = about["reported_terms"][f"Loss/G/{official}"]
+            expected = WEIGHTS.get(name, 1.0) * sum(reported) / len(reported)
+            assert terms[name].item() == pytest.approx(expected, rel=3e-4, abs=1e-5), name

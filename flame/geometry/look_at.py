@@ -21,6 +21,11 @@ Elevation = Literal["true", "legacy"]
 
 Distribution = Literal["gaussian", "uniform"]
 
+_YAW, _PITCH, _PITCH_MEAN, _ROLL = 0.78, 0.45, 0.2, 0.25
+"""Of `released_views`, radians: even around 0, except for the pitch."""
+_AIM, _RADIUS = 0.01, (3.65, 4.45)
+"""How far the aim is drawn, metres, and the distance, world units."""
+
 
 def look_at(
     azimuth_radians: Tensor,
@@ -69,6 +74,32 @@ def look_at(
     top = torch.stack([right, up, -forward, origin], 2)
     bottom = top.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(top), 1, 4)
     return Camera(torch.cat([top, bottom], 1), fov_to_intrinsics(fov_degrees, like=origin))
+
+
+def released_views(
+    drawn: Tensor, *, unit: float, forward: float, radius_scale: float = 1.0, fov_degrees: float
+) -> Camera:
+    """Cameras around a head as Portrait4D's training places them, from even numbers.
+
+    Args:
+        drawn: `[7, N]` in [0, 1): yaw, pitch, roll, aim x, y, z and distance.
+        unit: world units in a metre.
+        forward: how far in front of the origin cameras aim, metres.
+        radius_scale: factor on their distance, of 3.65 to 4.45 world units.
+        fov_degrees: their true field of view.
+    """
+    yaw, pitch, roll, *aim, along = drawn
+    target = unit * ((2 * torch.stack(aim, 1) - 1) * _AIM + drawn.new_tensor([0.0, 0.0, forward]))
+    low, high = _RADIUS
+    return look_at(
+        (2 * yaw - 1) * _YAW,
+        (2 * pitch - 1) * _PITCH + _PITCH_MEAN,
+        roll_radians=(2 * roll - 1) * _ROLL,
+        radius=radius_scale * (low + (high - low) * along),
+        target=target,
+        fov_degrees=fov_degrees,
+        elevation="legacy",
+    )
 
 
 def draw_angles(

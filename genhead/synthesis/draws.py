@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flame.geometry.look_at import look_at
+from flame.geometry.look_at import released_views
 from genhead.config import CAMERA_RADIUS, UNITS_PER_METRE, GenHeadConfig
 from genhead.head import JAW_AT_REST
 from genhead.synthesis.config import SubjectKind
@@ -22,12 +22,8 @@ VIEWS = ("app", "mot", "recon")
 """A subject's views: how it appears, whose motion it takes, and how it is to be shown with that motion."""
 
 _JAW_RANGE = 0.2
-_YAW, _PITCH, _PITCH_MEAN, _ROLL = 0.78, 0.45, 0.2, 0.25
-"""Of new cameras, in the released sampler's radians: uniform around 0, except for the pitch."""
-_PIVOT, _PIVOT_FORWARD = 0.01, 0.03
-"""Metres: how far a new camera's aim is drawn, and how far in front of FLAME's neck joint; other heads' origin is in
-their middle."""
-_RADIUS = (3.65, 4.45)
+_PIVOT_FORWARD = 0.03
+"""Metres: how far in front of FLAME's neck joint new cameras aim; other heads' origin is in their middle."""
 
 
 @dataclass(frozen=True)
@@ -129,19 +125,13 @@ def look_at_labels(drawn: NDArray[np.float64], config: GenHeadConfig) -> NDArray
         config: distances grow with that of its training cameras; the lens is theirs.
     """
     scale = config.camera_radius / CAMERA_RADIUS
-    yaw, pitch, roll, *pivot, along = torch.from_numpy(np.asarray(drawn, np.float64)).float()
     forward = _PIVOT_FORWARD if config.head == "flame" else 0.0
-    offsets = torch.tensor([0.0, 0.0, forward])
-    target = UNITS_PER_METRE * scale * ((2 * torch.stack(pivot, 1) - 1) * _PIVOT + offsets)
-    low, high = _RADIUS
-    cameras = look_at(
-        (2 * yaw - 1) * _YAW,
-        (2 * pitch - 1) * _PITCH + _PITCH_MEAN,
-        roll_radians=(2 * roll - 1) * _ROLL,
-        radius=scale * (low + (high - low) * along),
-        target=target,
+    cameras = released_views(
+        torch.from_numpy(np.asarray(drawn, np.float64)).float(),
+        unit=UNITS_PER_METRE * scale,
+        forward=forward,
+        radius_scale=scale,
         fov_degrees=config.camera_fov_degrees,
-        elevation="legacy",
     )
     return cameras.to_label25(axes="opengl").numpy()
 

@@ -5,8 +5,7 @@ Seen through a smaller cube the teacher's lids close further, which makes up for
 
 from torch import Tensor
 
-_EYES = (((37, 38), (41, 40), (36, 39)), ((43, 44), (47, 46), (42, 45)))
-"""Upper lid, lower lid below it, and corners of both eyes, of 68 iBUG landmarks."""
+from flame.landmarks.sets import IBUG_LEFT_EYE, IBUG_RIGHT_EYE
 
 _LEAST, _SLOPE, _OPEN = 0.97, 0.1, 0.3
 
@@ -18,10 +17,10 @@ def eye_openness(landmarks: Tensor) -> Tensor:
         landmarks: `[B, 68 or more, 2]` in any unit.
     """
     ratios = []
-    for upper, lower, (inner, outer) in _EYES:
-        heights = [(landmarks[:, a] - landmarks[:, b]).norm(dim=-1) for a, b in zip(upper, lower, strict=True)]
-        width = (landmarks[:, inner] - landmarks[:, outer]).norm(dim=-1)
-        ratios.append((heights[0] + heights[1]) / (2 * width))
+    for eye in (IBUG_RIGHT_EYE, IBUG_LEFT_EYE):
+        corner, first, second, other, below_second, below_first = (landmarks[:, index] for index in eye)
+        heights = (first - below_first).norm(dim=-1) + (second - below_second).norm(dim=-1)
+        ratios.append(heights / (2 * (corner - other).norm(dim=-1)))
     return (ratios[0] + ratios[1]) / 2
 
 

@@ -6,15 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flame.landmarks.sets import ARCFACE_OF_70
 from preprocess.faces.alignment import fit_similarity, warp
 
 Embedder = Callable[[Tensor], Tensor]
 """Vectors `[B, D]` of aligned faces `[B, 3, 112, 112]` RGB in [-1, 1], of any length: ArcFace, or a stand-in."""
 
 SIDE = 112
-FIVE_OF_70 = (68, 69, 30, 48, 54)
-"""Pupils, tip of the nose and corners of the mouth among 68 iBUG landmarks with both pupils behind them."""
-
 _PLACES = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 """Where ArcFace's training had them, px of the aligned face."""
 
@@ -34,7 +32,7 @@ def align_faces(pictures: Tensor, landmarks: Tensor) -> Tensor:
 
 def five_point_matrix(landmarks: Tensor) -> Tensor:
     """The similarity transforms `[B, 2, 3]` float64 from a picture's px to the aligned face's, see `align_faces`."""
-    points = landmarks.detach()[:, list(FIVE_OF_70)]
+    points = landmarks.detach()[:, list(ARCFACE_OF_70)]
     return fit_similarity(points, torch.tensor(_PLACES, dtype=torch.float64), what="pupils, nose and mouth")
 
 

@@ -15,7 +15,7 @@ from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.encoders import DetailEncoder, GlobalEncoder
 from portrait4d.reconstructor.plane_decoder import PlaneDecoder
 from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
-from portrait4d.render.field import Field, TriPlaneField
+from portrait4d.render.field import Field, ScaledField, TriPlaneField
 from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS, render
 from portrait4d.runtime.random import RandomSource
@@ -158,7 +158,7 @@ class Reconstructor(nn.Module):
         camera: Camera,
         *,
         pose: HeadPoseField | None = None,
-        box_scale: float = 1.0,
+        box_scale: Tensor | None = None,
         generator: RandomSource | None = None,
         max_points: int = DEFAULT_MAX_POINTS,
     ) -> ReconstructedImages:
@@ -169,24 +169,26 @@ class Reconstructor(nn.Module):
             source: what `encode` returned; gives the background.
             camera: one for each of the planes; world in Portrait4D's unit.
             pose: maps points of the posed head to the head at rest; None where the camera holds the pose.
-            box_scale: factor on the cube that the planes fill and the rays cross.
+            box_scale: `[B, 1, 1]` factor on the cube that the planes fill and the rays cross; None is 1.
             generator: source of the sampling noise; None gives the same picture every time.
             max_points: see `portrait4d.render.renderer.render`.
         """
         source, config = source.repeat(len(planes)), self.config
-        box_warp = config.render.box_warp * box_scale
-        volume: Field = TriPlaneField(replace(planes, box_warp=box_warp), self.decoder)
+        volume: Field = TriPlaneField(planes, self.decoder)
+        if box_scale is not None:
+            volume = ScaledField(volume, box_scale)
         if pose is not None:
             volume = PosedField(volume, pose)
         size = source.background.shape[-1]
         seen = render(
             volume,
             camera.to(planes.features.device, planes.features.dtype),
-            replace(config.render, box_warp=box_warp),
+            config.render,
             height=size,
             width=size,
             generator=generator,
             max_points=max_points,
+            box_scale=1.0 if box_scale is None else box_scale,
         )
         features = 2 * (seen.features + (1 - seen.alpha) * source.background) - 1
         image = self.superresolution(features[:, :3], features, self.w_avg)

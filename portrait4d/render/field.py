@@ -26,3 +26,14 @@ class TriPlaneField:
 
     def __call__(self, points: Tensor) -> FieldSamples:  # noqa: D102
         return self.decoder(self.planes.sample(points))
+
+
+@dataclass(frozen=True)
+class ScaledField:
+    """A volume that is larger by a factor `[B, 1, 1]` around the origin, with the same densities."""
+
+    inner: Field
+    factor: Tensor
+
+    def __call__(self, points: Tensor) -> FieldSamples:  # noqa: D102
+        return self.inner(points / self.factor)

@@ -95,6 +95,7 @@ def render(
     width: int,
     generator: RandomSource | None = None,
     max_points: int = DEFAULT_MAX_POINTS,
+    box_scale: float | Tensor = 1.0,
 ) -> Rendering:
     """Renders a picture of a field.
 
@@ -106,24 +107,25 @@ def render(
         width: of the picture.
         generator: source of the sampling noise; None takes fixed samples.
         max_points: points sampled at once, which bounds the memory; the result does not depend on it.
+        box_scale: factor on the cube that rays cross, or `[B, 1, 1]`.
     """
     rays = cast_rays(camera, height=height, width=width)
     noise = MIDPOINTS if generator is None else RandomNoise(generator)
-    depth_range = choose_range(rays, config, world2cam=camera.world2cam)
+    depth_range = choose_range(rays, config, world2cam=camera.world2cam, box_scale=box_scale)
     marched = render_rays(field, rays, config, depth_range=depth_range, noise=noise, max_points=max_points)
     features = marched.features.transpose(1, 2).unflatten(2, (height, width))
     depth, alpha = (value[:, None].unflatten(2, (height, width)) for value in (marched.depth, marched.opacity))
     return Rendering(features, depth, alpha, marched.sample_depths, marched.weights)
 
 
-def choose_range(rays: Rays, config: RenderConfig, *, world2cam: Tensor) -> DepthRange:
-    """The distances between which `config` samples these rays."""
+def choose_range(rays: Rays, config: RenderConfig, *, world2cam: Tensor, box_scale: float | Tensor = 1.0) -> DepthRange:
+    """The distances between which `config` samples these rays, its cube being larger by a factor."""
     if config.range_mode == "fixed":
         return DepthRange(config.near, config.far)
     if config.range_mode == "box":
-        return box_range(rays, box_warp=config.box_warp)
+        return box_range(rays, box_warp=config.box_warp * box_scale)
     if config.range_mode == "plane":
-        return plane_range(rays, world2cam, box_warp=config.box_warp)
+        return plane_range(rays, world2cam, box_warp=config.box_warp * box_scale)
     raise ValueError(f"range mode must be 'fixed', 'box' or 'plane', got {config.range_mode!r}")
 
 

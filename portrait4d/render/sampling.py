@@ -68,19 +68,19 @@ class DepthRange:
     hits: Tensor | None = None
 
 
-def plane_range(rays: Rays, world2cam: Tensor, *, box_warp: float) -> DepthRange:
+def plane_range(rays: Rays, world2cam: Tensor, *, box_warp: float | Tensor) -> DepthRange:
     """The cube's extent around the camera's distance from the origin along its axis (Portrait4D).
 
     Args:
         rays: their dtype and device are taken.
         world2cam: `[B, 4, 4]`.
-        box_warp: side of the cube in world units.
+        box_warp: side of the cube in world units, or `[B, 1, 1]`.
     """
     distance = world2cam[:, 2, 3].abs().to(rays.origins)[:, None, None]
     return DepthRange(distance - box_warp / 2, distance + box_warp / 2)
 
 
-def box_range(rays: Rays, *, box_warp: float) -> DepthRange:
+def box_range(rays: Rays, *, box_warp: float | Tensor) -> DepthRange:
     """Where each ray enters and leaves the cube around the origin (slab test); rays that miss it are marked."""
     slope = 1.0 / torch.where(rays.directions.abs() < _PARALLEL, _PARALLEL, rays.directions)
     towards = (-box_warp / 2 - rays.origins) * slope

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flame.errors import InputError
+from flame.landmarks.sets import ARCFACE_OF_70, IBUG_LEFT_EYE, IBUG_RIGHT_EYE
 from golden import Fixture
 from portrait4d.losses.blink import eye_openness, teacher_box_scale
-from portrait4d.losses.identity import FIVE_OF_70, align_faces, five_point_matrix, identity_term
+from portrait4d.losses.identity import align_faces, five_point_matrix, identity_term
 from portrait4d.losses.pictures import ComparedPictures, over_black, picture_terms
 from portrait4d.losses.volume import depth_term, feature_term, opacity_term, plane_term
 from portrait4d.render.planes import TriPlanes
@@ -40,7 +41,7 @@ def _landmarks() -> Tensor:
     """A face of 100 px width, upright."""
     landmarks = torch.rand(2, 70, 2, generator=torch.Generator().manual_seed(0)) * 100
     five = torch.tensor([[30.0, 40.0], [70.0, 40.0], [50.0, 60.0], [35.0, 80.0], [65.0, 80.0]])
-    landmarks[:, list(FIVE_OF_70)] = five
+    landmarks[:, list(ARCFACE_OF_70)] = five
     return landmarks
 
 
@@ -115,9 +116,9 @@ def test_planes_are_compared_at_points() -> None:
 def test_closed_eyes_shrink_the_teachers_cube(height: float, scale: float) -> None:
     """Eyes of width one: the scale grows by a tenth of the height, up to 0.3."""
     landmarks = torch.zeros(1, 68, 2)
-    for upper, lower, corners in (((37, 38), (41, 40), (36, 39)), ((43, 44), (47, 46), (42, 45))):
-        landmarks[:, list(upper), 1], landmarks[:, list(lower), 1] = -height / 2, height / 2
-        landmarks[:, corners[1], 0] = 1.0
+    for eye in (IBUG_RIGHT_EYE, IBUG_LEFT_EYE):
+        landmarks[:, list(eye[1:3]), 1], landmarks[:, list(eye[4:]), 1] = -height / 2, height / 2
+        landmarks[:, eye[3], 0] = 1.0
     assert eye_openness(landmarks) == pytest.approx(height)
     assert eye_openness(100 * landmarks) == pytest.approx(height)
     assert teacher_box_scale(eye_openness(landmarks)) == pytest.approx(scale)

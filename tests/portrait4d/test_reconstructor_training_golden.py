@@ -9,13 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
 
 from flame.geometry.camera import Camera
-from flame.heads.head_model import HeadParams
-from genhead.head import PartHead, PosedHead
-from genhead.masks import correspondence_map
 from golden import Fixture
+from golden_reconstruction import SIZE, compare_terms, correspondence, enlarged, from_below, make_embedder, perceptual
 from golden_steps import (
     Recorder,
     backward_losses,
@@ -31,32 +28,22 @@ from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.reconstructor.training.loss_config import ReconstructionLossConfig
 from portrait4d.reconstructor.training.losses import (
     TrueHeads,
+    TrueVolume,
     WantedHeads,
     density_terms,
     discriminator_terms,
     generator_terms,
     r1_terms,
 )
-from reference_flame import ReferenceFlame
 from replayed_draws import ReplayedDraws
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
 STEPS = "train_recon_v1_small"
-SIDE, SIZE, FINAL = 128, 32, 48
+FINAL = 48
 CASES = ["Gmain_100k_dynamic", "Gmain_600k_dynamic", "Gmain_1500k_dynamic", "Greg_1500k_dynamic", "Dmain_1500k_dynamic"]
 CASES += ["Dreg_1500k", "Gmain_100k_static", "Greg_1500k_static", "Dmain_500k_dynamic"]
 LOSS = ReconstructionLossConfig(resolution_initial=SIZE)
-TERMS = {
-    "perceptual": "lrecon_lpips",
-    "l1": "lrecon_l1",
-    "mask": "lrecon_seg",
-    "depth": "lrecon_depth",
-    "feature": "lrecon_feature",
-    "plane": "lrecon_triplane",
-    "identity": "l_id",
-}
-WEIGHTS = {"mask": 0.3, "plane": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -85,17 +72,16 @@ def fresh(shared: Path, networks: tuple[Reconstructor, DualDiscriminator]) -> No
 @pytest.fixture(scope="module")
 def wanted(fixture: Fixture, synthetic_flame: Path) -> WantedHeads:
     camera = Camera.from_label25(torch.from_numpy(fixture.arrays["out.real_c_recon"]), axes="opengl")
-    landmarks = torch.from_numpy(fixture.arrays["out.Gmain_1500k_dynamic.gen.landmarks"]).clone()
-    landmarks[..., 1] = SIDE - 1 - landmarks[..., 1]  # theirs count from below
+    landmarks = from_below(torch.from_numpy(fixture.arrays["out.Gmain_1500k_dynamic.gen.landmarks"]))
     return WantedHeads(
-        source=_enlarged(fixture.input("img_app_low")),
+        source=enlarged(fixture.input("img_app_low")),
         source_motion=fixture.input("motions_app"),
         driver_motion=fixture.input("motions"),
         motion_scale=1.0,
         camera=camera,
         pose=None,
         label=fixture.input("c_compose"),
-        correspondence=_correspondence(fixture, synthetic_flame / "geometry" / "generic_model.pkl", camera),
+        correspondence=correspondence(fixture, synthetic_flame / "geometry" / "generic_model.pkl", camera),
         landmarks=landmarks,
     )
 
@@ -105,38 +91,13 @@ def true(fixture: Fixture) -> TrueHeads:
     low = fixture.input("seg_low").clamp(-1, 1)
     mask = F.interpolate(low, size=SIZE, mode="bilinear", align_corners=False)
     names = ("depth", "feature", "feature_bg", "triplane_points", "triplane_feature")
-    return TrueHeads(_enlarged(fixture.input("img_recon_low")), mask, *(fixture.input(name) for name in names))
-
-
-def _enlarged(picture: Tensor) -> Tensor:
-    return F.interpolate(picture, size=SIDE, mode="bilinear", align_corners=False)
-
-
-def _correspondence(fixture: Fixture, flame: Path, camera: Camera) -> Tensor:
-    neck, jaw = fixture.input("pose").split(3, 1)
-    eyes = fixture.input("eye_pose").unflatten(1, (2, 3))
-    params = HeadParams(fixture.input("shape"), fixture.input("exp"), neck, jaw, eyes)
-    posed = ReferenceFlame(flame)(params)
-    plain = params.replace(expression=torch.zeros_like(params.expression), eyes=torch.zeros_like(params.eyes))
-    head = PartHead.from_flame_files(flame)
-    seen = correspondence_map(head, PosedHead(posed, posed, ReferenceFlame(flame)(plain)), camera, size=SIDE)
-    assert fixture.absolute_error("real_uv_recon", seen) < 1e-4
-    return seen
-
-
-def perceptual(first: Tensor, second: Tensor) -> Tensor:
-    """The stand-in of the reference material."""
-    distances = [(F.avg_pool2d(first, size) - F.avg_pool2d(second, size)).abs().mean((1, 2, 3)) for size in (4, 16)]
-    return distances[0] + distances[1]
+    volume = TrueVolume(*(fixture.input(name) for name in names))
+    return TrueHeads(enlarged(fixture.input("img_recon_low")), mask, volume)
 
 
 @pytest.fixture(scope="module")
 def embed(shared: Path) -> Embedder:
-    layer = nn.Linear(192, 64)
-    weights = generated_weights(shared, STEPS, "facenet", listed_in=STEPS)
-    layer.load_state_dict({name.removeprefix("fc."): value for name, value in weights.items()})
-    layer.requires_grad_(False)
-    return lambda faces: F.normalize(layer(F.adaptive_avg_pool2d(faces, 8).flatten(1)))
+    return make_embedder(shared, STEPS)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -164,7 +125,7 @@ def test_step(
         terms = generator_terms(
             network, judge, wanted, true, LOSS, images_seen=images, perceptual=perceptual, embed=embed, random=random
         )
-        _compare_terms(about, terms)
+        compare_terms(about, terms)
     elif phase == "Greg":
         terms = density_terms(network, wanted, LOSS, random=random)
     elif phase == "Dmain":
@@ -187,11 +148,3 @@ def _with_motion(wanted: WantedHeads, about: dict) -> WantedHeads:
     """Half of the samples move where the case says so, the others never do; none does without motion."""
     moves = [1.0, 1.0, 0.0, 0.0] if about["half_static"] else [0.0] * 4
     return replace(wanted, motion_scale=torch.tensor(moves)[:, None, None])
-
-
-def _compare_terms(about: dict, terms: dict[str, Tensor]) -> None:
-    for name, official in TERMS.items():
-        if name in terms:
-            (reported,) = about["reported_terms"][f"Loss/G/{official}"]
-            expected = WEIGHTS.get(name, 1.0) * sum(reported) / len(reported)
-            assert terms[name].item() == pytest.approx(expected, rel=3e-4, abs=1e-5), name

@@ -57,13 +57,13 @@ def backward_losses(phase: str, terms: Mapping[str, Tensor]) -> list[Tensor]:
     return values
 
 
-def compare_scalars(fixture: Fixture, case: str, losses: list[Tensor]) -> None:
+def compare_scalars(fixture: Fixture, case: str, losses: list[Tensor], *, within: float = SCALAR) -> None:
     """The losses, each with the phase's gain."""
     about = fixture.about["cases"][case]
     found = [loss.item() * about["gain"] for loss in losses]
     error = max(abs(ours / theirs - 1) for ours, theirs in zip(found, about["backward_scalars"], strict=True))
     note(fixture.name, f"{case}.scalars", error)
-    assert error < SCALAR, (found, about["backward_scalars"])
+    assert error < within, (found, about["backward_scalars"])
 
 
 def compare_judged(fixture: Fixture, case: str, judge: Recorder, names: Mapping[str, str]) -> None:

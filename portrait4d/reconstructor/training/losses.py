@@ -24,7 +24,7 @@ from portrait4d.render.field import TriPlaneField
 from portrait4d.render.planes import TriPlanes
 from portrait4d.runtime.random import RandomSource
 
-_MAX_POINTS = 2**22
+MAX_POINTS = 2**22
 """Points of the field asked at once in training, where smaller chunks save no memory: all are kept for the gradient."""
 
 
@@ -57,12 +57,10 @@ class WantedHeads:
 
 
 @dataclass(frozen=True)
-class TrueHeads:
-    """What it should make. C and h are channels and side of the network that synthesised it.
+class TrueVolume:
+    """What is known of synthesised heads. C and h are channels and side of the network that made them.
 
     Attributes:
-        image: `[B, 3, H, H]` in [-1, 1].
-        mask: `[B, 1, h, h]` in [-1, 1].
         depth: `[B, 1, h, h]` along the rays, world units.
         features: `[B, C, h, h]` over the background, in [-1, 1].
         background: `[B, C, h, h]` features behind the person.
@@ -70,13 +68,26 @@ class TrueHeads:
         plane_features: `[B, N, C]` there, means over the planes.
     """
 
-    image: Tensor
-    mask: Tensor
     depth: Tensor
     features: Tensor
     background: Tensor
     points: Tensor
     plane_features: Tensor
+
+
+@dataclass(frozen=True)
+class TrueHeads:
+    """What it should make.
+
+    Attributes:
+        image: `[B, 3, H, H]` in [-1, 1].
+        mask: `[B, 1, h, h]` in [-1, 1], h any side.
+        volume: of synthesised heads; None for frames of clips.
+    """
+
+    image: Tensor
+    mask: Tensor
+    volume: TrueVolume | None
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ def reconstruct(network: Reconstructor, wanted: WantedHeads, *, size: int, rando
     scale = wanted.motion_scale
     source = network.encode(wanted.source, wanted.source_motion, motion_scale=scale, neural_resolution=size)
     planes = network.animate(source, wanted.driver_motion, motion_scale=scale)
-    images = network.render(planes, source, wanted.camera, pose=wanted.pose, generator=random, max_points=_MAX_POINTS)
+    images = network.render(planes, source, wanted.camera, pose=wanted.pose, generator=random, max_points=MAX_POINTS)
     return MadeHeads(planes, images, 2 * source.background - 1)
 
 
@@ -105,24 +116,29 @@ def truth_terms(
     images_seen: int,
     perceptual: Perceptual,
 ) -> dict[str, Tensor]:
-    """`perceptual`, `l1` and `mask`; early `depth`, `feature` and `plane`, which need a truth of the rendered side."""
-    size = made.images.features.shape[-1]
-    raw, mask, background = (
-        resize(value, height=size, width=size) for value in (true.image, true.mask, true.background)
-    )
-    share = (mask + 1) / 2
-    colours = made.images.features[:, :3], made.images.foreground[:, :3], made.background[:, :3]
+    """`perceptual`, `l1` and `mask`; early `depth`, `feature` and `plane`, where a true volume is known.
+
+    Without a true volume nobody knows what is behind the person: backgrounds are compared around them.
+    """
+    images, volume, size = made.images, true.volume, made.images.features.shape[-1]
+    raw, mask = (resize(value, height=size, width=size) for value in (true.image, true.mask))
+    share, behind = (mask + 1) / 2, made.background[:, :3]
+    if volume is None:
+        behind, true_behind = (over_black(value, 1 - share) for value in (behind, raw))
+    else:
+        background = resize(volume.background, height=size, width=size)
+        true_behind = background[:, :3]
     terms = picture_terms(
-        ComparedPictures(made.images.image, *colours),
-        ComparedPictures(true.image, raw, over_black(raw, share), background[:, :3]),
+        ComparedPictures(images.image, images.features[:, :3], images.foreground[:, :3], behind),
+        ComparedPictures(true.image, raw, over_black(raw, share), true_behind),
         perceptual,
     )
-    terms["mask"] = config.mask_weight * opacity_term(made.images.alpha, mask)
-    if images_seen < config.volume_images:
-        seen, behind = made.images.foreground, made.background
-        terms["depth"] = config.depth_weight * depth_term(made.images.depth, true.depth, share)
-        terms["feature"] = config.feature_weight * feature_term(seen, behind, true.features, background, share)
-        terms["plane"] = config.plane_weight * plane_term(made.planes, true.points, true.plane_features)
+    terms["mask"] = config.mask_weight * opacity_term(images.alpha, mask)
+    if volume is not None and images_seen < config.volume_images:
+        pair = images.foreground, made.background
+        terms["depth"] = config.depth_weight * depth_term(images.depth, volume.depth, share)
+        terms["feature"] = config.feature_weight * feature_term(*pair, volume.features, background, share)
+        terms["plane"] = config.plane_weight * plane_term(made.planes, volume.points, volume.plane_features)
     return terms
 
 

@@ -21,6 +21,8 @@ ASSETS = {
     "preprocess/assets/portrait_matte.safetensors",
     "portrait4d/assets/demo_motion.npz",
     "portrait4d/assets/checkpoint_structures.json",
+    "portrait4d/assets/genhead-toy64/config.json",
+    "portrait4d/assets/genhead-toy64/model.safetensors",
 }
 MAX_ASSET_MB = 8.0
 

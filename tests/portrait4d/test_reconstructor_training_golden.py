@@ -37,12 +37,15 @@ from portrait4d.reconstructor.training.losses import (
 )
 from replayed_draws import ReplayedDraws
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 STEPS = "train_recon_v1_small"
 FINAL = 48
-CASES = ["Gmain_100k_dynamic", "Gmain_600k_dynamic", "Gmain_1500k_dynamic", "Greg_1500k_dynamic", "Dmain_1500k_dynamic"]
-CASES += ["Dreg_1500k", "Gmain_100k_static", "Greg_1500k_static", "Dmain_500k_dynamic"]
+SLOW = ("Gmain_1500k_dynamic", "Dreg_1500k", "Dmain_500k_dynamic")
+LONG = ("Gmain_100k_dynamic", "Gmain_600k_dynamic", "Gmain_100k_static", "Dmain_1500k_dynamic")
+LONG = (*LONG, "Greg_1500k_dynamic", "Greg_1500k_static")
+CASES = [pytest.param(name, marks=pytest.mark.slow) for name in SLOW]
+CASES += [pytest.param(name, marks=pytest.mark.long) for name in LONG]
 LOSS = ReconstructionLossConfig(resolution_initial=SIZE)
 
 

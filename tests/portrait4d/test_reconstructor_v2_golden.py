@@ -59,10 +59,13 @@ from preprocess.tracking.motion_code.network import MotionEncoderNetwork
 from reference_flame import ReferenceFlame
 from replayed_draws import ReplayedDraws
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 STEPS = "train_recon_v2_small"
-CASES = ["Gmain_10000k", "Greg_10000k", "Greg_10000k_blink", "Dmain_10000k", "Dreg_10000k"]
+CASES = [
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("Gmain_10000k", "Greg_10000k_blink")),
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("Greg_10000k", "Dmain_10000k", "Dreg_10000k")),
+]
 LOSS = ReconstructionLossConfig(resolution_initial=SIZE)
 UNITS_PER_METRE, FORWARD, FOV = 3.0, 0.03, 12.0
 SCALAR = 2e-5

@@ -106,7 +106,7 @@ def control_errors(measured: Heads, wanted: Heads) -> TrackedErrors:
     expression = np.abs(measured.expression - wanted.expression).mean(1)
     turns = [axis_angle_to_matrix(torch.from_numpy(heads.rotation).double()) for heads in (measured, wanted)]
     gazes = [axis_angle_to_matrix(torch.from_numpy(heads.eyes).double())[..., 2] for heads in (measured, wanted)]
-    pose, gaze = _turn_degrees(*turns), _angle_degrees(*gazes).mean(1)
+    pose, gaze = turn_degrees(*turns), angle_degrees(*gazes).mean(1)
     return TrackedErrors(
         found_share=float(both.sum() / wanted.found.sum()) if wanted.found.any() else float("nan"),
         expression=_mean(expression, both),
@@ -126,13 +126,13 @@ def enlarge(image: NDArray[np.uint8], *, side: int = ENLARGED_SIDE) -> NDArray[n
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
 
 
-def _turn_degrees(first: torch.Tensor, second: torch.Tensor) -> NDArray[np.float64]:
+def turn_degrees(first: torch.Tensor, second: torch.Tensor) -> NDArray[np.float64]:
     """Angle `[N]` between rotations `[N, 3, 3]`, exact near zero: `|A - B| = 2 sqrt(2) sin(angle / 2)`."""
     distance = (first - second).flatten(1).norm(dim=1)
     return np.degrees(2 * np.arcsin((distance / 8**0.5).clamp(max=1).numpy()))
 
 
-def _angle_degrees(first: torch.Tensor, second: torch.Tensor) -> NDArray[np.float64]:
+def angle_degrees(first: torch.Tensor, second: torch.Tensor) -> NDArray[np.float64]:
     """Angle `[...]` between unit vectors `[..., 3]`, exact near zero."""
     return np.degrees(2 * np.arcsin(((first - second).norm(dim=-1) / 2).clamp(max=1).numpy()))
 

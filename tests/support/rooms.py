@@ -7,7 +7,20 @@ ROOMS = {
     "preprocess": ["files", "media", "faces", "fitting", "tracking", "dataset"],
     "preprocess.dataset": ["records", "reading", "building", "formats", "toy"],
     "portrait4d": [
-        *("runtime", "train", "ops", "stylegan", "render", "weights", "gan", "losses", "metrics", "scene", "eg3d"),
+        *(
+            "runtime",
+            "train",
+            "ops",
+            "stylegan",
+            "render",
+            "weights",
+            "gan",
+            "losses",
+            "metrics",
+            "evaluation",
+            "scene",
+            "eg3d",
+        ),
         *("reconstructor", "priors", "engines", "options", "reenactment", "pipeline", "api", "jobs", "cli", "studio"),
     ],
     "genhead": [

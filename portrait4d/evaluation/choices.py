@@ -1,0 +1,6 @@
+"""What a user may choose of an evaluation; loads nothing, so that the command line can be made from it."""
+
+from typing import Literal
+
+PerceptualName = Literal["lpips-alex", "lpips-squeeze", "lpips-vgg", "st-lpips-alex", "st-lpips-vgg"]
+"""Package and trunk."""

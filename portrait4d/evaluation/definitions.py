@@ -62,7 +62,8 @@ MEASURES = (
     Measure(
         "identity", "identity", "", "higher", _BOTH,
         "Cosine of the face vectors, by the network that is named beside the numbers, of a frame and of the source "
-        "picture (of self-reenactment: the clip's first frame), mean over frames; a frame without a face counts as 0.",
+        "picture (of self-reenactment: the clip's first frame), mean over the frames that should show "
+        "a face; one that shows none counts as 0.",
     ),
     Measure(
         "face_shape", "face shape", "mm", "lower", _BOTH,

@@ -10,6 +10,7 @@ import typer
 
 from portrait4d.cli.avatar_commands import avatar, render, track
 from portrait4d.cli.console import Telling, fail, interruptible, progress_bars, say, say_json, say_speed
+from portrait4d.cli.evaluate_command import evaluate
 from portrait4d.cli.option_groups import Shown, with_groups
 from portrait4d.cli.reenact_commands import batch, reenact
 from portrait4d.cli.scene_command import fit_scene
@@ -199,6 +200,7 @@ COMMANDS = {
     "demo": demo,
     "reenact": reenact,
     "batch": batch,
+    "evaluate": evaluate,
     "track": track,
     "avatar": avatar,
     "render": render,

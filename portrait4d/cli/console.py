@@ -25,6 +25,7 @@ STAGES = {
     "data": "building",
     "features": "taking features",
     "heads": "tracking heads",
+    "measure": "measuring",
 }
 UNITS = {
     "shape": "points",
@@ -34,6 +35,7 @@ UNITS = {
     "data": "items",
     "features": "pictures",
     "heads": "pictures",
+    "measure": "clips",
 }
 _PLAIN_INTERVAL_SECONDS = 10.0
 

@@ -67,13 +67,14 @@ MEASURES = (
     ),
     Measure(
         "face_shape", "face shape", "mm", "lower", _BOTH,
-        "Mean distance of the 468 face landmarks of the two fitted head models at rest, metric fit of a head of mean "
-        "size: one shape a clip. Of self-reenactment to the clip, else to the source picture.",
+        "Mean distance of the 468 face landmarks of the two fitted head models without expression; a clip has one "
+        "shape. Of self-reenactment to the true clip's, else to the source picture's.",
     ),
     Measure(
         "keypoints", "keypoints", "outer-eye distances", "lower", _SELF,
         "Mean distance in the picture plane of the tracker's 468 face landmarks, over the outer-eye distance of the "
-        "true frame, mean over frames. No alignment: a face in the wrong place is wrong.",
+        "true frame, mean over frames. No alignment: a face in the wrong place is wrong. Each frame's landmarks are "
+        "measured where the mean of its neighbours' lies, so that a still picture has still landmarks.",
     ),
     Measure(
         "expression", "expression", "weights", "lower", _BOTH,

@@ -12,7 +12,7 @@ from portrait4d.evaluation import motion, pictures, steadiness
 from portrait4d.evaluation.definitions import Kind, measures_of
 from portrait4d.evaluation.identity import FaceVectors
 from portrait4d.evaluation.perceptual import PerceptualDistance
-from portrait4d.evaluation.tracks import ClipTrack, MeasuringTracker, track_clip
+from portrait4d.evaluation.tracks import ClipTrack, Landmarker, MeasuringTracker, track_clip
 
 NO_IDENTITY = "needs --identity insightface, or an ArcFace .onnx file"
 NO_PERCEPTUAL = "needs --perceptual, and the package it names"
@@ -21,9 +21,13 @@ NO_FACE = "no face found in any frame of the result"
 
 @dataclass(frozen=True)
 class Networks:
-    """What measures; `identity` and `perceptual` are None where the user named none."""
+    """What measures; `identity` and `perceptual` are None where the user named none.
+
+    `landmarker` measures landmarks that do not depend on those of the frame before; None trusts the tracker's.
+    """
 
     tracker: MeasuringTracker
+    landmarker: Landmarker | None = None
     identity: FaceVectors | None = None
     perceptual: PerceptualDistance | None = None
 
@@ -98,9 +102,10 @@ def score_clip(material: Material, networks: Networks) -> ClipScore:
     Raises:
         InputError: the truth or the source shows no face, so that nothing can be expected of the result.
     """
-    truth = track_clip(material.truth, material.frame_rate, networks.tracker)
+    rate, tracker, landmarker = material.frame_rate, networks.tracker, networks.landmarker
+    truth = track_clip(material.truth, rate, tracker, landmarker)
     try:
-        result = track_clip(material.results, material.frame_rate, networks.tracker)
+        result = track_clip(material.results, rate, tracker, landmarker)
     except InputError:  # all frames are lost, which is a result
         result = None
     found = np.zeros_like(truth.found) if result is None else result.found

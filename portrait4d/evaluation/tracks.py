@@ -1,4 +1,8 @@
-"""One clip as the measuring tracker sees it: unsmoothed, with one shape, in pixels of its own pictures."""
+"""One clip as the measuring tracker sees it: unsmoothed, with one shape, in pixels of its own pictures.
+
+A tracker looks for the face where its last landmarks were, and these may swing from frame to frame in a picture that
+stands still. Landmarks are therefore measured once more, where their mean over three frames lies, which does not swing.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,6 +14,7 @@ from numpy.typing import NDArray
 
 from flame.heads.head_model import HeadModel
 from preprocess.faces.crop import Crop
+from preprocess.faces.landmarker import FaceLandmarks
 from preprocess.media.video import Frame
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.tracker import TrackedFrame
@@ -18,7 +23,10 @@ from preprocess.tracking.tracker import TrackedFrame
 class MeasuringTracker(Protocol):
     """What is asked of a tracker, see `preprocess.tracking.tracker.Tracker`."""
 
-    head_model: HeadModel
+    @property
+    def head_model(self) -> HeadModel:
+        """The model that it fits."""
+        ...
 
     def track_image(self, image: NDArray[np.uint8], *, face: int = 0) -> TrackedFrame:
         """Tracks a picture."""
@@ -59,22 +67,52 @@ class ClipTrack:
     shape: NDArray[np.float32]
 
 
-def track_clip(frames: NDArray[np.uint8], frame_rate: Fraction, tracker: MeasuringTracker) -> ClipTrack:
-    """Tracks a clip `[T, H, W, 3]`; its largest face in the first frame that shows one is followed.
+Landmarker = Callable[[NDArray[np.uint8], FaceLandmarks], FaceLandmarks]
+"""Finds landmarks in a picture `[H, W, 3]` near given ones, see `preprocess.faces.landmarker.FaceLandmarker`."""
+
+
+def track_clip(
+    frames: NDArray[np.uint8], frame_rate: Fraction, tracker: MeasuringTracker, landmarker: Landmarker | None = None
+) -> ClipTrack:
+    """Tracks a clip; its largest face in the first frame that shows one is followed.
+
+    Args:
+        frames: `[T, H, W, 3]`.
+        frame_rate: frames per second.
+        tracker: fits the heads.
+        landmarker: measures the landmarks once more; None keeps the tracker's.
 
     Raises:
         InputError: no frame shows a face, or it is too small.
     """
     motion = tracker.track_video(_as_frames(frames, frame_rate), frame_rate, source="the clip", smooth=0.0)
     crop = Crop(motion.crop_matrix, motion.crop_size, (motion.frame_height, motion.frame_width))
+    landmarks = crop.to_image(motion.landmarks.astype(np.float64))
+    if landmarker is not None:
+        landmarks = _measure_again(frames, landmarks, motion.valid, landmarker)
     return ClipTrack(
         found=motion.valid,
-        landmarks=crop.to_image(motion.landmarks[..., :2].astype(np.float64)),
+        landmarks=landmarks[..., :2],
         expression=motion.expression,
         rotation=motion.rotation,
         eyes=motion.eyes,
         shape=motion.shape,
     )
+
+
+def _measure_again(
+    frames: NDArray[np.uint8], landmarks: NDArray, found: NDArray[np.bool_], landmarker: Landmarker
+) -> NDArray[np.float64]:
+    """Landmarks `[T, 478, 3]` found where the mean of a frame's own, twice, and its neighbours' lies."""
+    refined = landmarks.copy()
+    for index in np.flatnonzero(found).tolist():
+        before, after = (step if 0 <= step < len(found) and found[step] else index for step in (index - 1, index + 1))
+        if before == index or after == index:  # at an end of a run both weights must fall on two neighbouring frames
+            region = (landmarks[before] + landmarks[after]) / 2
+        else:
+            region = (landmarks[before] + 2 * landmarks[index] + landmarks[after]) / 4
+        refined[index] = landmarker(np.asarray(frames[index]), FaceLandmarks(region.astype(np.float32), 1.0)).points
+    return refined
 
 
 def _as_frames(images: NDArray[np.uint8], frame_rate: Fraction) -> Iterator[Frame]:

@@ -81,7 +81,7 @@ def cross_items(sources: str | Path, drivers: str | Path, output: Path) -> list[
     """
     source_paths = find_files(sources, IMAGE_SUFFIXES, "sources")
     driver_paths = find_drivers(drivers)
-    source_names, driver_names = _distinct_names(source_paths), _distinct_names(driver_paths)
+    source_names, driver_names = distinct_names(source_paths), distinct_names(driver_paths)
     return [
         BatchItem(source, driver, output / f"{source_names[source]}__{driver_names[driver]}.mp4")
         for source in source_paths
@@ -89,7 +89,7 @@ def cross_items(sources: str | Path, drivers: str | Path, output: Path) -> list[
     ]
 
 
-def _distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
+def distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
     """The stem of each path; equal ones get the suffix or a number as well."""
     names: dict[Path, str] = {}
     stems = [path.stem for path in paths]

@@ -51,6 +51,11 @@ def draw_contact_sheet(
     return _join(strips, axis=0)
 
 
+def stack_pictures(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns pictures `uint8 [H, W, 3]` of any sizes below each other, with gaps; the narrower ones are padded."""
+    return _join(list(images), axis=0)
+
+
 def _scale(image: np.ndarray, height: int) -> np.ndarray:
     width = max(1, round(image.shape[1] * height / image.shape[0]))
     interpolation = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC

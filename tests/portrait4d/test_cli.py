@@ -23,7 +23,9 @@ from preprocess.media.video import probe, read_frames
 from preprocess.media.video_writer import VideoWriter
 from preprocess.tracking.motion import Motion
 
-COMMANDS = ("demo", "reenact", "batch", "track", "avatar", "render", "fit-scene", "doctor", "metrics", "weights")
+COMMANDS = (
+    *("demo", "reenact", "batch", "evaluate", "track", "avatar", "render", "fit-scene", "doctor", "metrics", "weights"),
+)
 NUM_FRAMES = 12
 
 

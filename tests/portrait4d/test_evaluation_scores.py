@@ -1,8 +1,9 @@
 """A clip's score: perfect for the truth itself, and what each harm does to the measure that should notice it."""
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from flame.errors import InputError
 from portrait4d.evaluation.definitions import measures_of
 from portrait4d.evaluation.scores import NO_FACE, NO_IDENTITY, NO_PERCEPTUAL, ClipScore, Material, Networks, score_clip
 from portrait4d.evaluation.summary import ClipResult, summarise
+from portrait4d.evaluation.tracks import track_clip
+from preprocess.tracking.motion import Motion
 
 LEVELS = 110 + 60 * np.sin(np.arange(30) * 0.5) + 30 * np.sin(np.arange(30) * 0.83)
 TRUTH = level_clip(LEVELS)
@@ -19,7 +22,7 @@ TRUTH = level_clip(LEVELS)
 
 def score(results: np.ndarray, *, kind: str = "self", truth: np.ndarray = TRUTH) -> ClipScore:
     material = Material(kind, results, truth, truth[0], Fraction(25))  # pyright: ignore[reportArgumentType]
-    return score_clip(material, Networks(LevelTracker(), LevelIdentity()))  # pyright: ignore[reportArgumentType]
+    return score_clip(material, Networks(LevelTracker(), identity=LevelIdentity()))  # pyright: ignore[reportArgumentType]
 
 
 def test_the_truth_itself_is_perfect() -> None:
@@ -86,6 +89,20 @@ def test_without_truth_only_what_needs_none_is_measured() -> None:
     assert found.values["expression"] == 0 and found.values["motion_gain"] == 1
     with pytest.raises(ValueError, match="same T"):
         score(TRUTH, truth=driver)
+
+
+def test_landmarks_that_swing_in_a_still_picture_do_not_count_as_jitter() -> None:
+    class Swinging(LevelTracker):
+        def track_video(self, *args: Any, **options: Any) -> Motion:
+            motion = super().track_video(*args, **options)
+            swing = np.where(np.arange(len(motion)) % 2, 1.0, -1.0)[:, None, None]
+            return replace(motion, landmarks=(motion.landmarks + swing).astype(np.float32))
+
+    still = np.repeat(TRUTH[:1], 30, axis=0)
+    raw = track_clip(still, Fraction(25), Swinging())
+    assert np.ptp(raw.landmarks, axis=0).max() == pytest.approx(2)
+    measured = track_clip(still, Fraction(25), Swinging(), lambda image, region: region)  # it finds what it is shown
+    assert np.ptp(measured.landmarks, axis=0).max() < 1e-4
 
 
 def test_a_score_comes_back_out_of_its_dictionary() -> None:

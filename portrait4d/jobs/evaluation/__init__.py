@@ -1,0 +1,1 @@
+"""The work of `portrait4d evaluate`."""

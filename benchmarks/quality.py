@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from material import conclude, find, measure, output_folder, table
+from portrait4d.evaluation.pictures import psnr
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import Models, build_source, load_models
 from preprocess.faces.landmarker import FaceLandmarker
@@ -19,10 +20,10 @@ from self_reenactment import (
     Clip,
     drive_of,
     face_mask,
+    face_psnr,
     landmark_errors,
     load_clip,
     measure_landmarks,
-    psnr,
     render,
     render_plain_mesh,
 )
@@ -76,7 +77,9 @@ def reenact_clip(clip: Clip, models: Models, landmarker: FaceLandmarker, options
     for variant, frames in images.items():
         rows[variant] = landmark_errors(wanted, measure_landmarks(landmarker, frames, regions))
         masks = [face_mask(points, clip.crop.size) for points in wanted]
-        rows[variant]["face_psnr"] = float(np.mean([psnr(*item) for item in zip(frames, truth, masks, strict=True)]))
+        rows[variant]["face_psnr"] = float(
+            np.mean([face_psnr(*item) for item in zip(frames, truth, masks, strict=True)])
+        )
         rows[variant]["frame_psnr"] = float(np.mean([psnr(*item) for item in zip(frames, truth, strict=True)]))
     job = keep_frames(name, clip, truth, images, run)
     sheet = np.unique(np.linspace(0, len(truth) - 1, 6).round().astype(int))

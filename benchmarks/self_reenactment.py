@@ -6,7 +6,6 @@ and truth cover the same pixels.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +29,15 @@ from portrait4d.engines.lift.canvas import MARGIN, cut_canvas
 from portrait4d.engines.lift.draw import draw_surface
 from portrait4d.engines.lift.view import project_points
 from portrait4d.engines.retarget import RetargetOptions, retarget
+from portrait4d.evaluation.pictures import psnr
+from portrait4d.jobs.evaluation.material import in_crop
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import Models
 from preprocess.faces.crop import Crop
 from preprocess.faces.landmarker import FaceLandmarker, FaceLandmarks
-from preprocess.fitting.clip import fit_clip
-from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import to_uint8
 from preprocess.media.video import probe, read_frames
-from preprocess.tracking.motion import Motion, head_fields
+from preprocess.tracking.motion import Motion
 from preprocess.tracking.tracker import TrackedFrame
 
 LIDS = tuple((*LID_MIDDLES[side], *EYE_CORNERS[side]) for side in ("right", "left"))
@@ -84,25 +83,9 @@ def load_clip(path: Path, models: Models, *, max_seconds: float, num_spread: int
         if index in wanted:
             truth[index] = crop.apply(frame.image)
     assert first is not None
-    return Clip(path, motion, crop, in_crop(models.tracker.track_image(first), crop, models), spread, run, truth)
-
-
-def in_crop(tracked: TrackedFrame, crop: Crop, models: Models) -> TrackedFrame:
-    """The same picture with another crop; the head is fitted anew, to the same landmarks."""
-    fitter = HeadFitter(models.head_model, crop_size=crop.size)
-    points = crop.to_crop(tracked.landmarks.points)[None]
-    fitted = fit_clip(fitter, points, seen=np.ones(1, bool), cuts=np.zeros(1, bool))
-    motion = dataclasses.replace(
-        tracked.motion,
-        **head_fields(fitted.pose, fitted.head),
-        crop_matrix=crop.matrix,
-        crop_size=crop.size,
-        landmarks=fitted.landmarks,
-        valid=fitted.valid,
-        eye_open=fitted.eye_open,
-        fit_error=fitted.fit_error,
+    return Clip(
+        path, motion, crop, in_crop(models.tracker.track_image(first), crop, models.head_model), spread, run, truth
     )
-    return TrackedFrame(tracked.image, motion, crop, tracked.landmarks)
 
 
 def render(avatar: Avatar, drive: Drive, indices: Sequence[int], models: Models) -> Iterator[np.ndarray]:
@@ -195,11 +178,9 @@ def gaze(points: np.ndarray) -> np.ndarray:
     return np.mean(both, axis=0)
 
 
-def psnr(first: np.ndarray, second: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Decibels between two uint8 pictures, over all pixels or those of a mask."""
-    error = (first.astype(np.float64) - second.astype(np.float64)) ** 2
-    mean = error.mean() if mask is None else error[mask].mean()
-    return float(10 * np.log10(255**2 / max(mean, 1e-12)))
+def face_psnr(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> float:
+    """Decibels between two uint8 pictures [H, W, 3] over the pixels of a mask [H, W], as one strip."""
+    return psnr(first[mask][None], second[mask][None])
 
 
 def face_mask(points: np.ndarray, size: int) -> np.ndarray:

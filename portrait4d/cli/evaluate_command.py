@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EVALUATE = Shown(
     (
         *("engine", "mode", "yaw_limit", "gaze", "smooth", "start", "duration", "fps"),
-        *("identity", "perceptual", "flame", "device"),
+        *("protocol", "identity", "perceptual", "flame", "device"),
     ),
 )
 

@@ -46,18 +46,18 @@ MEASURES = (
     ),
     Measure(
         "psnr", "PSNR", "dB", "higher", _SELF,
-        "10 log10(255^2 / mean squared error) over all pixels and the three sRGB channels of a frame, at most 100, "
-        "mean over frames. The background counts.",
+        "10 log10(255^2 / mean squared error) over all pixels and the three sRGB channels of a frame (or of the "
+        "protocol's square), at most 100, mean over frames. The background counts.",
     ),
     Measure(
         "ssim", "SSIM", "", "higher", _SELF,
         "Wang et al. 2004: Gaussian window of sigma 1.5, K1 0.01, K2 0.03, range 255, population covariance, each sRGB "
-        "channel by itself, mean over channels and frames. The background counts.",
+        "channel by itself, mean over channels and frames, of the pixels of PSNR. The background counts.",
     ),
     Measure(
         "perceptual", "perceptual", "", "lower", _SELF,
-        "Perceptual distance of the network that is named beside the numbers, sRGB in [-1, 1] at full size, mean over "
-        "frames. Numbers of two networks do not compare.",
+        "Perceptual distance of the network that is named beside the numbers, sRGB in [-1, 1], of the pixels of PSNR, "
+        "mean over frames. Numbers of two networks do not compare.",
     ),
     Measure(
         "identity", "identity", "", "higher", _BOTH,

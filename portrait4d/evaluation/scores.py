@@ -1,5 +1,6 @@
 """All measures of one reenacted clip; definitions in `definitions.py`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -12,6 +13,7 @@ from portrait4d.evaluation import motion, pictures, steadiness
 from portrait4d.evaluation.definitions import Kind, measures_of
 from portrait4d.evaluation.identity import FaceVectors
 from portrait4d.evaluation.perceptual import PerceptualDistance
+from portrait4d.evaluation.protocols import ALL_FRAMES, Protocol
 from portrait4d.evaluation.tracks import ClipTrack, Landmarker, MeasuringTracker, track_clip
 
 NO_IDENTITY = "needs --identity insightface, or an ArcFace .onnx file"
@@ -96,12 +98,20 @@ class _Tally:
             self.reasons[key] = otherwise
 
 
-def score_clip(material: Material, networks: Networks) -> ClipScore:
+def score_clip(material: Material, networks: Networks, protocol: Protocol = ALL_FRAMES) -> ClipScore:
     """Measures a clip.
 
+    Args:
+        material: all frames, whichever the protocol compares: steadiness, gain and lag are of all.
+        networks: that measure.
+        protocol: which frames are compared, and which part of them.
+
     Raises:
-        InputError: the truth or the source shows no face, so that nothing can be expected of the result.
+        InputError: the truth or the source shows no face, so that nothing can be expected of the result, or the clip is
+            too short for the protocol.
     """
+    is_chosen = np.zeros(len(material.results), bool)
+    is_chosen[protocol.frames(len(material.results))] = True
     rate, tracker, landmarker = material.frame_rate, networks.tracker, networks.landmarker
     truth = track_clip(material.truth, rate, tracker, landmarker)
     try:
@@ -109,13 +119,16 @@ def score_clip(material: Material, networks: Networks) -> ClipScore:
     except InputError:  # all frames are lost, which is a result
         result = None
     found = np.zeros_like(truth.found) if result is None else result.found
-    lost = truth.found & ~found
+    expected = truth.found & is_chosen
+    if not expected.any():
+        raise InputError("no face found in the true frames that the protocol compares: give a clip that shows one")
+    lost = expected & ~found
     tally = _Tally()
-    tally.put("lost", 100 * float(lost.sum() / truth.found.sum()), "")
+    tally.put("lost", 100 * float(lost.sum() / expected.sum()), "")
     if material.kind == "self":
-        _score_pixels(tally, material, networks.perceptual)
-    _score_identity(tally, material, networks, result, expected=truth.found)
-    _score_motion(tally, material, networks.tracker, result, truth)
+        _score_pixels(tally, _compared_pixels(material, truth, protocol, is_chosen), networks.perceptual)
+    _score_identity(tally, material, networks, result, expected=expected)
+    _score_motion(tally, material, networks.tracker, result, truth, is_chosen=is_chosen)
     truth_values = _steadiness(material.truth, truth)
     own = {} if result is None else _steadiness(material.results, result)
     for key in truth_values:
@@ -125,18 +138,38 @@ def score_clip(material: Material, networks: Networks) -> ClipScore:
         values={key: tally.values[key] for key in order},
         reasons=tally.reasons,
         truth_values=truth_values,
-        num_frames=len(material.results),
+        num_frames=int(is_chosen.sum()),
         num_lost=int(lost.sum()),
-        num_without_truth=int((~truth.found).sum()),
+        num_without_truth=int((is_chosen & ~truth.found).sum()),
     )
 
 
-def _score_pixels(tally: _Tally, material: Material, perceptual: PerceptualDistance | None) -> None:
-    pairs = [(material.results[index], material.truth[index]) for index in range(len(material.results))]
-    tally.put("psnr", float(np.mean([pictures.psnr(*pair) for pair in pairs])), "")
-    tally.put("ssim", float(np.mean([pictures.ssim(*pair) for pair in pairs])), "")
-    distance = None if perceptual is None else float(np.mean([perceptual(*pair) for pair in pairs]))
-    tally.put("perceptual", distance, NO_PERCEPTUAL)
+def _compared_pixels(
+    material: Material, truth: ClipTrack, protocol: Protocol, is_chosen: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Pairs of result and truth `[H, W, 3]`; a square around the face needs one in the true frame."""
+    for index in np.flatnonzero(is_chosen).tolist():
+        pair = np.asarray(material.results[index]), np.asarray(material.truth[index])
+        if protocol.box_scale is None:
+            yield pair
+        elif truth.found[index]:
+            box = protocol.box(truth.landmarks[index], image_size=(pair[1].shape[0], pair[1].shape[1]))
+            assert box is not None
+            yield box.apply(pair[0]), box.apply(pair[1])
+
+
+def _score_pixels(
+    tally: _Tally,
+    pairs: Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    perceptual: PerceptualDistance | None,
+) -> None:
+    rows = [
+        (pictures.psnr(*pair), pictures.ssim(*pair), 0.0 if perceptual is None else perceptual(*pair)) for pair in pairs
+    ]
+    decibels, similarity, distance = np.mean(rows, axis=0).tolist()
+    tally.put("psnr", decibels, "")
+    tally.put("ssim", similarity, "")
+    tally.put("perceptual", None if perceptual is None else distance, NO_PERCEPTUAL)
 
 
 def _score_identity(
@@ -158,10 +191,17 @@ def _score_identity(
 
 
 def _score_motion(
-    tally: _Tally, material: Material, tracker: MeasuringTracker, result: ClipTrack | None, truth: ClipTrack
+    tally: _Tally,
+    material: Material,
+    tracker: MeasuringTracker,
+    result: ClipTrack | None,
+    truth: ClipTrack,
+    *,
+    is_chosen: NDArray[np.bool_],
 ) -> None:
-    """What the tracker compares, over the frames with a face in both."""
-    both = truth.found & (np.zeros_like(truth.found) if result is None else result.found)
+    """What the tracker compares, over the chosen frames with a face in both; gain and lag are of all with one."""
+    in_both = truth.found & (np.zeros_like(truth.found) if result is None else result.found)
+    both = in_both & is_chosen
     if result is None or not both.any():
         for key in ("face_shape", "keypoints", "expression", "pose", "gaze", "motion_gain", "lag"):
             if key != "keypoints" or material.kind == "self":
@@ -180,9 +220,9 @@ def _score_motion(
         ("gaze", motion.gaze_differences, "eyes"),
     ):
         tally.put(key, float(measure(getattr(result, name)[both], getattr(truth, name)[both]).mean()), "")
-    gain = motion.motion_gain(result.expression[both], truth.expression[both])
+    gain = motion.motion_gain(result.expression[in_both], truth.expression[in_both])
     tally.put("motion_gain", gain, "the truth does not move")
-    lag = motion.find_lag(result.expression, truth.expression, both)
+    lag = motion.find_lag(result.expression, truth.expression, in_both)
     tally.put("lag", None if lag is None else float(lag), "the result does not follow the truth")
 
 

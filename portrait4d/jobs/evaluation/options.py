@@ -5,7 +5,7 @@ The first paragraph below a field is also the help of its option on the command 
 
 from dataclasses import dataclass, field
 
-from portrait4d.evaluation.choices import PerceptualName
+from portrait4d.evaluation.choices import PerceptualName, ProtocolName
 from portrait4d.options import ReenactOptions
 
 
@@ -20,6 +20,9 @@ class EvaluateOptions:
 
     reenact: ReenactOptions = field(default_factory=_absolute)
     """How an engine reenacts; `start`, `duration` and `fps` select frames of other programs' results, too."""
+
+    protocol: ProtocolName = "all-frames"
+    """all-frames, or vfhq-50x50: 50 clips of 50 frames each, pixels in the square that FlexAvatar compares."""
 
     identity: str | None = None
     """insightface, or an ArcFace file (.onnx), which may be measured with. Default: identity is not measured."""

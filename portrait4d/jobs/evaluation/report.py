@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from portrait4d.evaluation.definitions import DEFINITIONS_VERSION, Kind, measures_of
+from portrait4d.evaluation.protocols import load_protocol
+from portrait4d.evaluation.published import published_tables
 from portrait4d.evaluation.scores import Networks
 from portrait4d.evaluation.summary import ClipResult, summarise
 from portrait4d.jobs.evaluation.options import EvaluateOptions
-from portrait4d.jobs.evaluation.tables import conditions_text, definitions_text, results_table
+from portrait4d.jobs.evaluation.tables import conditions_text, definitions_text, published_text, results_table
 from portrait4d.runtime.version import version
 from preprocess.files.atomic import atomic_path
 from preprocess.media.contact_sheet import stack_pictures
@@ -60,6 +62,7 @@ class Report:
             {
                 "program": version(),
                 "definitions": DEFINITIONS_VERSION,
+                "protocol": f"{options.protocol}: {load_protocol(options.protocol).description}",
                 "subject": subject,
                 "is_drawn_here": is_drawn,
                 "weights": dict(weights),
@@ -111,13 +114,14 @@ class Report:
             "summary": summaries,
             "clips": clips,
             "definitions": definitions,
+            "published": [asdict(table) for kind in self.kinds for table in published_tables(kind)],
         }
 
     def to_markdown(self) -> str:
         """The report as a page: tables, then what the numbers mean."""
         parts = [f"## Evaluation of {self.conditions['subject']}"]
         parts += [results_table(self.results, kind) for kind in self.kinds]
-        parts += [conditions_text(self.conditions), definitions_text(self.kinds)]
+        parts += [conditions_text(self.conditions), definitions_text(self.kinds), published_text(self.kinds)]
         return "\n\n".join(parts) + "\n"
 
 

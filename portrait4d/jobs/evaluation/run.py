@@ -21,6 +21,7 @@ from portrait4d.engines.identity import loaded_weights, recorded_weights
 from portrait4d.evaluation.definitions import DEFINITIONS_VERSION
 from portrait4d.evaluation.identity import load_face_vectors
 from portrait4d.evaluation.perceptual import PerceptualDistance
+from portrait4d.evaluation.protocols import load_protocol
 from portrait4d.evaluation.scores import ClipScore, Material, Networks, score_clip
 from portrait4d.evaluation.summary import ClipResult
 from portrait4d.jobs.evaluation.items import EvaluationItem, find_result
@@ -111,7 +112,7 @@ class EvaluationRun:
                     self._models = load_models(self._options.reenact)
                 material = drawn_material(item, self._models, workshop)
             self._progress("measure", 0, None)
-            score = score_clip(material, self._networks)
+            score = score_clip(material, self._networks, load_protocol(self._options.protocol))
             _write_strip(material, item, self._strip(item))
         return score
 
@@ -121,6 +122,7 @@ class EvaluationRun:
         facts: dict[str, Any] = {
             "format": _FORMAT,
             "definitions": DEFINITIONS_VERSION,
+            "protocol": self._options.protocol,
             "clip": file_facts(item.clip),
             "source": None if item.source is None else file_facts(item.source),
             "identity": None if networks.identity is None else networks.identity.digest,
@@ -170,6 +172,7 @@ def evaluate(
     """
     options, folder = options or EvaluateOptions(), Path(folder)
     check_device(options.reenact.device)
+    load_protocol(options.protocol).check_clips(len(items))
     subject = _subject(options.reenact, None if results is None else Path(results), models)
     _check_outputs(items, folder, options)
     networks = networks or load_networks(options)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from portrait4d.evaluation.definitions import STEADINESS, Kind, Measure, describe_best, measures_of
+from portrait4d.evaluation.published import published_tables
 from portrait4d.evaluation.scores import ClipScore
 from portrait4d.evaluation.summary import ClipResult, MeasureSummary, summarise
 
@@ -36,6 +37,19 @@ def results_table(results: Sequence[ClipResult], kind: Kind) -> str:
         parts.append("\n".join(f"- {measure.title}: not measured: {summary[measure.key].reason}" for measure in absent))
     failed = [f"- {result.name}: failed: {result.reason}" for result in own if result.score is None]
     return "\n\n".join([*parts, *(["\n".join(failed)] if failed else [])])
+
+
+def published_text(kinds: Sequence[Kind]) -> str:
+    """Published numbers with their protocols, each in its own table: they are other measures than ours."""
+    parts = [
+        "### Published numbers",
+        "Other clips, networks and definitions: columns of one name do not compare with the tables above, nor with "
+        "each other, unless protocol and definition are the same.",
+    ]
+    for table in (table for kind in kinds for table in published_tables(kind)):
+        parts.append(f"{table.protocol}; {table.source}.")
+        parts.append(markdown_table(["method", *table.measures], table.rows))
+    return "\n\n".join(parts)
 
 
 def definitions_text(kinds: Sequence[Kind]) -> str:

@@ -113,6 +113,20 @@ MEASURES = (
         "Mean of |I(t-1) - 2 I(t) + I(t+1)| of the luma (0 to 255) of faces carried to 128 x 128 px by a similarity "
         "transform of their landmarks, after a blur of sigma 1. Compare with the truth's own.",
     ),
+    Measure(
+        "yaw_lost", "yaw lost", "%", "lower", _BOTH,
+        "Views without a face among six of the avatar in the source's expression, turned to -30, -20, -10, 10, 20 and "
+        "30 degrees from the camera.",
+    ),
+    Measure(
+        "yaw_error", "yaw error", "degrees", "lower", _BOTH,
+        "Mean difference of the yaw that the tracker finds in these views from the yaw asked for, over those with a "
+        "face.",
+    ),
+    Measure(
+        "yaw_identity", "yaw identity", "", "higher", _BOTH,
+        "As identity, mean over these views; one without a face counts as 0.",
+    ),
 )  # fmt: skip
 
 BY_KEY = {measure.key: measure for measure in MEASURES}

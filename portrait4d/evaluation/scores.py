@@ -14,6 +14,7 @@ from portrait4d.evaluation.definitions import Kind, measures_of
 from portrait4d.evaluation.identity import FaceVectors
 from portrait4d.evaluation.perceptual import PerceptualDistance
 from portrait4d.evaluation.protocols import ALL_FRAMES, Protocol
+from portrait4d.evaluation.sweep import NO_FACE_IN_VIEWS, NO_VIEWS, score_sweep
 from portrait4d.evaluation.tracks import ClipTrack, Landmarker, MeasuringTracker, track_clip
 
 NO_IDENTITY = "needs --identity insightface, or an ArcFace .onnx file"
@@ -44,6 +45,7 @@ class Material:
         truth: `[T, H', W', 3]` uint8; of self-reenactment of the results' size.
         source: `[H, W, 3]` uint8, the picture that was animated.
         frame_rate: frames per second.
+        views: `[V, H, W, 3]` uint8 of a yaw sweep, see `sweep.py`; None where no engine drew any.
     """
 
     kind: Kind
@@ -51,6 +53,7 @@ class Material:
     truth: NDArray[np.uint8]
     source: NDArray[np.uint8]
     frame_rate: Fraction
+    views: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         shapes = [list(part.shape) for part in (self.results, self.truth)]
@@ -127,7 +130,9 @@ def score_clip(material: Material, networks: Networks, protocol: Protocol = ALL_
     tally.put("lost", 100 * float(lost.sum() / expected.sum()), "")
     if material.kind == "self":
         _score_pixels(tally, _compared_pixels(material, truth, protocol, is_chosen), networks.perceptual)
-    _score_identity(tally, material, networks, result, expected=expected)
+    source_vector = _source_vector(material, networks)
+    _score_identity(tally, material, networks.identity, result, expected=expected, source_vector=source_vector)
+    _score_views(tally, material, networks, source_vector)
     _score_motion(tally, material, networks.tracker, result, truth, is_chosen=is_chosen)
     truth_values = _steadiness(material.truth, truth)
     own = {} if result is None else _steadiness(material.results, result)
@@ -172,22 +177,49 @@ def _score_pixels(
     tally.put("perceptual", None if perceptual is None else distance, NO_PERCEPTUAL)
 
 
+def _source_vector(material: Material, networks: Networks) -> NDArray[np.float64] | None:
+    """The face vector of the source picture; None without a network of identity."""
+    if networks.identity is None:
+        return None
+    vector = networks.identity(material.source, networks.tracker.track_image(material.source).landmarks.points)
+    if vector is None:
+        raise InputError(f"{networks.identity.name} finds no face in the source picture: expected a clear one")
+    return vector
+
+
 def _score_identity(
-    tally: _Tally, material: Material, networks: Networks, result: ClipTrack | None, *, expected: NDArray[np.bool_]
+    tally: _Tally,
+    material: Material,
+    identity: FaceVectors | None,
+    result: ClipTrack | None,
+    *,
+    expected: NDArray[np.bool_],
+    source_vector: NDArray[np.float64] | None,
 ) -> None:
     """Cosines of the frames that should show a face and the source; 0 where a face is not found."""
-    if networks.identity is None:
+    if identity is None or source_vector is None:
         return tally.put("identity", None, NO_IDENTITY)
-    landmarks = networks.tracker.track_image(material.source).landmarks.points
-    wanted = networks.identity(material.source, landmarks)
-    if wanted is None:
-        raise InputError(f"{networks.identity.name} finds no face in the source picture: expected a clear one")
     cosines = []
     for index in np.flatnonzero(expected).tolist():
         is_found = result is not None and bool(result.found[index])
-        vector = networks.identity(material.results[index], result.landmarks[index]) if result and is_found else None
-        cosines.append(0.0 if vector is None else float(wanted @ vector))
+        vector = identity(material.results[index], result.landmarks[index]) if result and is_found else None
+        cosines.append(0.0 if vector is None else float(source_vector @ vector))
     tally.put("identity", float(np.mean(cosines)), "")
+
+
+def _score_views(
+    tally: _Tally, material: Material, networks: Networks, source_vector: NDArray[np.float64] | None
+) -> None:
+    if material.views is None:
+        for key in ("yaw_lost", "yaw_error", "yaw_identity"):
+            tally.put(key, None, NO_VIEWS)
+        return
+    found = score_sweep(
+        material.views, networks.tracker, identity=networks.identity, source_vector=source_vector
+    )  # fmt: skip
+    reasons = {"yaw_error": NO_FACE_IN_VIEWS, "yaw_identity": NO_IDENTITY}
+    for key, value in found.items():
+        tally.put(key, value, reasons.get(key, ""))
 
 
 def _score_motion(

@@ -3,6 +3,7 @@
 import math
 from dataclasses import asdict, replace
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from flame.errors import InputError
 from portrait4d.evaluation.definitions import measures_of
 from portrait4d.evaluation.scores import NO_FACE, NO_IDENTITY, NO_PERCEPTUAL, ClipScore, Material, Networks, score_clip
 from portrait4d.evaluation.summary import ClipResult, summarise
+from portrait4d.evaluation.sweep import NO_VIEWS, SWEEP_YAW_DEGREES, score_sweep
 from portrait4d.evaluation.tracks import track_clip
 from preprocess.tracking.motion import Motion
 
@@ -32,8 +34,9 @@ def test_the_truth_itself_is_perfect() -> None:
     for key, value in perfect.items():
         assert found.values[key] == pytest.approx(value, abs=1e-6), key
     assert found.values["jitter"] == found.truth_values["jitter"] and found.num_frames == 30
-    assert found.values["perceptual"] is None and found.reasons == {"perceptual": NO_PERCEPTUAL}
+    assert found.values["perceptual"] is None and found.reasons["perceptual"] == NO_PERCEPTUAL
     assert list(found.values) == [measure.key for measure in measures_of("self")]
+    assert found.values["yaw_error"] is None and found.reasons["yaw_error"] == NO_VIEWS
 
 
 def test_three_frames_late_frozen_and_another_person_are_each_noticed() -> None:
@@ -103,6 +106,31 @@ def test_landmarks_that_swing_in_a_still_picture_do_not_count_as_jitter() -> Non
     assert np.ptp(raw.landmarks, axis=0).max() == pytest.approx(2)
     measured = track_clip(still, Fraction(25), Swinging(), lambda image, region: region)  # it finds what it is shown
     assert np.ptp(measured.landmarks, axis=0).max() < 1e-4
+
+
+def test_a_sweep_tells_turns_lost_views_and_the_person() -> None:
+    asked = np.radians(SWEEP_YAW_DEGREES)
+
+    class TurnTracker(LevelTracker):  # a view's level counts the degrees from 100 on
+        def track_image(self, image: np.ndarray, *, face: int = 0) -> Any:
+            tracked = super().track_image(image)
+            turn = np.array([[0, np.radians(float(image.mean()) - 100), 0]], np.float32)
+            return SimpleNamespace(motion=replace(tracked.motion, rotation=turn), landmarks=tracked.landmarks)
+
+    tracker, identity = TurnTracker(), LevelIdentity()
+    grey = np.ones(3) / 3**0.5
+    views = level_clip(100 + np.degrees(asked))
+    for shown, error, lost, alike in ((views, 0, 0, 1), (views + np.uint8(4), 4, 0, 1), (views, 0, 100 / 3, 2 / 3)):
+        shown = shown.copy()
+        if lost:
+            shown[[0, 5]] = 0
+        found = score_sweep(shown, tracker, identity=identity, source_vector=grey)  # pyright: ignore
+        wanted = {"yaw_error": error, "yaw_lost": lost, "yaw_identity": alike}
+        assert found == {key: pytest.approx(value, abs=1e-3) for key, value in wanted.items()}
+    blind = score_sweep(np.zeros_like(views), tracker)  # pyright: ignore[reportArgumentType]
+    assert blind == {"yaw_lost": 100, "yaw_error": None, "yaw_identity": None}
+    with pytest.raises(ValueError, match="expected 6 views"):
+        score_sweep(views[:2], tracker)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_score_comes_back_out_of_its_dictionary() -> None:

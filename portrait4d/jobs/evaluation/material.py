@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from flame.errors import InputError
 from flame.heads.head_model import HeadModel
 from portrait4d.engines.base import Avatar
+from portrait4d.engines.retarget import orbit_drive
 from portrait4d.evaluation.pictures import fit_size
 from portrait4d.evaluation.scores import Material
+from portrait4d.evaluation.sweep import SWEEP_YAW_DEGREES
 from portrait4d.jobs.evaluation.items import EvaluationItem
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import build_source, track_driver
 from portrait4d.reenactment.driver import Driver
-from portrait4d.reenactment.head_crops import render_frames
+from portrait4d.reenactment.head_crops import render_drives, render_frames
 from portrait4d.reenactment.models import Models
 from portrait4d.runtime.progress import Progress
 from preprocess.faces.crop import Crop
@@ -65,8 +67,9 @@ def drawn_material(item: EvaluationItem, models: Models, workshop: Workshop) -> 
         if source.picture is None:
             raise InputError(f"expected a photo as source, got the avatar file {item.source.name}: give the photo")
         avatar, picture, skipped = source.avatar, source.picture, 0
-    drawn = _drawn(avatar, motion, models, workshop)
-    return _material(item, spool(drawn, workshop.folder / "results"), truth, picture, motion.frame_rate, skipped)
+    drawn = spool(_drawn(avatar, motion, models, workshop), workshop.folder / "results")
+    material = _material(item, drawn, truth, picture, motion.frame_rate, skipped)
+    return dataclasses.replace(material, views=_drawn_views(avatar, models, options))
 
 
 def read_material(item: EvaluationItem, result: Path, workshop: Workshop) -> Material:
@@ -137,6 +140,13 @@ def _drawn(avatar: Avatar, motion: Motion, models: Models, workshop: Workshop) -
     for index, image in enumerate(frames):
         workshop.progress("render", index + 1, len(motion))
         yield image
+
+
+def _drawn_views(avatar: Avatar, models: Models, options: ReenactOptions) -> NDArray[np.uint8]:
+    """The views `[V, S, S, 3]` of the yaw sweep."""
+    yaw = np.array(SWEEP_YAW_DEGREES)
+    drive = orbit_drive(avatar, models.head_model, yaw, np.zeros_like(yaw))
+    return np.stack(list(render_drives(avatar, [drive], models=models, device=options.device)))
 
 
 def _material(

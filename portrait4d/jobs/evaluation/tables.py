@@ -13,7 +13,18 @@ HEADINGS: dict[Kind, str] = {
     "cross": "### Cross-reenactment: a picture driven by another clip, which is no truth",
 }
 
-_DIGITS = {"lost": 1, "psnr": 2, "pose": 2, "gaze": 2, "face_shape": 2, "lag": 1, "jitter": 2, "flicker": 2}
+_DIGITS = {
+    "lost": 1,
+    "psnr": 2,
+    "pose": 2,
+    "gaze": 2,
+    "face_shape": 2,
+    "lag": 1,
+    "jitter": 2,
+    "flicker": 2,
+    "yaw_lost": 1,
+    "yaw_error": 2,
+}
 """Behind the point; others have three."""
 
 

@@ -128,6 +128,13 @@ def test_pictures_driven_by_clips_have_measures_without_truth(inputs: Path) -> N
         assert report.kinds == ("cross",)
 
 
+def test_results_of_pairs_are_found_under_both_names(inputs: Path) -> None:
+    write_clip(inputs / "theirs" / "anna__nod.mp4", np.roll(LEVELS, 3))
+    items = cross_reenactments(inputs / "photos", inputs / "clips" / "nod.mp4")
+    found = values(evaluate(items, inputs / "out", results=inputs / "theirs", networks=networks()), "anna__nod")
+    assert found["lag"] == 3 and found["lost"] == 0 and "keypoints" not in found and found["yaw_error"] is None
+
+
 def test_a_stopped_run_goes_on_where_it_was(inputs: Path) -> None:
     def stop(result: Any) -> None:
         if result.name == "nod":
@@ -173,6 +180,7 @@ def test_command_tells_of_every_clip_and_fails_if_one_did(inputs: Path, capsys: 
         (["nowhere"], "no drivers found"),
         (["clips", "--device", "cuda:99"], "cannot be used here"),
         (["clips", "--engine", "lyft"], "did you mean 'lift'"),
+        (["clips", "--protocol", "vfhq-50x50"], "expected 50 clips under --protocol vfhq-50x50, got 4"),
     ],
 )
 def test_command_explains_what_cannot_be_measured(

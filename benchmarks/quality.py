@@ -1,16 +1,21 @@
-"""How good results are: zero motion, self-reenactment beside two baselines, identity across people.
+"""How good results are: zero motion, what `portrait4d evaluate` says, self-reenactment beside two baselines, identity.
 
 python benchmarks/quality.py [--quick] [--clips d01 d02] [--mode absolute] [--publish]
 """
 
 import argparse
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from material import conclude, find, measure, output_folder, table
 from portrait4d.evaluation.pictures import psnr
+from portrait4d.jobs.evaluation.items import EvaluationItem
+from portrait4d.jobs.evaluation.options import EvaluateOptions
+from portrait4d.jobs.evaluation.report import Report
+from portrait4d.jobs.evaluation.run import evaluate
+from portrait4d.jobs.evaluation.tables import definitions_text, results_table
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import Models, build_source, load_models
 from preprocess.faces.landmarker import FaceLandmarker
@@ -199,6 +204,14 @@ def reenact_clips(names: list[str], models: Models, options: ReenactOptions) -> 
     return results
 
 
+def evaluate_clips(names: list[str], models: Models, mode: Literal["absolute", "relative"]) -> Report:
+    """What `portrait4d evaluate` says of the first two seconds of every clip."""
+    options = ReenactOptions(mode=mode, yaw_limit=None, duration=2.0, device=models.device)
+    items = [EvaluationItem(name, find(name)) for name in names]
+    folder = output_folder("quality") / "evaluate"
+    return evaluate(items, folder, options=EvaluateOptions(reenact=options), models=models)
+
+
 def add_measures(result: dict[str, Any], measured: dict[str, Any]) -> None:
     """Puts what the foreign networks say into a clip's rows, in place."""
     if result["clip"] not in measured:
@@ -215,7 +228,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two clips, four sources")
     parser.add_argument("--clips", nargs="+", default=None)
     parser.add_argument("--mode", choices=("absolute", "relative"), default="absolute")
-    parser.add_argument("--skip", nargs="*", default=[], choices=("zero", "self", "cross"))
+    parser.add_argument("--skip", nargs="*", default=[], choices=("zero", "evaluate", "self", "cross"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--publish", action="store_true", help="rewrite its page in docs/results")
     arguments = parser.parse_args()
@@ -227,8 +240,12 @@ def main() -> None:
         data["zero"] = zero_motion(models, list(SOURCES[:4] if arguments.quick else SOURCES))
         text += ["### Zero motion: a source that drives itself, against its own crop", zero_table(data["zero"])]
     results = []
+    clips = arguments.clips or (CLIPS[:2] if arguments.quick else CLIPS)
+    if "evaluate" not in arguments.skip:
+        report = evaluate_clips(list(clips), models, arguments.mode)
+        data["evaluate"] = report.to_dict()
+        text += [results_table(report.results, "self"), definitions_text(["self"])]
     if "self" not in arguments.skip:
-        clips = arguments.clips or (CLIPS[:2] if arguments.quick else CLIPS)
         options = ReenactOptions(mode=arguments.mode, yaw_limit=None, device=arguments.device)
         results = reenact_clips(list(clips), models, options)
     pairs = list(CROSS[:1] if arguments.quick else CROSS)

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from free_material import NUM_FRAMES as NUM_FREE_FRAMES
+from free_material import FreeMaterial
 from portrait4d.jobs.evaluation.items import EvaluationItem
 from portrait4d.jobs.evaluation.options import EvaluateOptions
 from portrait4d.jobs.evaluation.run import evaluate
@@ -68,3 +70,18 @@ def test_each_harm_is_seen_by_the_measure_that_should_see_it(shared: Path, tmp_p
     assert values["person"]["face_shape"] > 1.0  # pyright: ignore[reportOptionalOperand]
     if options.identity is not None:
         assert same["identity"] > 0.8 and values["person"]["identity"] < 0.5  # pyright: ignore[reportOptionalOperand]
+
+
+@pytest.mark.slow
+def test_the_embedded_engine_follows_a_clip_and_turns_as_asked(
+    free: FreeMaterial, tmp_path: Path, one_thread: None
+) -> None:
+    options = EvaluateOptions(reenact=ReenactOptions(engine="lift", mode="absolute", yaw_limit=None))
+    report = evaluate([EvaluationItem("sway", free.clip)], tmp_path / "out", options=options)
+    (result,) = report.results
+    assert result.score is not None and result.score.num_frames == NUM_FREE_FRAMES - 1
+    values = result.score.values
+    assert values["lost"] == 0 and values["yaw_lost"] == 0 and values["identity"] is None
+    most = {"keypoints": 0.05, "pose": 4, "yaw_error": 8, "face_shape": 3}
+    assert all(values[key] < limit for key, limit in most.items()), values  # pyright: ignore[reportOperatorIssue]
+    assert values["psnr"] > 18  # pyright: ignore[reportOptionalOperand]

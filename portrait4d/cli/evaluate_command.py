@@ -69,9 +69,8 @@ def evaluate(
     if tell.as_json:
         say_json(report.to_dict())
     else:
-        say("")
-        say(report.to_markdown())
-        say(f"written to {output}: report.json, report.md" + (", sheet.png" if report.has_sheet else ""))
+        sheet = ", sheet.png" if report.has_sheet else ""
+        say(f"\n{report.to_markdown()}\nwritten to {output}: report.json, report.md{sheet}")
     raise typer.Exit(1 if report.num_failed else 0)
 
 

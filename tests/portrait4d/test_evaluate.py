@@ -92,6 +92,17 @@ def test_two_runs_write_the_same_report_and_measure_nothing_twice(inputs: Path) 
     assert written == [(inputs / "out" / name).read_bytes() for name in ("report.json", "report.md", "sheet.png")]
 
 
+def test_a_record_that_was_changed_by_hand_is_measured_again(inputs: Path) -> None:
+    run(inputs, models=fake_models())
+    record = inputs / "out" / "records" / "nod.json"
+    changed = json.loads(record.read_text())
+    del changed["score"]["values"]
+    record.write_text(json.dumps(changed))
+    (inputs / "out" / "records" / "talk.json").write_text("{")
+    states = {result.name: result.state for result in run(inputs, models=fake_models()).results}
+    assert (states["nod"], states["talk"]) == ("done", "done")
+
+
 def test_results_of_another_program_are_measured_by_name(inputs: Path) -> None:
     write_clip(inputs / "theirs" / "nod.mp4", np.roll(LEVELS, 3))
     shutil.copy(inputs / "clips" / "talk.mp4", inputs / "theirs" / "talk.mp4")

@@ -82,9 +82,9 @@ class EvaluationRun:
         """Measures one clip unless it is finished; one that fails is a result, not an exception."""
         try:
             key = self._key(item)
-            earlier = read_record(self._record(item))
-            if earlier.get("key") == key and self._strip(item).is_file():
-                return ClipResult(item.name, item.kind, "kept", ClipScore.from_dict(earlier["score"]))
+            kept = self._kept(item, key)
+            if kept is not None:
+                return ClipResult(item.name, item.kind, "kept", kept)
             score = self._measure(item)
             write_record(self._record(item), key, {"name": item.name, "kind": item.kind, "score": asdict(score)})
             return ClipResult(item.name, item.kind, "done", score)
@@ -101,6 +101,16 @@ class EvaluationRun:
         return [
             self._folder / "strips" / f"{result.name}.png" for result in results if result.score is not None
         ]  # fmt: skip
+
+    def _kept(self, item: EvaluationItem, key: str) -> ClipScore | None:
+        """The score of a clip that is finished; None for one that is not, or whose record was changed by hand."""
+        earlier = read_record(self._record(item))
+        if earlier.get("key") != key or not self._strip(item).is_file():
+            return None
+        try:
+            return ClipScore.from_dict(earlier["score"])
+        except (KeyError, TypeError):
+            return None
 
     def _measure(self, item: EvaluationItem) -> ClipScore:
         with TemporaryDirectory(prefix="portrait4d-evaluate-", ignore_cleanup_errors=True) as temporary:

@@ -32,7 +32,7 @@ def evaluate(
     sources: Annotated[
         str | None, typer.Option(help="Photo, folder, or quoted pattern: each is driven by every clip instead.")
     ] = None,
-    pairs: Annotated[
+    manifest: Annotated[
         Path | None, typer.Option(help="Instead of CLIPS: .csv or .jsonl with source, driver[, output].")
     ] = None,
     results: Annotated[
@@ -49,7 +49,7 @@ def evaluate(
     """
     from portrait4d.jobs.evaluation.run import evaluate as run
 
-    items = _choose_items(clips, sources, pairs)
+    items = _choose_items(clips, sources, manifest)
     if results is None:
         tell_engine(options.reenact.engine, is_quiet=tell.is_quiet)
     finished: list[ClipResult] = []
@@ -74,13 +74,13 @@ def evaluate(
     raise typer.Exit(1 if report.num_failed else 0)
 
 
-def _choose_items(clips: str | None, sources: str | None, pairs: Path | None) -> "list[EvaluationItem]":
+def _choose_items(clips: str | None, sources: str | None, manifest: Path | None) -> "list[EvaluationItem]":
     from portrait4d.jobs.evaluation.items import cross_reenactments, pair_items, self_items
 
-    if pairs is not None:
+    if manifest is not None:
         if clips is not None or sources is not None:
-            raise InputError("expected either CLIPS or --pairs, got both: drop one")
-        return pair_items(pairs)
+            raise InputError("expected either CLIPS or --manifest, got both: drop one")
+        return pair_items(manifest)
     if clips is None:
-        raise InputError("expected CLIPS or --pairs: see portrait4d evaluate --help")
+        raise InputError("expected CLIPS or --manifest: see portrait4d evaluate --help")
     return self_items(clips) if sources is None else cross_reenactments(sources, clips)

@@ -186,8 +186,8 @@ def test_command_tells_of_every_clip_and_fails_if_one_did(inputs: Path, capsys: 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ([], "expected CLIPS or --pairs"),
-        (["clips", "--pairs", "pairs.csv"], "got both"),
+        ([], "expected CLIPS or --manifest"),
+        (["clips", "--manifest", "pairs.csv"], "got both"),
         (["nowhere"], "no drivers found"),
         (["clips", "--device", "cuda:99"], "cannot be used here"),
         (["clips", "--engine", "lyft"], "did you mean 'lift'"),

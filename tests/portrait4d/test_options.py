@@ -21,6 +21,7 @@ from portrait4d.cli.reenact_commands import REENACT
 from portrait4d.cli.spellings import parse_seeds, write_seeds
 from portrait4d.engines.retarget_options import RetargetOptions
 from portrait4d.jobs.eg3d.options import ORIGINAL_MARGIN, SampleOptions, SeedShapeOptions, StyleVideoOptions
+from portrait4d.jobs.evaluation.options import EvaluateOptions
 from portrait4d.jobs.scene_options import SceneOptions
 from portrait4d.options import AvatarOptions, ReenactOptions, RenderOptions, TrackOptions
 from portrait4d.runtime.records import digest
@@ -28,7 +29,7 @@ from preprocess.dataset.building.build_options import BuildOptions, ClipBuildOpt
 from preprocess.dataset.building.stage_options import StageOptions
 from preprocess.dataset.formats.options import ConvertOptions
 
-INPUTS = {"config", "output", "manifest", "name", "keep_download", "discriminator"}
+INPUTS = {"config", "output", "manifest", "name", "keep_download", "discriminator", "sources", "results"}
 """Options that say what a command works on; they have no place among the options of the library."""
 
 
@@ -78,6 +79,7 @@ def test_every_option_is_a_field_with_its_help_and_default(name: str, help_of: C
         ("demo", {"options": ReenactOptions()}),
         ("reenact", {"options": ReenactOptions()}),
         ("batch", {"options": ReenactOptions()}),
+        ("evaluate", {"options": EvaluateOptions()}),
         ("track", {"options": TrackOptions()}),
         ("avatar", {"options": AvatarOptions()}),
         ("render", {"options": RenderOptions()}),

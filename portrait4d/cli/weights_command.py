@@ -13,13 +13,15 @@ _STATES = {"page": "by hand", "hub": "fetch"}
 
 
 def list_weights(tell: Annotated[Telling, Shown(("as_json",))]) -> None:
-    """List the released weights: source, size, licence, and whether they are on this machine."""
-    from portrait4d.weights.folder import describe_released, weights_folder
+    """List the weights: source, size, licence, and whether they are on this machine."""
+    from portrait4d.weights.folder import describe_embedded, describe_released, weights_folder
 
-    rows = describe_released()
+    rows, embedded = describe_released(), describe_embedded()
     if tell.as_json:
-        return say_json({"folder": str(weights_folder()), "weights": rows})
-    width = max(len(row["name"]) for row in rows)
+        return say_json({"folder": str(weights_folder()), "weights": rows, "embedded": embedded})
+    width = max(len(row["name"]) for row in [*rows, *embedded])
+    for row in embedded:
+        say(f"{row['name'].ljust(width)}  {'here':<7}  {_size(row['num_bytes']):>8}  {row['about']}")
     for row in rows:
         state = "damaged" if row["problem"] else "here" if row["folder"] else _STATES[row["origin"]]
         say(f"{row['name'].ljust(width)}  {state:<7}  {_size(row['approximate_bytes']):>8}  {row['about']}")

@@ -18,7 +18,7 @@ from portrait4d.jobs.eg3d.options import SampleOptions
 from portrait4d.reenactment.compose import beside
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.records import digest, file_facts, read_record, write_record
-from portrait4d.weights.folder import present_weights
+from portrait4d.weights.folder import embedded_weights, present_weights
 from preprocess.files.atomic import atomic_path
 from preprocess.media.image import read_image, to_uint8, write_png
 
@@ -118,8 +118,8 @@ def write_seed_rows(
 
 
 def network_facts(network: str | Path) -> list[Any]:
-    """Facts that change when the weights change; a released name comes before a path, as in loading."""
-    path = present_weights().get(str(network), Path(network))
+    """Facts that change when the weights change; a name comes before a path, as in loading."""
+    path = {**embedded_weights(), **present_weights()}.get(str(network), Path(network))
     return file_facts(path) if path.exists() else [str(network)]
 
 

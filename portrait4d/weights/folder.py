@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from flame.errors import InputError
-from portrait4d.weights.config import LICENCES, is_checkpoint, read_config
+from portrait4d.weights.config import CONFIG_FILE, LICENCES, is_checkpoint, read_config
 from portrait4d.weights.table import released_files
+
+_ASSETS = Path(__file__).resolve().parents[1] / "assets"
+
+
+def embedded_weights() -> dict[str, Path]:
+    """The networks that the package itself holds, by name: they learned from drawings of ours and need no licence."""
+    return {path.parent.name: path.parent for path in sorted(_ASSETS.glob(f"*/{CONFIG_FILE}"))}
 
 
 def weights_folder() -> Path:
@@ -29,6 +36,17 @@ def present_weights() -> dict[str, Path]:
     """The released weights that are on this machine, converted, by name."""
     folders = {file.name: weights_folder() / file.name for file in released_files()}
     return {name: folder for name, folder in folders.items() if is_checkpoint(folder)}
+
+
+def describe_embedded() -> list[dict[str, Any]]:
+    """Rows of the table of embedded networks."""
+    rows = []
+    for name, folder in embedded_weights().items():
+        config = read_config(folder)
+        num_bytes = sum(path.stat().st_size for path in folder.iterdir())
+        about = f"{config.source}; {config.licence}"
+        rows.append({"name": name, "family": config.family, "about": about, "num_bytes": num_bytes})
+    return rows
 
 
 def describe_released() -> list[dict[str, Any]]:

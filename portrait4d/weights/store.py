@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from flame.errors import InputError
 from portrait4d.weights.config import TENSORS_FILE, CheckpointConfig, Network, is_checkpoint, read_config
-from portrait4d.weights.folder import weights_folder
+from portrait4d.weights.folder import embedded_weights, weights_folder
 from portrait4d.weights.official.convert import Conversion, convert_file
 from portrait4d.weights.official.stored_tensor import read_all
 from portrait4d.weights.own_format import Progress, hash_file, read_checkpoint, write_checkpoint
@@ -34,14 +34,16 @@ class Fetched:
 
 
 def resolve_weights(name_or_path: str | Path) -> "tuple[CheckpointConfig, dict[str, torch.Tensor]]":
-    """Config and tensors of released weights that are on this machine, a folder of ours, or an official file.
+    """Config and tensors of embedded or released weights, a folder of ours, or an official file.
 
-    An official file is converted in memory, without hashing it. A name of `released_files()` means those weights; write
-    `./NAME` for a folder of the same name.
+    An official file is converted in memory, without hashing it. A name of `embedded_weights()` or `released_files()`
+    means those weights; write `./NAME` for a folder of the same name.
 
     Raises:
         InputError: there is nothing of that path and name, it is damaged, or the weights have not been fetched.
     """
+    if isinstance(name_or_path, str) and name_or_path in embedded_weights():
+        return read_checkpoint(embedded_weights()[name_or_path])
     if isinstance(name_or_path, str) and name_or_path in {file.name for file in released_files()}:
         folder = weights_folder() / name_or_path
         if not is_checkpoint(folder):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import Empty, Full, Queue
-from threading import Event, Thread
+from threading import Event, Thread, current_thread
 from typing import Any, TypeVar
 
 import torch
@@ -68,7 +68,8 @@ def prefetch(items: Iterable[Item], *, depth: int = 8) -> Iterator[Item]:
             yield item
     finally:
         is_stopped.set()
-        thread.join()
+        if thread is not current_thread():  # which may be the one that collects a forgotten generator
+            thread.join()
 
 
 def _get(queue: "Queue[Any]", thread: Thread) -> Any:

@@ -1,8 +1,10 @@
 """Pieces of the pipeline by their mathematics: pasting back, threads that keep the order, cuts of a motion, gaps."""
 
+import sys
 import threading
 import time
 import wave
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -297,3 +299,23 @@ def test_engine_without_weights_says_how_to_get_them():
 def test_wrong_options_are_refused(wrong: dict):
     with pytest.raises(InputError):
         ReenactOptions(**wrong)
+
+
+def test_a_forgotten_stream_may_end_in_its_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python collects a generator where its last name goes, which may be the thread that fills it."""
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    kept: list[Iterator[int]] = []
+    is_forgotten, is_over = threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        is_forgotten.wait(5)
+        kept.clear()
+        is_over.set()
+
+    kept.append(prefetch(items()))
+    assert next(kept[0]) == 0
+    is_forgotten.set()
+    assert is_over.wait(5)
+    assert not kept and not unraisable

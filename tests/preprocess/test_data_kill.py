@@ -32,7 +32,6 @@ CLIPS = (
 NUM_KILLS = 5
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.timeout(1500),
     pytest.mark.skipif(os.name == "nt", reason="signals and process groups of POSIX"),
 ]
@@ -41,8 +40,10 @@ pytestmark = [
 @pytest.mark.parametrize(
     ("command", "names", "num_records"),
     [
-        (["ffhq", "--items-per-shard", "5"], PHOTOS, 10),
-        (["video", "--items-per-shard", "3", "--frames", "12"], CLIPS, 72),
+        pytest.param(["ffhq", "--items-per-shard", "5"], PHOTOS, 10, marks=pytest.mark.slow, id="ffhq"),
+        pytest.param(
+            ["video", "--items-per-shard", "3", "--frames", "12"], CLIPS, 72, marks=pytest.mark.long, id="video"
+        ),
     ],
 )
 def test_killed_five_times_the_shards_are_the_same(

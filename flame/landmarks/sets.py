@@ -23,12 +23,6 @@ IBUG_OUTER_EYE_CORNERS, IBUG_MOUTH_CORNERS = (36, 45), (48, 54)
 IBUG_EYES_AND_INNER_LIPS = (slice(36, 42), slice(42, 48), slice(60, 68))
 """Among the 68, as ranges: the subject's right eye, left eye, the inner edge of the lips."""
 
-PUPILS_OF_70 = (68, 69)
-"""Subject's right, left; those before them are the 68."""
-
-ARCFACE_OF_70 = (*PUPILS_OF_70, IBUG_NOSE_TIP, *IBUG_MOUTH_CORNERS)
-"""The five points by which ArcFace aligns a face."""
-
 WFLW_OUTER_EYE_CORNERS = (60, 72)
 """Among the 98: subject's right, left."""
 

@@ -12,17 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.errors import InputError
-from portrait4d.evaluation.similarity import fit_similarity
 from preprocess.faces.aligned_crop import five_points
+from preprocess.faces.alignment import ARCFACE_PLACES, ARCFACE_SIDE, fit_similarity
 from preprocess.files.digest import file_digest
 
 INSIGHTFACE = "insightface"
 
-HEIGHT, WIDTHS = 112, (112, 96)
+WIDTHS = (ARCFACE_SIDE, 96)
 """Of the network's picture; the narrow one, of SphereFace, lacks 8 px on each side."""
-
-PLACES = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
-"""`[5, 2]` px counted from pixel centres: the subject's right eye, left eye, nose tip, mouth corners."""
 
 
 class FaceVectors(Protocol):
@@ -73,7 +70,7 @@ class ArcFaceFile:
         for width in WIDTHS:
             self._width = width
             try:
-                self._vector(np.zeros((HEIGHT, width, 3), np.uint8))
+                self._vector(np.zeros((ARCFACE_SIDE, width, 3), np.uint8))
             except cv2.error:
                 continue
             return width
@@ -113,8 +110,8 @@ def load_face_vectors(named: str, *, device: str = "cpu") -> FaceVectors:
     return InsightFaceVectors(device) if named == INSIGHTFACE else ArcFaceFile(Path(named))
 
 
-def align_face(image: NDArray[np.uint8], landmarks: NDArray, *, width: int = 112) -> NDArray[np.uint8]:
+def align_face(image: NDArray[np.uint8], landmarks: NDArray, *, width: int = ARCFACE_SIDE) -> NDArray[np.uint8]:
     """The face `[112, width, 3]` of a picture `[H, W, 3]` with landmarks `[478, 2 or 3]` in px; black outside."""
-    places = PLACES - [(WIDTHS[0] - width) / 2, 0]
+    places = ARCFACE_PLACES - [(WIDTHS[0] - width) / 2, 0]
     matrix = fit_similarity(five_points(landmarks) - 0.5, places)  # both counted from pixel centres
-    return cv2.warpAffine(np.ascontiguousarray(image), matrix, (width, HEIGHT)).astype(np.uint8)
+    return cv2.warpAffine(np.ascontiguousarray(image), matrix, (width, ARCFACE_SIDE)).astype(np.uint8)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.signal import savgol_filter
 
 from flame.landmarks.groups import EYE_CORNERS, NOSE, NUM_MESH, outer_eye_distance
-from portrait4d.evaluation.similarity import fit_similarity
+from preprocess.faces.alignment import fit_similarity
 
 WINDOW = 5
 """Frames of the quadratic fit."""

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.heads.head_model import HeadModel
+from portrait4d.metrics.tracked import TracksImages
 from preprocess.faces.crop import Crop
 from preprocess.faces.landmarker import FaceLandmarks
 from preprocess.media.video import Frame
 from preprocess.tracking.motion import Motion
-from preprocess.tracking.tracker import TrackedFrame
 
 
-class MeasuringTracker(Protocol):
+class MeasuringTracker(TracksImages, Protocol):
     """What is asked of a tracker, see `preprocess.tracking.tracker.Tracker`."""
 
     @property
@@ -28,19 +28,8 @@ class MeasuringTracker(Protocol):
         """The model that it fits."""
         ...
 
-    def track_image(self, image: NDArray[np.uint8], *, face: int = 0) -> TrackedFrame:
-        """Tracks a picture."""
-        ...
-
     def track_video(
-        self,
-        frames: Iterable[Frame],
-        frame_rate: Fraction,
-        *,
-        source: str = "",
-        progress: Callable[[int], None] | None = None,
-        face: int = 0,
-        smooth: float = 1.0,
+        self, frames: Iterable[Frame], frame_rate: Fraction, *, source: str = "", smooth: float = 1.0
     ) -> Motion:
         """Tracks a clip."""
         ...

@@ -6,15 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flame.landmarks.sets import ARCFACE_OF_70
-from preprocess.faces.alignment import fit_similarity, warp
+from flame.landmarks.sets import FIVE_POINTS
+from preprocess.faces.alignment import ARCFACE_PLACES, ARCFACE_SIDE, face_matrices, warp
 
 Embedder = Callable[[Tensor], Tensor]
 """Vectors `[B, D]` of aligned faces `[B, 3, 112, 112]` RGB in [-1, 1], of any length: ArcFace, or a stand-in."""
-
-SIDE = 112
-_PLACES = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
-"""Where ArcFace's training had them, px of the aligned face."""
 
 
 def align_faces(pictures: Tensor, landmarks: Tensor) -> Tensor:
@@ -27,13 +23,13 @@ def align_faces(pictures: Tensor, landmarks: Tensor) -> Tensor:
     Raises:
         InputError: the landmarks of a face coincide.
     """
-    return warp(pictures, five_point_matrix(landmarks), side=SIDE)
+    return warp(pictures, five_point_matrix(landmarks), side=ARCFACE_SIDE)
 
 
 def five_point_matrix(landmarks: Tensor) -> Tensor:
     """The similarity transforms `[B, 2, 3]` float64 from a picture's px to the aligned face's, see `align_faces`."""
-    points = landmarks.detach()[:, list(ARCFACE_OF_70)]
-    return fit_similarity(points, torch.tensor(_PLACES, dtype=torch.float64), what="pupils, nose and mouth")
+    points = torch.stack([landmarks[:, list(averaged)].mean(1) for averaged in FIVE_POINTS[70]], 1)
+    return face_matrices(points, ARCFACE_PLACES, what="pupils, nose and mouth")
 
 
 def identity_term(embed: Embedder, made: Tensor, true: Tensor, landmarks: Tensor) -> Tensor:

@@ -3,38 +3,60 @@
 Pixels are counted from the centre of the first one, half a pixel less than by the convention of `docs/conventions.md`.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from flame.errors import InputError
 
+ARCFACE_SIDE = 112
+ARCFACE_PLACES = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+"""`[5, 2]` px of a face of 112 px, as ArcFace (Deng et al. 2019) was trained: the points of `FIVE_POINTS`."""
 
-def fit_similarity(points: Tensor, places: Tensor, *, what: str) -> Tensor:
-    """The similarity transforms `[B, 2, 3]` float64, on the CPU, that bring points nearest to places.
 
-    In the plane a similarity transform is a product of complex numbers, and Umeyama's solution is linear least squares.
+def fit_similarity(points: NDArray, places: NDArray) -> NDArray[np.float64]:
+    """Turns, scales and shifts `[..., 2, 3]` that carry points nearest to places; never a mirror.
+
+    In the plane such a transform is a product of complex numbers, and Umeyama's solution is linear least squares.
 
     Args:
-        points: `[B, N, 2]` px, x right, y down.
+        points: `[..., N, 2]`.
+        places: `[..., N, 2]`, or `[N, 2]` for all.
+
+    Raises:
+        ValueError: the points coincide.
+    """
+    points, places = np.asarray(points, np.float64), np.asarray(places, np.float64)
+    middle, goal = points.mean(-2), places.mean(-2)
+    (x, y), (u, v) = (np.moveaxis(each - each.mean(-2, keepdims=True), -1, 0) for each in (points, places))
+    length = (x * x + y * y).sum(-1)
+    if not (length > 1e-6).all():
+        raise ValueError(f"expected points [N, 2] that differ, got {points.shape[-2]} at one place")
+    real, imaginary = (x * u + y * v).sum(-1) / length, (x * v - y * u).sum(-1) / length
+    linear = np.stack([np.stack([real, -imaginary], -1), np.stack([imaginary, real], -1)], -2)
+    shift = goal - (linear @ middle[..., None])[..., 0]
+    return np.concatenate([linear, shift[..., None]], -1)
+
+
+def face_matrices(points: Tensor, places: NDArray, *, what: str) -> Tensor:
+    """`fit_similarity` of the points `[B, N, 2]` of faces, `[B, 2, 3]` float64 on the CPU, without gradients.
+
+    Args:
+        points: px, x right, y down.
         places: `[N, 2]` px of the result.
         what: the points are, for the error.
 
     Raises:
         InputError: all points of a face coincide.
     """
-    points = points.cpu().double()
-    places = places.cpu().double().expand_as(points)
-    middle, target = points.mean(1), places.mean(1)
-    x, y = (points - middle[:, None]).unbind(-1)
-    u, v = (places - target[:, None]).unbind(-1)
-    length = (x * x + y * y).sum(-1)
-    if not (length > 1e-6).all():
-        raise InputError(f"{what} of a face coincide: expected landmarks of a face in pixels")
-    real, imaginary = (x * u + y * v).sum(-1) / length, (x * v - y * u).sum(-1) / length
-    linear = torch.stack([real, -imaginary, imaginary, real], -1).unflatten(-1, (2, 2))
-    shift = target - (linear @ middle[..., None])[..., 0]
-    return torch.cat([linear, shift[..., None]], 2)
+    try:
+        return torch.from_numpy(fit_similarity(points.detach().cpu().numpy(), places))
+    except ValueError:
+        raise InputError(f"{what} of a face coincide: expected landmarks of a face in pixels") from None
 
 
 def warp(images: Tensor, matrix: Tensor, *, side: int) -> Tensor:

@@ -10,7 +10,7 @@ from flame.errors import InputError
 from flame.landmarks.groups import OUTER_EYE_CORNERS
 from portrait4d.evaluation import motion, pictures, steadiness
 from portrait4d.evaluation.definitions import BY_KEY, MEASURES, STEADINESS, describe_best, measures_of
-from portrait4d.evaluation.similarity import fit_similarity
+from preprocess.faces.alignment import fit_similarity
 
 RANDOM = np.random.default_rng(3)
 NUM_FRAMES = 40

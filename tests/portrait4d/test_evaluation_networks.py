@@ -10,8 +10,9 @@ import torch
 
 from flame.errors import InputError
 from flame.landmarks.sets import FIVE_POINTS
-from portrait4d.evaluation.identity import PLACES, ArcFaceFile, align_face, load_face_vectors
+from portrait4d.evaluation.identity import ArcFaceFile, align_face, load_face_vectors
 from portrait4d.evaluation.perceptual import PerceptualDistance
+from preprocess.faces.alignment import ARCFACE_PLACES
 from preprocess.media.image import read_image
 from preprocess.tracking.tracker import Tracker
 
@@ -27,17 +28,17 @@ def landmarks_at(places: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("width", "shift"), [(112, 0), (96, 8)])
 def test_a_face_at_the_places_is_cut_out_as_it_is(width: int, shift: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
-    face = align_face(image, landmarks_at(PLACES + 0.5), width=width)
+    face = align_face(image, landmarks_at(ARCFACE_PLACES + 0.5), width=width)
     assert np.array_equal(face, image[:, shift : shift + width])
 
 
 def test_a_larger_face_elsewhere_lands_on_the_places() -> None:
-    places = (PLACES + 0.5) * 2 + [40, 60]
+    places = (ARCFACE_PLACES + 0.5) * 2 + [40, 60]
     image = np.zeros((400, 400, 3), np.uint8)
     nose = places[2].astype(int)
     image[nose[1] - 4 : nose[1] + 5, nose[0] - 4 : nose[0] + 5] = 255
     bright = np.argwhere(align_face(image, landmarks_at(places))[..., 0] > 128)
-    assert bright.mean(0)[::-1] == pytest.approx(PLACES[2], abs=0.6)
+    assert bright.mean(0)[::-1] == pytest.approx(ARCFACE_PLACES[2], abs=0.6)
 
 
 def test_files_that_are_no_face_network_are_refused(tmp_path: Path) -> None:

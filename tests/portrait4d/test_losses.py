@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flame.errors import InputError
-from flame.landmarks.sets import ARCFACE_OF_70, IBUG_LEFT_EYE, IBUG_RIGHT_EYE
+from flame.landmarks.sets import FIVE_POINTS, IBUG_LEFT_EYE, IBUG_RIGHT_EYE
 from golden import Fixture
 from portrait4d.losses.blink import eye_openness, teacher_box_scale
 from portrait4d.losses.identity import align_faces, five_point_matrix, identity_term
@@ -41,7 +41,7 @@ def _landmarks() -> Tensor:
     """A face of 100 px width, upright."""
     landmarks = torch.rand(2, 70, 2, generator=torch.Generator().manual_seed(0)) * 100
     five = torch.tensor([[30.0, 40.0], [70.0, 40.0], [50.0, 60.0], [35.0, 80.0], [65.0, 80.0]])
-    landmarks[:, list(ARCFACE_OF_70)] = five
+    landmarks[:, [point for (point,) in FIVE_POINTS[70]]] = five
     return landmarks
 
 

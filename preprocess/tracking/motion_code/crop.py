@@ -4,12 +4,13 @@ The crop is that of PD-FGC (Wang et al. 2023): a similarity transform (Umeyama 1
 of the inner lips to fixed places of a square, the middle part of which is enlarged.
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from flame.landmarks.sets import IBUG_EYES_AND_INNER_LIPS
-from preprocess.faces.alignment import fit_similarity, warp
+from preprocess.faces.alignment import face_matrices, warp
 from preprocess.tracking.motion_code.network import INPUT_SIZE
 
 SQUARE = 224
@@ -47,4 +48,4 @@ def face_similarity(landmarks: Tensor) -> Tensor:
         InputError: the three points coincide.
     """
     points = [landmarks[:, part].cpu().double().mean(1) for part in IBUG_EYES_AND_INNER_LIPS]
-    return fit_similarity(torch.stack(points, 1), torch.tensor(_PLACES), what="the eyes and the mouth")
+    return face_matrices(torch.stack(points, 1), np.array(_PLACES), what="the eyes and the mouth")

@@ -24,11 +24,9 @@ from portrait4d.gan.distortion import distortion
 from portrait4d.gan.swap import swap_conditions
 from portrait4d.gan.training import Fades, GanLossConfig
 from portrait4d.ops.resample import resize
+from portrait4d.render.renderer import TRAINING_MAX_POINTS
 from portrait4d.runtime.checks import check_range
 from portrait4d.runtime.random import RandomSource
-
-_MAX_POINTS = 2**22
-"""Points of the field asked at once in training, where smaller chunks save no memory: all are kept for the gradient."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +262,7 @@ def generate(
         wanted.seen.prepared,
         keeps_samples=keeps_samples,
         generator=random,
-        max_points=_MAX_POINTS,
+        max_points=TRAINING_MAX_POINTS,
     )
     return MadeHeads(images, wanted.seen.correspondence, styles[:, 0])
 

@@ -27,13 +27,11 @@ from portrait4d.gan.swap import swap_conditions
 from portrait4d.gan.training import Fades, GanLossConfig
 from portrait4d.ops.resample import resize
 from portrait4d.render.field import TriPlaneField
+from portrait4d.render.renderer import TRAINING_MAX_POINTS
 from portrait4d.runtime.checks import check_choice, check_range
 from portrait4d.runtime.random import RandomSource
 
 DensityKind = Literal["l1", "monotonic-detach", "monotonic-fixed"]
-
-_MAX_POINTS = 2**22
-"""Points of the field asked at once in training, where smaller chunks save no memory: all are kept for the gradient."""
 
 _FALL_WEIGHT = 10.0
 _FALL_DISTANCE = 1 / 256
@@ -187,7 +185,7 @@ def generate(
     volume = generator.synthesise(styles, noise="random", generator=random)
     camera = Camera.from_label25(wanted.label, axes=generator.config.camera_axes)
     seen = generator.render(
-        volume, camera, neural_resolution=schedule.resolution, generator=random, max_points=_MAX_POINTS
+        volume, camera, neural_resolution=schedule.resolution, generator=random, max_points=TRAINING_MAX_POINTS
     )
     return seen, styles[:, 0]
 

@@ -42,8 +42,8 @@ class Fades:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GanLossConfig:
-    """Losses and schedules that EG3D and GenHead have in common; the defaults are those of FFHQ, at a batch of 32."""
+class PenaltyConfig:
+    """What is asked of density, and the discriminator's gradient penalty, of every training with a discriminator."""
 
     density_weight: float = 0.25
     """Weight of the change of density over a small step; 0 leaves density free."""
@@ -64,6 +64,18 @@ class GanLossConfig:
     r1_interval: int = 16
     """Steps from one penalty to the next."""
 
+    def __post_init__(self) -> None:
+        check_choice("loss.density_range", self.density_range, get_args(PointRange))
+        for name in ("density_weight", "density_distance", "r1_gamma"):
+            check_range(f"loss.{name}", getattr(self, name), 0.0, 1e6)
+        for name in ("density_interval", "r1_interval"):
+            check_range(f"loss.{name}", getattr(self, name), 1, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GanLossConfig(PenaltyConfig):
+    """Losses and schedules that EG3D and GenHead have in common; the defaults are those of FFHQ, at a batch of 32."""
+
     blur_sigma: float = 10.0
     """Width in px of the blur over the discriminator's pictures at the start."""
 
@@ -77,13 +89,10 @@ class GanLossConfig:
     """Images after which the probability stays."""
 
     def __post_init__(self) -> None:
-        check_choice("loss.density_range", self.density_range, get_args(PointRange))
-        for name in ("density_weight", "density_distance", "r1_gamma", "blur_sigma"):
-            check_range(f"loss.{name}", getattr(self, name), 0.0, 1e6)
+        super().__post_init__()
+        check_range("loss.blur_sigma", self.blur_sigma, 0.0, 1e6)
         for name in ("blur_images", "swap_images"):
             check_range(f"loss.{name}", getattr(self, name), 0, None)
-        for name in ("density_interval", "r1_interval"):
-            check_range(f"loss.{name}", getattr(self, name), 1, None)
         check_range("loss.swap_final", self.swap_final, 0.0, 1.0)
 
     def fades_at(self, images_seen: int) -> Fades:

@@ -6,6 +6,7 @@ Deng et al. 2024: the sum of a perceptual distance and of mean absolute differen
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
@@ -36,18 +37,11 @@ class ComparedPictures:
 def picture_terms(made: ComparedPictures, true: ComparedPictures, perceptual: Perceptual) -> dict[str, Tensor]:
     """`perceptual` and `l1`: sums over the four pictures, means over the batch."""
     pairs = list(zip(made.pictures(), true.pictures(), strict=True))
-    distances = [perceptual(first, second).mean() for first, second in pairs]
-    return {"perceptual": sum_of(distances), "l1": sum_of([(first - second).abs().mean() for first, second in pairs])}
+    distances = torch.stack([perceptual(first, second).mean() for first, second in pairs])
+    differences = torch.stack([(first - second).abs().mean() for first, second in pairs])
+    return {"perceptual": distances.sum(), "l1": differences.sum()}
 
 
 def over_black(picture: Tensor, share: Tensor) -> Tensor:
     """A picture `[B, C, H, W]` in [-1, 1] over black, where `[B, 1, H, W]` in [0, 1] is how much of it is left."""
     return (picture + 1) * share - 1
-
-
-def sum_of(terms: list[Tensor]) -> Tensor:
-    """Of scalars, in their order."""
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total

@@ -30,6 +30,9 @@ RangeMode = Literal["fixed", "box", "plane"]
 DEFAULT_MAX_POINTS = 2**16
 """Points sampled at once: more need more memory and are not faster on a CPU."""
 
+TRAINING_MAX_POINTS = 2**22
+"""The same in training, where smaller chunks save no memory: all are kept for the gradient."""
+
 
 @dataclass(frozen=True)
 class RenderConfig:

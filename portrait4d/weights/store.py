@@ -42,8 +42,8 @@ def resolve_weights(name_or_path: str | Path) -> "tuple[CheckpointConfig, dict[s
     Raises:
         InputError: there is nothing of that path and name, it is damaged, or the weights have not been fetched.
     """
-    if isinstance(name_or_path, str) and name_or_path in embedded_weights():
-        return read_checkpoint(embedded_weights()[name_or_path])
+    if isinstance(name_or_path, str) and (embedded := embedded_weights().get(name_or_path)):
+        return read_checkpoint(embedded)
     if isinstance(name_or_path, str) and name_or_path in {file.name for file in released_files()}:
         folder = weights_folder() / name_or_path
         if not is_checkpoint(folder):

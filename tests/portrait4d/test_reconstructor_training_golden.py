@@ -12,18 +12,26 @@ import torch.nn.functional as F
 
 from flame.geometry.camera import Camera
 from golden import Fixture
-from golden_reconstruction import SIZE, compare_terms, correspondence, enlarged, from_below, make_embedder, perceptual
+from golden_reconstruction import (
+    SIZE,
+    compare_terms,
+    correspondence,
+    enlarged,
+    fill,
+    from_below,
+    make_embedder,
+    make_networks,
+    perceptual,
+)
 from golden_steps import (
     Recorder,
     backward_losses,
     compare_gradients,
     compare_judged,
     compare_scalars,
-    generated_weights,
 )
-from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig
+from portrait4d.gan.discriminator import DualDiscriminator
 from portrait4d.losses.identity import Embedder
-from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.reconstructor.training.loss_config import ReconstructionLossConfig
 from portrait4d.reconstructor.training.losses import (
@@ -56,20 +64,14 @@ def fixture(shared: Path) -> Fixture:
 
 @pytest.fixture(scope="module")
 def networks(fixture: Fixture) -> tuple[Reconstructor, DualDiscriminator]:
-    config = ReconstructorConfig.from_official(fixture.about["kwargs"]["G"], neural_rendering_resolution=FINAL)
-    discriminator = DualDiscriminator(DualDiscriminatorConfig.from_official(fixture.about["kwargs"]["D"]))
-    return Reconstructor(config), discriminator
+    return make_networks(fixture, size=FINAL)
 
 
 @pytest.fixture(autouse=True)
 def fresh(shared: Path, networks: tuple[Reconstructor, DualDiscriminator]) -> None:
     """Generated weights without gradients, before every case."""
     for network, key in zip(networks, ("G", "D"), strict=True):
-        weights = generated_weights(shared, STEPS, key, listed_in=STEPS)
-        own = {name: value for name, value in weights.items() if not name.startswith("deformer.")}
-        network.load_state_dict(own, strict=True)
-        network.zero_grad(set_to_none=True)
-        network.train()
+        fill(network, shared, STEPS, key)
 
 
 @pytest.fixture(scope="module")

@@ -16,15 +16,17 @@ from flame.geometry.camera import Camera, fov_to_intrinsics
 from flame.geometry.look_at import released_views
 from flame.heads.flame import load_flame
 from flame.heads.pose_field import CoarseMesh, HeadPoseField
-from golden import Fixture, rules
+from golden import Fixture
 from golden_reconstruction import (
     SIDE,
     SIZE,
     compare_terms,
     correspondence,
     enlarged,
+    fill,
     head_params,
     make_embedder,
+    make_networks,
     perceptual,
 )
 from golden_steps import (
@@ -33,12 +35,10 @@ from golden_steps import (
     compare_gradients,
     compare_judged,
     compare_scalars,
-    generated_weights,
 )
-from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig
+from portrait4d.gan.discriminator import DualDiscriminator
 from portrait4d.losses.blink import eye_openness, teacher_box_scale
 from portrait4d.losses.identity import Embedder
-from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.reconstructor.training.cross_view import (
     MotionReader,
@@ -82,24 +82,13 @@ def fixture(shared: Path) -> Fixture:
 
 @pytest.fixture(scope="module")
 def networks(fixture: Fixture) -> tuple[Reconstructor, DualDiscriminator]:
-    config = ReconstructorConfig.from_official(fixture.about["kwargs"]["G"], neural_rendering_resolution=SIZE)
-    discriminator = DualDiscriminator(DualDiscriminatorConfig.from_official(fixture.about["kwargs"]["D"]))
-    return Reconstructor(config), discriminator
+    return make_networks(fixture, size=SIZE)
 
 
 @pytest.fixture(scope="module")
-def teacher(shared: Path, fixture: Fixture, networks: tuple[Reconstructor, DualDiscriminator]) -> Reconstructor:
-    rule = rules(shared / "spec" / "golden")
-    entries = {key: entry for key, entry in fixture.about["params"]["G"].items() if entry["rule"][0] != "fixed"}
+def teacher(shared: Path, networks: tuple[Reconstructor, DualDiscriminator]) -> Reconstructor:
     network = Reconstructor(networks[0].config)
-    network.load_state_dict(
-        {
-            key: torch.from_numpy(rule.param_value(f"G_fix.{key}", entry["shape"], entry["rule"]))
-            for key, entry in entries.items()
-            if not key.startswith("deformer.")
-        },
-        strict=True,
-    )
+    fill(network, shared, STEPS, "G_fix", like="G")
     return network.eval().requires_grad_(False)
 
 
@@ -114,11 +103,7 @@ def read(shared: Path) -> MotionReader:
 def fresh(shared: Path, networks: tuple[Reconstructor, DualDiscriminator]) -> None:
     """Generated weights without gradients, before every case."""
     for network, key in zip(networks, ("G", "D"), strict=True):
-        weights = generated_weights(shared, STEPS, key, listed_in=STEPS)
-        own = {name: value for name, value in weights.items() if not name.startswith("deformer.")}
-        network.load_state_dict(own, strict=True)
-        network.zero_grad(set_to_none=True)
-        network.train()
+        fill(network, shared, STEPS, key)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """A tracker of plain pictures for tests of evaluations: a picture's level moves the face and opens its mouth."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fakes import FakeHead, make_fake_head
+from fakes_engine import fake_motion
 from flame.errors import InputError
 from flame.landmarks.groups import OUTER_EYE_CORNERS
 from preprocess.media.video import Frame
@@ -67,26 +69,18 @@ class LevelTracker:
         turned = np.zeros((count, 3), np.float32)
         turned[:, 1] = levels / 1000
         height, width = images[0].shape[:2]
-        return Motion(
+        return replace(
+            fake_motion((levels / 255).tolist(), frame_rate, source),
             head_model=self.head_model.name,
-            frame_rate=frame_rate,
-            seconds=np.arange(count) / float(frame_rate),
             shape=shape,
             expression=expression,
             rotation=turned,
-            translation=np.tile(np.array([0.0, 0.0, -1.0], np.float32), (count, 1)),
-            neck=np.zeros((count, 3), np.float32),
-            jaw=np.zeros((count, 3), np.float32),
             eyes=np.repeat(turned[:, None], 2, 1),
             landmarks=np.stack([points_of(level) for level in levels]).astype(np.float32),
             valid=levels >= 8,
-            crop_matrix=np.eye(3),
             crop_size=SIDE,
             frame_height=height,
             frame_width=width,
-            source=source,
-            eye_open=np.full((count, 2), 0.3, np.float32),
-            fit_error=np.zeros(count, np.float32),
         )
 
 

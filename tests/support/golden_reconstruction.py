@@ -15,7 +15,10 @@ from genhead.head import PartHead, PosedHead
 from genhead.masks import correspondence_map
 from golden import Fixture
 from golden_steps import generated_weights
+from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig
 from portrait4d.losses.identity import Embedder
+from portrait4d.reconstructor.config import ReconstructorConfig
+from portrait4d.reconstructor.network import Reconstructor
 from reference_flame import ReferenceFlame
 
 SIDE, SIZE = 128, 32
@@ -31,6 +34,21 @@ TERMS = {
     "identity": "l_id",
 }
 WEIGHTS = {"mask": 0.3, "plane": 0.1}
+
+
+def make_networks(fixture: Fixture, *, size: int) -> tuple[Reconstructor, DualDiscriminator]:
+    """Of a fixture, rendering `size` px in the end."""
+    config = ReconstructorConfig.from_official(fixture.about["kwargs"]["G"], neural_rendering_resolution=size)
+    return Reconstructor(config), DualDiscriminator(DualDiscriminatorConfig.from_official(fixture.about["kwargs"]["D"]))
+
+
+def fill(network: nn.Module, shared: Path, steps: str, key: str, *, like: str | None = None) -> None:
+    """Generated weights without gradients, in training."""
+    weights = generated_weights(shared, steps, key, listed_in=steps, like=like)
+    own = {name: value for name, value in weights.items() if not name.startswith("deformer.")}
+    network.load_state_dict(own, strict=True)
+    network.zero_grad(set_to_none=True)
+    network.train()
 
 
 def enlarged(picture: Tensor, side: int = SIDE) -> Tensor:

@@ -35,10 +35,12 @@ class Recorder(nn.Module):
 
 
 @cache
-def generated_weights(folder: Path, name: str, network: str, *, listed_in: str) -> dict[str, Tensor]:
-    """Generated tensors of one network of a fixture, whose names and shapes a fixture of that kind lists."""
+def generated_weights(
+    folder: Path, name: str, network: str, *, listed_in: str, like: str | None = None
+) -> dict[str, Tensor]:
+    """Generated tensors of one network of a fixture, whose names and shapes a fixture lists, if need be of its like."""
     prefix = Fixture.load(folder, name).about["param_prefix"][network]
-    entries = Fixture.load(folder, listed_in).about["params"][network]
+    entries = Fixture.load(folder, listed_in).about["params"][like or network]
     rule = rules(folder / "spec" / "golden")
     return {
         key: torch.from_numpy(rule.param_value(prefix + key, entry["shape"], entry["rule"]))

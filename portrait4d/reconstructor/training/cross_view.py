@@ -15,7 +15,8 @@ from flame.heads.pose_field import HeadPoseField
 from portrait4d.losses.pictures import Perceptual, over_black
 from portrait4d.ops.resample import resize
 from portrait4d.reconstructor.network import ReconstructedImages, Reconstructor
-from portrait4d.reconstructor.training.losses import MAX_POINTS, WantedHeads, reconstruct
+from portrait4d.reconstructor.training.losses import WantedHeads, reconstruct
+from portrait4d.render.renderer import TRAINING_MAX_POINTS
 from portrait4d.runtime.random import RandomSource
 
 MotionReader = Callable[[Tensor, Tensor], Tensor]
@@ -62,7 +63,9 @@ def show_from(
     source = teacher.encode(frames, None, motion_scale=0, neural_resolution=size)
     planes = teacher.animate(source, None, motion_scale=0)
     factor = None if box_scale is None else box_scale[:, None, None]
-    return teacher.render(planes, source, camera, pose=pose, generator=random, max_points=MAX_POINTS, box_scale=factor)
+    return teacher.render(
+        planes, source, camera, pose=pose, generator=random, max_points=TRAINING_MAX_POINTS, box_scale=factor
+    )
 
 
 def motion_from_other_views(

@@ -1,15 +1,14 @@
 """Weights and schedules of the reconstructor's losses."""
 
 from dataclasses import dataclass
-from typing import get_args
 
-from portrait4d.gan.density import PointRange
 from portrait4d.gan.resolution import neural_resolution
-from portrait4d.runtime.checks import check_choice, check_range
+from portrait4d.gan.training import PenaltyConfig
+from portrait4d.runtime.checks import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructionLossConfig:
+class ReconstructionLossConfig(PenaltyConfig):
     """Weights and schedules of the reconstructor's losses; the defaults are the released ones, at a batch of 32."""
 
     mask_weight: float = 0.3
@@ -36,33 +35,17 @@ class ReconstructionLossConfig:
     adversarial_weight: float = 0.01
     """Weight of the adversarial loss."""
 
-    density_weight: float = 0.25
-    """Weight of the change of density over a small step; 0 leaves density free."""
-
-    density_distance: float = 0.004
-    """Standard deviation of the step, in sides of the cube."""
-
-    density_range: PointRange = "official"
-    """Where density is compared: official, [-1, 1] on each axis as in the released training, or cube, where planes
-    are."""
-
     density_points: int = 1000
     """Pairs of points at which density is compared, for each head."""
 
     density_interval: int = 16
     """Steps from one look at density to the next."""
 
-    r1_gamma: float = 1.0
-    """Weight of the discriminator's squared gradient at pictures."""
-
     r1_gamma_correspondence: float = 10.0
-    """The same at correspondence maps."""
+    """Weight of the discriminator's squared gradient at correspondence maps."""
 
     r1_gamma_mask: float = 1.0
     """The same at masks."""
-
-    r1_interval: int = 16
-    """Steps from one penalty to the next."""
 
     resolution_initial: int = 64
     """Side of the rendered picture at first."""
@@ -74,15 +57,13 @@ class ReconstructionLossConfig:
     """Images over which it grows to the configured side."""
 
     def __post_init__(self) -> None:
-        check_choice("loss.density_range", self.density_range, get_args(PointRange))
-        weights = ("mask", "depth", "feature", "plane", "identity", "adversarial", "density")
-        for name in (*(f"{weight}_weight" for weight in weights), "density_distance", "r1_gamma"):
-            check_range(f"loss.{name}", getattr(self, name), 0.0, 1e6)
-        for name in ("r1_gamma_correspondence", "r1_gamma_mask"):
+        super().__post_init__()
+        weights = ("mask", "depth", "feature", "plane", "identity", "adversarial")
+        for name in (*(f"{weight}_weight" for weight in weights), "r1_gamma_correspondence", "r1_gamma_mask"):
             check_range(f"loss.{name}", getattr(self, name), 0.0, 1e6)
         for name in ("volume_images", "adversarial_images", "resolution_start", "resolution_images"):
             check_range(f"loss.{name}", getattr(self, name), 0, None)
-        for name in ("density_points", "density_interval", "r1_interval", "resolution_initial"):
+        for name in ("density_points", "resolution_initial"):
             check_range(f"loss.{name}", getattr(self, name), 1, None)
 
     def is_adversarial(self, images_seen: int) -> bool:

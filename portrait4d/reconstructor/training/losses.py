@@ -12,20 +12,18 @@ from torch import Tensor
 from flame.geometry.camera import Camera
 from flame.heads.pose_field import HeadPoseField
 from portrait4d.gan.adversarial import Judge, R1Weights, fake_loss, generator_loss, r1_penalty, real_loss
-from portrait4d.gan.density import DensityVariationConfig, draw_point_pairs
+from portrait4d.gan.density import DensityVariationConfig, density_variation
 from portrait4d.gan.discriminator import JudgedImages
 from portrait4d.losses.identity import Embedder, identity_term
 from portrait4d.losses.pictures import ComparedPictures, Perceptual, over_black, picture_terms
 from portrait4d.losses.volume import depth_term, feature_term, opacity_term, plane_term
 from portrait4d.ops.resample import resize
-from portrait4d.reconstructor.network import ReconstructedImages, Reconstructor
+from portrait4d.reconstructor.network import PosedField, ReconstructedImages, Reconstructor
 from portrait4d.reconstructor.training.loss_config import ReconstructionLossConfig
-from portrait4d.render.field import TriPlaneField
+from portrait4d.render.field import Field, TriPlaneField
 from portrait4d.render.planes import TriPlanes
+from portrait4d.render.renderer import TRAINING_MAX_POINTS
 from portrait4d.runtime.random import RandomSource
-
-MAX_POINTS = 2**22
-"""Points of the field asked at once in training, where smaller chunks save no memory: all are kept for the gradient."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,9 @@ def reconstruct(network: Reconstructor, wanted: WantedHeads, *, size: int, rando
     scale = wanted.motion_scale
     source = network.encode(wanted.source, wanted.source_motion, motion_scale=scale, neural_resolution=size)
     planes = network.animate(source, wanted.driver_motion, motion_scale=scale)
-    images = network.render(planes, source, wanted.camera, pose=wanted.pose, generator=random, max_points=MAX_POINTS)
+    images = network.render(
+        planes, source, wanted.camera, pose=wanted.pose, generator=random, max_points=TRAINING_MAX_POINTS
+    )
     return MadeHeads(planes, images, 2 * source.background - 1)
 
 
@@ -173,21 +173,21 @@ def density_terms(
     """`variation`: density changes little over a small step."""
     if config.density_weight == 0:
         return {}
-    scale, box_warp = wanted.motion_scale, network.config.render.box_warp
-    pairs = draw_point_pairs(
-        len(wanted.source),
-        box_warp,
+    scale = wanted.motion_scale
+    source = network.encode(wanted.source, wanted.source_motion, motion_scale=scale)
+    planes = network.animate(source, wanted.driver_motion, motion_scale=scale)
+    field: Field = TriPlaneField(planes, network.decoder)
+    if wanted.pose is not None:
+        field = PosedField(field, wanted.pose)
+    change = density_variation(
+        field,
+        batch=len(wanted.source),
+        box_warp=network.config.render.box_warp,
         generator=random,
         config=DensityVariationConfig(config.density_points, config.density_distance, config.density_range),
         like=wanted.source,
     )
-    source = network.encode(wanted.source, wanted.source_motion, motion_scale=scale)
-    planes = network.animate(source, wanted.driver_motion, motion_scale=scale)
-    points = torch.cat(pairs, 1)
-    if wanted.pose is not None:
-        points = wanted.pose(points)
-    first, second = TriPlaneField(planes, network.decoder)(points).density.chunk(2, 1)
-    return {"variation": config.density_weight * (first - second).abs().mean()}
+    return {"variation": config.density_weight * change}
 
 
 def discriminator_terms(

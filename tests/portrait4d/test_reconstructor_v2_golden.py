@@ -69,8 +69,9 @@ CASES = [
 LOSS = ReconstructionLossConfig(resolution_initial=SIZE)
 UNITS_PER_METRE, FORWARD, FOV = 3.0, 0.03, 12.0
 SCALAR = 2e-5
-"""Relative, twice that of other steps: the total is 1.3e-5 off, nearly all of it in identity (1.7e-4 of that term, whose
-own limit is 3e-4). The warp is not the cause; that the neck's field moves samples by its last bit is a guess."""
+"""Relative, twice that of other steps: the total is 1.3e-5 off, nearly all of it in identity (1.7e-4 of that
+   term, whose own limit is 3e-4). The warp is not the cause; that the neck's field moves samples by its last bit is a
+   guess."""
 KEPT = 0.1
 """Share of the samples whose motion is read from the driving frame itself."""
 

@@ -16,8 +16,8 @@ import sys
 import time
 from pathlib import Path
 
-from genhead.synthesis.record import SyntheticFolder
 from material import ROOT, conclude, output_folder, table
+from preprocess.dataset.synthetic.record import SyntheticFolder
 
 NUM_SUBJECTS = 200
 """Of each kind."""

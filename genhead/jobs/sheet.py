@@ -9,7 +9,7 @@ from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from genhead.generator import GenHeadGenerator
 from genhead.synthesis.config import SynthesisConfig
-from genhead.synthesis.record import SyntheticFolder, SyntheticSubject
+from preprocess.dataset.synthetic.record import SyntheticFolder, SyntheticSubject
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import to_uint8
 

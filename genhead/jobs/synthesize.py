@@ -14,7 +14,6 @@ from flame.errors import InputError
 from genhead.generator import GenHeadGenerator
 from genhead.jobs.options import SynthesizeOptions
 from genhead.jobs.sheet import write_sheet
-from genhead.synthesis.record import encode_subject, encode_synthetic_info
 from genhead.synthesis.subjects import SyntheticHeads, network_digest
 from portrait4d.runtime.device import check_device
 from portrait4d.runtime.paths import check_output
@@ -22,6 +21,7 @@ from portrait4d.runtime.progress import Progress, ignore_progress
 from preprocess.dataset.building.plan import Item
 from preprocess.dataset.building.workers import Work, run_workers
 from preprocess.dataset.records.container import index_path, write_container
+from preprocess.dataset.synthetic.record import encode_subject, encode_synthetic_info
 from preprocess.files.atomic import atomic_path
 from preprocess.files.file_check import check_not_input
 

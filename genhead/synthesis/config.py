@@ -1,13 +1,11 @@
 """What synthesised data are made of; loads no torch, so that the command line can be made from it."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from flame.errors import InputError
 from portrait4d.runtime.checks import check_range
-
-SubjectKind = Literal["dynamic", "static"]
-"""Whether the motion of a subject's first view differs from that of the others."""
+from preprocess.dataset.synthetic.views import SubjectKind
 
 SYNTHESIS_VERSION = 1
 """Goes up when the same seed gives other records."""

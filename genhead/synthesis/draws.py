@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 from flame.geometry.look_at import released_views
 from genhead.config import CAMERA_RADIUS, UNITS_PER_METRE, GenHeadConfig
 from genhead.head import JAW_AT_REST
-from genhead.synthesis.config import SubjectKind
 from genhead.synthesis.pools import Moves, Pools
 from portrait4d.runtime.random import derive_seed
-
-VIEWS = ("app", "mot", "recon")
-"""A subject's views: how it appears, whose motion it takes, and how it is to be shown with that motion."""
+from preprocess.dataset.synthetic.views import VIEWS, SubjectKind
 
 _JAW_RANGE = 0.2
 _PIVOT_FORWARD = 0.03

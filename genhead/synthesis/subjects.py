@@ -19,9 +19,9 @@ from genhead.render import PartSamples
 from genhead.synthesis.config import SynthesisConfig
 from genhead.synthesis.draws import Subject, SubjectNumbers, choose_subject
 from genhead.synthesis.pools import Pools, read_pools
-from genhead.synthesis.record import SyntheticInfo, SyntheticSubject
 from genhead.volume import HeadImages
 from portrait4d.runtime.random import PerSample, RandomSource, derive_seed
+from preprocess.dataset.synthetic.record import SyntheticInfo, SyntheticSubject
 from preprocess.media.image import to_uint8
 
 _NUM_LANDMARKS = 70

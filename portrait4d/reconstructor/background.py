@@ -4,29 +4,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from portrait4d.reconstructor.encoders import LEAKY_SLOPE, append_coordinates
-
-NUM_BACKGROUND_CHANNELS = 32
+from portrait4d.reconstructor.encoders import LEAKY_SLOPE, EncoderConfig, append_coordinates
 
 
 class BackgroundNetwork(nn.Module):
     """Three steps down and four up; the first convolution halves the photo's size and the last step restores it."""
 
-    def __init__(self) -> None:
+    def __init__(self, out_channels: int = 32, *, encoder: EncoderConfig | None = None) -> None:
         super().__init__()
-        self.input_conv = _activated(5, 64, stride=2)
-        self.down_conv_1 = _activated(64, 64).append(_Downsample(64, 128))
-        self.down_conv_2 = _activated(128, 128).append(_Downsample(128, 256))
-        self.down_conv_3 = _activated(256, 256).append(_Downsample(256, 512))
-        self.middle = _activated(512, 512)
-        self.up_conv_1 = _activated(1024, 256).append(_Upsample(256))
-        self.up_conv_2 = _activated(512, 128).append(_Upsample(128))
-        self.up_conv_3 = _activated(256, 64).append(_Upsample(64))
-        self.up_conv_4 = _activated(128, 64).append(_Upsample(64))
-        self.out_conv = nn.Conv2d(64, NUM_BACKGROUND_CHANNELS, 3, padding=1)
+        encoder = encoder or EncoderConfig()
+        c64, c128, c256, c512 = (encoder.divided(width) for width in (64, 128, 256, 512))
+        self.input_conv = _activated(5, c64, stride=2)
+        self.down_conv_1 = _activated(c64, c64).append(_Downsample(c64, c128))
+        self.down_conv_2 = _activated(c128, c128).append(_Downsample(c128, c256))
+        self.down_conv_3 = _activated(c256, c256).append(_Downsample(c256, c512))
+        self.middle = _activated(c512, c512)
+        self.up_conv_1 = _activated(2 * c512, c256).append(_Upsample(c256))
+        self.up_conv_2 = _activated(2 * c256, c128).append(_Upsample(c128))
+        self.up_conv_3 = _activated(2 * c128, c64).append(_Upsample(c64))
+        self.up_conv_4 = _activated(2 * c64, c64).append(_Upsample(c64))
+        self.out_conv = nn.Conv2d(c64, out_channels, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Takes `[B, 3, H, W]` in [-1, 1] to logits `[B, 32, H, W]`; H and W are multiples of 16."""
+        """Takes `[B, 3, H, W]` in [-1, 1] to logits `[B, C, H, W]`; H and W are multiples of 16."""
         half = self.input_conv(append_coordinates(image))
         quarter = self.down_conv_1(half)
         eighth = self.down_conv_2(quarter)

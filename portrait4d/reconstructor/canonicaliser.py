@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from portrait4d.ops.winograd import Convolution3x3
 from portrait4d.reconstructor.attention import CrossBlock, PatchEmbedding, tokens_to_grid
-from portrait4d.reconstructor.encoders import LEAKY_SLOPE
+from portrait4d.reconstructor.encoders import LEAKY_SLOPE, EncoderConfig
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,6 @@ class CanonicaliserConfig:
     """Sizes of the canonicaliser; the defaults are the released networks'.
 
     Attributes:
-        in_channels: channels of the global features.
         dim: size of a token.
         motion_dim: size of a motion code.
         hidden_dim: size of the layers between code and tokens.
@@ -30,7 +29,6 @@ class CanonicaliserConfig:
         num_map_layers: linear layers between code and tokens.
     """
 
-    in_channels: int = 256
     dim: int = 1024
     motion_dim: int = 548
     hidden_dim: int = 512
@@ -53,14 +51,24 @@ class TokenGrid:
 class Canonicaliser(nn.Module):
     """Both transformers: `neutralise`, then `reenact`."""
 
-    def __init__(self, config: CanonicaliserConfig) -> None:
+    def __init__(
+        self, config: CanonicaliserConfig, encoder: EncoderConfig | None = None, *, in_channels: int | None = None
+    ) -> None:
+        """Makes both transformers.
+
+        Args:
+            config: their sizes.
+            encoder: sizes of the convolutions.
+            in_channels: of the features; None takes those of the global encoder.
+        """
         super().__init__()
-        self.config = config
+        self.config, encoder = config, encoder or EncoderConfig()
+        hidden, out = encoder.divided(128), encoder.detail_channels
         self.maps = _motion_map(config)
         self.maps_neutral = _motion_map(config)
         self.proj_y_neutral = nn.Linear(config.hidden_dim, config.motion_grid**2 * config.dim)
         self.proj_y = nn.Linear(config.hidden_dim, config.motion_grid**2 * config.dim)
-        self.patch_embed = PatchEmbedding(config.in_channels, config.dim)
+        self.patch_embed = PatchEmbedding(in_channels or encoder.global_channels, config.dim)
 
         def blocks(count: int) -> nn.ModuleList:
             return nn.ModuleList(CrossBlock(config.dim, num_heads=config.num_heads) for _ in range(count))
@@ -69,12 +77,12 @@ class Canonicaliser(nn.Module):
         self.trans_blocks_motion = blocks(config.num_motion_blocks)
         self.convs = nn.Sequential(
             nn.UpsamplingBilinear2d(scale_factor=2),
-            Convolution3x3(config.dim // 4, 128),
+            Convolution3x3(config.dim // 4, hidden),
             nn.ReLU(inplace=True),
             nn.UpsamplingBilinear2d(scale_factor=2),
-            Convolution3x3(128, 128),
+            Convolution3x3(hidden, hidden),
             nn.ReLU(inplace=True),
-            Convolution3x3(128, 96),
+            Convolution3x3(hidden, out),
         )
 
     def neutralise(
@@ -98,7 +106,7 @@ class Canonicaliser(nn.Module):
     def reenact(
         self, neutral: TokenGrid, driver_motion: Tensor | None, *, motion_scale: float | Tensor = 1.0
     ) -> Tensor:
-        """Puts the driver's motion in: F_re `[B, 96, 8 * h, 8 * w]` of a token grid of h x w.
+        """Puts the driver's motion in: F_re `[B, C, 8 * h, 8 * w]` of a token grid of h x w.
 
         Args:
             neutral: what `neutralise` returned.

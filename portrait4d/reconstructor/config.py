@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from flame.errors import InputError
 from portrait4d.reconstructor.canonicaliser import CanonicaliserConfig
+from portrait4d.reconstructor.encoders import EncoderConfig
 from portrait4d.render.official import official_render, official_superresolution
 from portrait4d.render.renderer import RenderConfig
 from portrait4d.runtime.settings import read_settings
@@ -12,28 +14,68 @@ from portrait4d.stylegan.superresolution import SuperResolutionConfig
 
 BOX_WARP = 1.3
 
+MotionKind = Literal["pd-fgc", "parameters"]
+"""What a motion code is: PD-FGC's 548 numbers, read off pictures, or the head model's expression, jaw and eyes."""
+
+HeadKind = Literal["flame", "open"]
+
 
 @dataclass(frozen=True)
 class ReconstructorConfig:
     """Architecture and rendering of a reconstructor.
 
     Attributes:
+        encoder: the convolutions that read the source.
+        source_resolution: side to which a source is resized before it is encoded; None takes it as it comes. The
+            planes have half of it.
         canonicaliser: the two transformers.
         plane_decoder_dim: size of a token in the plane decoder's transformer.
+        plane_channels: channels of a plane, and of the rendered features.
+        has_plane_mean: a learned picture is added to the planes of every head; the released networks have none, but
+            a small one learns a face much sooner with it.
+        decoder_channels: hidden channels of the tri-plane decoder.
+        style_dim: size of the style that super-resolution takes from a buffer.
         neural_resolution: side of the rendered feature picture.
         decoder_lr_multiplier: of the tri-plane decoder.
         render: how the volume is sampled.
         superresolution: from the feature picture to the result.
+        motion: see `MotionKind`.
+        head: the head model whose pose, and with "parameters" whose motion, it takes.
+        head_origin: the world's origin in the head model's coordinates, metres.
+        camera_fov_degrees: field of view of the sources it learned from.
+        camera_radius: distance of their cameras from the origin, world units.
     """
 
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    source_resolution: int | None = None
     canonicaliser: CanonicaliserConfig = field(default_factory=CanonicaliserConfig)
     plane_decoder_dim: int = 1024
+    plane_channels: int = 32
+    has_plane_mean: bool = False
+    decoder_channels: int = 64
+    style_dim: int = 512
     neural_resolution: int = 128
     decoder_lr_multiplier: float = 1.0
     render: RenderConfig = field(
         default_factory=lambda: RenderConfig(range_mode="plane", box_warp=BOX_WARP, is_noise_shared=True)
     )
     superresolution: SuperResolutionConfig = field(default_factory=SuperResolutionConfig)
+    motion: MotionKind = "pd-fgc"
+    head: HeadKind = "flame"
+    head_origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    camera_fov_degrees: float = 12.0
+    camera_radius: float = 4.2
+
+    def __post_init__(self) -> None:
+        if self.has_plane_mean and self.source_resolution is None:
+            raise InputError("expected source_resolution beside has_plane_mean, got none: set it, such as 128")
+        if self.source_resolution is not None and self.source_resolution % 16:
+            raise InputError(f"expected source_resolution as a multiple of 16, got {self.source_resolution}")
+
+    @property
+    def resolution(self) -> int:
+        """Side of the result."""
+        return self.superresolution.resolution or self.neural_resolution
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for `config.json`."""

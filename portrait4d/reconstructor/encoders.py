@@ -1,5 +1,7 @@
 """The two appearance encoders: coarse features of a wide receptive field, fine ones at half the picture's size."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,6 +9,40 @@ from torch import Tensor, nn
 LEAKY_SLOPE = 0.01
 
 NUM_GLOBAL_CHANNELS, NUM_DETAIL_CHANNELS = 256, 96
+"""Of the released networks, before division, see `EncoderConfig`."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes of the convolutions that read the source; the defaults are the released networks'.
+
+    Attributes:
+        width_divisor: all convolutions of the reconstructor have so many times fewer channels.
+        num_blocks: residual blocks of the four stages of the global encoder.
+        rates: dilations of its pyramid pooling, in pixels of an eighth of the picture's size.
+    """
+
+    width_divisor: int = 1
+    num_blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
+    rates: tuple[int, ...] = (12, 24, 36)
+
+    def __post_init__(self) -> None:
+        if self.width_divisor not in (1, 2, 4, 8, 16):
+            raise ValueError(f"expected encoder.width_divisor 1, 2, 4, 8 or 16, got {self.width_divisor}")
+
+    @property
+    def global_channels(self) -> int:
+        """Of the global features."""
+        return self.divided(NUM_GLOBAL_CHANNELS)
+
+    @property
+    def detail_channels(self) -> int:
+        """Of the detail features."""
+        return self.divided(NUM_DETAIL_CHANNELS)
+
+    def divided(self, width: int) -> int:
+        """Channels where the released networks have `width`."""
+        return width // self.width_divisor
 
 
 def append_coordinates(image: Tensor) -> Tensor:
@@ -29,12 +65,14 @@ class GlobalEncoder(nn.Module):
     norms, and the first convolution of a dilated stage keeps dilation 1.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: EncoderConfig | None = None) -> None:
         super().__init__()
-        self.encoder = _ResNet34()
+        config = config or EncoderConfig()
+        channels = config.global_channels
+        self.encoder = _ResNet34(config)
         self.decoder = nn.Sequential(
-            _PyramidPooling(512, NUM_GLOBAL_CHANNELS, rates=(12, 24, 36)),
-            nn.Conv2d(NUM_GLOBAL_CHANNELS, NUM_GLOBAL_CHANNELS, 3, padding=1, bias=False),
+            _PyramidPooling(config.divided(512), channels, rates=config.rates),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             nn.ReLU(inplace=True),
         )
 
@@ -46,11 +84,13 @@ class GlobalEncoder(nn.Module):
 class DetailEncoder(nn.Module):
     """Five convolutions, the first with stride 2."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: EncoderConfig | None = None) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(5, 64, 7, stride=2, padding=3), nn.LeakyReLU(LEAKY_SLOPE, inplace=True)]
-        for width in (64, *[NUM_DETAIL_CHANNELS] * 3):
-            layers += [nn.Conv2d(width, NUM_DETAIL_CHANNELS, 3, padding=1), nn.LeakyReLU(LEAKY_SLOPE, inplace=True)]
+        config = config or EncoderConfig()
+        first, channels = config.divided(64), config.detail_channels
+        layers: list[nn.Module] = [nn.Conv2d(5, first, 7, stride=2, padding=3), nn.LeakyReLU(LEAKY_SLOPE, inplace=True)]
+        for width in (first, *[channels] * 3):
+            layers += [nn.Conv2d(width, channels, 3, padding=1), nn.LeakyReLU(LEAKY_SLOPE, inplace=True)]
         self.encoder = nn.Sequential(*layers)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -74,13 +114,15 @@ class _BasicBlock(nn.Module):
 
 
 class _ResNet34(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(5, 64, 7, stride=2, padding=3, bias=False)
-        self.layer1 = _stage(3, 64, 64)
-        self.layer2 = _stage(4, 64, 128, stride=2)
-        self.layer3 = _stage(6, 128, 256, dilation=2)
-        self.layer4 = _stage(3, 256, 512, dilation=4)
+        first, second, third, fourth = (config.divided(width) for width in (64, 128, 256, 512))
+        blocks = config.num_blocks
+        self.conv1 = nn.Conv2d(5, first, 7, stride=2, padding=3, bias=False)
+        self.layer1 = _stage(blocks[0], first, first)
+        self.layer2 = _stage(blocks[1], first, second, stride=2)
+        self.layer3 = _stage(blocks[2], second, third, dilation=2)
+        self.layer4 = _stage(blocks[3], third, fourth, dilation=4)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.conv1(x)), 3, stride=2, padding=1)

@@ -30,8 +30,8 @@ class SourceFeatures:
         tokens: `[B, h * w, D]`, without the source's motion.
         height: h of the token grid.
         width: w of the token grid.
-        detail: `[B, 256, H, W]`, the detail features' part of the plane decoder's first convolution.
-        background: `[B, 32, R, R]` in [0, 1], at the rendered picture's size.
+        detail: `[B, D, H, W]`, the detail features' part of the plane decoder's first convolution.
+        background: `[B, C, R, R]` in [0, 1], at the rendered picture's size.
     """
 
     tokens: Tensor
@@ -65,8 +65,8 @@ class ReconstructedImages:
     """What `render` gives; all pictures are nominally in [-1, 1].
 
     Attributes:
-        image: `[B, 3, 512, 512]`.
-        features: `[B, 32, R, R]` over the background; the first three channels are RGB.
+        image: `[B, 3, H, H]`, 512 for the released networks.
+        features: `[B, C, R, R]` over the background; the first three channels are RGB.
         foreground: the features over black.
         depth: `[B, 1, R, R]`.
         alpha: `[B, 1, R, R]`, opacity.
@@ -100,14 +100,24 @@ class Reconstructor(nn.Module):
     def __init__(self, config: ReconstructorConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder_global = GlobalEncoder()
-        self.encoder_detail = DetailEncoder()
-        self.encoder_canonical = Canonicaliser(config.canonicaliser)
-        self.generator_triplane = PlaneDecoder(config.plane_decoder_dim)
-        self.background = BackgroundNetwork()
-        self.decoder = TriPlaneDecoder(layout="split", lr_multiplier=config.decoder_lr_multiplier)
-        self.superresolution = SuperResolution(config.superresolution)
-        self.register_buffer("w_avg", torch.zeros(512))
+        encoder, channels = config.encoder, config.plane_channels
+        self.encoder_global = GlobalEncoder(encoder)
+        self.encoder_detail = DetailEncoder(encoder)
+        self.encoder_canonical = Canonicaliser(config.canonicaliser, encoder)
+        self.generator_triplane = PlaneDecoder(config.plane_decoder_dim, out_channels=3 * channels, encoder=encoder)
+        self.background = BackgroundNetwork(channels, encoder=encoder)
+        if config.has_plane_mean:
+            side = (config.source_resolution or 0) // 2
+            self.plane_mean = nn.Parameter(torch.zeros(3 * channels, side, side))
+        self.decoder = TriPlaneDecoder(
+            channels,
+            channels,
+            hidden_channels=config.decoder_channels,
+            layout="split",
+            lr_multiplier=config.decoder_lr_multiplier,
+        )
+        self.superresolution = SuperResolution(config.superresolution, in_channels=channels, style_dim=config.style_dim)
+        self.register_buffer("w_avg", torch.zeros(config.style_dim))
         self.w_avg: Tensor
 
     def encode(
@@ -122,10 +132,12 @@ class Reconstructor(nn.Module):
 
         Args:
             image: aligned crop `[B, 3, H, W]` in [-1, 1], 512 for released weights.
-            source_motion: `[B, 548]`; None where `motion_scale` is the number 0 (static reconstruction).
+            source_motion: `[B, M]`; None where `motion_scale` is the number 0 (static reconstruction).
             motion_scale: see `CrossBlock`.
             neural_resolution: side of the rendered picture, which training lets grow; None takes the configured one.
         """
+        if side := self.config.source_resolution:
+            image = resize(image, height=side, width=side)
         neutral = self.encoder_canonical.neutralise(
             self.encoder_global(image), source_motion, motion_scale=motion_scale
         )
@@ -141,7 +153,7 @@ class Reconstructor(nn.Module):
 
         Args:
             source: what `encode` returned.
-            driver_motion: `[B, 548]`, any number of frames for one source; None where `motion_scale` is the number 0.
+            driver_motion: `[B, M]`, any number of frames for one source; None where `motion_scale` is the number 0.
             motion_scale: see `CrossBlock`.
         """
         if driver_motion is not None:
@@ -149,6 +161,8 @@ class Reconstructor(nn.Module):
         neutral = TokenGrid(source.tokens, source.height, source.width)
         reenacted = self.encoder_canonical.reenact(neutral, driver_motion, motion_scale=motion_scale)
         picture = self.generator_triplane(reenacted, source.detail)
+        if self.config.has_plane_mean:
+            picture = picture + self.plane_mean
         return TriPlanes.from_picture(picture, layout="orthogonal", box_warp=self.config.render.box_warp)
 
     def render(

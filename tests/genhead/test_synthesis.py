@@ -20,13 +20,13 @@ from genhead.jobs.synthesize import write_subjects
 from genhead.synthesis.config import SynthesisConfig
 from genhead.synthesis.draws import SubjectNumbers, choose_subject, look_at_labels
 from genhead.synthesis.pools import Pools, read_pools
-from genhead.synthesis.record import SyntheticFolder, SyntheticSubject, decode_subject, encode_subject
 from genhead.synthesis.subjects import SyntheticHeads
 from motions import make_motion
 from portrait4d.cli.main import run
 from portrait4d.runtime.random import PerSample, derive_seed
 from preprocess.dataset.records.record import DatasetInfo
 from preprocess.dataset.records.shards import write_shard
+from preprocess.dataset.synthetic.record import SyntheticFolder, SyntheticSubject, decode_subject, encode_subject
 from preprocess.media.image import read_image, to_uint8
 from tiny_genhead import SIDE, tiny_config, tiny_generator, write_tiny_network
 

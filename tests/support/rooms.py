@@ -5,7 +5,7 @@ FLOORS = ["flame", "preprocess", "portrait4d", "genhead"]
 ROOMS = {
     "flame": ["errors", "compiled", "pickles", "geometry", "landmarks", "mesh", "heads"],
     "preprocess": ["files", "media", "faces", "fitting", "tracking", "dataset"],
-    "preprocess.dataset": ["records", "reading", "building", "formats", "toy"],
+    "preprocess.dataset": ["records", "reading", "building", "formats", "toy", "synthetic"],
     "portrait4d": [
         *(
             "runtime",

@@ -12,10 +12,9 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from flame.errors import InputError, brief
-from genhead.synthesis.config import SubjectKind
-from genhead.synthesis.draws import VIEWS
 from preprocess.dataset.records.container import INFO_NAME, Container, read_container
 from preprocess.dataset.records.record_codec import decode_picture, encode_picture, from_json, to_json
+from preprocess.dataset.synthetic.views import VIEWS, SubjectKind
 
 FORMAT, FORMAT_VERSION = "portrait4d-synthetic", 1
 _PICTURES = tuple(f"{view}.png" for view in VIEWS)

@@ -1,0 +1,1 @@
+"""Synthesised subjects, made by GenHead, as training data: what a record holds, and its files."""

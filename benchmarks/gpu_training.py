@@ -17,7 +17,7 @@ from flame.geometry.camera import Axes, Camera
 from flame.heads.head_model import HeadModel
 from genhead.config import OPEN_HEAD_FOV_DEGREES, OPEN_HEAD_ORIGIN, GenHeadConfig
 from genhead.head import open_part_head
-from genhead.training.heads import HeadDataConfig, HeadPicture, HeadTable, TrainingHeads
+from genhead.training.heads import HeadDataConfig, HeadPicture, TrainingHeads
 from genhead.training.losses import GenHeadLossConfig
 from genhead.training.task import GenHeadTask, GenHeadTraining
 from portrait4d.eg3d.losses import EG3DLossConfig
@@ -29,6 +29,7 @@ from portrait4d.stylegan.superresolution import SuperResolutionConfig
 from portrait4d.train.config import OptimiserConfig, Precision, RunConfig
 from portrait4d.train.task import Task
 from portrait4d.weights.eg3d_config import EG3DConfig
+from preprocess.dataset.reading.head_table import HeadTable
 
 Model = Literal["genhead", "eg3d"]
 

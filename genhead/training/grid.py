@@ -11,8 +11,8 @@ from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from genhead.config import GenHeadConfig
 from genhead.generator import GenHeadGenerator, condition_label
-from genhead.training.heads import HeadTable
 from portrait4d.runtime.random import derive_seed
+from preprocess.dataset.reading.head_table import HeadTable
 from preprocess.media.contact_sheet import draw_contact_sheet
 from preprocess.media.image import to_uint8
 

@@ -14,6 +14,7 @@ from portrait4d.cli.evaluate_command import evaluate
 from portrait4d.cli.option_groups import Shown, with_groups
 from portrait4d.cli.reenact_commands import batch, reenact
 from portrait4d.cli.scene_command import fit_scene
+from portrait4d.cli.train_command import train
 from portrait4d.options import EngineOptions, ReenactOptions
 
 HELP = """One photo of a face becomes a 4D head that any video can drive. Works offline on a CPU.
@@ -205,6 +206,7 @@ COMMANDS = {
     "avatar": avatar,
     "render": render,
     "fit-scene": fit_scene,
+    "train": train,
     "doctor": doctor,
     "selfcheck": selfcheck,
 }

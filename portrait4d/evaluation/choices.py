@@ -2,8 +2,5 @@
 
 from typing import Literal
 
-PerceptualName = Literal["lpips-alex", "lpips-squeeze", "lpips-vgg", "st-lpips-alex", "st-lpips-vgg"]
-"""Package and trunk."""
-
 ProtocolName = Literal["all-frames", "vfhq-50x50"]
 """Which clips and frames are compared, and which part of them."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,10 @@ from portrait4d.render.field import Field, ScaledField, TriPlaneField
 from portrait4d.render.planes import TriPlanes
 from portrait4d.render.renderer import DEFAULT_MAX_POINTS, render
 from portrait4d.runtime.random import RandomSource
+from portrait4d.runtime.recompute import Recomputing
 from portrait4d.stylegan.superresolution import SuperResolution
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class PosedField:
         return self.rested(self.pose(points))
 
 
-class Reconstructor(nn.Module):
+class Reconstructor(Recomputing):
     """The whole network: `encode` the source, `animate` it, `render` the result."""
 
     def __init__(self, config: ReconstructorConfig) -> None:
@@ -138,8 +142,8 @@ class Reconstructor(nn.Module):
         """
         if side := self.config.source_resolution:
             image = resize(image, height=side, width=side)
-        neutral = self.encoder_canonical.neutralise(
-            self.encoder_global(image), source_motion, motion_scale=motion_scale
+        neutral = self._run(
+            self.encoder_canonical.neutralise, self.encoder_global(image), source_motion, motion_scale=motion_scale
         )
         detail = self.generator_triplane.prepare(self.encoder_detail(image))
         size = neural_resolution or self.config.neural_resolution
@@ -159,11 +163,15 @@ class Reconstructor(nn.Module):
         if driver_motion is not None:
             source = source.repeat(len(driver_motion))
         neutral = TokenGrid(source.tokens, source.height, source.width)
-        reenacted = self.encoder_canonical.reenact(neutral, driver_motion, motion_scale=motion_scale)
-        picture = self.generator_triplane(reenacted, source.detail)
+        reenacted = self._run(self.encoder_canonical.reenact, neutral, driver_motion, motion_scale=motion_scale)
+        picture = self._run(self.generator_triplane, reenacted, source.detail)
         if self.config.has_plane_mean:
             picture = picture + self.plane_mean
         return TriPlanes.from_picture(picture, layout="orthogonal", box_warp=self.config.render.box_warp)
+
+    def _run(self, part: Callable[..., Result], *arguments: object, **options: object) -> Result:
+        """Calls a part that draws no random numbers, see `Recomputing`."""
+        return self.run_part(lambda *given, generator: part(*given, **options), *arguments, generator=None)
 
     def render(
         self,
@@ -194,7 +202,8 @@ class Reconstructor(nn.Module):
         if pose is not None:
             volume = PosedField(volume, pose)
         size = source.background.shape[-1]
-        seen = render(
+        seen = self.run_part(
+            render,
             volume,
             camera.to(planes.features.device, planes.features.dtype),
             config.render,

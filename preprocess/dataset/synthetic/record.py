@@ -1,5 +1,6 @@
 """What is known of a synthesised subject, and how containers keep it (docs/genhead.md)."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -141,10 +142,15 @@ def decode_subject(key: str, parts: dict[str, bytes], where: str) -> SyntheticSu
             raise ValueError("another kind of numbers")
     except (SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{where}: {key}.safetensors is damaged: synthesise it again") from error
-    kind = from_json(parts["json"], f"{where}: {key}.json").get("kind")
-    if kind not in ("dynamic", "static"):
-        raise InputError(f"{where}: {key}.json: expected kind dynamic or static, got {brief(kind)}")
+    kind = _decode_kind(parts["json"], f"{where}: {key}.json")
     return SyntheticSubject(key=key, kind=kind, image=np.stack(pictures), **values)
+
+
+def _decode_kind(member: bytes, where: str) -> SubjectKind:
+    kind = from_json(member, where).get("kind")
+    if kind not in ("dynamic", "static"):
+        raise InputError(f"{where}: expected kind dynamic or static, got {brief(kind)}")
+    return kind
 
 
 class SyntheticFolder(Sequence[SyntheticSubject]):
@@ -177,6 +183,29 @@ class SyntheticFolder(Sequence[SyntheticSubject]):
 
     def __iter__(self) -> Iterator[SyntheticSubject]:
         return (self[index] for index in range(len(self)))
+
+    def kinds(self) -> list[SubjectKind]:
+        """The kinds of all subjects; reads nothing else of them.
+
+        Raises:
+            InputError: a container is damaged.
+        """
+        found: list[SubjectKind] = []
+        for container in self._containers:
+            with container.path.open("rb") as file:
+                for key in container.keys:
+                    parts = container.members_of(key, file, ("json",))
+                    where = f"{container.path}: {key}.json"
+                    if "json" not in parts:
+                        raise InputError(f"{where}: the member is missing: synthesise it again")
+                    found.append(_decode_kind(parts["json"], where))
+        return found
+
+    @property
+    def digest(self) -> str:
+        """Identifies the network that made the subjects, and which there are."""
+        keys = [key for _, key in self._places]
+        return hashlib.sha256("\n".join([str(self.info.get("network_digest")), *keys]).encode()).hexdigest()
 
 
 def _description(container: Container) -> dict[str, Any]:

@@ -75,6 +75,11 @@ def _folder() -> Path:
     return Path("~/.insightface/models").expanduser() / PACK
 
 
+def recognition_file() -> Path:
+    """Where the pack's network of identity lies, if the pack is on this machine."""
+    return _folder() / FILES["recognition"]
+
+
 def _advice(task: Task) -> str:
     folder = _folder()
     by_hand = f"unpack {PAGE} into {folder}, so that {FILES[task]} lies in it, or run once with a network"

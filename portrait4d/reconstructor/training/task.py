@@ -1,0 +1,205 @@
+"""The reconstructor's training in the terms of the project's one training loop.
+
+Portrait4D (Deng et al. 2024), section 3.3, its static form and Portrait4D-v2: see `ReconstructorTraining`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from flame.errors import InputError
+from portrait4d.gan.discriminator import DualDiscriminator
+from portrait4d.losses.embedders import load_embedder
+from portrait4d.losses.perceptual import load_perceptual
+from portrait4d.reconstructor.network import Reconstructor
+from portrait4d.reconstructor.training.batches import ReadMotion, check_maps, stack_true, stack_wanted
+from portrait4d.reconstructor.training.config import ReconstructorTraining
+from portrait4d.reconstructor.training.grid import draw_grid
+from portrait4d.reconstructor.training.losses import (
+    TrueHeads,
+    WantedHeads,
+    density_terms,
+    discriminator_terms,
+    generator_terms,
+    r1_terms,
+)
+from portrait4d.reconstructor.training.stream import SampleStream
+from portrait4d.reconstructor.training.weights import load_start, save_networks
+from portrait4d.runtime.random import derive_seed
+from portrait4d.train.task import Part, Phase, Task, Terms
+from portrait4d.weights.store import fetch
+from preprocess.tracking.motion_code.encoder import MotionEncoder
+
+MOTION_MODEL = "motion-model"
+"""Name of the released weights of the motion encoder."""
+
+_GRID_SAMPLES = 8
+_MOTION_OFF = 0.5
+"""Share of static subjects whose motion is left out, where this is random."""
+
+
+class ReconstructorTask(Task):
+    """Reconstructor and discriminator, the phases of a step, and the samples they learn from.
+
+    Args:
+        config: of the training.
+        device: of the networks.
+        read: the motion encoder, in place of the released one.
+
+    Raises:
+        InputError: the data or the weights do not fit, or weights of a loss are missing.
+    """
+
+    averaged = ("reconstructor",)
+
+    def __init__(self, config: ReconstructorTraining, device: torch.device, *, read: ReadMotion | None = None) -> None:
+        self.config, self.group_size = config, config.group_size
+        if not config.data.subjects and not config.data.clips:
+            raise InputError(
+                "expected training data: set data.subjects to folders that `genhead synthesize` made, or data.clips to "
+                "shards that `portrait4d data clips` made"
+            )
+        loss = config.loss
+        self._perceptual = load_perceptual(loss.perceptual, device=device)
+        self._embed = load_embedder(loss.identity, device=device) if loss.identity_weight else None
+        self._read = read if config.network.motion == "pd-fgc" else None
+        if config.network.motion == "pd-fgc" and read is None and not config.is_static:
+            self._read = _load_motion_reader(device)
+        self.samples = SampleStream(
+            config.data,
+            config.network,
+            seed=config.train.seed,
+            capacity=3 * config.train.batch_size,  # this batch, the next, and what is just being read
+        )
+        if len(self.samples) < config.train.batch_size:
+            raise InputError(f"expected at least {config.train.batch_size} samples, one batch, got {len(self.samples)}")
+        if loss.has_adversary:
+            check_maps(self.samples.at(0))
+        self.data_digest = self.samples.digest
+        self.network, self.discriminator = self._make_networks()
+        self.networks: dict[str, nn.Module] = {"reconstructor": self.network}
+        self.phases = [Phase("reconstructor", "reconstructor", self._main_loss)]
+        if loss.density_weight:
+            self.phases.append(Phase("density", "reconstructor", self._density_loss, interval=loss.density_interval))
+        if self.discriminator is not None:
+            self.networks["discriminator"] = self.discriminator
+            self.phases += [
+                Phase("discriminator", "discriminator", self._discriminator_loss),
+                Phase("r1", "discriminator", self._r1_loss, interval=loss.r1_interval),
+            ]
+        self._stacked: dict[tuple[int, ...], tuple[WantedHeads, TrueHeads]] = {}
+
+    def prefetch(self, positions: Sequence[int]) -> None:
+        """See `Task`."""
+        self.samples.prefetch(positions)
+
+    def save_weights(self, folder: Path, averages: Mapping[str, nn.Module]) -> None:
+        """The averaged reconstructor, and the discriminator in a folder of its own."""
+        network = cast(Reconstructor, averages["reconstructor"])
+        save_networks(folder, network, self.discriminator, is_static=self.config.is_static)
+
+    def draw_grid(self, averages: Mapping[str, nn.Module]) -> NDArray:
+        """Fixed samples: source, truth, result, the same from the front and both sides, and at rest."""
+        network = cast(Reconstructor, averages["reconstructor"])
+        device = next(network.parameters()).device
+        samples = [self.samples.at(position) for position in range(_GRID_SAMPLES)]
+        scales = [float(sample.is_moved and not self.config.is_static) for sample in samples]
+        wanted = stack_wanted(samples, scales, read=self._read, device=device)
+        return draw_grid(network, wanted, stack_true(samples, device=device))
+
+    def describe(self) -> dict[str, Any]:
+        """See `Task`."""
+        facts: dict[str, Any] = {
+            "samples": len(self.samples),
+            "samples_digest": self.data_digest,
+            "perceptual": self.config.loss.perceptual,
+            "identity": self.config.loss.identity if self._embed is not None else "none",
+        }
+        return facts | ({"started_from": self.config.resume_from} if self.config.resume_from else {})
+
+    def _main_loss(self, part: Part) -> Terms:
+        wanted, true = self._batch(part)
+        return generator_terms(
+            self.network,
+            self.discriminator,
+            wanted,
+            true,
+            self.config.loss,
+            images_seen=part.step.images_seen,
+            perceptual=self._perceptual,
+            embed=self._embed,
+            random=part.random("reconstructor noise"),
+        )
+
+    def _density_loss(self, part: Part) -> Terms:
+        wanted, _ = self._batch(part)
+        return density_terms(self.network, wanted, self.config.loss, random=part.random("density noise"))
+
+    def _discriminator_loss(self, part: Part) -> Terms:
+        assert self.discriminator is not None
+        wanted, true = self._batch(part)
+        return discriminator_terms(
+            self.network,
+            self.discriminator,
+            wanted,
+            true,
+            self.config.loss,
+            images_seen=part.step.images_seen,
+            random=part.random("discriminator noise"),
+        )
+
+    def _r1_loss(self, part: Part) -> Terms:
+        loss, step = self.config.loss, part.step
+        if self.discriminator is None or not loss.is_adversarial(step.images_seen):
+            return {}
+        wanted, true = self._batch(part)
+        size = loss.resolution_at(step.images_seen, self.network.config.neural_resolution)
+        return r1_terms(self.discriminator, wanted, true, loss, size=size)
+
+    def _batch(self, part: Part) -> tuple[WantedHeads, TrueHeads]:
+        """What a part asks for and its truth; the phases of a step share it."""
+        if part.positions not in self._stacked:
+            if next(iter(self._stacked), part.positions)[0] < part.step.images_seen:
+                self._stacked.clear()  # of earlier steps
+            samples = [self.samples.at(position) for position in part.positions]
+            wanted = stack_wanted(samples, self._motion_scale(part), read=self._read, device=part.device)
+            self._stacked[part.positions] = wanted, stack_true(samples, device=part.device)
+        return self._stacked[part.positions]
+
+    def _motion_scale(self, part: Part) -> list[float]:
+        """1 where motion is changed, else 0; of each sample by itself, however a batch is split."""
+        samples = [self.samples.at(position) for position in part.positions]
+        if self.config.is_static:
+            return [0.0] * len(samples)
+        match self.config.data.disentangling:
+            case "none":
+                return [1.0] * len(samples)
+            case "split":
+                return [float(sample.is_moved) for sample in samples]
+            case "random":
+                drawn = part.random("motion off").uniform((len(samples),), torch.zeros((), dtype=torch.float64))
+                stays = (drawn < _MOTION_OFF).tolist()
+                return [float(sample.is_moved or not off) for sample, off in zip(samples, stays, strict=True)]
+
+    def _make_networks(self) -> tuple[Reconstructor, DualDiscriminator | None]:
+        """Networks at their start, the same in every process."""
+        config = self.config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(config.train.seed, "networks"))
+            network = Reconstructor(config.network)
+            discriminator = DualDiscriminator(config.discriminator) if config.loss.has_adversary else None
+        if config.resume_from is not None:
+            load_start(config.resume_from, network, discriminator)
+        network.recomputes = config.train.recompute
+        return network, discriminator
+
+
+def _load_motion_reader(device: torch.device) -> ReadMotion:
+    """The released motion encoder, which is fetched if it is not on this machine."""
+    kept = fetch(MOTION_MODEL)
+    encoder = MotionEncoder.load(kept.folder, device=device, weights=kept.config.identity)
+    return lambda pictures, landmarks: encoder(pictures, landmarks[:, :68]).clone()  # not of inference mode

@@ -27,8 +27,10 @@ class EncoderConfig:
     rates: tuple[int, ...] = (12, 24, 36)
 
     def __post_init__(self) -> None:
-        if self.width_divisor not in (1, 2, 4, 8, 16):
-            raise ValueError(f"expected encoder.width_divisor 1, 2, 4, 8 or 16, got {self.width_divisor}")
+        # 16 would leave 4 channels, and oneDNN (torch 2.13) writes outside its memory in the backward pass of a 1x1
+        # convolution with stride 2 of 4 channels that come last
+        if self.width_divisor not in (1, 2, 4, 8):
+            raise ValueError(f"expected encoder.width_divisor 1, 2, 4 or 8, got {self.width_divisor}")
 
     @property
     def global_channels(self) -> int:
@@ -98,7 +100,9 @@ class DetailEncoder(nn.Module):
         return self.encoder(append_coordinates(image))
 
 
-class _BasicBlock(nn.Module):
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a skip, without norms (He et al. 2016, figure 2)."""
+
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
         spread = {"padding": dilation, "dilation": dilation, "bias": False}
@@ -108,7 +112,7 @@ class _BasicBlock(nn.Module):
         if in_channels != out_channels:
             self.downsample = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         skip = x if self.downsample is None else self.downsample(x)
         return F.relu(self.conv2(F.relu(self.conv1(x))) + skip)
 
@@ -130,8 +134,8 @@ class _ResNet34(nn.Module):
 
 
 def _stage(num_blocks: int, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1) -> nn.Module:
-    first = _BasicBlock(in_channels, out_channels, stride=stride, dilation=dilation)
-    rest = [_BasicBlock(out_channels, out_channels, dilation=dilation) for _ in range(num_blocks - 1)]
+    first = ResidualBlock(in_channels, out_channels, stride=stride, dilation=dilation)
+    rest = [ResidualBlock(out_channels, out_channels, dilation=dilation) for _ in range(num_blocks - 1)]
     return nn.Sequential(first, *rest)
 
 

@@ -19,6 +19,7 @@ from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.reconstructor.training.batches import ReadMotion, check_maps, stack_true, stack_wanted
 from portrait4d.reconstructor.training.config import ReconstructorTraining
 from portrait4d.reconstructor.training.grid import draw_grid
+from portrait4d.reconstructor.training.initial import initialise
 from portrait4d.reconstructor.training.losses import (
     TrueHeads,
     WantedHeads,
@@ -166,11 +167,11 @@ class ReconstructorTask(Task):
             if next(iter(self._stacked), part.positions)[0] < part.step.images_seen:
                 self._stacked.clear()  # of earlier steps
             samples = [self.samples.at(position) for position in part.positions]
-            wanted = stack_wanted(samples, self._motion_scale(part), read=self._read, device=part.device)
+            wanted = stack_wanted(samples, self.motion_scale(part), read=self._read, device=part.device)
             self._stacked[part.positions] = wanted, stack_true(samples, device=part.device)
         return self._stacked[part.positions]
 
-    def _motion_scale(self, part: Part) -> list[float]:
+    def motion_scale(self, part: Part) -> list[float]:
         """1 where motion is changed, else 0; of each sample by itself, however a batch is split."""
         samples = [self.samples.at(position) for position in part.positions]
         if self.config.is_static:
@@ -191,6 +192,7 @@ class ReconstructorTask(Task):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.train.seed, "networks"))
             network = Reconstructor(config.network)
+            initialise(network)
             discriminator = DualDiscriminator(config.discriminator) if config.loss.has_adversary else None
         if config.resume_from is not None:
             load_start(config.resume_from, network, discriminator)

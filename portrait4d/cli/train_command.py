@@ -17,6 +17,6 @@ def train(
     Configurations: portrait4d/portrait4d, portrait4d/static, portrait4d/v2, portrait4d/portrait4d-24gb,
     portrait4d/toy64. Several GPUs or machines: start it with torchrun, see docs/training.md.
     """
-    from portrait4d.reconstructor.training.config import ReconstructorTraining
+    from portrait4d.reconstructor.training.task import ReconstructorTraining
 
     run_training_command(ReconstructorTraining, config, output, settings, options, tell)

@@ -13,11 +13,11 @@ from portrait4d.reconstructor.loading import build_network
 from portrait4d.reconstructor.motion_codes import parameter_code
 from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.reconstructor.training.batches import stack_true, stack_wanted
-from portrait4d.reconstructor.training.config import ReconstructionDataConfig, ReconstructorTraining
+from portrait4d.reconstructor.training.config import ReconstructionDataConfig
 from portrait4d.reconstructor.training.losses import WantedHeads
 from portrait4d.reconstructor.training.samples import ClipSamples, SubjectSamples
 from portrait4d.reconstructor.training.stream import SampleStream
-from portrait4d.reconstructor.training.task import ReconstructorTask
+from portrait4d.reconstructor.training.task import ReconstructorTask, ReconstructorTraining
 from portrait4d.train.checkpoint import TENSORS, list_states
 from portrait4d.train.config_file import plain_values
 from portrait4d.train.run import RunReport, run_training
@@ -26,7 +26,10 @@ from portrait4d.train.task import Part, Step
 from portrait4d.train.trainer import StepReport, Trainer
 from portrait4d.weights.own_format import read_checkpoint
 from preprocess.dataset.reading.dataset import Dataset
+from preprocess.dataset.records.shards import write_shard
 from preprocess.dataset.synthetic.record import SyntheticFolder
+from preprocess.dataset.toy.options import ToyOptions
+from preprocess.dataset.toy.records import ToyRecords, toy_info
 from torchrun import assert_same_training, train_in_two
 from toy_genhead import make_toy_faces, rewrite_faces
 from toy_reconstructor import BATCH, NETWORK, POINTS, SIDE, make_subjects, toy_training, with_loss
@@ -266,9 +269,10 @@ def test_data_that_do_not_fit_are_refused(subjects: Path, clips: Path, tmp_path:
     plain = make_subjects(tmp_path / "plain", has_correspondence=False)
     refused("correspondence maps", data=replace(config.data, subjects=(str(plain),)))
     refused("none", data=replace(config.data, subjects=(str(tmp_path / "nothing"),)))
-    photos = rewrite_faces(
-        clips, tmp_path / "photos", record=lambda record: replace(record, key=record.key.replace("-", "x"))
-    )
+    options = ToyOptions(num_identities=4, pictures_per_identity=1, oversampling=1)
+    make_records = ToyRecords(options)
+    photos = tmp_path / "photos"
+    write_shard(photos / "toy.tar", toy_info(options), [each for person in range(4) for each in make_records(person)])
     with pytest.raises(InputError, match="clips of several frames"):
         ReconstructorTask(toy_training(clips=photos), CPU)
     damaged = rewrite_faces(clips, tmp_path / "unmasked", info=lambda info: replace(info, mask="none"))

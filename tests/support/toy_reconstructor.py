@@ -11,8 +11,9 @@ from portrait4d.reconstructor.canonicaliser import CanonicaliserConfig
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.encoders import EncoderConfig
 from portrait4d.reconstructor.motion_codes import parameter_code_size
-from portrait4d.reconstructor.training.config import ReconstructionDataConfig, ReconstructorTraining
+from portrait4d.reconstructor.training.config import ReconstructionDataConfig
 from portrait4d.reconstructor.training.loss_config import ReconstructionLossConfig
+from portrait4d.reconstructor.training.task import ReconstructorTraining
 from portrait4d.render.renderer import RenderConfig
 from portrait4d.stylegan.superresolution import SuperResolutionConfig
 from portrait4d.train.average import AverageConfig

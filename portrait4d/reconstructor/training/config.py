@@ -8,9 +8,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
-
-import torch
+from typing import Literal, get_args
 
 from flame.errors import InputError
 from portrait4d.gan.discriminator import DualDiscriminatorConfig
@@ -18,9 +16,6 @@ from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.training.loss_config import ReconstructionLossConfig
 from portrait4d.runtime.checks import check_choice, check_range
 from portrait4d.train.config import OptimiserConfig, RunConfig
-
-if TYPE_CHECKING:
-    from portrait4d.reconstructor.training.task import ReconstructorTask
 
 Disentangling = Literal["split", "random", "none"]
 """Whose motion is left as it is in the source: that of all static subjects (as released), of half of them at random (as
@@ -83,7 +78,7 @@ def _adam() -> OptimiserConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconstructorTraining:
+class ReconstructorSettings:
     """Settings of a training; the defaults are those of Portrait4D at 512."""
 
     resume_from: str | None = None
@@ -153,13 +148,3 @@ class ReconstructorTraining:
         """Adam's settings by network."""
         found = {"reconstructor": self.optimiser}
         return found | {"discriminator": self.discriminator_optimiser} if self.loss.has_adversary else found
-
-    def make_task(self, device: torch.device) -> "ReconstructorTask":
-        """Networks at their start, and the data.
-
-        Raises:
-            InputError: see `ReconstructorTask`.
-        """
-        from portrait4d.reconstructor.training.task import ReconstructorTask
-
-        return ReconstructorTask(self, device)

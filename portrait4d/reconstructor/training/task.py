@@ -1,9 +1,10 @@
 """The reconstructor's training in the terms of the project's one training loop.
 
-Portrait4D (Deng et al. 2024), section 3.3, its static form and Portrait4D-v2: see `ReconstructorTraining`.
+Portrait4D (Deng et al. 2024), section 3.3, its static form and Portrait4D-v2: see `ReconstructorSettings`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from portrait4d.losses.embedders import load_embedder
 from portrait4d.losses.perceptual import load_perceptual
 from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.reconstructor.training.batches import ReadMotion, check_maps, stack_true, stack_wanted
-from portrait4d.reconstructor.training.config import ReconstructorTraining
+from portrait4d.reconstructor.training.config import ReconstructorSettings
 from portrait4d.reconstructor.training.grid import draw_grid
 from portrait4d.reconstructor.training.initial import initialise
 from portrait4d.reconstructor.training.losses import (
@@ -43,6 +44,19 @@ _MOTION_OFF = 0.5
 """Share of static subjects whose motion is left out, where this is random."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReconstructorTraining(ReconstructorSettings):
+    """The settings, as a training that can be run."""
+
+    def make_task(self, device: torch.device) -> "ReconstructorTask":
+        """Networks at their start, and the data.
+
+        Raises:
+            InputError: see `ReconstructorTask`.
+        """
+        return ReconstructorTask(self, device)
+
+
 class ReconstructorTask(Task):
     """Reconstructor and discriminator, the phases of a step, and the samples they learn from.
 
@@ -57,7 +71,7 @@ class ReconstructorTask(Task):
 
     averaged = ("reconstructor",)
 
-    def __init__(self, config: ReconstructorTraining, device: torch.device, *, read: ReadMotion | None = None) -> None:
+    def __init__(self, config: ReconstructorSettings, device: torch.device, *, read: ReadMotion | None = None) -> None:
         self.config, self.group_size = config, config.group_size
         if not config.data.subjects and not config.data.clips:
             raise InputError(

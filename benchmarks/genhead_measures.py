@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadModel, HeadParams, expression_index
 from genhead.generator import GenHeadGenerator, condition_label
-from genhead.head import UNITS_PER_METRE
 from genhead.training.grid import NUM_PERSONS, frontal_camera
+from portrait4d.headparts.head import UNITS_PER_METRE
 from preprocess.dataset.reading.dataset import Dataset
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import read_image, to_uint8

@@ -23,10 +23,10 @@ from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams, expression_index
 from flame.heads.open_head import load_open_head
 from genhead.generator import GenHeadGenerator
-from genhead.head import PartHead
 from genhead_measures import CONTROLS, GAZE, frontal_cameras, move_one, sample_like, show_grids_over_time
 from genhead_measures import render as render_heads
 from material import ROOT, conclude, output_folder, table
+from portrait4d.headparts.head import PartHead
 from portrait4d.metrics.control import rank_correlation
 from portrait4d.metrics.distances import measure_frechet
 from portrait4d.metrics.extractor import load_extractor

@@ -21,7 +21,6 @@ from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from flame.heads.open_head import load_open_head
 from genhead.generator import GenHeadGenerator
-from genhead.head import PartHead
 from genhead.training.codes import person_codes
 from genhead.training.heads import HeadDataConfig, TrainingHeads
 from genhead_measures import (
@@ -34,6 +33,7 @@ from genhead_measures import (
     show_grids_over_time,
 )
 from material import ROOT, conclude, output_folder
+from portrait4d.headparts.head import PartHead
 from portrait4d.metrics.control import picture_change, rank_correlation, score_control
 from portrait4d.metrics.distances import measure_frechet
 from portrait4d.metrics.extractor import load_extractor

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from flame.geometry.camera import Axes, Camera
 from flame.heads.head_model import HeadModel
-from genhead.config import OPEN_HEAD_FOV_DEGREES, OPEN_HEAD_ORIGIN, GenHeadConfig
-from genhead.head import open_part_head
+from genhead.config import OPEN_HEAD_FOV_DEGREES, GenHeadConfig
+from genhead.generator import open_part_head
 from genhead.training.heads import HeadDataConfig, HeadPicture, TrainingHeads
 from genhead.training.losses import GenHeadLossConfig
 from genhead.training.task import GenHeadTask, GenHeadTraining
@@ -24,6 +24,7 @@ from portrait4d.eg3d.losses import EG3DLossConfig
 from portrait4d.eg3d.training import EG3DTask, EG3DTraining
 from portrait4d.eg3d.training_pictures import LabelledPicture, TrainingPictures
 from portrait4d.gan.discriminator import DualDiscriminatorConfig
+from portrait4d.headparts.head import OPEN_HEAD_ORIGIN
 from portrait4d.render.renderer import RenderConfig
 from portrait4d.stylegan.superresolution import SuperResolutionConfig
 from portrait4d.train.config import OptimiserConfig, Precision, RunConfig

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from flame.errors import InputError
+from portrait4d.headparts.head import OPEN_HEAD_ORIGIN
 from portrait4d.render.official import official_generator, official_options
 from portrait4d.render.renderer import RenderConfig
 from portrait4d.runtime.checks import check_range
@@ -20,10 +21,6 @@ Deformation = Literal["exact", "grid"]
 HeadKind = Literal["flame", "open"]
 
 BOX_WARP = 1.3
-UNITS_PER_METRE = 3.0
-OPEN_HEAD_ORIGIN = (0.0, 0.10, 0.045)
-"""The centre of the cube in the open head's own coordinates, metres; around its neck joint the cube would cut the top
-of its head."""
 OPEN_HEAD_FOV_DEGREES = 13.5
 CAMERA_RADIUS = 4.2
 

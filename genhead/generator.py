@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from flame.errors import InputError
 from flame.geometry.camera import Camera
 from genhead.config import GenHeadConfig
-from genhead.head import PartHead, PosedHead, open_part_head
-from genhead.masks import correspondence_map, rasterise_masks
 from genhead.networks import HeadBackground
 from genhead.part_grids import build_parts
 from genhead.parts import PartFields
 from genhead.render import PartVolume, render_parts
 from genhead.volume import HeadImages, HeadPlanes, HeadVolume, PartQuery, PreparedHead
+from portrait4d.headparts.head import PartHead, PosedHead
+from portrait4d.headparts.masks import correspondence_map, rasterise_masks
 from portrait4d.ops.convolution import channels_last
 from portrait4d.ops.resample import resize
 from portrait4d.render.decoder import TriPlaneDecoder
@@ -29,6 +29,11 @@ from portrait4d.weights.store import resolve_weights
 from portrait4d.weights.strict import check_fits, load_strict
 
 _HEAD_PREFIX = "deformer."
+
+
+def open_part_head(config: GenHeadConfig) -> PartHead | None:
+    """The head of a config that needs no files; None for FLAME."""
+    return PartHead.from_open_head(origin=config.head_origin) if config.head == "open" else None
 
 
 class GenHeadGenerator(Recomputing):

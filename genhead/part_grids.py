@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genhead.config import Deformation
-from genhead.head import PartHead, PosedHead
 from genhead.parts import OffsetField, PartFields, VertexField, exact_parts
+from portrait4d.headparts.head import PartHead, PosedHead
 from portrait4d.ops.compiled import Backend, can_compile, takes_compiled
 
 _NUM_EYE_NODES = (20, 8, 8)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from flame.heads.pose_field import HeadPoseField
 from flame.mesh.nearest_vertex import Backend, nearest_vertex
-from genhead.head import PartHead, PosedHead
-from genhead.regions import PartRegions
+from portrait4d.headparts.head import PartHead, PosedHead
+from portrait4d.headparts.regions import PartRegions
 
 _FAR = 1e3
 """Where the vertex lies that fills up rings: its weight vanishes."""

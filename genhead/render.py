@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from flame.geometry.camera import Camera
-from genhead.masks import HeadMasks
 from genhead.parts import PartFields
+from portrait4d.headparts.masks import HeadMasks
 from portrait4d.render.decoder import FieldSamples, TriPlaneDecoder
 from portrait4d.render.march import Marched, march
 from portrait4d.render.planes import TriPlanes

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from genhead.masks import HeadMasks
 from genhead.parts import PartFields
 from genhead.render import PartSamples
+from portrait4d.headparts.masks import HeadMasks
 from portrait4d.render.decoder import FieldSamples
 from portrait4d.render.planes import TriPlanes
 

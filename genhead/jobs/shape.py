@@ -17,16 +17,15 @@ from torch import Tensor
 from flame.errors import InputError
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
-from genhead.config import UNITS_PER_METRE
 from genhead.generator import GenHeadGenerator
-from genhead.head import PosedHead
 from genhead.jobs.faces import face_params, moved_params, with_settings
 from genhead.jobs.heads import seed_volume
 from genhead.jobs.options import HeadShapeOptions
-from genhead.masks import HeadMasks, rasterise_masks
 from genhead.render import PartScene, PartVolume
 from genhead.training.grid import frontal_camera
 from genhead.volume import HeadVolume
+from portrait4d.headparts.head import UNITS_PER_METRE, PosedHead
+from portrait4d.headparts.masks import HeadMasks, rasterise_masks
 from portrait4d.render.decoder import FieldSamples
 from portrait4d.render.shape import Shape, extract_shape
 from portrait4d.runtime.device import check_device

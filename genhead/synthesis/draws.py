@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from flame.geometry.look_at import released_views
-from genhead.config import CAMERA_RADIUS, UNITS_PER_METRE, GenHeadConfig
-from genhead.head import JAW_AT_REST
+from genhead.config import CAMERA_RADIUS, GenHeadConfig
 from genhead.synthesis.pools import Moves, Pools
+from portrait4d.headparts.head import JAW_AT_REST, UNITS_PER_METRE
 from portrait4d.runtime.random import derive_seed
 from preprocess.dataset.synthetic.views import VIEWS, SubjectKind
 

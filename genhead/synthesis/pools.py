@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from flame.errors import InputError
 from flame.heads.head_model import HeadModel
-from genhead.config import UNITS_PER_METRE, GenHeadConfig
+from genhead.config import GenHeadConfig
+from portrait4d.headparts.head import UNITS_PER_METRE
 from preprocess.dataset.reading.dataset import Dataset
 from preprocess.dataset.reading.head_table import read_heads
 from preprocess.files.file_check import check_file

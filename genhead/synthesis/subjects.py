@@ -13,13 +13,13 @@ from torch import Tensor
 
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
-from genhead.config import UNITS_PER_METRE
 from genhead.generator import GenHeadGenerator
 from genhead.render import PartSamples
 from genhead.synthesis.config import SynthesisConfig
 from genhead.synthesis.draws import Subject, SubjectNumbers, choose_subject
 from genhead.synthesis.pools import Pools, read_pools
 from genhead.volume import HeadImages
+from portrait4d.headparts.head import UNITS_PER_METRE
 from portrait4d.runtime.random import PerSample, RandomSource, derive_seed
 from preprocess.dataset.synthetic.record import SyntheticInfo, SyntheticSubject
 from preprocess.media.image import to_uint8

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from flame.errors import InputError
 from flame.heads.head_model import HeadParams
 from genhead.config import GenHeadConfig
-from genhead.head import PartHead
+from portrait4d.headparts.head import PartHead
 from portrait4d.runtime.checks import check_range
 from preprocess.dataset.reading.dataset import Dataset
 from preprocess.dataset.reading.flip import HeadMirror, mirror_label

@@ -14,7 +14,6 @@ from torch import Tensor
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from genhead.generator import GenHeadGenerator
-from genhead.head import PosedHead
 from genhead.volume import HeadImages, PreparedHead
 from portrait4d.gan.adversarial import Judge, R1Weights, fake_loss, generator_loss, r1_penalty, real_loss
 from portrait4d.gan.blur import blur
@@ -23,6 +22,7 @@ from portrait4d.gan.discriminator import JudgedImages
 from portrait4d.gan.distortion import distortion
 from portrait4d.gan.swap import swap_conditions
 from portrait4d.gan.training import Fades, GanLossConfig
+from portrait4d.headparts.head import PosedHead
 from portrait4d.ops.resample import resize
 from portrait4d.render.renderer import TRAINING_MAX_POINTS
 from portrait4d.runtime.checks import check_range
@@ -66,7 +66,7 @@ class SeenHeads:
     Attributes:
         posed: the heads.
         prepared: deformation and masks.
-        correspondence: `[B, 3, H, H]`, see `genhead.masks.correspondence_map`.
+        correspondence: `[B, 3, H, H]`, see `portrait4d.headparts.masks.correspondence_map`.
     """
 
     posed: PosedHead

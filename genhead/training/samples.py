@@ -9,11 +9,11 @@ from torch import Tensor
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from genhead.generator import GenHeadGenerator
-from genhead.head import PosedHead
-from genhead.masks import distance_map
 from genhead.training.codes import person_codes
 from genhead.training.heads import HeadPicture, TrainingHeads
 from genhead.training.losses import RealHeads, SeenHeads, WantedHeads
+from portrait4d.headparts.head import PosedHead
+from portrait4d.headparts.masks import distance_map
 from portrait4d.runtime.random import derive_seed
 from portrait4d.train.stream import RecordStream
 from portrait4d.train.task import Part, Step

@@ -5,9 +5,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.errors import InputError
-from genhead.head import PartHead
-from genhead.masks import rasterise_masks
 from genhead.training.heads import TrainingHeads
+from portrait4d.headparts.head import PartHead
+from portrait4d.headparts.masks import rasterise_masks
 from preprocess.dataset.reading.balance import yaw_degrees
 
 _MOST_PICTURES, _FEWEST_PICTURES = 24, 6

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from genhead.generator import GenHeadGenerator
-from genhead.head import MAP_SCALE
 from genhead.training.losses import RealHeads
 from genhead.volume import HeadImages
+from portrait4d.headparts.head import MAP_SCALE
 from portrait4d.ops.resample import resize
 from portrait4d.runtime.checks import check_range
 

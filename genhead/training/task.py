@@ -17,7 +17,6 @@ from flame.errors import InputError
 from flame.geometry.camera import Camera
 from genhead.config import GenHeadConfig
 from genhead.generator import GenHeadGenerator
-from genhead.head import PartHead
 from genhead.training.grid import GridSamples, draw_codes, draw_grid
 from genhead.training.heads import HeadDataConfig, TrainingHeads
 from genhead.training.losses import GenHeadLossConfig
@@ -30,6 +29,7 @@ from portrait4d.gan.augment import Augmentation, AugmentConfig, draw_augmentatio
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
 from portrait4d.gan.strength import AdaptiveStrength, AdaptiveStrengthConfig
 from portrait4d.gan.training import GanTask, GanTraining
+from portrait4d.headparts.head import PartHead
 from portrait4d.runtime.random import derive_seed
 from portrait4d.stylegan.half import set_half_dtype
 from portrait4d.train.distributed import Workers

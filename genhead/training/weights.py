@@ -8,10 +8,10 @@ from torch import nn
 
 from flame.errors import InputError
 from genhead.config import GenHeadConfig
-from genhead.generator import GenHeadGenerator
-from genhead.head import PartHead, open_part_head
+from genhead.generator import GenHeadGenerator, open_part_head
 from portrait4d.gan.checkpoint import DISCRIMINATOR_FOLDER, TRAINED_LICENCE, save_discriminator
 from portrait4d.gan.discriminator import DualDiscriminator
+from portrait4d.headparts.head import PartHead
 from portrait4d.weights.config import CheckpointConfig
 from portrait4d.weights.own_format import read_checkpoint, write_checkpoint
 from portrait4d.weights.store import resolve_weights

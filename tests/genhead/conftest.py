@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from genhead.head import PartHead
+from portrait4d.headparts.head import PartHead
 from toy_genhead import make_toy_faces
 
 

@@ -17,11 +17,11 @@ from flame.mesh.nearest_vertex import Backend, nearest_vertex
 from flame.mesh.raster import rasterize
 from genhead.config import GenHeadConfig
 from genhead.generator import GenHeadGenerator
-from genhead.head import PartHead, PosedHead
-from genhead.masks import correspondence_map, rasterise_masks
 from genhead.parts import exact_parts
 from golden import Fixture
 from official_pickles import load_manifest
+from portrait4d.headparts.head import PartHead, PosedHead
+from portrait4d.headparts.masks import correspondence_map, rasterise_masks
 from reference_flame import ReferenceFlame
 
 NETWORK = 1e-4

@@ -15,8 +15,8 @@ from flame.pickles.numbers import read_numbers
 from flame_tensors import PREFIX, network_tensors
 from genhead.config import GenHeadConfig
 from genhead.generator import GenHeadGenerator, condition_label
-from genhead.head import PartHead
 from official_pickles import build_module, official_names, save_official
+from portrait4d.headparts.head import PartHead
 from portrait4d.weights.config import CheckpointConfig
 from portrait4d.weights.own_format import write_checkpoint
 from portrait4d.weights.strict import CheckpointMismatch
@@ -161,7 +161,7 @@ def test_an_official_file_gives_the_same_pictures(tmp_path: Path, synthetic_flam
 
 def test_a_folder_without_its_files_is_refused(tmp_path: Path, synthetic_flame: Path) -> None:
     from flame.heads.flame import load_flame
-    from genhead.regions import flame_regions
+    from portrait4d.headparts.regions import flame_regions
 
     model = load_flame(synthetic_flame / "geometry" / "generic_model.pkl", unit="portrait4d")
     with pytest.raises(InputError, match="expected FLAME_masks.pkl, flame_addition_info"):

@@ -12,13 +12,13 @@ from flame.landmarks.sets import IBUG_EYES_AND_INNER_LIPS
 from flame.mesh.nearest_vertex import nearest_vertex
 from genhead.config import Deformation, GenHeadConfig
 from genhead.generator import GenHeadGenerator, condition_label
-from genhead.head import PartHead
-from genhead.masks import HeadMasks, correspondence_map, distance_map, rasterise_masks
 from genhead.networks import HeadBackground
 from genhead.part_grids import build_parts
 from genhead.parts import PartFields, exact_parts, follow
 from genhead.render import choose_rows
 from genhead.volume import HeadVolume, PreparedHead
+from portrait4d.headparts.head import PartHead
+from portrait4d.headparts.masks import HeadMasks, correspondence_map, distance_map, rasterise_masks
 from portrait4d.stylegan.superresolution import SuperResolution, SuperResolutionConfig
 
 CONFIG = GenHeadConfig.toy()

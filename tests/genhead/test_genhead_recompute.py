@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from genhead.head import PartHead
 from genhead.training.supervised import SupervisedConfig
 from genhead.training.task import GenHeadTask
 from kept_bytes import assert_recomputed_is_the_same
+from portrait4d.headparts.head import PartHead
 from portrait4d.train.task import Part, Step
 from toy_genhead import BATCH, toy_genhead
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from flame.errors import InputError
 from flame.geometry.camera import Camera
 from genhead.generator import GenHeadGenerator
-from genhead.head import PartHead
 from genhead.training.grid import GridSamples, draw_grid
 from genhead.training.losses import GenHeadLossConfig
 from genhead.training.supervised import SupervisedConfig
@@ -24,6 +23,7 @@ from portrait4d.eg3d.training_weights import save_networks as save_eg3d
 from portrait4d.gan.adversarial import Judge
 from portrait4d.gan.discriminator import DualDiscriminator, JudgedImages
 from portrait4d.gan.strength import AdaptiveStrengthConfig
+from portrait4d.headparts.head import PartHead
 from portrait4d.stylegan.superresolution import SuperResolutionConfig
 from portrait4d.train.checkpoint import TENSORS, list_states
 from portrait4d.train.config import OptimiserConfig

@@ -13,11 +13,11 @@ from safetensors.numpy import load, save
 import genhead.training.sides
 from flame.errors import InputError
 from genhead.cli import main
-from genhead.head import PartHead
 from genhead.training.heads import HeadDataConfig, TrainingHeads
 from genhead.training.sides import check_sides
 from genhead.training.supervised import SupervisedConfig
 from genhead.training.task import GenHeadTask
+from portrait4d.headparts.head import PartHead
 from portrait4d.train.checkpoint import list_states
 from portrait4d.train.config_file import plain_values
 from portrait4d.train.run import run_training

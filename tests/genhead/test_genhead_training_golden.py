@@ -16,7 +16,6 @@ from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from genhead.config import GenHeadConfig
 from genhead.generator import GenHeadGenerator
-from genhead.head import PartHead, PosedHead
 from genhead.training.losses import (
     Fakes,
     GenHeadLossConfig,
@@ -43,6 +42,7 @@ from golden_steps import (
 )
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig
 from portrait4d.gan.training import Fades
+from portrait4d.headparts.head import PartHead, PosedHead
 from reference_flame import ReferenceFlame
 from replayed_draws import ReplayedDraws
 

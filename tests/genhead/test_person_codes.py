@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genhead.head import PartHead
 from genhead.training.codes import person_codes
 from genhead.training.heads import HeadDataConfig, HeadPicture, TrainingHeads
+from portrait4d.headparts.head import PartHead
 from preprocess.dataset.reading.flip import open_head_mirror
 from toy_genhead import GENERATOR
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from genhead.generator import GenHeadGenerator
-from genhead.head import PartHead
 from genhead.training.task import GenHeadTraining
 from places import ROOT
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.eg3d.training import EG3DTraining
 from portrait4d.gan.discriminator import DualDiscriminator
+from portrait4d.headparts.head import PartHead
 from portrait4d.jobs.train import forecast
 from portrait4d.train.config_file import read_config_file
 from toy_eg3d import make_discs

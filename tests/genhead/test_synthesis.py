@@ -14,7 +14,6 @@ from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
 from genhead.config import GenHeadConfig
 from genhead.generator import GenHeadGenerator
-from genhead.head import PartHead
 from genhead.jobs.options import SynthesizeOptions
 from genhead.jobs.synthesize import write_subjects
 from genhead.synthesis.config import SynthesisConfig
@@ -23,6 +22,7 @@ from genhead.synthesis.pools import Pools, read_pools
 from genhead.synthesis.subjects import SyntheticHeads
 from motions import make_motion
 from portrait4d.cli.main import run
+from portrait4d.headparts.head import PartHead
 from portrait4d.runtime.random import PerSample, derive_seed
 from preprocess.dataset.records.record import DatasetInfo
 from preprocess.dataset.records.shards import write_shard

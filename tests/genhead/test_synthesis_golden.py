@@ -11,12 +11,12 @@ from torch import Tensor
 
 from genhead.config import GenHeadConfig
 from genhead.generator import GenHeadGenerator
-from genhead.head import PartHead
 from genhead.synthesis.config import SynthesisConfig
 from genhead.synthesis.draws import Subject, SubjectNumbers, choose_subject, look_at_labels
 from genhead.synthesis.pools import Moves, Pools
 from genhead.synthesis.subjects import render_subject
 from golden import Fixture, rules
+from portrait4d.headparts.head import PartHead
 from preprocess.dataset.synthetic.views import SubjectKind
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 from preprocess.tracking.motion_code.network import MotionEncoderNetwork

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from flame.geometry.camera import Camera
 from flame.heads.head_model import HeadParams
-from genhead.head import PartHead, PosedHead
-from genhead.masks import correspondence_map
 from golden import Fixture
 from golden_steps import generated_weights
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig
+from portrait4d.headparts.head import PartHead, PosedHead
+from portrait4d.headparts.masks import correspondence_map
 from portrait4d.losses.identity import Embedder
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.network import Reconstructor

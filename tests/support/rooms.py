@@ -14,6 +14,7 @@ ROOMS = {
             "stylegan",
             "render",
             "weights",
+            "headparts",
             "gan",
             "losses",
             "metrics",
@@ -26,13 +27,10 @@ ROOMS = {
     "genhead": [
         *(
             "config",
-            "regions",
-            "head",
             "follow_numba",
             "grids_numba",
             "parts",
             "part_grids",
-            "masks",
             "render",
             "volume",
         ),

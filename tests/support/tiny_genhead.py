@@ -7,7 +7,7 @@ import torch
 
 from genhead.config import BackgroundConfig, GenHeadConfig
 from genhead.generator import GenHeadGenerator
-from genhead.head import PartHead
+from portrait4d.headparts.head import PartHead
 from portrait4d.weights.config import CheckpointConfig
 from portrait4d.weights.own_format import write_checkpoint
 

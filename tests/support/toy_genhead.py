@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from genhead.config import GenHeadConfig
-from genhead.head import PartHead
 from genhead.training.heads import HeadDataConfig
 from genhead.training.losses import GenHeadLossConfig
 from genhead.training.supervised import SupervisedConfig
 from genhead.training.task import GenHeadTask, GenHeadTraining
 from portrait4d.gan.discriminator import DualDiscriminatorConfig
 from portrait4d.gan.strength import AdaptiveStrengthConfig
+from portrait4d.headparts.head import PartHead
 from portrait4d.train.average import AverageConfig
 from portrait4d.train.config import RunConfig
 from portrait4d.train.trainer import Trainer

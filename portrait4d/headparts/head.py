@@ -11,8 +11,14 @@ from flame.heads.flame import flame_from_tensors, load_flame
 from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.open_head import load_open_head
 from flame.heads.pose_field import CoarseMesh
-from genhead.config import OPEN_HEAD_ORIGIN, UNITS_PER_METRE, GenHeadConfig
-from genhead.regions import PartRegions, flame_regions, flame_regions_from_tensors, open_head_regions
+from portrait4d.headparts.regions import PartRegions, flame_regions, flame_regions_from_tensors, open_head_regions
+
+UNITS_PER_METRE = 3.0
+"""Of the networks' world."""
+
+OPEN_HEAD_ORIGIN = (0.0, 0.10, 0.045)
+"""The centre of the cube in the open head's own coordinates, metres; around its neck joint the cube would cut the top
+of its head."""
 
 JAW_AT_REST = 0.3
 """Radians: the canonical head opens its mouth, so that both lips have their own space."""
@@ -165,8 +171,3 @@ class PartHead(nn.Module):
 
     def _register(self, name: str, value: Tensor) -> None:
         self.register_buffer(name, value, persistent=False)
-
-
-def open_part_head(config: GenHeadConfig) -> PartHead | None:
-    """The head of a config that needs no files; None for FLAME."""
-    return PartHead.from_open_head(origin=config.head_origin) if config.head == "open" else None

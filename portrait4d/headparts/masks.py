@@ -13,7 +13,7 @@ from torch import Tensor
 from flame.geometry.camera import Camera
 from flame.heads.head_pose import ArrayFields
 from flame.mesh.raster import cover, interpolate, rasterize
-from genhead.head import PartHead, PosedHead
+from portrait4d.headparts.head import PartHead, PosedHead
 from portrait4d.ops.resample import filter_same, resize
 
 _REFERENCE = 512

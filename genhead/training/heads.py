@@ -8,7 +8,6 @@ import copy
 import hashlib
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from portrait4d.runtime.checks import check_range
 from preprocess.dataset.reading.dataset import Dataset
 from preprocess.dataset.reading.flip import HeadMirror, mirror_label
 from preprocess.dataset.reading.head_table import HEAD_FIELDS, HeadTable, read_heads
+from preprocess.media.shrink import shrink_square
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class TrainingHeads:
         image, mask = record.image, record.mask
         if is_mirrored:
             image, mask = image[:, ::-1], mask[:, ::-1]
-        return HeadPicture(_shrunk(image, self.side), _shrunk(mask, self.side), index)
+        return HeadPicture(shrink_square(image, self.side), shrink_square(mask, self.side), index)
 
     def __copy__(self) -> "TrainingHeads":
         """The same pictures, read through files of its own."""
@@ -124,14 +124,6 @@ class TrainingHeads:
     def name(self, index: int) -> str:
         """Key of a picture."""
         return self._keys[index % self.num_own]
-
-
-def _shrunk(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """A square picture of `side` pixels, each the mean of those that it covers."""
-    picture = np.ascontiguousarray(picture)
-    if len(picture) == side:
-        return picture
-    return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _mirrored(table: HeadTable, mirror: HeadMirror) -> HeadTable:

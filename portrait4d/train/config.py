@@ -26,7 +26,7 @@ class OptimiserConfig:
     """Added to the root of the second moment."""
 
     rates: dict[str, float] = field(default_factory=dict)
-    """Factors on the learning rate of parameters whose name starts with a key."""
+    """Factors on the learning rate of parameters whose name starts with a key, in which `*` stands for anything."""
 
     def __post_init__(self) -> None:
         check_range("learning rate", self.learning_rate, 0.0, 10.0)

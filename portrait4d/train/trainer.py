@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
@@ -157,7 +158,7 @@ def _adam(network: nn.Module, config: OptimiserConfig, interval: int) -> torch.o
     settings = LazyRegularisation(interval).correct(plain) if interval > 1 else plain
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        rate = next((factor for start, factor in config.rates.items() if name.startswith(start)), 1.0)
+        rate = next((factor for start, factor in config.rates.items() if fnmatchcase(name, f"{start}*")), 1.0)
         groups.setdefault(rate, []).append(parameter)
     return torch.optim.Adam(
         [{"params": members, "lr": rate * settings.learning_rate} for rate, members in groups.items()],

@@ -12,7 +12,7 @@ from flame.errors import InputError
 from portrait4d.reconstructor.loading import build_network
 from portrait4d.reconstructor.motion_codes import parameter_code
 from portrait4d.reconstructor.network import Reconstructor
-from portrait4d.reconstructor.training.batches import stack_true, stack_wanted
+from portrait4d.reconstructor.training.batches import Batches
 from portrait4d.reconstructor.training.config import ReconstructionDataConfig
 from portrait4d.reconstructor.training.losses import WantedHeads
 from portrait4d.reconstructor.training.samples import ClipSamples, SubjectSamples
@@ -96,13 +96,13 @@ def test_a_subject_is_given_as_it_was_made(subjects: Path) -> None:
     subject = SyntheticFolder(subjects)[2]
     sample = samples[2]
     assert np.array_equal(sample.source, subject.image[0]) and np.array_equal(sample.image, subject.image[2])
-    wanted = stack_wanted([sample], [1.0], read=None, device=CPU)
+    batches = Batches(None, None, has_maps=False, device=CPU)
+    wanted, true = batches.wanted([sample], [1.0]), batches.true([sample])
     moves = [torch.from_numpy(getattr(subject, name)) for name in ("expression", "jaw", "eyes")]
     codes = [parameter_code(*(values[view : view + 1] for values in moves)) for view in (0, 1)]
     assert torch.equal(wanted.source_motion, codes[0]) and torch.equal(wanted.driver_motion, codes[1])
     assert torch.equal(wanted.landmarks[0], torch.from_numpy(subject.landmarks[2]) - 0.5)
     assert torch.equal(wanted.label[0], torch.from_numpy(subject.label[2]))
-    true = stack_true([sample], device=CPU)
     assert torch.equal(true.mask[0], 2 * torch.from_numpy(subject.alpha[2]).float() - 1)
     assert true.volume is not None and torch.equal(true.volume.depth[0], torch.from_numpy(subject.depth[2]))
     assert true.volume.points.shape == (1, 2 * POINTS, 3)  # repeated where there are fewer
@@ -111,7 +111,7 @@ def test_a_subject_is_given_as_it_was_made(subjects: Path) -> None:
 
 
 def test_a_pair_is_of_one_clip(clips: Path) -> None:
-    samples, dataset = ClipSamples([str(clips)], NETWORK, seed=0), Dataset(clips)
+    samples, dataset = ClipSamples([str(clips)], NETWORK, seed=0, is_rectified=False), Dataset(clips)
     records = [dataset[index] for index in range(len(dataset))]
     by_picture = {record.image.tobytes(): record.key.split("-")[0] for record in records}
     pairs = [samples[index] for index in range(0, len(samples), 7)]
@@ -220,9 +220,8 @@ def test_written_weights_give_the_pictures_of_the_average(
     loaded = build_network(config, tensors).eval()
     assert loaded.config == NETWORK and config.source == "portrait4d, trained"
     sample = SubjectSamples([str(subjects)], "dynamic", NETWORK, num_points=POINTS)[0]
-    pictures = [
-        _picture(network, stack_wanted([sample], [1.0], read=None, device=CPU)) for network in (loaded, average)
-    ]
+    wanted = Batches(None, None, has_maps=False, device=CPU).wanted([sample], [1.0])
+    pictures = [_picture(network, wanted) for network in (loaded, average)]
     assert torch.equal(*pictures) and pictures[0].std() > 0
     again = ReconstructorTask(toy_training(subjects=subjects, resume_from=str(tmp_path)), CPU)
     assert _same(again.network, average)

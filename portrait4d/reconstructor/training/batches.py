@@ -9,7 +9,9 @@ from torch import Tensor
 
 from flame.errors import InputError
 from flame.geometry.camera import Camera
+from flame.heads.head_model import HeadParams
 from portrait4d.reconstructor.motion_codes import parameter_code
+from portrait4d.reconstructor.training.head_world import HeadWorld, PosedCamera
 from portrait4d.reconstructor.training.losses import TrueHeads, TrueVolume, WantedHeads
 from portrait4d.reconstructor.training.samples import HeadSample, Moves, VolumeSample
 from preprocess.media.image import to_tensor
@@ -18,79 +20,109 @@ ReadMotion = Callable[[Tensor, Tensor], Tensor]
 """Motion codes `[B, M]` of pictures `[B, 3, H, W]` in [-1, 1] with landmarks `[B, 70, 2]`, px from the first pixel's
 centre."""
 
+_VOLUME = ("depth", "features", "background", "points", "plane_features")
 
-def stack_wanted(
-    samples: Sequence[HeadSample], motion_scale: Sequence[float], *, read: ReadMotion | None, device: torch.device
-) -> WantedHeads:
-    """What the reconstructor is given.
+
+class Batches:
+    """Makes batches.
+
+    Attributes:
+        world: places the head model; None for subjects, whose records hold all that follows from it.
 
     Args:
-        samples: of a part.
-        motion_scale: of each, see `WantedHeads`.
-        read: reads codes off pictures; None takes the head model's numbers.
+        read: reads motion codes off pictures; None takes the head model's numbers.
+        world: see above.
+        has_maps: whether an adversary sees correspondence maps.
         device: of the networks.
     """
-    source = _pictures([sample.source for sample in samples], device)
-    label = _stack([sample.label for sample in samples], device)
-    places = [_stack([getattr(sample, name) for sample in samples], device) - 0.5 for name in _LANDMARKS]
-    landmarks, source_landmarks, driver_landmarks = places
-    if read is None:
-        codes = [_codes([getattr(sample, name) for sample in samples], device) for name in _MOVES]
-    else:
-        driver = _pictures([sample.driver for sample in samples], device)
-        codes = [read(source, source_landmarks), read(driver, driver_landmarks)]
-    maps = [sample.correspondence for sample in samples if sample.correspondence is not None]
-    has_maps = len(maps) == len(samples)
-    return WantedHeads(
-        source=source,
-        source_motion=codes[0],
-        driver_motion=codes[1],
-        motion_scale=torch.tensor(list(motion_scale), device=device)[:, None, None],
-        camera=Camera.from_label25(label, axes="opengl"),
-        pose=None,
-        label=label,
-        correspondence=_stack(maps, device) if has_maps else source.new_zeros(len(samples), 3, 0, 0),
-        landmarks=landmarks,
-    )
 
+    def __init__(
+        self, read: ReadMotion | None, world: HeadWorld | None, *, has_maps: bool, device: torch.device
+    ) -> None:
+        self._read, self.world, self._has_maps, self._device = read, world, has_maps, device
 
-def stack_true(samples: Sequence[HeadSample], *, device: torch.device) -> TrueHeads:
-    """What it should make."""
-    image = _pictures([sample.image for sample in samples], device)
-    mask = 2 * _stack([sample.mask for sample in samples], device)[:, None] - 1
-    volumes = [sample.volume for sample in samples if sample.volume is not None]
-    return TrueHeads(image, mask, _volume(volumes, device) if len(volumes) == len(samples) else None)
+    def wanted(self, samples: Sequence[HeadSample], motion_scale: Sequence[float]) -> WantedHeads:
+        """What the reconstructor is given.
 
+        Args:
+            samples: of a part.
+            motion_scale: of each, see `WantedHeads`.
 
-def check_maps(sample: HeadSample) -> None:
-    """Refuses data that an adversary cannot see.
-
-    Raises:
-        InputError: there are no correspondence maps.
-    """
-    if sample.correspondence is None:
-        raise InputError(
-            "expected correspondence maps for the adversarial loss, the data have none: synthesise without "
-            "--no-correspondence, or set loss.adversarial_weight 0"
+        Raises:
+            InputError: maps of correspondence are needed and the data have none.
+        """
+        source = self._pictures([sample.source for sample in samples])
+        label = self._stack([sample.label for sample in samples])
+        places = [self._stack([getattr(sample, name) for sample in samples]) - 0.5 for name in _LANDMARKS]
+        landmarks, source_landmarks, driver_landmarks = places
+        if self._read is None:
+            source_motion, driver_motion = (
+                self._codes([getattr(sample, name) for sample in samples]) for name in ("source_moves", "driver_moves")
+            )
+        else:
+            driver = self._pictures([sample.driver for sample in samples])
+            source_motion, driver_motion = self._read(source, source_landmarks), self._read(driver, driver_landmarks)
+        seen = self._place(samples, Camera.from_label25(label, axes="opengl"))
+        return WantedHeads(
+            source=source,
+            source_motion=source_motion,
+            driver_motion=driver_motion,
+            motion_scale=torch.tensor(list(motion_scale), device=self._device)[:, None, None],
+            camera=seen.camera,
+            pose=seen.pose,
+            label=label,
+            correspondence=self._maps(samples, seen.camera, like=source),
+            landmarks=landmarks,
         )
+
+    def true(self, samples: Sequence[HeadSample]) -> TrueHeads:
+        """What it should make."""
+        image = self._pictures([sample.image for sample in samples])
+        mask = 2 * self._stack([sample.mask for sample in samples])[:, None] - 1
+        volumes = [sample.volume for sample in samples if sample.volume is not None]
+        return TrueHeads(image, mask, self._volume(volumes) if len(volumes) == len(samples) else None)
+
+    def params(self, samples: Sequence[HeadSample]) -> HeadParams:
+        """The heads that are asked for."""
+        moves = [sample.driver_moves for sample in samples]
+        shape, neck = (self._stack([getattr(sample, name) for sample in samples]) for name in ("shape", "neck"))
+        expression, jaw, eyes = (self._stack([getattr(each, name) for each in moves]) for name in _MOVES)
+        return HeadParams(shape, expression, neck, jaw, eyes)
+
+    def landmarks(self, samples: Sequence[HeadSample]) -> Tensor:
+        """Of the heads that are asked for, `[B, 70, 2]` px from the first pixel's centre."""
+        return self._stack([sample.landmarks for sample in samples]) - 0.5
+
+    def _place(self, samples: Sequence[HeadSample], camera: Camera) -> PosedCamera:
+        if self.world is None or not any(sample.neck.any() for sample in samples):
+            return PosedCamera(camera, None)
+        return self.world.place_camera(camera, self.params(samples))
+
+    def _maps(self, samples: Sequence[HeadSample], camera: Camera, *, like: Tensor) -> Tensor:
+        if not self._has_maps:
+            return like.new_zeros(len(samples), 3, 0, 0)
+        if self.world is not None:
+            return self.world.correspondence(self.params(samples), camera, side=like.shape[-1])
+        maps = [sample.correspondence for sample in samples if sample.correspondence is not None]
+        if len(maps) < len(samples):
+            raise InputError(
+                "expected correspondence maps for the adversarial loss, the subjects have none: synthesise without "
+                "--no-correspondence, or set loss.adversarial_weight 0"
+            )
+        return self._stack(maps)
+
+    def _volume(self, samples: Sequence[VolumeSample]) -> TrueVolume:
+        return TrueVolume(**{name: self._stack([getattr(sample, name) for sample in samples]) for name in _VOLUME})
+
+    def _codes(self, moves: Sequence[Moves]) -> Tensor:
+        return parameter_code(*(self._stack([getattr(each, name) for each in moves]) for name in _MOVES))
+
+    def _pictures(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
+        return torch.cat([to_tensor(picture) for picture in pictures]).to(self._device)
+
+    def _stack(self, arrays: Sequence[NDArray]) -> Tensor:
+        return torch.from_numpy(np.stack(arrays)).float().to(self._device)
 
 
 _LANDMARKS = ("landmarks", "source_landmarks", "driver_landmarks")
-_MOVES = ("source_moves", "driver_moves")
-
-
-def _volume(samples: Sequence[VolumeSample], device: torch.device) -> TrueVolume:
-    names = ("depth", "features", "background", "points", "plane_features")
-    return TrueVolume(**{name: _stack([getattr(sample, name) for sample in samples], device) for name in names})
-
-
-def _codes(moves: Sequence[Moves], device: torch.device) -> Tensor:
-    return parameter_code(*(_stack([getattr(each, name) for each in moves], device) for name in Moves.__annotations__))
-
-
-def _pictures(pictures: Sequence[NDArray[np.uint8]], device: torch.device) -> Tensor:
-    return torch.cat([to_tensor(picture) for picture in pictures]).to(device)
-
-
-def _stack(arrays: Sequence[NDArray], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.stack(arrays)).float().to(device)
+_MOVES = ("expression", "jaw", "eyes")

@@ -17,6 +17,8 @@ from portrait4d.reconstructor.training.loss_config import ReconstructionLossConf
 from portrait4d.runtime.checks import check_choice, check_range
 from portrait4d.train.config import OptimiserConfig, RunConfig
 
+NeckMode = Literal["camera", "rectified"]
+
 Disentangling = Literal["split", "random", "none"]
 """Whose motion is left as it is in the source: that of all static subjects (as released), of half of them at random (as
 in the paper), or nobody's."""
@@ -41,6 +43,9 @@ class ReconstructionDataConfig:
     plane_points: int = 4000
     """Points at which the planes' features are compared, of each subject."""
 
+    neck: NeckMode = "camera"
+    """Whether a clip's turns of the head are in its cameras, or rectified: the cameras stand still and necks turn."""
+
     threads: int = 2
     """Threads that read and decode."""
 
@@ -48,6 +53,7 @@ class ReconstructionDataConfig:
         check_range("data.threads", self.threads, 1, 64)
         check_range("data.static_share", self.static_share, 0.0, 1.0)
         check_range("data.plane_points", self.plane_points, 1, None)
+        check_choice("data.neck", self.neck, get_args(NeckMode))
         check_choice("data.disentangling", self.disentangling, get_args(Disentangling))
 
 
@@ -83,6 +89,9 @@ class ReconstructorSettings:
 
     resume_from: str | None = None
     """Weights to start from: a checkpoint folder or an official file. The average remembers at once then."""
+
+    flame: str | None = None
+    """FLAME file (.pkl, .npz) with its companions beside it, for clips with network.head flame."""
 
     is_static: bool = False
     """Motion is never changed: single-image reconstruction (Live 3D Portrait, Trevithick et al. 2023)."""
@@ -136,7 +145,7 @@ class ReconstructorSettings:
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Files and folders that are read."""
-        named = (*self.data.subjects, *self.data.clips, self.resume_from, self.teacher.weights)
+        named = (*self.data.subjects, *self.data.clips, self.resume_from, self.teacher.weights, self.flame)
         return tuple(Path(path) for path in named if path is not None)
 
     @property

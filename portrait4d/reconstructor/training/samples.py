@@ -14,9 +14,11 @@ from flame.landmarks.ibug import to_70
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.runtime.random import derive_seed
 from preprocess.dataset.reading.dataset import Dataset
-from preprocess.dataset.reading.head_table import read_heads
+from preprocess.dataset.reading.head_table import read_heads, read_necks
+from preprocess.dataset.reading.rectify import rectified_necks
 from preprocess.dataset.synthetic.record import SyntheticFolder, SyntheticSubject
 from preprocess.dataset.synthetic.views import SubjectKind
+from preprocess.media.shrink import shrink_square
 
 SOURCES_PER_FRAME = 16
 """Sources with which a frame of a clip is asked for, one after the other."""
@@ -57,6 +59,8 @@ class HeadSample:
         image: uint8 `[S, S, 3]` the target.
         mask: `[h, h]` in [0, 1], how much of a pixel the person covers.
         label: `[25]` the target's camera, which sees the head at rest.
+        shape: `[S]` of the head.
+        neck: `[3]` radians, the part of the head's rotation that the camera is to leave to the neck.
         landmarks: `[70, 2]` of the target, px from the picture's corner.
         source_landmarks: `[70, 2]` of the source.
         driver_landmarks: `[70, 2]` of the driver.
@@ -72,6 +76,8 @@ class HeadSample:
     image: NDArray[np.uint8]
     mask: Floats
     label: Floats
+    shape: Floats
+    neck: Floats
     landmarks: Floats
     source_landmarks: Floats
     driver_landmarks: Floats
@@ -133,26 +139,33 @@ class ClipSamples:
         paths: shards of clips, or folders of them.
         network: learns from them.
         seed: of the choice of sources.
+        is_rectified: the clips' cameras stand still and necks turn, see `rectified_necks`; else cameras turn.
 
     Raises:
         InputError: there are no clips, or they do not fit the network.
     """
 
-    def __init__(self, paths: Sequence[str], network: ReconstructorConfig, *, seed: int) -> None:
-        self._dataset, self._seed = Dataset(list(paths)), seed
+    def __init__(self, paths: Sequence[str], network: ReconstructorConfig, *, seed: int, is_rectified: bool) -> None:
+        self._dataset, self._seed, self._side = Dataset(list(paths)), seed, network.resolution
         info, where = self._dataset.info, self._dataset.paths[0]
         if info.head_model != network.head:
             raise InputError(f"{where}: expected parameters of head model {network.head}, got {info.head_model}")
         if info.mask == "none" or info.landmarks not in ("478", "98", "70"):
             raise InputError(f"{where}: expected pictures with masks and landmarks: build the dataset with both")
+        if info.image_size < network.resolution:
+            raise InputError(
+                f"{where}: expected pictures of {network.resolution} px or more, got {info.image_size}: give others"
+            )
         self.table, keys = read_heads(self._dataset, network.head_origin)
         names = [key.partition("-")[0] for key in keys]
         self._clips: list[range] = []
-        start = 0
+        self._necks, turns = np.zeros((len(keys), 3), np.float32), read_necks(self._dataset) if is_rectified else None
         for _, group in groupby(names):
-            length = len(list(group))
-            self._clips += [range(start, start + length)] * length
-            start += length
+            length, start = len(list(group)), len(self._clips)
+            frames = range(start, start + length)
+            self._clips += [frames] * length
+            if turns is not None:
+                self._necks[frames] = rectified_necks(turns[frames])
         if all(len(clip) == 1 for clip in self._clips):
             raise InputError(
                 f"{where}: expected clips of several frames, got single pictures: use portrait4d data clips"
@@ -171,16 +184,20 @@ class ClipSamples:
     def pair(self, source: int, target: int) -> HeadSample:
         """The sample of two frames, by their rows in the table."""
         first, second = self._dataset[source], self._dataset[target]
-        landmarks, own = (to_70(record.landmarks)[:, :2].astype(np.float32) for record in (second, first))
+        scale = self._side / self._dataset.info.image_size
+        landmarks, own = (scale * to_70(record.landmarks)[:, :2].astype(np.float32) for record in (second, first))
+        image = shrink_square(second.image, self._side)
         return HeadSample(
-            source=first.image,
+            source=shrink_square(first.image, self._side),
             source_moves=self._moves(source),
-            driver=second.image,
+            driver=image,
             driver_moves=self._moves(target),
             is_moved=True,
-            image=second.image,
-            mask=second.mask.astype(np.float32) / 255,
+            image=image,
+            mask=shrink_square(second.mask, self._side).astype(np.float32) / 255,
             label=self.table.label[target],
+            shape=self.table.shape[target],
+            neck=self._necks[target],
             landmarks=landmarks,
             source_landmarks=own,
             driver_landmarks=landmarks,
@@ -211,6 +228,8 @@ def _sample_of(subject: SyntheticSubject, num_points: int) -> HeadSample:
         image=subject.image[recon],
         mask=subject.alpha[recon, 0].astype(np.float32),
         label=subject.label[recon],
+        shape=subject.shape,
+        neck=np.zeros(3, np.float32),
         landmarks=subject.landmarks[recon],
         source_landmarks=subject.landmarks[app],
         driver_landmarks=subject.landmarks[mot],

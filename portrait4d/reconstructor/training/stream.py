@@ -72,6 +72,6 @@ def _open(
     config: ReconstructionDataConfig, network: ReconstructorConfig, *, is_static: bool, seed: int
 ) -> SubjectSamples | ClipSamples:
     if config.clips:
-        return ClipSamples(config.clips, network, seed=seed)
+        return ClipSamples(config.clips, network, seed=seed, is_rectified=config.neck == "rectified")
     kind = "static" if is_static else "dynamic"
     return SubjectSamples(config.subjects, kind, network, num_points=config.plane_points)

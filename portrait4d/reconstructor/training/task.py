@@ -17,9 +17,10 @@ from portrait4d.gan.discriminator import DualDiscriminator
 from portrait4d.losses.embedders import load_embedder
 from portrait4d.losses.perceptual import load_perceptual
 from portrait4d.reconstructor.network import Reconstructor
-from portrait4d.reconstructor.training.batches import ReadMotion, check_maps, stack_true, stack_wanted
+from portrait4d.reconstructor.training.batches import Batches, ReadMotion
 from portrait4d.reconstructor.training.config import ReconstructorSettings
 from portrait4d.reconstructor.training.grid import draw_grid
+from portrait4d.reconstructor.training.head_world import HeadWorld
 from portrait4d.reconstructor.training.initial import initialise
 from portrait4d.reconstructor.training.losses import (
     TrueHeads,
@@ -29,8 +30,10 @@ from portrait4d.reconstructor.training.losses import (
     generator_terms,
     r1_terms,
 )
+from portrait4d.reconstructor.training.other_views import OtherViews
+from portrait4d.reconstructor.training.samples import HeadSample
 from portrait4d.reconstructor.training.stream import SampleStream
-from portrait4d.reconstructor.training.weights import load_start, save_networks
+from portrait4d.reconstructor.training.weights import load_start, load_teacher, save_networks
 from portrait4d.runtime.random import derive_seed
 from portrait4d.train.task import Part, Phase, Task, Terms
 from portrait4d.weights.store import fetch
@@ -81,9 +84,12 @@ class ReconstructorTask(Task):
         loss = config.loss
         self._perceptual = load_perceptual(loss.perceptual, device=device)
         self._embed = load_embedder(loss.identity, device=device) if loss.identity_weight else None
-        self._read = read if config.network.motion == "pd-fgc" else None
-        if config.network.motion == "pd-fgc" and read is None and not config.is_static:
-            self._read = _load_motion_reader(device)
+        if config.network.motion != "pd-fgc" or config.is_static:
+            read = None
+        elif read is None:
+            read = _load_motion_reader(device)
+        world = HeadWorld(config.network, config.flame).to(device) if config.data.clips else None
+        self.batches = Batches(read, world, has_maps=loss.has_adversary, device=device)
         self.samples = SampleStream(
             config.data,
             config.network,
@@ -92,12 +98,15 @@ class ReconstructorTask(Task):
         )
         if len(self.samples) < config.train.batch_size:
             raise InputError(f"expected at least {config.train.batch_size} samples, one batch, got {len(self.samples)}")
-        if loss.has_adversary:
-            check_maps(self.samples.at(0))
+        self.batches.wanted([self.samples.at(0)], [0.0])  # refuses data that lack something
         self.data_digest = self.samples.digest
         self.network, self.discriminator = self._make_networks()
         self.networks: dict[str, nn.Module] = {"reconstructor": self.network}
+        self.other_views = self._make_other_views(read, device)
         self.phases = [Phase("reconstructor", "reconstructor", self._main_loss)]
+        if self.other_views is not None and config.teacher.cross_view_weight:
+            interval = config.teacher.cross_view_interval
+            self.phases.append(Phase("cross_view", "reconstructor", self._cross_view_loss, interval=interval))
         if loss.density_weight:
             self.phases.append(Phase("density", "reconstructor", self._density_loss, interval=loss.density_interval))
         if self.discriminator is not None:
@@ -106,7 +115,7 @@ class ReconstructorTask(Task):
                 Phase("discriminator", "discriminator", self._discriminator_loss),
                 Phase("r1", "discriminator", self._r1_loss, interval=loss.r1_interval),
             ]
-        self._stacked: dict[tuple[int, ...], tuple[WantedHeads, TrueHeads]] = {}
+        self._batches: dict[tuple[int, ...], tuple[WantedHeads, TrueHeads]] = {}
 
     def prefetch(self, positions: Sequence[int]) -> None:
         """See `Task`."""
@@ -120,11 +129,9 @@ class ReconstructorTask(Task):
     def draw_grid(self, averages: Mapping[str, nn.Module]) -> NDArray:
         """Fixed samples: source, truth, result, the same from the front and both sides, and at rest."""
         network = cast(Reconstructor, averages["reconstructor"])
-        device = next(network.parameters()).device
         samples = [self.samples.at(position) for position in range(_GRID_SAMPLES)]
         scales = [float(sample.is_moved and not self.config.is_static) for sample in samples]
-        wanted = stack_wanted(samples, scales, read=self._read, device=device)
-        return draw_grid(network, wanted, stack_true(samples, device=device))
+        return draw_grid(network, self.batches.wanted(samples, scales), self.batches.true(samples))
 
     def describe(self) -> dict[str, Any]:
         """See `Task`."""
@@ -150,6 +157,19 @@ class ReconstructorTask(Task):
             random=part.random("reconstructor noise"),
         )
 
+    def _cross_view_loss(self, part: Part) -> Terms:
+        assert self.other_views is not None
+        wanted, true = self._batch(part)
+        return self.other_views.terms(
+            self.network,
+            part,
+            self._samples(part),
+            wanted,
+            true.image,
+            perceptual=self._perceptual,
+            size=self._size(part),
+        )
+
     def _density_loss(self, part: Part) -> Terms:
         wanted, _ = self._batch(part)
         return density_terms(self.network, wanted, self.config.loss, random=part.random("density noise"))
@@ -168,26 +188,33 @@ class ReconstructorTask(Task):
         )
 
     def _r1_loss(self, part: Part) -> Terms:
-        loss, step = self.config.loss, part.step
-        if self.discriminator is None or not loss.is_adversarial(step.images_seen):
+        loss = self.config.loss
+        if self.discriminator is None or not loss.is_adversarial(part.step.images_seen):
             return {}
-        wanted, true = self._batch(part)
-        size = loss.resolution_at(step.images_seen, self.network.config.neural_resolution)
-        return r1_terms(self.discriminator, wanted, true, loss, size=size)
+        return r1_terms(self.discriminator, *self._batch(part), loss, size=self._size(part))
 
     def _batch(self, part: Part) -> tuple[WantedHeads, TrueHeads]:
         """What a part asks for and its truth; the phases of a step share it."""
-        if part.positions not in self._stacked:
-            if next(iter(self._stacked), part.positions)[0] < part.step.images_seen:
-                self._stacked.clear()  # of earlier steps
-            samples = [self.samples.at(position) for position in part.positions]
-            wanted = stack_wanted(samples, self.motion_scale(part), read=self._read, device=part.device)
-            self._stacked[part.positions] = wanted, stack_true(samples, device=part.device)
-        return self._stacked[part.positions]
+        if part.positions not in self._batches:
+            if next(iter(self._batches), part.positions)[0] < part.step.images_seen:
+                self._batches.clear()  # of earlier steps
+            samples = self._samples(part)
+            wanted, true = self.batches.wanted(samples, self.motion_scale(part)), self.batches.true(samples)
+            if self.other_views is not None:
+                wanted = self.other_views.with_motion(part, samples, wanted, true.image, size=self._size(part))
+            self._batches[part.positions] = wanted, true
+        return self._batches[part.positions]
+
+    def _samples(self, part: Part) -> list[HeadSample]:
+        return [self.samples.at(position) for position in part.positions]
+
+    def _size(self, part: Part) -> int:
+        """Side of the rendered pictures."""
+        return self.config.loss.resolution_at(part.step.images_seen, self.network.config.neural_resolution)
 
     def motion_scale(self, part: Part) -> list[float]:
         """1 where motion is changed, else 0; of each sample by itself, however a batch is split."""
-        samples = [self.samples.at(position) for position in part.positions]
+        samples = self._samples(part)
         if self.config.is_static:
             return [0.0] * len(samples)
         match self.config.data.disentangling:
@@ -199,6 +226,14 @@ class ReconstructorTask(Task):
                 drawn = part.random("motion off").uniform((len(samples),), torch.zeros((), dtype=torch.float64))
                 stays = (drawn < _MOTION_OFF).tolist()
                 return [float(sample.is_moved or not off) for sample, off in zip(samples, stays, strict=True)]
+
+    def _make_other_views(self, read: ReadMotion | None, device: torch.device) -> OtherViews | None:
+        config = self.config.teacher
+        if config.weights is None:
+            return None
+        if self.batches.world is None:
+            raise InputError("expected data.clips beside teacher.weights: a teacher shows the frames of clips")
+        return OtherViews(config, load_teacher(config.weights, device), self.batches, read=read)
 
     def _make_networks(self) -> tuple[Reconstructor, DualDiscriminator | None]:
         """Networks at their start, the same in every process."""

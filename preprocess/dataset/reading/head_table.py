@@ -80,6 +80,20 @@ def read_heads(
     return HeadTable(label.astype(np.float32), *(np.stack([row[name] for row in rows]) for name in HEAD_FIELDS)), keys
 
 
+def read_necks(dataset: Dataset) -> NDArray[np.float32]:
+    """The turns of all heads `[N, 3]`, axis-angle in radians, which the cameras of `read_heads` hold.
+
+    Raises:
+        InputError: a record is damaged.
+    """
+    found = []
+    for path in dataset.paths:
+        shard = read_shard(path)
+        with path.open("rb") as file:
+            found += [_read_numbers(shard, key, file, {})["neck"] for key in shard.keys]
+    return np.stack(found)
+
+
 def _read_numbers(shard: Shard, key: str, file: BinaryIO, sizes: Mapping[str, int]) -> dict[str, NDArray]:
     """The arrays of a record, those in `sizes` with so many numbers."""
     where = f"{shard.path}: {key}.safetensors"

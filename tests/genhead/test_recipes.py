@@ -14,6 +14,7 @@ from portrait4d.eg3d.training import EG3DTraining
 from portrait4d.gan.discriminator import DualDiscriminator
 from portrait4d.headparts.head import PartHead
 from portrait4d.jobs.train import forecast
+from portrait4d.reconstructor.training.task import ReconstructorTraining
 from portrait4d.train.config_file import read_config_file
 from toy_eg3d import make_discs
 from toy_genhead import rewrite_faces
@@ -21,7 +22,11 @@ from toy_genhead import rewrite_faces
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CONFIGS = ROOT / "configs"
-KINDS: dict[str, type[GenHeadTraining] | type[EG3DTraining]] = {"genhead": GenHeadTraining, "eg3d": EG3DTraining}
+KINDS: dict[str, type[GenHeadTraining] | type[EG3DTraining] | type[ReconstructorTraining]] = {
+    "genhead": GenHeadTraining,
+    "eg3d": EG3DTraining,
+    "portrait4d": ReconstructorTraining,
+}
 
 # What shrinks a recipe of 512 px: pictures of 64 px by one block of super-resolution, thin networks, few samples on a
 # ray, a batch of two. What stays: every loss, its weights and intervals, schedules, precision, data settings.
@@ -46,7 +51,7 @@ SMALL_GENHEAD = [
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*")), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_recipe_is_read(path: Path) -> None:
     config = read_config_file(KINDS[path.parent.name], path)
-    assert path.suffix == ".yaml" and not config.data.paths
+    assert path.suffix == ".yaml" and not config.inputs
     assert config.train.batch_size % (config.train.micro_batch or 1) == 0
 
 

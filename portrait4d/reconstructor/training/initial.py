@@ -13,6 +13,9 @@ from torch import nn
 from portrait4d.reconstructor.encoders import LEAKY_SLOPE, ResidualBlock
 from portrait4d.reconstructor.network import Reconstructor
 
+PARAMETER_GAIN = 6.0
+"""One over the root mean square of a head model's numbers, most of which are zero in any face."""
+
 
 @torch.no_grad()
 def initialise(network: Reconstructor) -> None:
@@ -34,8 +37,10 @@ def initialise(network: Reconstructor) -> None:
             nn.init.zeros_(module.conv2.weight)
     canonicaliser = network.encoder_canonical
     for layers in (canonicaliser.maps, canonicaliser.maps_neutral):
-        for layer in layers:
-            if isinstance(layer, nn.Linear):
-                nn.init.kaiming_normal_(layer.weight, a=LEAKY_SLOPE)
+        linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        for layer in linear:
+            nn.init.kaiming_normal_(layer.weight, a=LEAKY_SLOPE)
+        if network.config.motion == "parameters":
+            linear[0].weight.mul_(PARAMETER_GAIN)
     for projection in (canonicaliser.proj_y, canonicaliser.proj_y_neutral):
         nn.init.normal_(projection.weight, std=1 / math.sqrt(projection.in_features))

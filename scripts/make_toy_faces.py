@@ -5,6 +5,8 @@ that were drawn instead of fitted ones, for `preprocess.dataset.reading`. The sa
 the same command makes what is missing. All heads have the same lens (13.5 degrees) and turn about one point, 1.4 m
 away. Every person has four pictures in one light and before one background.
 
+With `--motion FILE`, a file that `portrait4d track` wrote, people act out its frames: clips, to train on video.
+
 The default 4,096 pictures took 79 core seconds in all (`time`, one worker): 52 a second of one core of a shared CPU.
 """
 
@@ -32,6 +34,7 @@ def main() -> None:
     parser.add_argument("--oversampling", type=int, default=defaults.oversampling, help="rays along a side of a pixel")
     parser.add_argument("--identities-per-shard", type=int, default=defaults.identities_per_shard)
     parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--motion", action="append", default=[], help="motion file of the open head to follow; repeat")
     parser.add_argument("--workers", type=int, default=1, help="processes, one core each")
     parser.add_argument("--sheet", type=Path, help="also write a PNG of the first pictures")
     arguments = parser.parse_args()
@@ -43,6 +46,7 @@ def main() -> None:
             oversampling=arguments.oversampling,
             identities_per_shard=arguments.identities_per_shard,
             seed=arguments.seed,
+            motions=tuple(arguments.motion),
         )
         build_toy_faces(arguments.folder, options, num_workers=arguments.workers, progress=tell)
         dataset = Dataset(arguments.folder)

@@ -1,6 +1,7 @@
 """Toy datasets: the same bytes however they are built, and pictures that show what their records say."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from flame.heads.head_model import HeadParams
 from flame.heads.open_head import OpenHead, load_open_head
 from flame.landmarks.groups import EYE_POINTS, INNER_LIPS, IRIS_CENTRES, RIGHT_BROW
 from flame.mesh.raster import rasterize
+from places import ROOT
 from preprocess.dataset.building.build import check_dataset
 from preprocess.dataset.reading.balance import yaw_degrees
 from preprocess.dataset.reading.dataset import Dataset, collate
@@ -27,7 +29,9 @@ from preprocess.dataset.toy.options import ToyOptions
 from preprocess.dataset.toy.population import Person, draw_person
 from preprocess.dataset.toy.records import DISTANCE, FOV_DEGREES, PIVOT, ToyRecords, toy_info
 from preprocess.dataset.toy.render import ToyRenderer
+from preprocess.tracking.motion import Motion
 
+MOTION_FILE = ROOT / "portrait4d" / "assets" / "demo_motion.npz"
 SMALL = ToyOptions(num_identities=5, pictures_per_identity=2, size=32, oversampling=2, identities_per_shard=2, seed=3)
 IRISES = tuple(IRIS_CENTRES.values())
 EYES = {IRIS_CENTRES[side]: EYE_POINTS[side] for side in IRIS_CENTRES}
@@ -213,3 +217,27 @@ def test_the_gaze_can_be_read_at_64_pixels(model: OpenHead) -> None:
             places.append((dark * np.arange(len(dark))).sum() / dark.sum())
     table = np.array(places).reshape(3, 2)
     assert (np.diff(table, axis=0) > 0.1).all()  # to the subject's left is to the right of the picture
+
+
+def test_people_may_follow_a_tracked_motion(tmp_path: Path) -> None:
+    """Expressions and eyes are the motion's, in the order of its frames; heads turn as it does, from a side each."""
+    motion = Motion.load(MOTION_FILE)
+    options = ToyOptions(
+        num_identities=2, pictures_per_identity=4, size=32, oversampling=1, motions=(str(MOTION_FILE),)
+    )
+    make = ToyRecords(options)
+    for identity in range(2):
+        records = make(identity)
+        frames = [int(np.flatnonzero((motion.expression == record.expression).all(1))[0]) for record in records]
+        assert frames == sorted(frames) and len(set(frames)) == 4
+        assert all(np.array_equal(record.eyes, motion.eyes[at]) for record, at in zip(records, frames, strict=True))
+        turned = np.stack([axis_angle_to_matrix(torch.from_numpy(record.neck)).numpy() for record in records])
+        tracked = axis_angle_to_matrix(torch.from_numpy(motion.rotation[frames])).numpy()
+        between = [matrix @ turned[0].T for matrix in turned], [matrix @ tracked[0].T for matrix in tracked]
+        assert np.abs(np.array(between[0]) - np.array(between[1])).max() < 0.1  # about an axis turned with the offset
+        assert np.abs(turned - tracked).max() > 0.02
+    assert options.settings["motions"] != ToyOptions(motions=()).settings.get("motions")
+    broken = tmp_path / "none.npz"
+    replace(motion, valid=np.zeros(len(motion), bool)).save(broken)
+    with pytest.raises(InputError, match="frames with a face"):
+        ToyRecords(replace(options, motions=(str(broken),)))(0)

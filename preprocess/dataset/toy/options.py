@@ -1,9 +1,11 @@
 """What a toy dataset is made of; loads nothing large, so that a command line can be made from it."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from flame.errors import InputError
+from preprocess.files.digest import file_digest
 
 POPULATION_VERSION = 1
 """Goes up when the same seed gives other pictures."""
@@ -20,6 +22,7 @@ class ToyOptions:
         oversampling: each pixel is the mean of this many squared.
         identities_per_shard: people in one shard.
         seed: of everything.
+        motions: motion files of the open head (.npz) whose frames the faces follow, instead of random faces.
     """
 
     num_identities: int = 1024
@@ -28,10 +31,11 @@ class ToyOptions:
     oversampling: int = 3
     identities_per_shard: int = 64
     seed: int = 0
+    motions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value < (0 if name == "seed" else 1):
+            if name != "motions" and value < (0 if name == "seed" else 1):
                 raise InputError(f"expected {name} of {0 if name == 'seed' else 1} or more, got {value}")
 
     @property
@@ -47,4 +51,6 @@ class ToyOptions:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings with which a dataset that was begun must be resumed."""
-        return {**asdict(self), "population": POPULATION_VERSION}
+        settings = {**asdict(self), "population": POPULATION_VERSION}
+        motions = settings.pop("motions")
+        return {**settings, "motions": [file_digest(Path(path)) for path in motions]} if motions else settings

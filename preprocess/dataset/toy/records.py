@@ -22,9 +22,11 @@ from flame.heads.head_model import HeadParams
 from flame.heads.head_pose import HeadPose
 from flame.heads.open_head import load_open_head
 from preprocess.dataset.records.record import DatasetInfo, Record
+from preprocess.dataset.toy.follow import follow_motion
 from preprocess.dataset.toy.options import ToyOptions
 from preprocess.dataset.toy.population import draw_faces, draw_person
 from preprocess.dataset.toy.render import ToyRenderer
+from preprocess.tracking.motion import Motion
 
 UNITS_PER_METRE = 3.0
 PIVOT = (0.0, 0.10, 0.045)
@@ -50,6 +52,9 @@ class ToyRecords:
     def __init__(self, options: ToyOptions) -> None:
         self._options = options
         self._model = load_open_head()
+        self._motions = [Motion.load(path) for path in options.motions]
+        for motion in self._motions:
+            motion.check_model(self._model)
         self._render = ToyRenderer(self._model, size=options.size, oversampling=options.oversampling)
 
     def __call__(self, identity: int) -> list[Record]:
@@ -57,7 +62,10 @@ class ToyRecords:
         options = self._options
         random = np.random.default_rng([options.seed, identity])
         person = draw_person(self._model, random)
-        drawn, turns = draw_faces(self._model, person, options.pictures_per_identity, random)
+        if self._motions:
+            drawn, turns = follow_motion(self._motions, person, options.pictures_per_identity, random)
+        else:
+            drawn, turns = draw_faces(self._model, person, options.pictures_per_identity, random)
         frames = _frames(drawn, turns)
         view = frames.resting_head()
         vertices = self._model(view.head)

@@ -19,6 +19,7 @@ from preprocess.dataset.reading.dataset import Dataset
 from preprocess.dataset.toy.build import build_toy_faces
 from preprocess.dataset.toy.options import ToyOptions
 from preprocess.media.contact_sheet import contact_sheet
+from preprocess.media.image import write_png
 
 SHEET_ROWS, SHEET_COLUMNS, SHEET_CELL = 10, 12, 128
 
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--motion", action="append", default=[], help="motion file of the open head to follow; repeat")
     parser.add_argument("--workers", type=int, default=1, help="processes, one core each")
+    parser.add_argument("--png", type=Path, help="also write every person's first picture as NUMBER.png into a folder")
     parser.add_argument("--sheet", type=Path, help="also write a PNG of the first pictures")
     arguments = parser.parse_args()
     try:
@@ -50,6 +52,8 @@ def main() -> None:
         )
         build_toy_faces(arguments.folder, options, num_workers=arguments.workers, progress=tell)
         dataset = Dataset(arguments.folder)
+        if arguments.png is not None:
+            write_pictures(dataset, arguments.png, step=options.pictures_per_identity)
         if arguments.sheet is not None:
             write_sheet(dataset, arguments.sheet)
     except InputError as error:
@@ -60,6 +64,13 @@ def main() -> None:
 def tell(done: int, total: int) -> None:
     """Prints how far it is."""
     print(f"{done} of {total} shards", flush=True)
+
+
+def write_pictures(dataset: Dataset, folder: Path, *, step: int) -> None:
+    """Writes every person's first picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, row in enumerate(range(0, len(dataset), step)):
+        write_png(folder / f"{number:04d}.png", dataset[row].image)
 
 
 def write_sheet(dataset: Dataset, path: Path) -> None:

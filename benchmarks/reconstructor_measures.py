@@ -14,9 +14,13 @@ from flame.heads.head_model import HeadParams
 from flame.heads.head_pose import HeadPose
 from flame.heads.open_head import load_open_head
 from genhead_measures import CONTROLS, move_one
+from portrait4d.headparts.head import PartHead
+from portrait4d.headparts.masks import distance_map
+from portrait4d.losses.embedders import thumbnail
+from portrait4d.losses.identity import align_faces
 from portrait4d.metrics.control import picture_change, score_control
 from portrait4d.reconstructor.motion_codes import parameter_code
-from portrait4d.reconstructor.network import Reconstructor
+from portrait4d.reconstructor.network import ReconstructedImages, Reconstructor
 from preprocess.dataset.toy.population import draw_faces, draw_person
 from preprocess.dataset.toy.records import DISTANCE, FOV_DEGREES, PIVOT, UNITS_PER_METRE
 from preprocess.dataset.toy.render import ToyRenderer
@@ -43,6 +47,7 @@ class HeldOut:
     Attributes:
         source, driver: their faces, two each; the second is to be shown.
         pictures: uint8 `[N, 64, 64, 3]` of the sources.
+        landmarks: `[N, 70, 2]` of the drivers' faces, px from the first pixel's centre.
 
     Args:
         count: of people.
@@ -67,6 +72,10 @@ class HeldOut:
             for at in range(2)
         )  # fmt: skip
         self.pictures, _ = self.draw(self.source)
+        self.head = PartHead.from_open_head(origin=PIVOT)
+        points = self.head.place(self.model.landmarks(self.model(self.driver.head), count=70))
+        pixels, _ = _moved(self.driver.camera, PIVOT).project(points, height=size, width=size)
+        self.landmarks = pixels - 0.5
 
     def draw(self, faces: Faces) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """The truth: pictures `[N, S, S, 3]` and masks `[N, S, S]`."""
@@ -90,35 +99,32 @@ class HeldOut:
 
 
 class Prediction:
-    """What a network makes of the sources.
-
-    Attributes:
-        alpha, depth: of the last pictures, `[N, 1, h, h]`.
-    """
+    """What a network makes of the sources."""
 
     def __init__(self, network: Reconstructor, held: HeldOut) -> None:
         self.network, self.held = network, held
-        self._origin = torch.tensor(network.config.head_origin) * UNITS_PER_METRE
 
-    @torch.no_grad()
     def __call__(self, faces: Faces, *, motion_scale: float = 1.0) -> NDArray[np.uint8]:
         """Pictures of the sources' people with the faces' motion, from their cameras."""
-        return np.concatenate([self._part(faces, rows, motion_scale) for rows in self._rows()])
+        parts = [self.render(faces, rows, motion_scale=motion_scale)[0] for rows in self.parts()]
+        return np.concatenate([to_uint8(images.image) for images in parts])
 
-    def _rows(self) -> list[slice]:
+    def parts(self) -> list[slice]:
+        """Of the people, who are rendered some at a time."""
         return [slice(start, start + BATCH) for start in range(0, len(self.held.people), BATCH)]
 
-    def _part(self, faces: Faces, rows: slice, motion_scale: float) -> NDArray[np.uint8]:
+    @torch.no_grad()
+    def render(self, faces: Faces, rows: slice, *, motion_scale: float = 1.0) -> tuple[ReconstructedImages, Camera]:
+        """What the network makes of some people, and the cameras in its world."""
         source = torch.cat([to_tensor(picture) for picture in self.held.pictures[rows]])
         own, driver = (_code(each.head, rows) for each in (self.held.source, faces))
         features = self.network.encode(source, own, motion_scale=motion_scale)
         planes = self.network.animate(features, driver, motion_scale=motion_scale)
-        return to_uint8(self.network.render(planes, features, self._camera(faces, rows)).image)
+        camera = self._camera(faces, rows)
+        return self.network.render(planes, features, camera), camera
 
     def _camera(self, faces: Faces, rows: slice) -> Camera:
-        cam2world = faces.camera.cam2world[rows].clone()
-        cam2world[:, :3, 3] -= self._origin
-        return Camera(cam2world, faces.camera.intrinsics[rows])
+        return _moved(faces.camera[rows], self.network.config.head_origin)
 
 
 def measure(network: Reconstructor, held: HeldOut) -> dict[str, float]:
@@ -126,12 +132,9 @@ def measure(network: Reconstructor, held: HeldOut) -> dict[str, float]:
     predict = Prediction(network, held)
     true, mask = held.draw(held.driver)
     made = predict(held.driver)
-    found = {
-        "foreground dB": psnr(made, true, mask),
-        "whole dB": psnr(made, true),
-        "source copied dB": psnr(held.pictures, true, mask),
-        "mean picture dB": psnr(np.broadcast_to(_mean_face(held), true.shape), true, mask),
-    }
+    found = compare(made, true, mask, held)
+    found["whole dB"] = psnr(made, true)
+    found["depth mm"] = _depth_error(predict, held)
     sides = []
     for degrees in (-SIDE_DEGREES, SIDE_DEGREES):
         faces = held.turned(degrees)
@@ -143,7 +146,49 @@ def measure(network: Reconstructor, held: HeldOut) -> dict[str, float]:
         true_change = picture_change(held.draw(low)[0], held.draw(high)[0])
         score = score_control(picture_change(predict(low), predict(high)), true_change)
         found[f"{name} gain"], found[f"{name} direction"] = score.gain, score.direction
-    return {name: round(value, 3) for name, value in found.items()}
+        if name == "jaw":
+            moved = picture_change(predict(low, motion_scale=0.0), predict(high, motion_scale=0.0))
+            found["change at motion scale 0"] = float(np.abs(moved).max())
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def compare(made: NDArray, true: NDArray, mask: NDArray, held: HeldOut) -> dict[str, float]:
+    """How like the truth pictures `[N, S, S, 3]` are: foreground, absolute difference, identity by thumbnails."""
+    share = (mask > 127).astype(np.float64)
+    difference = np.abs(made.astype(np.float64) - true).mean(-1)
+    faces = [align_faces(_tensor(pictures), held.landmarks) for pictures in (made, true)]
+    alike = torch.cosine_similarity(*(thumbnail(each) for each in faces)).mean()
+    return {
+        "foreground dB": psnr(made, true, mask),
+        "foreground L1": float(((difference * share).sum((1, 2)) / share.sum((1, 2))).mean() / 255),
+        "identity": float(alike),
+    }
+
+
+def baselines(held: HeldOut) -> dict[str, dict[str, float]]:
+    """The same of the mean picture and of the copied source."""
+    true, mask = held.draw(held.driver)
+    mean = np.broadcast_to(held.pictures.astype(np.float64).mean(0), true.shape)
+    return {
+        "mean picture": compare(mean.astype(np.uint8), true, mask, held),
+        "source copied": compare(held.pictures, true, mask, held),
+    }
+
+
+def _depth_error(predict: Prediction, held: HeldOut) -> float:
+    """Mean distance between the rendered and the true face along the rays, millimetres, of the driver's faces."""
+    faces, errors = held.driver, []
+    for rows in predict.parts():
+        images, camera = predict.render(faces, rows)
+        head = HeadParams(*(value[rows] for value in faces.head.arrays()))
+        true = distance_map(held.head, held.head.pose(head), camera, size=images.depth.shape[-1])
+        known = true > 0
+        errors.append((images.depth - true).abs()[known])
+    return float(torch.cat(errors).mean()) / UNITS_PER_METRE * 1000
+
+
+def _tensor(pictures: NDArray) -> Tensor:
+    return torch.cat([to_tensor(picture) for picture in pictures])
 
 
 def psnr(made: NDArray, true: NDArray, mask: NDArray | None = None) -> float:
@@ -154,8 +199,11 @@ def psnr(made: NDArray, true: NDArray, mask: NDArray | None = None) -> float:
     return float((10 * np.log10(255**2 / np.maximum(means, 1e-9))).mean())
 
 
-def _mean_face(held: HeldOut) -> NDArray[np.float64]:
-    return held.pictures.astype(np.float64).mean(0)
+def _moved(camera: Camera, origin: tuple[float, float, float]) -> Camera:
+    """Cameras in a world around another origin, metres."""
+    cam2world = camera.cam2world.clone()
+    cam2world[:, :3, 3] -= torch.tensor(origin) * UNITS_PER_METRE
+    return replace(camera, cam2world=cam2world)
 
 
 def _code(head: HeadParams, rows: slice) -> Tensor:

@@ -33,6 +33,8 @@ class ReconstructorConfig:
         plane_channels: channels of a plane, and of the rendered features.
         has_plane_mean: a learned picture is added to the planes of every head; the released networks have none, but
             a small one learns a face much sooner with it.
+        motion_basis: learned pictures that a driver's motion code blends, added to the planes of every head, so that a
+            mean head moves before the transformers have learned whose head it is; the released networks have none.
         decoder_channels: hidden channels of the tri-plane decoder.
         style_dim: size of the style that super-resolution takes from a buffer.
         neural_resolution: side of the rendered feature picture.
@@ -52,6 +54,7 @@ class ReconstructorConfig:
     plane_decoder_dim: int = 1024
     plane_channels: int = 32
     has_plane_mean: bool = False
+    motion_basis: int = 0
     decoder_channels: int = 64
     style_dim: int = 512
     neural_resolution: int = 128
@@ -67,8 +70,10 @@ class ReconstructorConfig:
     camera_radius: float = 4.2
 
     def __post_init__(self) -> None:
-        if self.has_plane_mean and self.source_resolution is None:
-            raise InputError("expected source_resolution beside has_plane_mean, got none: set it, such as 128")
+        if (self.has_plane_mean or self.motion_basis) and self.source_resolution is None:
+            raise InputError("expected source_resolution beside has_plane_mean or motion_basis, got none: set it")
+        if self.motion_basis < 0:
+            raise InputError(f"expected motion_basis of 0 or more, got {self.motion_basis}")
         if self.source_resolution is not None and self.source_resolution % 16:
             raise InputError(f"expected source_resolution as a multiple of 16, got {self.source_resolution}")
 

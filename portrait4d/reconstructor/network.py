@@ -110,9 +110,12 @@ class Reconstructor(Recomputing):
         self.encoder_canonical = Canonicaliser(config.canonicaliser, encoder)
         self.generator_triplane = PlaneDecoder(config.plane_decoder_dim, out_channels=3 * channels, encoder=encoder)
         self.background = BackgroundNetwork(channels, encoder=encoder)
+        side = (config.source_resolution or 0) // 2
         if config.has_plane_mean:
-            side = (config.source_resolution or 0) // 2
             self.plane_mean = nn.Parameter(torch.zeros(3 * channels, side, side))
+        if config.motion_basis:
+            self.motion_basis = nn.Parameter(torch.zeros(config.motion_basis, 3 * channels, side, side))
+            self.motion_weights = nn.Linear(config.canonicaliser.motion_dim, config.motion_basis, bias=False)
         self.decoder = TriPlaneDecoder(
             channels,
             channels,
@@ -167,6 +170,9 @@ class Reconstructor(Recomputing):
         picture = self._run(self.generator_triplane, reenacted, source.detail)
         if self.config.has_plane_mean:
             picture = picture + self.plane_mean
+        if self.config.motion_basis and driver_motion is not None:
+            weights = self.motion_weights(driver_motion)[:, :, None] * motion_scale
+            picture = picture + torch.einsum("brk,rchw->bchw", weights, self.motion_basis)
         return TriPlanes.from_picture(picture, layout="orthogonal", box_warp=self.config.render.box_warp)
 
     def _run(self, part: Callable[..., Result], *arguments: object, **options: object) -> Result:

@@ -31,7 +31,8 @@ def initialise(network: Reconstructor) -> None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             nn.init.xavier_normal_(module.weight)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
     for module in network.modules():
         if isinstance(module, ResidualBlock):
             nn.init.zeros_(module.conv2.weight)

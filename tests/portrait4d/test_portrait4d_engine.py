@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import portrait4d.engines.portrait4d.engine as reconstructor_engine
+import portrait4d.engines.portrait4d.network_engine as reconstructor_engine
 from flame.errors import InputError
 from flame.geometry.camera import Camera
 from flame.geometry.rotation import axis_angle_to_matrix

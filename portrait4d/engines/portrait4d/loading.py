@@ -12,6 +12,7 @@ from flame.heads.pose_field import CoarseMesh
 from portrait4d.engines.identity import MOTION_MODEL, STATIC, check_kind, weights_mark, with_flame
 from portrait4d.engines.modes import Placement
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
+from portrait4d.engines.portrait4d.memory import explained_memory
 from portrait4d.reconstructor.loading import HEAD_PREFIX, build_network
 from portrait4d.weights.folder import weights_folder
 from portrait4d.weights.store import fetch, resolve_weights
@@ -40,7 +41,7 @@ def load_portrait4d(
         InputError: the weights are missing and cannot be fetched, are damaged, or are of another kind of network; the
             FLAME file cannot be read or has no landmarks; the memory of the device does not hold the network.
     """
-    own_flame = None if flame is None else _read_flame(Path(flame))
+    own_flame = None if flame is None else read_flame(Path(flame))
     if weights is None:
         fetch(name)
     config, tensors = resolve_weights(name if weights is None else weights)
@@ -50,32 +51,32 @@ def load_portrait4d(
     identity = config.identity if weights is None or weights.is_dir() else weights_mark(weights)
     # copies: views would keep the whole mapped file in the memory of this process
     head = {key: value.clone() for key, value in tensors.items() if key.startswith(HEAD_PREFIX)}
-    try:
+    with explained_memory(device, f"the weights {weights or f'of {name}'}"):
         return Portrait4DEngine(
             name,
             build_network(config, tensors),
             flame=flame_from_tensors(head) if own_flame is None else own_flame,
             coarse_mesh=CoarseMesh.from_tensors(head),
             motion_encoder=None if name == STATIC else load_motion_encoder(device=device),
+            is_static=name == STATIC,
             weights=with_flame(identity, flame),
             weights_path=weights,
             device=device,
             placement=placement,
         )
-    except torch.OutOfMemoryError as error:
-        raise InputError(
-            f"the memory of {device} does not hold the weights {weights or f'of {name}'}: free some, or use "
-            "--device cpu"
-        ) from error
 
 
-def _read_flame(path: Path) -> Flame:
-    """Reads the user's FLAME in Portrait4D's unit, and refuses one without the landmarks that the tracker needs."""
+def read_flame(path: Path) -> Flame:
+    """Reads the user's FLAME in Portrait4D's unit.
+
+    Raises:
+        InputError: it cannot be read, or has not the landmarks that the tracker needs.
+    """
     model = load_flame(path, unit="portrait4d")
     if 478 not in model.tables.landmarks:
         raise InputError(
             f"expected landmarks for {path.name}, found none: put landmark_embedding_with_eyes.npy beside it, or drop "
-            "--flame to use the FLAME that the weights hold"
+            "--flame to use the FLAME that released weights hold"
         )
     return model
 

@@ -13,12 +13,11 @@ from torch import Tensor
 from flame.errors import InputError
 from flame.geometry.camera import Camera
 from portrait4d.engines.base import Mesh, check_avatar
-from portrait4d.engines.choose import choose_engine
-from portrait4d.engines.identity import TRAINED_NAMES
+from portrait4d.engines.choose import load_engine
+from portrait4d.engines.identity import TOY, TRAINED_NAMES
 from portrait4d.engines.jitter import frame_generator, frame_seeds
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
-from portrait4d.engines.portrait4d.engine import Portrait4DEngine
-from portrait4d.engines.portrait4d.loading import load_portrait4d
+from portrait4d.engines.portrait4d.network_engine import NetworkEngine
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import track_driver
 from portrait4d.reenactment.head_crops import render_frames
@@ -29,7 +28,7 @@ from preprocess.media.image import read_image, to_uint8
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.tracker import Tracker
 
-NAMES = TRAINED_NAMES
+NAMES = (*TRAINED_NAMES, TOY)
 
 Picture = str | Path | NDArray[np.uint8]
 
@@ -44,7 +43,7 @@ class Portrait4D:
             ...
     """
 
-    def __init__(self, engine: Portrait4DEngine, *, options: ReenactOptions | None = None) -> None:
+    def __init__(self, engine: NetworkEngine, *, options: ReenactOptions | None = None) -> None:
         """Wraps a loaded engine.
 
         Args:
@@ -56,7 +55,7 @@ class Portrait4D:
             InputError: the engine is not one of the Portrait4D networks, or its placement or FLAME is not that of the
                 options.
         """
-        if not isinstance(engine, Portrait4DEngine):
+        if not isinstance(engine, NetworkEngine):
             raise InputError(f"expected engine {', '.join(NAMES)}, got {getattr(engine, 'name', engine)!r}")
         tracker = Tracker(device=engine.device, head_model=engine.head_model, motion_encoder=engine.motion_encoder)
         self.engine = engine
@@ -78,11 +77,11 @@ class Portrait4D:
 
         Args:
             name_or_path: portrait4d, portrait4d-static or portrait4d-v2, fetched if they are not on this machine; or a
-                checkpoint folder or an official file, as `engines.identity.trained_engine_at` reads it. The motion
-                encoder is always the released one.
+                checkpoint folder or an official file, as `engines.identity.trained_engine_at` reads it; or toy. The
+                motion encoder is always the released one.
             device: device that the networks run on.
             dtype: only float32 so far.
-            flame: file of a FLAME model, in place of the FLAME that the weights hold.
+            flame: file of a FLAME model, in place of the FLAME that the weights hold, or for weights that hold none.
 
         Raises:
             InputError: there are no such weights, they are of another network, the FLAME file cannot be read, or
@@ -93,8 +92,9 @@ class Portrait4D:
         device, flame = check_device(str(device)), None if flame is None else str(flame)
         if name_or_path in ("auto", "lift"):
             raise InputError(f"expected {', '.join(NAMES)}, or a folder or file of weights, got {name_or_path!r}")
-        chosen = choose_engine(name_or_path)
-        return cls(load_portrait4d(chosen.name, weights=chosen.weights, device=device, flame=flame))
+        engine = load_engine(name_or_path, device=device, flame=flame)
+        assert isinstance(engine, NetworkEngine)
+        return cls(engine)
 
     @one_torch_thread()
     def avatar(self, images: Picture | Sequence[Picture]) -> Portrait4DAvatar:
@@ -118,7 +118,8 @@ class Portrait4D:
         Args:
             avatar: an avatar of this network.
             motion: a motion, or the path of a video, a motion file or a driver folder, retargeted as `options` say;
-                or motion codes `[T, 548]`, which need cameras.
+                or motion codes `[T, M]` as `engine.codes_of` gives them (548 of the released networks), which need
+                cameras.
             cameras: T cameras (or one for all) around a head at rest, in Portrait4D's unit (metres x 3). With them,
                 only the codes of a motion are used.
 
@@ -131,14 +132,15 @@ class Portrait4D:
             motion = track_driver(motion, options=self.options, models=self.models)
         if isinstance(motion, Motion) and cameras is None:
             return render_frames(avatar, motion, options=self.options, models=self.models)
-        codes = torch.as_tensor(motion.codes if isinstance(motion, Motion) else motion, dtype=torch.float32)
+        codes = self.engine.codes_of(motion) if isinstance(motion, Motion) else motion
+        codes = torch.as_tensor(codes, dtype=torch.float32)
         if cameras is None:
             raise InputError(
                 "expected cameras for motion codes, which hold no head pose, got none: give cameras, one for each frame"
             )
         if codes.ndim != 2 or len(cameras) not in (1, len(codes)):
             raise InputError(
-                f"expected motion codes [T, 548] with T cameras or one, got {list(codes.shape)} and "
+                f"expected motion codes [T, M] with T cameras or one, got {list(codes.shape)} and "
                 f"{len(cameras)} cameras: give as many cameras as codes"
             )
         return self._views(avatar, codes, cameras)
@@ -166,7 +168,8 @@ class Portrait4D:
         Raises:
             InputError: the avatar is of another engine or other weights.
         """
-        codes = torch.from_numpy(avatar.motion.codes)
+        check_avatar(avatar, engine=self.engine)
+        codes = self.engine.codes_of(avatar.motion)
         return to_uint8(self.engine.view(avatar, codes, camera, generator=generator).image)
 
     def mesh(self, avatar: Portrait4DAvatar, *, resolution: int | None = None) -> Mesh:

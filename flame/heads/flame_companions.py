@@ -1,4 +1,4 @@
-"""The files that accompany a FLAME file: landmark embeddings and region masks."""
+"""The files that accompany a FLAME file: landmark embeddings, region masks, a simplified mesh."""
 
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from flame.landmarks.sets import IBUG_OF_478, NUM_CONTOUR, PUPILS_OF_478
 from flame.pickles.numbers import read_numbers
 
 NUM_VERTICES = 5023
+_SIMPLIFIED_MESH = "simplify_baricentric2.npy"
 _LEFT_EYEBALL, _RIGHT_EYEBALL = (3931, 4477), (4477, 5023)
 _REGION_SOURCES = {
     "face": ("face",),
@@ -68,6 +69,12 @@ def regions_beside(path: Path | None) -> dict[str, Tensor]:
                 regions[name] = mask(np.concatenate(found))
     regions["skin"] = ~(regions["left_eyeball"] | regions["right_eyeball"])
     return regions
+
+
+def simplified_mesh_beside(path: Path) -> Path | None:
+    """Returns `simplify_baricentric2.npy` beside a FLAME file, or in the folder above, where Portrait4D has it."""
+    above = path.parent.parent / _SIMPLIFIED_MESH
+    return _beside(path, _SIMPLIFIED_MESH) or (above if above.is_file() else None)
 
 
 def full_embeddings(faces: Tensor, weights: Tensor) -> dict[int, LandmarkEmbedding]:

@@ -66,13 +66,14 @@ def tell_engine(asked: str, *, is_quiet: bool) -> None:
     if is_quiet:
         return
     from portrait4d.engines.choose import available_engines, choose_engine
+    from portrait4d.engines.identity import TOY
 
     chosen = choose_engine(asked)
     if chosen.weights is not None:
         print(f"engine {chosen.name} with the weights at {printable(str(chosen.weights))}", file=sys.stderr)
     if asked != "auto":
         return
-    absent = [status.name for status in available_engines() if not status.available]
+    absent = [status.name for status in available_engines() if not (status.available or status.name == TOY)]
     others = f"; no weights here for {', '.join(absent)}" if absent else ""
     print(f"engine {chosen.name} (auto): {chosen.reason}{others}", file=sys.stderr)
 

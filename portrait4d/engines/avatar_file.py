@@ -182,7 +182,8 @@ def _check_header(header: Mapping[str, Any], path: Path, file_format: str, versi
         )
     if found != file_format:
         name = found.removesuffix("-avatar").removeprefix("portrait4d-")
-        raise InputError(f"{path.name} was built by engine {name!r}: use --engine {printable(name)}, or build it again")
+        named = "FOLDER with the weights that built it" if name == "trained" else printable(name)
+        raise InputError(f"{path.name} was built by engine {name!r}: use --engine {named}, or build it again")
     found_version = header.get("version")
     if not isinstance(found_version, int) or not is_count(found_version):
         raise InputError(f"{path.name} is an avatar file of version {brief(found_version)}: build it again")

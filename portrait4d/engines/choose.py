@@ -12,17 +12,27 @@ from typing import TYPE_CHECKING
 from flame.errors import InputError
 from portrait4d.engines.abilities import Abilities, check_choices
 from portrait4d.engines.base import Engine
-from portrait4d.engines.identity import STATIC, TRAINED_NAMES, trained_engine_at, weights_of
+from portrait4d.engines.identity import (
+    OWN,
+    STATIC,
+    TOY,
+    TRAINED_NAMES,
+    has_open_head,
+    toy_folder,
+    trained_engine_at,
+    weights_of,
+)
 from portrait4d.engines.lift.abilities import ABILITIES as LIFT_ABILITIES
 from portrait4d.engines.modes import Placement
 from portrait4d.engines.portrait4d.abilities import ABILITIES as TRAINED_ABILITIES
-from portrait4d.weights.config import CONFIG_FILE, TENSORS_FILE
+from portrait4d.engines.portrait4d.abilities import OPEN_HEAD_ABILITIES
+from portrait4d.weights.config import CONFIG_FILE, TENSORS_FILE, read_config
 from portrait4d.weights.folder import present_weights
 
 if TYPE_CHECKING:
     import torch
 
-ENGINE_NAMES = ("lift", *TRAINED_NAMES)
+ENGINE_NAMES = ("lift", *TRAINED_NAMES, TOY)
 
 
 @dataclass(frozen=True)
@@ -45,22 +55,30 @@ class EngineStatus:
 
 
 def available_engines() -> list[EngineStatus]:
-    """The status of all engines, best first."""
+    """The status of all engines, best first; the toy is last, since it only shows how engines are made."""
     present = present_weights()
     trained = [_trained_status(name, present) for name in reversed(TRAINED_NAMES)]
-    return [*trained, EngineStatus("lift", True, "embedded, needs no weights", LIFT_ABILITIES)]
+    return [*trained, EngineStatus("lift", True, "embedded, needs no weights", LIFT_ABILITIES), _toy_status()]
+
+
+def _toy_status() -> EngineStatus:
+    if toy_folder() is None:
+        reason = "this package holds no weights of it: install one that does, or train --config portrait4d/toy64"
+        return EngineStatus(TOY, False, reason, OPEN_HEAD_ABILITIES)
+    return EngineStatus(TOY, True, "embedded, with its weights", OPEN_HEAD_ABILITIES)
 
 
 def _trained_status(name: str, present: Mapping[str, Path], *, weights: Path | None = None) -> EngineStatus:
     """The status of a trained engine, with the user's weights if they are given."""
-    needed = [item for item in weights_of(name) if weights is None or item != name]
-    missing = [item for item in needed if item not in present]
+    is_open = weights is not None and name == OWN and has_open_head(read_config(weights))
+    abilities = OPEN_HEAD_ABILITIES if is_open else TRAINED_ABILITIES
+    missing = [item for item in weights_of(name, weights=weights) if item not in present]
     if not missing:
         place = f"in {present[name].parent}" if weights is None else str(weights)
-        return EngineStatus(name, True, f"its weights are {place}", TRAINED_ABILITIES, weights)
+        return EngineStatus(name, True, f"its weights are {place}", abilities, weights)
     commands = " and ".join(f"`portrait4d weights fetch {item}`" for item in missing)
     reason = f"not on this machine: {', '.join(missing)}; get with {commands}"
-    return EngineStatus(name, False, reason, TRAINED_ABILITIES, weights)
+    return EngineStatus(name, False, reason, abilities, weights)
 
 
 def choose_engine(engine: str | Path = "auto") -> EngineStatus:
@@ -68,8 +86,8 @@ def choose_engine(engine: str | Path = "auto") -> EngineStatus:
 
     Args:
         engine: The name of an engine; "auto" takes the best one whose weights are in the weights folder, but never
-            static reconstruction, since no driver moves its face. Or the path of a checkpoint folder or official file
-            of a Portrait4D network, which runs as the engine that `identity.trained_engine_at` finds. A name comes
+            static reconstruction, since no driver moves its face, or the toy. Or the path of a checkpoint folder or
+            official file of a Portrait4D network, which runs as what `identity.trained_engine_at` finds. A name comes
             before a path: write `./NAME` for a folder with the name of an engine.
 
     Raises:
@@ -77,7 +95,7 @@ def choose_engine(engine: str | Path = "auto") -> EngineStatus:
     """
     statuses = available_engines()
     if engine == "auto":
-        return next(status for status in statuses if status.available and status.name != STATIC)
+        return next(status for status in statuses if status.available and status.name not in (STATIC, TOY))
     known = {status.name: status for status in statuses}
     if isinstance(engine, str) and engine in known:
         return known[engine]
@@ -114,15 +132,17 @@ def ensure_engine(engine: str | Path) -> None:
     Of an engine that was given by a path, only the motion encoder can be lacking.
 
     Raises:
-        InputError: As `choose_engine`, or released weights are not on this machine and cannot be fetched.
+        InputError: As `choose_engine`, or weights are not on this machine and cannot be fetched.
     """
     chosen = choose_engine(engine)
-    if not chosen.available:
-        from portrait4d.weights.store import fetch
+    if chosen.available:
+        return
+    if chosen.name == TOY:
+        raise InputError(f"engine {TOY} cannot run: {chosen.reason}")
+    from portrait4d.weights.store import fetch
 
-        for weights in weights_of(chosen.name):
-            if chosen.weights is None or weights != chosen.name:
-                fetch(weights)
+    for weights in weights_of(chosen.name, weights=chosen.weights):
+        fetch(weights)
 
 
 def load_engine(
@@ -138,11 +158,12 @@ def load_engine(
         engine: Name, checkpoint folder or official file.
         device: The device that it runs on.
         placement: Where it draws the head.
-        flame: The user's FLAME file, in place of the FLAME that the weights hold.
+        flame: The user's FLAME file, in place of the FLAME that the weights hold; trained weights of FLAME hold none
+            and need it.
 
     Raises:
-        InputError: As `choose_engine`; or released weights cannot be fetched, the engine does not have an option, or
-            the FLAME file cannot be read.
+        InputError: As `choose_engine`; or weights cannot be fetched, the engine does not have an option, or the FLAME
+            file is needed or cannot be read.
     """
     chosen = choose_engine(engine)
     check_choices(chosen, {"placement": placement, "flame": flame})
@@ -151,6 +172,12 @@ def load_engine(
             from portrait4d.engines.lift.engine import LiftEngine
 
             return LiftEngine(device=device)
+        case "trained" | "toy":
+            from portrait4d.engines.portrait4d.trained import load_trained
+
+            if (folder := chosen.weights or toy_folder()) is None:
+                raise InputError(f"engine {TOY} cannot run: {chosen.reason}")
+            return load_trained(chosen.name, folder, device=device, placement=placement, flame=flame)
         case name:
             from portrait4d.engines.portrait4d.loading import load_portrait4d
 

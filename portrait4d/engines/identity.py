@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flame.errors import InputError
-from portrait4d.weights.config import TENSORS_FILE, CheckpointConfig, read_config
-from portrait4d.weights.folder import weights_folder
+from portrait4d.weights.config import TENSORS_FILE, CheckpointConfig, is_checkpoint, read_config
+from portrait4d.weights.folder import embedded_weights, weights_folder
 from preprocess.files.digest import file_digest, flame_digest
 
 if TYPE_CHECKING:
@@ -19,20 +19,63 @@ STATIC = "portrait4d-static"
 TRAINED_NAMES = ("portrait4d", STATIC, "portrait4d-v2")
 """Names of the engines with released weights, in the order of their release."""
 
+OWN = "trained"
+"""Name of the engine of every folder that `portrait4d train` wrote."""
+
+TOY = "toy"
+"""Name of the engine of the embedded reconstructor, which learned from drawings."""
+
 MOTION_MODEL = "motion-model"
 
+_TOY_FOLDER = "portrait4d-toy64"
+_OWN_SOURCE = ", trained"
 
-def weights_of(name: str) -> tuple[str, ...]:
-    """Names of the released weights that a trained engine needs; static reconstruction needs no motion encoder."""
-    return (name,) if name == STATIC else (name, MOTION_MODEL)
+
+def weights_of(name: str, *, weights: Path | None = None) -> tuple[str, ...]:
+    """Names of the released weights that an engine needs, beside those at a path if the user gave one.
+
+    Args:
+        name: Name of an engine with weights.
+        weights: Folder or file that it runs with in place of the released weights.
+
+    Raises:
+        InputError: The config of a trained reconstructor is missing or damaged.
+    """
+    if name == TOY:
+        return ()
+    if name == OWN and weights is not None:
+        return (MOTION_MODEL,) if needs_encoder(read_config(weights)) else ()
+    needed = (name,) if name == STATIC else (name, MOTION_MODEL)
+    return needed if weights is None else needed[1:]
+
+
+def needs_encoder(config: CheckpointConfig) -> bool:
+    """Whether a trained reconstructor is driven by codes that the motion encoder reads off pictures."""
+    return config.architecture.get("motion") != "parameters" and not is_static(config)
+
+
+def has_open_head(config: CheckpointConfig) -> bool:
+    """Whether a trained reconstructor is of the open head, and not of the user's FLAME."""
+    return config.architecture.get("head") == "open"
+
+
+def is_static(config: CheckpointConfig) -> bool:
+    """Whether a reconstructor never learned to change motion."""
+    return config.source.startswith(STATIC)
+
+
+def toy_folder() -> Path | None:
+    """Where the embedded reconstructor lies; None in a package without it."""
+    folder = embedded_weights().get(_TOY_FOLDER)
+    return folder if folder is not None and is_checkpoint(folder) else None
 
 
 def trained_engine_at(path: Path) -> str:
-    """Finds the name of the released engine that the weights at a path run as.
+    """Finds the name of the engine that the weights at a path run as.
 
-    The engine is told by the name of the official file that a folder was converted from (`source` in its
-    `config.json`), or else by the name of the folder or file itself. It must begin with the engine's name, as the names
-    of the released files do.
+    What `portrait4d train` wrote runs as `OWN`. Other weights run as a released engine, told by the name of the
+    official file that a folder was converted from (`source` in its `config.json`), or else by the name of the folder or
+    file itself. It must begin with the engine's name, as the names of the released files do.
 
     Args:
         path: A checkpoint folder or an official file. A file is opened only if its name does not tell the engine.
@@ -48,6 +91,8 @@ def trained_engine_at(path: Path) -> str:
         if not (path / TENSORS_FILE).is_file():
             raise InputError(f"expected {TENSORS_FILE} in the checkpoint folder {path}, there is none: convert again")
         source = config.source
+        if config.architecture and source.endswith(_OWN_SOURCE):
+            return OWN
     elif not path.is_file():
         raise InputError(f"expected a checkpoint folder or an official file at {path}, there is none: check the path")
     elif path.name == TENSORS_FILE:
@@ -121,7 +166,9 @@ def recorded_weights(name: str, *, weights: Path | None = None, flame: str | Non
     """
     if name == "lift":
         return {}
-    places = {released: weights_folder() / released for released in weights_of(name)}
+    places = {released: weights_folder() / released for released in (name, *weights_of(name, weights=weights))}
+    if name == TOY:
+        weights = toy_folder()
     if weights is not None:
         places[name] = weights
     found = {released: weights_mark(place) for released, place in places.items()}

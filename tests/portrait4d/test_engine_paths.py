@@ -269,7 +269,7 @@ def test_what_is_no_engine_is_one_line(
             with pytest.raises(InputError):
                 Portrait4D.from_pretrained(named)
     assert not list((tmp_path / "out").rglob("*.mp4")) and not (tmp_path / "out" / "a.safetensors").exists()
-    with pytest.raises(InputError, match="expected portrait4d, portrait4d-static, portrait4d-v2, or a folder"):
+    with pytest.raises(InputError, match="expected portrait4d, portrait4d-static, portrait4d-v2, toy, or a folder"):
         Portrait4D.from_pretrained("lift")
 
 

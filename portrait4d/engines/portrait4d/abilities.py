@@ -1,5 +1,11 @@
-"""The options that these engines have: all of them."""
+"""The options that these engines have: all of them, unless they are of the open head."""
 
 from portrait4d.engines.abilities import Abilities
 
 ABILITIES = Abilities()
+
+OPEN_HEAD_ABILITIES = Abilities(
+    placement="learned the head's pose from the camera alone",
+    flame="has a head model of its own",
+)
+"""Of a trained reconstructor of the open head."""

@@ -20,11 +20,12 @@ class EngineOptions(DeviceOptions):
     """Which engine renders the head, and on which device."""
 
     engine: str = "auto"
-    """lift, portrait4d, portrait4d-static, portrait4d-v2, or auto: the best one whose weights are here. Or a path of
-    weights: a checkpoint folder or an official file."""
+    """lift, portrait4d, portrait4d-static, portrait4d-v2, toy, or auto: the best one whose weights are here. Or a path
+    of weights: a checkpoint folder, also one of your training, or an official file."""
 
     flame: str | None = None
-    """FLAME file (.pkl, .npz) in place of the FLAME that the weights hold (engines portrait4d... only)."""
+    """FLAME file (.pkl, .npz) in place of the FLAME that the weights hold (engines portrait4d... only); weights of a
+    training with FLAME hold none and need it."""
 
 
 @dataclass(frozen=True, kw_only=True)

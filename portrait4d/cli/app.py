@@ -156,7 +156,7 @@ def doctor(tell: Annotated[Telling, Shown(("as_json",))]) -> None:
 
 def selfcheck(
     engine: Annotated[
-        str, typer.Argument(help="portrait4d, portrait4d-static, portrait4d-v2, lift, or a path of weights.")
+        str, typer.Argument(help="portrait4d, portrait4d-static, portrait4d-v2, lift, toy, or a path of weights.")
     ],
     photo: Annotated[Path | None, typer.Argument(help="Photo of a face. Default: a bundled portrait.")] = None,
     output: Annotated[

@@ -19,6 +19,7 @@ class CanonicaliserConfig:
     """Sizes of the canonicaliser; the defaults are the released networks'.
 
     Attributes:
+        in_channels: channels of the features; None takes those of the global encoder.
         dim: size of a token.
         motion_dim: size of a motion code.
         hidden_dim: size of the layers between code and tokens.
@@ -29,6 +30,7 @@ class CanonicaliserConfig:
         num_map_layers: linear layers between code and tokens.
     """
 
+    in_channels: int | None = None
     dim: int = 1024
     motion_dim: int = 548
     hidden_dim: int = 512
@@ -51,16 +53,7 @@ class TokenGrid:
 class Canonicaliser(nn.Module):
     """Both transformers: `neutralise`, then `reenact`."""
 
-    def __init__(
-        self, config: CanonicaliserConfig, encoder: EncoderConfig | None = None, *, in_channels: int | None = None
-    ) -> None:
-        """Makes both transformers.
-
-        Args:
-            config: their sizes.
-            encoder: sizes of the convolutions.
-            in_channels: of the features; None takes those of the global encoder.
-        """
+    def __init__(self, config: CanonicaliserConfig, encoder: EncoderConfig | None = None) -> None:
         super().__init__()
         self.config, encoder = config, encoder or EncoderConfig()
         hidden, out = encoder.divided(128), encoder.detail_channels
@@ -68,7 +61,7 @@ class Canonicaliser(nn.Module):
         self.maps_neutral = _motion_map(config)
         self.proj_y_neutral = nn.Linear(config.hidden_dim, config.motion_grid**2 * config.dim)
         self.proj_y = nn.Linear(config.hidden_dim, config.motion_grid**2 * config.dim)
-        self.patch_embed = PatchEmbedding(in_channels or encoder.global_channels, config.dim)
+        self.patch_embed = PatchEmbedding(config.in_channels or encoder.global_channels, config.dim)
 
         def blocks(count: int) -> nn.ModuleList:
             return nn.ModuleList(CrossBlock(config.dim, num_heads=config.num_heads) for _ in range(count))

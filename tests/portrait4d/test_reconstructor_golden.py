@@ -85,8 +85,8 @@ def test_encoders(shared: Path, name: str, kind: type, image: str, output: str) 
 
 def test_canonicaliser(shared: Path) -> None:
     fixture = Fixture.load(shared, "p4d_encoder_canonical_small")
-    config = CanonicaliserConfig(128, 20, 24, motion_grid=4, num_heads=4, num_neutral_blocks=2, num_motion_blocks=2)
-    network = Canonicaliser(config, in_channels=32)
+    config = CanonicaliserConfig(32, 128, 20, 24, motion_grid=4, num_heads=4, num_neutral_blocks=2, num_motion_blocks=2)
+    network = Canonicaliser(config)
     fixture.fill(network)
     x, driver, source = (fixture.input(name) for name in ("x", "y", "y_x"))
     for scale in (1.0, 0.0):

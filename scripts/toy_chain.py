@@ -5,7 +5,8 @@ learns from those -> a dynamic one goes on from it -> it learns from clips of pe
 is measured on people and motions that nobody has seen. Every stage is a command that a user would type, printed before
 it runs; stopped, the same line goes on where it was. Nothing in it is licensed or photographed.
 
-At 64 px on two cores the defaults take about eight hours; `--share 0.01` tries every stage in minutes.
+At 64 px on two cores the defaults take about two and a half hours, half of them for GenHead, which `--genhead
+genhead-toy64` leaves out: a network of that kind comes with the package. `--share 0.004` tries every stage in minutes.
 """
 
 import argparse
@@ -18,11 +19,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-PEOPLE, CLIP_PEOPLE, CLIP_FRAMES = 1088, 2048, 8
-SUBJECTS = 5000
+PEOPLE, CLIP_PEOPLE, CLIP_FRAMES = 1088, 1024, 8
+SUBJECTS = 2500
 """Of each kind, dynamic and static."""
 
-GENHEAD_IMAGES, STATIC_IMAGES, DYNAMIC_IMAGES, CLIP_IMAGES = 120_000, 30_000, 90_000, 120_000
+GENHEAD_IMAGES, STATIC_IMAGES, DYNAMIC_IMAGES, CLIP_IMAGES = 64_000, 6_000, 14_000, 48_000
 _LEAST_IMAGES = 48
 
 TRAINED_SECONDS = 6
@@ -60,10 +61,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--share", type=float, default=1.0, help="of people, subjects and images (default 1)")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw and synthesise")
+    parser.add_argument("--genhead", help="name or checkpoint of a GenHead that has been trained")
     parser.add_argument("--until", help="name of the last stage to run")
     parser.add_argument("--dry-run", action="store_true", help="print the commands only")
     arguments = parser.parse_args()
-    stages = chain(arguments.folder, Sizes(arguments.share), workers=arguments.workers)
+    sizes = Sizes(arguments.share)
+    stages = chain(arguments.folder, sizes, workers=arguments.workers, genhead=arguments.genhead)
     names = [stage.name for stage in stages]
     if arguments.until is not None and arguments.until not in names:
         sys.exit(f"expected --until to name one of {', '.join(names)}, got {arguments.until!r}")
@@ -73,8 +76,8 @@ def main() -> None:
             sys.exit(f"{stage.name} ended with {code}: run the same line again to go on")
 
 
-def chain(folder: Path, sizes: Sizes, *, workers: int) -> list[Stage]:
-    """All stages in their order."""
+def chain(folder: Path, sizes: Sizes, *, workers: int, genhead: str | None = None) -> list[Stage]:
+    """All stages in their order; without the training of GenHead where one is given."""
     place = {name: str(folder / name) for name in ("faces", "clips", "genhead", "subjects", "static", "dynamic", "v2")}
     images = {
         "genhead": sizes.images(GENHEAD_IMAGES),
@@ -85,10 +88,10 @@ def chain(folder: Path, sizes: Sizes, *, workers: int) -> list[Stage]:
     last = {name: str(folder / name / "checkpoints" / f"{count:012d}") for name, count in images.items()}
     motion = str(ROOT / "portrait4d" / "assets" / "demo_motion.npz")
     draw = [sys.executable, str(ROOT / "scripts" / "make_toy_faces.py")]
-    genhead, portrait4d = ([sys.executable, "-m", module] for module in ("genhead.cli", "portrait4d.cli.main"))
+    gan, portrait4d = ([sys.executable, "-m", module] for module in ("genhead.cli", "portrait4d.cli.main"))
     recipe = ["train", "--config", "portrait4d/toy64"]
     count = sizes.people(SUBJECTS)
-    return [
+    stages = [
         Stage("faces", [
             *draw, place["faces"], "--identities", str(sizes.people(PEOPLE)), "--workers", str(workers)
         ]),
@@ -101,11 +104,11 @@ def chain(folder: Path, sizes: Sizes, *, workers: int) -> list[Stage]:
             "--workers", str(workers),
         ]),
         Stage("genhead", [
-            *genhead, "train", "--config", "genhead/toy64", f"data.paths=[{place['faces']}]",
+            *gan, "train", "--config", "genhead/toy64", f"data.paths=[{place['faces']}]",
             f"train.total_images={images['genhead']}", "-o", place["genhead"],
         ]),
         Stage("subjects", [
-            *genhead, "synthesize", last["genhead"], "-o", place["subjects"], "--motions", place["faces"],
+            *gan, "synthesize", genhead or last["genhead"], "-o", place["subjects"], "--motions", place["faces"],
             "--dynamic", str(count), "--static", str(count), "--points", "1000", "--no-correspondence",
             "--workers", str(workers),
         ]),
@@ -134,6 +137,7 @@ def chain(folder: Path, sizes: Sizes, *, workers: int) -> list[Stage]:
             last["v2"],
         ]),
     ]  # fmt: skip
+    return [stage for stage in stages if genhead is None or stage.name != "genhead"]
 
 
 if __name__ == "__main__":

@@ -134,7 +134,8 @@ def measure(network: Reconstructor, held: HeldOut) -> dict[str, float]:
     made = predict(held.driver)
     found = compare(made, true, mask, held)
     found["whole dB"] = psnr(made, true)
-    found["depth mm"] = _depth_error(predict, held)
+    depth = torch.cat([predict.render(held.driver, rows)[0].depth for rows in predict.parts()])
+    found["depth mm"] = depth_error(depth, true_depth(held, size=depth.shape[-1]))
     sides = []
     for degrees in (-SIDE_DEGREES, SIDE_DEGREES):
         faces = held.turned(degrees)
@@ -175,16 +176,20 @@ def baselines(held: HeldOut) -> dict[str, dict[str, float]]:
     }
 
 
-def _depth_error(predict: Prediction, held: HeldOut) -> float:
-    """Mean distance between the rendered and the true face along the rays, millimetres, of the driver's faces."""
-    faces, errors = held.driver, []
-    for rows in predict.parts():
-        images, camera = predict.render(faces, rows)
-        head = HeadParams(*(value[rows] for value in faces.head.arrays()))
-        true = distance_map(held.head, held.head.pose(head), camera, size=images.depth.shape[-1])
-        known = true > 0
-        errors.append((images.depth - true).abs()[known])
-    return float(torch.cat(errors).mean()) / UNITS_PER_METRE * 1000
+def true_depth(held: HeldOut, *, size: int) -> Tensor:
+    """How far the drivers' faces are along the rays, `[N, 1, size, size]` world units; zero where there is no face."""
+    return distance_map(held.head, held.head.pose(held.driver.head), _moved(held.driver.camera, PIVOT), size=size)
+
+
+def depth_error(depth: Tensor, true: Tensor) -> float:
+    """Mean difference where both are known, millimetres, the mean offset of each picture left out."""
+    errors = []
+    for found, wanted in zip(depth, true, strict=True):
+        known = (wanted > 0) & (found > 0)
+        if known.any():
+            difference = (found - wanted)[known]
+            errors.append((difference - difference.mean()).abs().mean())
+    return float(torch.stack(errors).mean()) / UNITS_PER_METRE * 1000
 
 
 def _tensor(pictures: NDArray) -> Tensor:

@@ -32,7 +32,7 @@ class ReconstructionDataConfig:
     """Folders that `genhead synthesize` wrote."""
 
     clips: tuple[str, ...] = ()
-    """Shards of clips, or folders of them, as `portrait4d data clips` makes them."""
+    """Shards of clips, or folders of them, as `portrait4d data video` makes them."""
 
     static_share: float = 0.5
     """Share of static subjects among those of a batch."""

@@ -168,7 +168,7 @@ class ClipSamples:
                 self._necks[frames] = rectified_necks(turns[frames])
         if all(len(clip) == 1 for clip in self._clips):
             raise InputError(
-                f"{where}: expected clips of several frames, got single pictures: use portrait4d data clips"
+                f"{where}: expected clips of several frames, got single pictures: use portrait4d data video"
             )
         columns = b"".join(getattr(self.table, name).tobytes() for name in ("label", "shape", "expression"))
         self.digest = hashlib.sha256("\n".join(keys).encode() + columns).hexdigest()

@@ -79,7 +79,7 @@ class ReconstructorTask(Task):
         if not config.data.subjects and not config.data.clips:
             raise InputError(
                 "expected training data: set data.subjects to folders that `genhead synthesize` made, or data.clips to "
-                "shards that `portrait4d data clips` made"
+                "shards that `portrait4d data video` made"
             )
         loss = config.loss
         self._perceptual = load_perceptual(loss.perceptual, device=device)

@@ -24,7 +24,10 @@ EVALUATE = Shown(
 
 def evaluate(
     clips: Annotated[
-        str | None, typer.Argument(help="Video, folder, or quoted pattern: each first frame is driven by its clip.")
+        str | None,
+        typer.Argument(
+            help="Video, folder, quoted pattern, or shards of clips: each first frame is driven by its clip."
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the report.")] = Path(
         "portrait4d-evaluation"
@@ -49,7 +52,7 @@ def evaluate(
     """
     from portrait4d.jobs.evaluation.run import evaluate as run
 
-    items = _choose_items(clips, sources, manifest)
+    items = _choose_items(clips, sources, manifest, output)
     if results is None:
         tell_engine(options.reenact.engine, is_quiet=tell.is_quiet)
     finished: list[ClipResult] = []
@@ -74,8 +77,11 @@ def evaluate(
     raise typer.Exit(1 if report.num_failed else 0)
 
 
-def _choose_items(clips: str | None, sources: str | None, manifest: Path | None) -> "list[EvaluationItem]":
+def _choose_items(
+    clips: str | None, sources: str | None, manifest: Path | None, output: Path
+) -> "list[EvaluationItem]":
     from portrait4d.jobs.evaluation.items import cross_reenactments, pair_items, self_items
+    from portrait4d.jobs.evaluation.shards import holds_shards, shard_items
 
     if manifest is not None:
         if clips is not None or sources is not None:
@@ -83,4 +89,6 @@ def _choose_items(clips: str | None, sources: str | None, manifest: Path | None)
         return pair_items(manifest)
     if clips is None:
         raise InputError("expected CLIPS or --manifest: see portrait4d evaluate --help")
+    if sources is None and holds_shards(Path(clips)):
+        return shard_items(Path(clips), output / "clips")
     return self_items(clips) if sources is None else cross_reenactments(sources, clips)

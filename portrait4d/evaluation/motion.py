@@ -69,7 +69,8 @@ def find_lag(result: NDArray, truth: NDArray, found: NDArray[np.bool_]) -> int |
     """
     _check_lengths(result, truth)
     best, best_lag = LEAST_CORRELATION, None
-    for lag in sorted(range(-MOST_LAG, MOST_LAG + 1), key=abs):  # of equal ones the smallest
+    most = min(MOST_LAG, max(len(truth) - 1, 0))
+    for lag in sorted(range(-most, most + 1), key=abs):  # of equal ones the smallest
         late, early = slice(max(lag, 0), len(truth) + min(lag, 0)), slice(max(-lag, 0), len(truth) - max(lag, 0))
         both = found[late] & found[early]
         if both.sum() < _FEWEST_FRAMES:

@@ -20,6 +20,10 @@ from portrait4d.evaluation.scores import Networks
 from portrait4d.jobs.evaluation.items import cross_reenactments, find_result, pair_items, self_items
 from portrait4d.jobs.evaluation.report import Report
 from portrait4d.jobs.evaluation.run import evaluate
+from portrait4d.jobs.evaluation.shards import shard_items
+from preprocess.dataset.records.shards import write_shard
+from preprocess.dataset.toy.options import ToyOptions
+from preprocess.dataset.toy.records import ToyRecords, toy_info
 from preprocess.media.image import read_image, write_png
 from preprocess.media.video_writer import VideoWriter
 
@@ -200,3 +204,30 @@ def test_command_explains_what_cannot_be_measured(
     assert command(["evaluate", *arguments, "--quiet"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert reason in line
+
+
+def test_clips_of_shards_are_unpacked_once_and_measured(inputs: Path) -> None:
+    """Frames as they were recorded, a folder a clip; single pictures are no clips."""
+    options = ToyOptions(num_identities=3, pictures_per_identity=4, oversampling=1, seed=3)
+    make = ToyRecords(options)
+    records = [record for person in range(3) for record in make(person)][:-3]  # the last one has one picture
+    write_shard(inputs / "shards" / "toy.tar", toy_info(options), records)
+    items = shard_items(inputs / "shards", inputs / "out" / "clips")
+    assert [item.name for item in items] == [records[0].key.split("-")[0], records[4].key.split("-")[0]]
+    frames = sorted(items[1].clip.iterdir())
+    assert len(frames) == 4
+    assert all(
+        np.array_equal(read_image(path), record.image) for path, record in zip(frames, records[4:8], strict=True)
+    )
+    before = [path.stat().st_mtime_ns for path in frames]
+    frames[2].unlink()
+    shard_items(inputs / "shards" / "toy.tar", inputs / "out" / "clips")
+    assert [path.stat().st_mtime_ns for path in frames][:2] == before[:2] and frames[2].is_file()
+    report = evaluate(items, inputs / "out", networks=networks(), models=fake_models())
+    assert [result.state for result in report.results] == ["done", "done"]
+    single = inputs / "single"
+    write_shard(single / "toy.tar", toy_info(options), records[-1:])
+    with pytest.raises(InputError, match="single pictures"):
+        shard_items(single, inputs / "none")
+    command(["evaluate", "shards", "-o", "told", "--engine", "lift"])  # the fake engine is not what the line names
+    assert len(list((inputs / "told" / "clips").glob("*/*.png"))) == 8

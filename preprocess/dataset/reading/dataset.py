@@ -68,6 +68,10 @@ class Dataset(data.Dataset[Record]):
         record = shard.read(shard.keys[position - self._starts[shard_index]], file)
         return flip_record(record, self.mirror) if is_mirrored and self.mirror is not None else record
 
+    def keys(self) -> list[str]:
+        """Keys of all records, without mirrored or repeated ones, in the order of the listing."""
+        return [key for path in self.paths for key in read_shard(path).keys]
+
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_process": 0, "_shards": {}, "_files": {}}
 

@@ -38,7 +38,9 @@ def load_embedder(named: str, *, device: torch.device | str = "cpu") -> Embedder
             f"{INSIGHTFACE}, or {THUMBNAIL}, which needs no weights"
         )
     network = _read_onnx(path) if path.suffix == ".onnx" else _read_script(path)
-    network = network.to(device).eval().requires_grad_(False)
+    network = network.to(device).eval()
+    for parameter in network.parameters():  # a TorchScript module cannot freeze itself
+        parameter.requires_grad_(False)
     _check(network, path, device)
     return network
 

@@ -3,7 +3,7 @@
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, Protocol, TypeVar
 
@@ -28,10 +28,19 @@ class Source(Protocol[Item_co]):
     def __getitem__(self, index: int, /) -> Item_co: ...
 
 
+class EndlessSource(Protocol[Item_co]):
+    """Records by any index from 0 on, made when they are asked for; copied for each thread as a `Source` is."""
+
+    def __getitem__(self, index: int, /) -> Item_co: ...
+
+
 class RecordStream(Generic[Item]):
-    """Epochs of a source one after the other, each in an order of its own.
+    """Epochs of a source one after the other, each in an order of its own; an endless source in its own order.
 
     What a position holds does not depend on threads, on processes, or on what was read before.
+
+    Attributes:
+        num_records: of an epoch; None where the source is endless.
 
     Args:
         source: the records.
@@ -40,10 +49,14 @@ class RecordStream(Generic[Item]):
         capacity: records kept at most, read ahead or used.
     """
 
-    def __init__(self, source: Source[Item], *, seed: int, num_threads: int = 2, capacity: int = 256) -> None:
-        if len(source) < 1 or num_threads < 1 or capacity < 1:
+    def __init__(
+        self, source: Source[Item] | EndlessSource[Item], *, seed: int, num_threads: int = 2, capacity: int = 256
+    ) -> None:
+        self.num_records = len(source) if isinstance(source, Sized) else None
+        if self.num_records == 0 or num_threads < 1 or capacity < 1:
             raise ValueError(
-                f"expected records, threads and capacity of 1 or more, got {len(source)}, {num_threads}, {capacity}"
+                f"expected records, threads and capacity of 1 or more, got {self.num_records}, {num_threads}, "
+                f"{capacity}"
             )
         self.source, self.seed, self.capacity = source, seed, capacity
         self._readers = ThreadPoolExecutor(num_threads, thread_name_prefix="records")
@@ -54,10 +67,12 @@ class RecordStream(Generic[Item]):
 
     def index_of(self, position: int) -> int:
         """Index in the source of the record at a position of the stream, from 0."""
-        epoch, place = divmod(position, len(self.source))
+        if self.num_records is None:
+            return position
+        epoch, place = divmod(position, self.num_records)
         if epoch not in self._orders:
             random = np.random.default_rng(derive_seed(self.seed, "epoch", epoch))
-            self._orders[epoch] = random.permutation(len(self.source))
+            self._orders[epoch] = random.permutation(self.num_records)
             if len(self._orders) > 2:  # a batch may lie across the boundary
                 self._orders.popitem(last=False)
         return int(self._orders[epoch][place])

@@ -75,6 +75,18 @@ def test_a_record_that_is_used_twice_in_a_step_is_read_once() -> None:
     stream.close()
 
 
+def test_an_endless_source_gives_each_record_once_in_its_order() -> None:
+    class Endless:
+        def __getitem__(self, index: int) -> int:
+            return index * index
+
+    stream = RecordStream(Endless(), seed=3, num_threads=2, capacity=8)
+    stream.prefetch(range(4))
+    assert [stream.at(position) for position in (*range(6), 10**9)] == [0, 1, 4, 9, 16, 25, 10**18]
+    assert stream.num_records is None
+    stream.close()
+
+
 def test_shards_are_read_by_several_threads(tmp_path: Path) -> None:
     keys = [f"{number:032x}" for number in range(30)]
     for part in range(3):

@@ -157,7 +157,8 @@ def _prepare(
     training: Training, output: str | Path, device: torch.device, workers: Workers
 ) -> tuple[Trainer, RunFolder]:
     task = training.make_task(device)
-    folder = RunFolder(output, plain_values(training), data_digest=task.data_digest)
+    defaults = plain_values(type(training)())
+    folder = RunFolder(output, plain_values(training), data_digest=task.data_digest, defaults=defaults)
     return _trainer(training, task, device, workers), folder
 
 

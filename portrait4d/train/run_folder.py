@@ -35,18 +35,27 @@ class RunFolder:
         path: the folder; made if it is missing.
         config: the whole configuration in plain values.
         data_digest: of the training data.
+        defaults: of all settings; a run that was begun before a setting existed has its default.
 
     Raises:
         InputError: the folder holds a run with another configuration or other data, or something else.
     """
 
-    def __init__(self, path: str | Path, config: Mapping[str, Any], *, data_digest: str) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        config: Mapping[str, Any],
+        *,
+        data_digest: str,
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
         self.path = Path(path)
         self.checkpoints = self.path / CHECKPOINTS
         asked = {"config": dict(config), "data": data_digest}
         file = self.path / CONFIG
         if file.is_file():
-            self._compare(json.loads(file.read_text(encoding="utf-8")), asked)
+            before = json.loads(file.read_text(encoding="utf-8"))
+            self._compare({**before, "config": _filled(before["config"], defaults or {})}, asked)
         elif self.path.is_file() or (self.path.is_dir() and any(self.path.iterdir())):
             raise InputError(
                 f"expected an empty or new folder for the run, {self.path} holds something else: name another"
@@ -124,6 +133,15 @@ def _git(folder: Path, *words: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _filled(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, and the defaults of those that they lack."""
+    filled = {**defaults, **settings}
+    for name, default in defaults.items():
+        if isinstance(default, Mapping) and isinstance(filled[name], Mapping):
+            filled[name] = _filled(filled[name], default)
+    return filled
 
 
 def _binding(config: Mapping[str, Any]) -> dict[str, Any]:

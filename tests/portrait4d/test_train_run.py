@@ -174,6 +174,13 @@ def test_another_configuration_is_refused_with_its_lines(unbroken: Path, tmp_pat
         train_toy(unbroken, _with(replace(CONFIG, width=8), seed=1))
     with pytest.raises(InputError, match=r"data: toy -> other"):
         RunFolder(unbroken, json.loads((unbroken / "run.json").read_text())["config"], data_digest="other")
+    before = json.loads((unbroken / "run.json").read_text())["config"]
+    newer = {**before, "newer": 3, "train": {**before["train"], "newer": 4}}
+    with pytest.raises(InputError, match=r"newer: None -> 3; train.newer: None -> 4"):
+        RunFolder(unbroken, newer, data_digest="toy")
+    RunFolder(unbroken, newer, data_digest="toy", defaults=newer)  # a run lacks what came later
+    with pytest.raises(InputError, match=r"newer: 3 -> 5"):
+        RunFolder(unbroken, {**newer, "newer": 5}, data_digest="toy", defaults=newer)
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match="holds something else: name another"):
         train_toy(tmp_path, CONFIG)

@@ -14,7 +14,7 @@ from flame.errors import InputError
 from genhead.generator import GenHeadGenerator
 from genhead.jobs.options import SynthesizeOptions
 from genhead.jobs.sheet import write_sheet
-from genhead.synthesis.subjects import SyntheticHeads, network_digest
+from genhead.synthesis.subjects import SyntheticHeads
 from portrait4d.runtime.device import check_device
 from portrait4d.runtime.paths import check_output
 from portrait4d.runtime.progress import Progress, ignore_progress
@@ -109,13 +109,7 @@ def _make_work(
 
 def _keep_settings(output: Path, heads: SyntheticHeads, options: SynthesizeOptions) -> None:
     """Writes the settings beside the containers, or refuses those of another folder."""
-    settings: dict[str, Any] = {
-        **options.config.settings,
-        "seed": options.seed,
-        "subjects_per_shard": options.subjects_per_shard,
-        "network": network_digest(heads.generator),
-        "motions": heads.pools.digest,
-    }
+    settings: dict[str, Any] = {**heads.settings, "subjects_per_shard": options.subjects_per_shard}
     path = output / SETTINGS_NAME
     if not path.is_file():
         with atomic_path(path) as temporary:

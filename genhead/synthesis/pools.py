@@ -88,14 +88,14 @@ class Pools:
         """Raises InputError where something is missing that subjects need."""
         if not len(self.shape) or not len(self.label):
             raise InputError(
-                f"expected shapes and cameras among --motions, got none: the released lists have them in {_SHAPES}"
+                f"expected shapes and cameras beside the motions, got none: the released lists have them in {_SHAPES}"
             )
         if not len(self.clips) and not len(self.stills):
             raise InputError(f"expected motions, got none: the released lists have them in {_MOTIONS}")
         if num_dynamic and not self.num_clips:
             raise InputError(
                 "expected clips for the dynamic subjects, got single pictures only: give motion files or shards of "
-                "clips with --motions, or --dynamic 0"
+                "clips as motions, or ask for static subjects only"
             )
 
 

@@ -2,9 +2,11 @@
 
 import hashlib
 import itertools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from genhead.volume import HeadImages
 from portrait4d.headparts.head import UNITS_PER_METRE
 from portrait4d.runtime.random import PerSample, RandomSource, derive_seed
 from preprocess.dataset.synthetic.record import SyntheticInfo, SyntheticSubject
+from preprocess.dataset.synthetic.views import SubjectKind
 from preprocess.media.image import to_uint8
 
 _NUM_LANDMARKS = 70
@@ -91,9 +94,13 @@ class SyntheticHeads:
         """
         if index < 0:
             raise IndexError(f"subject {index}: expected 0 or more")
+        return self.subject(index, self.config.kind(index))
+
+    def subject(self, index: int, kind: SubjectKind) -> SyntheticSubject:
+        """A subject of a kind by its number; threads may ask at once, since the network is only read."""
         own = self.generator.config
         numbers = SubjectNumbers.draw(self.pools, own.latent_dim, seed=self.seed, index=index)
-        subject = choose_subject(self.pools, numbers, self.config.kind(index), own)
+        subject = choose_subject(self.pools, numbers, kind, own)
         seeds = [derive_seed(self.seed, "subject", index, "view", view) for view in range(len(subject.label))]
         random = np.random.default_rng(derive_seed(self.seed, "subject", index, "points"))
         rendered = render_subject(
@@ -117,6 +124,26 @@ class SyntheticHeads:
             network_digest=network_digest(self.generator),
             units_per_metre=UNITS_PER_METRE,
         )
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the rendered features."""
+        return self.generator.config.plane_channels
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides what the subjects are, plain values."""
+        return {
+            **self.config.settings,
+            "seed": self.seed,
+            "network": network_digest(self.generator),
+            "motions": self.pools.digest,
+        }
+
+    @property
+    def digest(self) -> str:
+        """Of the settings."""
+        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
 
 
 @torch.no_grad()

@@ -133,4 +133,6 @@ def test_no_licensed_model_is_in_the_wheel(wheel: zipfile.ZipFile):
 
 def test_command_is_installed(wheel: zipfile.ZipFile):
     (entry,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
-    assert "portrait4d = portrait4d.cli.main:main" in wheel.read(entry).decode()
+    said = wheel.read(entry).decode()
+    assert "portrait4d = portrait4d.cli.main:main" in said
+    assert "[portrait4d.subjects]\ngenhead = genhead.synthesis.live:make_subjects" in said

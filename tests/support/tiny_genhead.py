@@ -35,8 +35,13 @@ def tiny_config() -> GenHeadConfig:
 
 def tiny_generator() -> GenHeadGenerator:
     """With heads that differ and are dense somewhere."""
+    return random_generator(tiny_config())
+
+
+def random_generator(config: GenHeadConfig) -> GenHeadGenerator:
+    """The same of any configuration of the open head."""
     torch.manual_seed(1)
-    generator = GenHeadGenerator(tiny_config(), PartHead.from_open_head()).eval().requires_grad_(False)
+    generator = GenHeadGenerator(config, PartHead.from_open_head()).eval().requires_grad_(False)
     generator.backbone.mapping.w_avg.normal_()
     torch.nn.init.normal_(generator.decoder.out_sigma.weight, 0, 40)
     torch.nn.init.constant_(generator.decoder.out_sigma.bias, 33)
@@ -45,7 +50,11 @@ def tiny_generator() -> GenHeadGenerator:
 
 def write_tiny_network(folder: Path) -> Path:
     """The generator as a checkpoint."""
-    generator = tiny_generator()
+    return write_generator(folder, tiny_generator())
+
+
+def write_generator(folder: Path, generator: GenHeadGenerator) -> Path:
+    """A generator as a checkpoint."""
     config = CheckpointConfig(
         family="genhead",
         network="generator",

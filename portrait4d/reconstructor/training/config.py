@@ -26,10 +26,20 @@ in the paper), or nobody's."""
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionDataConfig:
-    """What is learned from: subjects, or clips."""
+    """What is learned from: subjects of folders, subjects that are made while the training runs, or clips."""
 
     subjects: tuple[str, ...] = ()
     """Folders that `genhead synthesize` wrote."""
+
+    network: str | None = None
+    """GenHead that makes new subjects for every step, in place of folders: a name of released weights, a checkpoint
+    folder, or an official `.pkl`. It needs data.motions."""
+
+    motions: tuple[str, ...] = ()
+    """What data.network draws motions, shapes and cameras from, as `genhead synthesize --motions` takes it."""
+
+    live_seed: int = 0
+    """Of all that data.network draws."""
 
     clips: tuple[str, ...] = ()
     """Shards of clips, or folders of them, as `portrait4d data video` makes them."""
@@ -47,9 +57,19 @@ class ReconstructionDataConfig:
     """Whether a clip's turns of the head are in its cameras, or rectified: the cameras stand still and necks turn."""
 
     threads: int = 2
-    """Threads that read and decode."""
+    """Threads that read and decode, of each kind of subject; those of data.network share it."""
 
     def __post_init__(self) -> None:
+        given = [name for name in ("subjects", "network", "clips") if getattr(self, name)]
+        if len(given) > 1:
+            raise InputError(
+                f"expected one of data.subjects, data.network and data.clips, got both data.{given[0]} and "
+                f"data.{given[1]}: train on one after the other"
+            )
+        if bool(self.network) != bool(self.motions):
+            alone = "data.network" if self.network else "data.motions"
+            raise InputError(f"expected data.network and data.motions together, got {alone} alone: set both or neither")
+        check_range("data.live_seed", self.live_seed, 0, 2**62)
         check_range("data.threads", self.threads, 1, 64)
         check_range("data.static_share", self.static_share, 0.0, 1.0)
         check_range("data.plane_points", self.plane_points, 1, None)
@@ -125,8 +145,6 @@ class ReconstructorSettings:
     """The subjects or clips."""
 
     def __post_init__(self) -> None:
-        if bool(self.data.subjects) == bool(self.data.clips) and self.data.subjects:
-            raise InputError("expected data.subjects or data.clips, got both: train on one after the other")
         self.train.num_rounds(group_size=self.group_size)
         if self.loss.has_adversary and self.discriminator.resolution != self.network.resolution:
             raise InputError(
@@ -145,7 +163,9 @@ class ReconstructorSettings:
     @property
     def inputs(self) -> tuple[Path, ...]:
         """Files and folders that are read."""
-        named = (*self.data.subjects, *self.data.clips, self.resume_from, self.teacher.weights, self.flame)
+        data = self.data
+        folders = (*data.subjects, *data.clips, *data.motions)
+        named = (*folders, data.network, self.resume_from, self.teacher.weights, self.flame)
         return tuple(Path(path) for path in named if path is not None)
 
     @property

@@ -103,7 +103,7 @@ class SubjectSamples:
     ) -> None:
         self._folders, self._num_points = [SyntheticFolder(folder) for folder in folders], num_points
         for folder, where in zip(self._folders, folders, strict=True):
-            _check_info(folder, where, network)
+            _check_folder(folder, where, network)
         kinds = [folder.kinds() for folder in self._folders]
         self._places = [
             (number, index) for number, found in enumerate(kinds) for index, name in enumerate(found) if name == kind
@@ -122,7 +122,7 @@ class SubjectSamples:
 
     def __getitem__(self, index: int) -> HeadSample:
         number, place = self._places[index]
-        return _sample_of(self._folders[number][place], self._num_points)
+        return sample_of(self._folders[number][place], self._num_points)
 
     def __copy__(self) -> "SubjectSamples":
         other = object.__new__(SubjectSamples)
@@ -212,7 +212,12 @@ class ClipSamples:
         return Moves(self.table.expression[row], self.table.jaw[row], self.table.eyes[row])
 
 
-def _sample_of(subject: SyntheticSubject, num_points: int) -> HeadSample:
+def sample_of(subject: SyntheticSubject, num_points: int) -> HeadSample:
+    """A subject as a sample with so many points of its volume, again where there are fewer.
+
+    Raises:
+        InputError: it has none.
+    """
     app, mot, recon = range(3)
     moves = [Moves(subject.expression[view], subject.jaw[view], subject.eyes[view]) for view in (app, mot)]
     if not len(subject.points):
@@ -244,18 +249,34 @@ def _sample_of(subject: SyntheticSubject, num_points: int) -> HeadSample:
     )
 
 
-def _check_info(folder: SyntheticFolder, where: str, network: ReconstructorConfig) -> None:
-    """Refuses subjects that the network cannot learn from."""
-    found = folder.info.get("head_model"), tuple(folder.info.get("head_origin", ()))
-    if found != (network.head, tuple(network.head_origin)):
+def check_subjects(
+    head: tuple[str | None, tuple[float, ...]], side: int, channels: int, where: str, network: ReconstructorConfig
+) -> None:
+    """Refuses subjects that the network cannot learn from.
+
+    Args:
+        head: the head model's name, and the world's origin in its coordinates, metres.
+        side: of their pictures, px.
+        channels: of their rendered features.
+        where: they come from, for messages.
+        network: learns.
+
+    Raises:
+        InputError: they are of another head model or size.
+    """
+    if head != (network.head, tuple(network.head_origin)):
         raise InputError(
-            f"{where}: expected subjects of head model {network.head} around {network.head_origin}, got {found[0]} "
-            f"around {found[1]}: set network.head and network.head_origin alike"
+            f"{where}: expected subjects of head model {network.head} around {network.head_origin}, got {head[0]} "
+            f"around {head[1]}: set network.head and network.head_origin alike"
         )
-    first = folder[0]
-    side, channels = first.image.shape[1], first.features.shape[1]
     if (side, channels) != (network.resolution, network.plane_channels):
         raise InputError(
             f"{where}: expected subjects of {network.resolution} px and {network.plane_channels} features, as the "
             f"network makes, got {side} px and {channels}: set network.plane_channels and superresolution alike"
         )
+
+
+def _check_folder(folder: SyntheticFolder, where: str, network: ReconstructorConfig) -> None:
+    first = folder[0]
+    head = folder.info.get("head_model"), tuple(folder.info.get("head_origin", ()))
+    check_subjects(head, first.image.shape[1], first.features.shape[1], where, network)

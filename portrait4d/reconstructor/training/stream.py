@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.training.config import ReconstructionDataConfig
+from portrait4d.reconstructor.training.live import LiveSamples, LiveSubjects
 from portrait4d.reconstructor.training.samples import ClipSamples, HeadSample, SubjectSamples
 from portrait4d.runtime.random import derive_seed
-from portrait4d.train.stream import RecordStream, Source
+from portrait4d.train.stream import RecordStream
+
+_Samples = SubjectSamples | LiveSamples | ClipSamples
 
 
 class SampleStream:
@@ -22,21 +25,27 @@ class SampleStream:
         network: learns.
         seed: of the run.
         capacity: samples held at most.
+        live: makes the subjects, in place of folders and clips.
 
     Raises:
         InputError: there are no such data, or they do not fit the network.
     """
 
-    def __init__(self, config: ReconstructionDataConfig, network: ReconstructorConfig, *, seed: int, capacity: int):
-        self._share = config.static_share if config.subjects else 0.0
-        sources: dict[bool, Source[HeadSample]] = {}
-        digests = []
+    def __init__(
+        self,
+        config: ReconstructionDataConfig,
+        network: ReconstructorConfig,
+        *,
+        seed: int,
+        capacity: int,
+        live: LiveSubjects | None = None,
+    ) -> None:
+        self._share = 0.0 if config.clips else config.static_share
+        sources: dict[bool, _Samples] = {}
         for is_static in (False, True):
             if (self._share == 0 and is_static) or (self._share == 1 and not is_static):
                 continue
-            source = _open(config, network, is_static=is_static, seed=seed)
-            sources[is_static] = source
-            digests.append(source.digest)
+            sources[is_static] = _open(config, network, live, is_static=is_static, seed=seed)
         self._streams = {
             is_static: RecordStream(
                 source,
@@ -46,10 +55,14 @@ class SampleStream:
             )
             for is_static, source in sources.items()
         }
-        self.digest = hashlib.sha256("\n".join(digests).encode()).hexdigest()
+        self.digest = hashlib.sha256("\n".join(source.digest for source in sources.values()).encode()).hexdigest()
 
-    def __len__(self) -> int:
-        return sum(len(stream.source) for stream in self._streams.values())
+    @property
+    def num_samples(self) -> int | None:
+        """How many differ; None where each is made anew."""
+        counts = [stream.num_records for stream in self._streams.values()]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
 
     def at(self, position: int) -> HeadSample:
         """The sample at a position; waits for it."""
@@ -69,9 +82,16 @@ class SampleStream:
 
 
 def _open(
-    config: ReconstructionDataConfig, network: ReconstructorConfig, *, is_static: bool, seed: int
-) -> SubjectSamples | ClipSamples:
+    config: ReconstructionDataConfig,
+    network: ReconstructorConfig,
+    live: LiveSubjects | None,
+    *,
+    is_static: bool,
+    seed: int,
+) -> _Samples:
     if config.clips:
         return ClipSamples(config.clips, network, seed=seed, is_rectified=config.neck == "rectified")
     kind = "static" if is_static else "dynamic"
+    if live is not None:
+        return LiveSamples(live, kind, network, num_points=config.plane_points, where=str(config.network))
     return SubjectSamples(config.subjects, kind, network, num_points=config.plane_points)

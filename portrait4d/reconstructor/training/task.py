@@ -22,6 +22,7 @@ from portrait4d.reconstructor.training.config import ReconstructorSettings
 from portrait4d.reconstructor.training.grid import draw_grid
 from portrait4d.reconstructor.training.head_world import HeadWorld
 from portrait4d.reconstructor.training.initial import initialise
+from portrait4d.reconstructor.training.live import LiveRequest, MakeSubjects, load_maker
 from portrait4d.reconstructor.training.losses import (
     TrueHeads,
     WantedHeads,
@@ -37,6 +38,7 @@ from portrait4d.reconstructor.training.weights import load_start, load_teacher, 
 from portrait4d.runtime.random import derive_seed
 from portrait4d.train.task import Part, Phase, Task, Terms
 from portrait4d.weights.store import fetch
+from preprocess.dataset.synthetic.views import SubjectKind
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 
 MOTION_MODEL = "motion-model"
@@ -67,6 +69,7 @@ class ReconstructorTask(Task):
         config: of the training.
         device: of the networks.
         read: the motion encoder, in place of the released one.
+        make: makes the subjects of data.network, in place of the installed program.
 
     Raises:
         InputError: the data or the weights do not fit, or weights of a loss are missing.
@@ -74,13 +77,16 @@ class ReconstructorTask(Task):
 
     averaged = ("reconstructor",)
 
-    def __init__(self, config: ReconstructorSettings, device: torch.device, *, read: ReadMotion | None = None) -> None:
+    def __init__(
+        self,
+        config: ReconstructorSettings,
+        device: torch.device,
+        *,
+        read: ReadMotion | None = None,
+        make: MakeSubjects | None = None,
+    ) -> None:
         self.config, self.group_size = config, config.group_size
-        if not config.data.subjects and not config.data.clips:
-            raise InputError(
-                "expected training data: set data.subjects to folders that `genhead synthesize` made, or data.clips to "
-                "shards that `portrait4d data video` made"
-            )
+        _check_data(config)
         loss = config.loss
         self._perceptual = load_perceptual(loss.perceptual, device=device)
         self._embed = load_embedder(loss.identity, device=device) if loss.identity_weight else None
@@ -90,14 +96,7 @@ class ReconstructorTask(Task):
             read = _load_motion_reader(device)
         world = HeadWorld(config.network, config.flame).to(device) if config.data.clips else None
         self.batches = Batches(read, world, has_maps=loss.has_adversary, device=device)
-        self.samples = SampleStream(
-            config.data,
-            config.network,
-            seed=config.train.seed,
-            capacity=3 * config.train.batch_size,  # this batch, the next, and what is just being read
-        )
-        if len(self.samples) < config.train.batch_size:
-            raise InputError(f"expected at least {config.train.batch_size} samples, one batch, got {len(self.samples)}")
+        self.samples = self._open_samples(make, device)
         self.batches.wanted([self.samples.at(0)], [0.0])  # refuses data that lack something
         self.data_digest = self.samples.digest
         self.network, self.discriminator = self._make_networks()
@@ -136,7 +135,7 @@ class ReconstructorTask(Task):
     def describe(self) -> dict[str, Any]:
         """See `Task`."""
         facts: dict[str, Any] = {
-            "samples": len(self.samples),
+            "samples": "without end" if self.samples.num_samples is None else self.samples.num_samples,
             "samples_digest": self.data_digest,
             "perceptual": self.config.loss.perceptual,
             "identity": self.config.loss.identity if self._embed is not None else "none",
@@ -227,6 +226,22 @@ class ReconstructorTask(Task):
                 stays = (drawn < _MOTION_OFF).tolist()
                 return [float(sample.is_moved or not off) for sample, off in zip(samples, stays, strict=True)]
 
+    def _open_samples(self, make: MakeSubjects | None, device: torch.device) -> SampleStream:
+        config, live = self.config, None
+        batch = config.train.batch_size
+        if config.data.network:
+            live = (make or load_maker())(_live_request(config, device))
+        samples = SampleStream(
+            config.data,
+            config.network,
+            seed=config.train.seed,
+            capacity=3 * batch,  # this batch, the next, and what is just being read
+            live=live,
+        )
+        if samples.num_samples is not None and samples.num_samples < batch:
+            raise InputError(f"expected at least {batch} samples, one batch, got {samples.num_samples}")
+        return samples
+
     def _make_other_views(self, read: ReadMotion | None, device: torch.device) -> OtherViews | None:
         config = self.config.teacher
         if config.weights is None:
@@ -247,6 +262,30 @@ class ReconstructorTask(Task):
             load_start(config.resume_from, network, discriminator)
         network.recomputes = config.train.recompute
         return network, discriminator
+
+
+def _check_data(config: ReconstructorSettings) -> None:
+    if not (config.data.subjects or config.data.network or config.data.clips):
+        raise InputError(
+            "expected training data: set data.subjects to folders that `genhead synthesize` made, data.network and "
+            "data.motions to a GenHead that makes them and what it draws from, or data.clips to shards that "
+            "`portrait4d data video` made"
+        )
+
+
+def _live_request(config: ReconstructorSettings, device: torch.device) -> LiveRequest:
+    data = config.data
+    assert data.network
+    shares: dict[SubjectKind, float] = {"dynamic": 1 - data.static_share, "static": data.static_share}
+    return LiveRequest(
+        network=data.network,
+        motions=data.motions,
+        seed=data.live_seed,
+        kinds=tuple(kind for kind, share in shares.items() if share > 0),
+        num_points=data.plane_points,
+        has_correspondence=config.loss.has_adversary,
+        device=str(device),
+    )
 
 
 def _load_motion_reader(device: torch.device) -> ReadMotion:

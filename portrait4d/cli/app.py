@@ -48,7 +48,7 @@ What the numbers mean, and which may be compared: docs/metrics.md.
     ),
     "weights": (
         "weights_command",
-        """Released networks: which exist, how to get them, what is in a file.
+        """Released networks: which exist, how to get them, what is in a file; trainings in their layout.
 
 Files are read without running any code in them. Weights are kept in $PORTRAIT4D_HOME/weights, or in the user's cache
 folder; PORTRAIT4D_OFFLINE=1 forbids the network.

@@ -1,4 +1,4 @@
-"""`portrait4d weights`: lists, fetches, converts and inspects released files."""
+"""`portrait4d weights`: lists, fetches, converts and inspects released files, and exports trainings as such."""
 
 from pathlib import Path
 from typing import Annotated
@@ -58,7 +58,7 @@ def fetch(
 
 
 def convert(
-    file: Annotated[Path, typer.Argument(help="Official .pkl, or motion_model.pth.")],
+    file: Annotated[Path, typer.Argument(help="Official .pkl, motion_model.pth, or what `weights export` wrote.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder to write.")] = None,
     name: Annotated[
         str | None,
@@ -96,8 +96,33 @@ def convert(
     say(f"licence: {config.licence}")
 
 
+def export(
+    folder: Annotated[Path, typer.Argument(help="Checkpoint folder of `portrait4d train`.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write: .pt or .pth.")],
+    *,
+    tell: Telling,
+) -> None:
+    """Write a trained reconstructor of the released size as state dicts under official names.
+
+    The authors' own classes load them; see docs/checkpoints.md.
+    """
+    from dataclasses import asdict
+
+    from portrait4d.jobs.export_weights import export_weights
+
+    report = export_weights(folder, output)
+    for line in report.notes:
+        warn(line)
+    if tell.as_json:
+        return say_json(asdict(report))
+    say(f"{report.output}: {', '.join(report.networks)}, {report.num_tensors} tensors, {_size(report.num_bytes)}")
+
+
 def inspect(
-    file: Annotated[Path, typer.Argument(help="Official .pkl, motion_model.pth, or a checkpoint folder.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="Official .pkl, motion_model.pth, an exported .pt, or a checkpoint folder."),
+    ],
     tell: Annotated[Telling, Shown(("as_json",))],
 ) -> None:
     """Show what is in a file: networks, tensors, rendering options, and what is suspicious. Loads no network."""
@@ -136,4 +161,4 @@ def _size(num_bytes: int | None) -> str:
     return f"{num_bytes / 1e9:.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
 
 
-COMMANDS = {"list": list_weights, "fetch": fetch, "convert": convert, "inspect": inspect}
+COMMANDS = {"list": list_weights, "fetch": fetch, "convert": convert, "export": export, "inspect": inspect}

@@ -48,6 +48,11 @@ def load_portrait4d(
     fetch_again = f"delete {weights_folder() / name} and run `portrait4d weights fetch {name}`"
     cure = fetch_again if weights is None else f"give others than {weights}"
     check_kind(config, engine=name, cure=cure)
+    if weights is not None and weights.is_file() and config.architecture:
+        raise InputError(
+            f"expected a checkpoint folder or an official file, got the exported training {weights}: run `portrait4d "
+            f"weights convert {weights.name} -o FOLDER` and give the folder"
+        )
     identity = config.identity if weights is None or weights.is_dir() else weights_mark(weights)
     # copies: views would keep the whole mapped file in the memory of this process
     head = {key: value.clone() for key, value in tensors.items() if key.startswith(HEAD_PREFIX)}

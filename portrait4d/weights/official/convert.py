@@ -11,6 +11,7 @@ import numpy as np
 from flame.errors import InputError, brief
 from portrait4d.weights.config import LICENCES, CameraAxes, CheckpointConfig, Family, Network, PlaneLayoutName
 from portrait4d.weights.eg3d_config import EG3DConfig
+from portrait4d.weights.official.exported import is_exported, unpack
 from portrait4d.weights.official.file import OfficialFile, OfficialModule, map_file, read_official
 from portrait4d.weights.official.state import split_official
 from portrait4d.weights.official.stored_tensor import StoredTensor
@@ -44,7 +45,9 @@ class Conversion:
 def convert_file(
     path: str | Path, *, network: Network = "generator", structure: str | None = None, source_sha256: str = ""
 ) -> Conversion:
-    """Takes a network out of an official pickle, or the motion encoder out of its `.pth`; runs nothing in the file.
+    """Takes a network out of an official pickle or an exported file, or the motion encoder out of its `.pth`.
+
+    Runs nothing in the file.
 
     Args:
         path: the file, whose kind is recognised by its content, not its name.
@@ -57,7 +60,11 @@ def convert_file(
     """
     path = Path(path)
     if is_torch_file(map_file(path)):
-        conversion = _convert_motion_model(path)
+        content = read_torch_file(map_file(path), path.name)
+        if is_exported(content):
+            conversion = Conversion(*unpack(content, NETWORK_KEYS.get(network, network), path.name))
+        else:
+            conversion = _convert_motion_model(content, path.name)
     else:
         conversion = _convert_official(read_official(path), network)
     config = replace(conversion.config, source_sha256=source_sha256)
@@ -66,6 +73,8 @@ def convert_file(
 
 def _check(conversion: Conversion, structure: str | None) -> tuple[str, ...]:
     config = conversion.config
+    if config.resample_filters is None and not structure:  # trained here: it is what its own config says
+        return ()
     found = released_structure(config.family, config.network, conversion.tensors)
     if structure and found != structure:
         raise InputError(f"{config.source} holds {config.family} {config.network}: expected {structure}")
@@ -165,23 +174,20 @@ def _box_warp(module: OfficialModule, name: str) -> float:
     return float(value)
 
 
-def _convert_motion_model(path: Path) -> Conversion:
-    content = read_torch_file(map_file(path), path.name)
+def _convert_motion_model(content: Any, name: str) -> Conversion:
     nested = [value for value in content.values() if isinstance(value, dict)] if isinstance(content, dict) else []
     if len(nested) == 1 and not any(isinstance(value, StoredTensor) for value in content.values()):
         content = nested[0]  # {"state_dict": {...}}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise InputError(f"{path.name} holds a {type(content).__name__}: expected a state dict")
+        raise InputError(f"{name} holds a {type(content).__name__}: expected a state dict")
     tensors = {key: value for key, value in content.items() if isinstance(value, StoredTensor)}
     unused = [key for key in tensors if any(part in key for part in TRAINING_NAME_PARTS)]
     tensors = {key: value for key, value in tensors.items() if key not in unused}
     family, network = recognise(tensors)
     if network != "encoder":
-        raise InputError(
-            f"{path.name} holds a bare {family} {network}: expected its official .pkl, which has the options"
-        )
+        raise InputError(f"{name} holds a bare {family} {network}: expected its official .pkl, which has the options")
     config = CheckpointConfig(
-        family, network, architecture={}, resample_filters=(), source=path.name, licence=LICENCES[family]
+        family, network, architecture={}, resample_filters=(), source=name, licence=LICENCES[family]
     )
     notes = (f"{len(unused)} tensors of training heads left out: {', '.join(unused)[:200]}",) if unused else ()
     return Conversion(config, tensors, notes)

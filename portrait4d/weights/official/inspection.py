@@ -12,10 +12,11 @@ import torch
 from flame.errors import InputError
 from portrait4d.weights.config import LICENCES, TENSORS_FILE, CheckpointConfig, Family, read_config
 from portrait4d.weights.official.convert import CAMERA_AXES, convert_file, plane_layout, to_plain
+from portrait4d.weights.official.exported import CONFIGS, is_exported, unpack
 from portrait4d.weights.official.file import OfficialFile, OfficialModule, map_file, read_official
 from portrait4d.weights.official.stored_tensor import StoredTensor
 from portrait4d.weights.official.structure import HasShape, check_class, check_structure, recognise, released_structure
-from portrait4d.weights.official.torch_blob import is_torch_file
+from portrait4d.weights.official.torch_blob import is_torch_file, read_torch_file
 from portrait4d.weights.own_format import hash_file
 from portrait4d.weights.strict import CheckpointMismatch
 
@@ -53,7 +54,7 @@ class FileReport:
 
 
 def inspect_file(path: str | Path) -> FileReport:
-    """Reports on an official pickle, the motion encoder's `.pth`, or a checkpoint folder of ours.
+    """Reports on an official pickle, an exported file, the motion encoder's `.pth`, or a checkpoint folder of ours.
 
     Raises:
         InputError: it is none of these, or it is refused.
@@ -62,7 +63,8 @@ def inspect_file(path: str | Path) -> FileReport:
     if path.is_dir():
         return _inspect_own(path)
     if is_torch_file(map_file(path)):
-        return _inspect_motion_model(path)
+        content = read_torch_file(map_file(path), path.name)
+        return _inspect_exported(path, content) if is_exported(content) else _inspect_motion_model(path)
     return _inspect_official(path, read_official(path))
 
 
@@ -161,6 +163,20 @@ def _inspect_motion_model(path: Path) -> FileReport:
     )
 
 
+def _inspect_exported(path: Path, content: Mapping[str, Any]) -> FileReport:
+    suspicious, reports, licence = [], [], "unknown"
+    for key in content[CONFIGS]:
+        config, tensors = unpack(content, key, path.name)
+        reports.append(_report_own(config, tensors, key=key))
+        suspicious += [
+            f"{key}: {name} holds numbers that are not finite" for name in tensors if not _is_finite(tensors[name])
+        ]
+        licence = config.licence
+    return FileReport(
+        str(path), "exported state dicts", path.stat().st_size, licence, tuple(reports), suspicious=tuple(suspicious)
+    )
+
+
 def _inspect_own(path: Path) -> FileReport:
     from safetensors import SafetensorError, safe_open
 
@@ -181,10 +197,10 @@ def _inspect_own(path: Path) -> FileReport:
     )
 
 
-def _report_own(config: CheckpointConfig, tensors: Mapping[str, HasShape]) -> NetworkReport:
+def _report_own(config: CheckpointConfig, tensors: Mapping[str, HasShape], *, key: str = "model") -> NetworkReport:
     official = config.official
     return NetworkReport(
-        "model",
+        key,
         config.family,
         config.network,
         official.get("class_name", ""),

@@ -158,7 +158,7 @@ def compare(made: NDArray, true: NDArray, mask: NDArray, held: HeldOut) -> dict[
     share = (mask > 127).astype(np.float64)
     difference = np.abs(made.astype(np.float64) - true).mean(-1)
     faces = [align_faces(_tensor(pictures), held.landmarks) for pictures in (made, true)]
-    alike = torch.cosine_similarity(*(thumbnail(each) for each in faces)).mean()
+    alike = torch.cosine_similarity(thumbnail(faces[0]), thumbnail(faces[1])).mean()
     return {
         "foreground dB": psnr(made, true, mask),
         "foreground L1": float(((difference * share).sum((1, 2)) / share.sum((1, 2))).mean() / 255),

@@ -59,8 +59,8 @@ def _network(motion: str = "pd-fgc"):
     return replace(NETWORK, motion=motion, canonicaliser=canonicaliser)
 
 
-def _config(clips: Path, teacher: Path, **changes: object) -> ReconstructorTraining:
-    config = toy_training(clips=clips, teacher=TeacherConfig(weights=str(teacher), cross_view_interval=2), **changes)
+def _config(clips: Path, teacher: Path) -> ReconstructorTraining:
+    config = toy_training(clips=clips, teacher=TeacherConfig(weights=str(teacher), cross_view_interval=2))
     loss = {"adversarial_weight": 0.1, "density_weight": 0.0, "volume_images": 0}
     return with_loss(replace(config, network=_network(), resume_from=str(teacher)), **loss)
 

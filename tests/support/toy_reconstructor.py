@@ -82,7 +82,10 @@ def _subject(index: int, kind: SubjectKind, has_correspondence: bool) -> Synthet
     label = np.zeros((3, 25), np.float32)
     label[:, [0, 5, 10, 15]], label[:, 11] = 1, 4.2
     label[:, [16, 20]], label[:, [18, 21]], label[:, 24] = 4.22, 0.5, 1
-    expression, eyes = random.uniform(0, 1, (3, NUM_EXPRESSION)).astype(np.float32), uniform(3, 2, 3) / 5
+    expression, eyes = (
+        random.uniform(0, 1, (3, NUM_EXPRESSION)).astype(np.float32),
+        (uniform(3, 2, 3) / 5).astype(np.float32),
+    )
     moves = [0, 0, 0] if kind == "static" else [0, 1, 1]
     side = SIDE if has_correspondence else 0
     return SyntheticSubject(
@@ -90,12 +93,12 @@ def _subject(index: int, kind: SubjectKind, has_correspondence: bool) -> Synthet
         kind=kind,
         image=random.integers(0, 256, (3, SIDE, SIDE, 3)).astype(np.uint8),
         features=half(3, CHANNELS, RENDERED, RENDERED),
-        alpha=(half(3, 1, RENDERED, RENDERED) + 1) / 2,
-        depth=4.2 + uniform(3, 1, RENDERED, RENDERED) / 3,
+        alpha=((uniform(3, 1, RENDERED, RENDERED) + 1) / 2).astype(np.float16),
+        depth=(4.2 + uniform(3, 1, RENDERED, RENDERED) / 3).astype(np.float32),
         background=half(CHANNELS, RENDERED, RENDERED),
         correspondence=half(3, 3, side, side),
-        landmarks=SIDE * (0.5 + uniform(3, 70, 2) / 4),
-        points=uniform(POINTS, 3) / 2,
+        landmarks=(SIDE * (0.5 + uniform(3, 70, 2) / 4)).astype(np.float32),
+        points=(uniform(POINTS, 3) / 2).astype(np.float32),
         plane_features=half(POINTS, CHANNELS),
         label=label,
         condition=label[0],

@@ -194,7 +194,7 @@ class ClipSamples:
             driver_moves=self._moves(target),
             is_moved=True,
             image=image,
-            mask=shrink_square(second.mask, self._side).astype(np.float32) / 255,
+            mask=(shrink_square(second.mask, self._side) / np.float32(255)).astype(np.float32),
             label=self.table.label[target],
             shape=self.table.shape[target],
             neck=self._necks[target],

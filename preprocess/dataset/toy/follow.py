@@ -24,7 +24,7 @@ def follow_motion(
     Raises:
         InputError: a clip shows no face.
     """
-    motion = motions[random.integers(len(motions))]
+    motion = motions[int(random.integers(len(motions)))]
     seen = np.flatnonzero(motion.valid)
     if not len(seen):
         raise InputError(f"{motion.source or 'a motion'}: expected frames with a face, it has none: leave it out")

@@ -122,7 +122,8 @@ def chain(folder: Path, sizes: Sizes, *, workers: int, genhead: str | None = Non
         ]),
         Stage("v2", [
             *portrait4d, *recipe, f"resume_from={last['dynamic']}", f"data.clips=[{place['clips']},{place['faces']}]",
-            f"teacher.weights={last['static']}", f"train.total_images={images['v2']}", "-o", place["v2"],
+            f"teacher.weights={last['static']}", "loss.region_weight=24", f"train.total_images={images['v2']}",
+            "-o", place["v2"],
         ]),
         Stage("held out", [
             *draw, str(folder / "held"), "--identities", "4", "--pictures", "1", "--seed", str(HELD_OUT_SEED),

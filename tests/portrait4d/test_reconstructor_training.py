@@ -154,6 +154,21 @@ def test_only_motion_that_changes_is_switched_on(subjects: Path) -> None:
     assert static.motion_scale(whole) == [0.0] * 64
 
 
+def test_static_training_needs_no_codes(subjects: Path) -> None:
+    """Nor the encoder that reads them; layers that only motion uses stay as they are."""
+    config = replace(toy_training(subjects=subjects), is_static=True)
+    canonicaliser = replace(NETWORK.canonicaliser, motion_dim=548)
+    config = replace(config, network=replace(NETWORK, motion="pd-fgc", canonicaliser=canonicaliser))
+    trainer = _trainer(config)
+    before = {name: value.clone() for name, value in trainer.task.networks["reconstructor"].state_dict().items()}
+    trainer.step()
+    after = trainer.task.networks["reconstructor"].state_dict()
+    still = {name for name, value in before.items() if torch.equal(value, after[name])}
+    of_motion = {name for name in before if any(word in name for word in ("attn2", "norm2", "maps", "proj_y"))}
+    assert of_motion - {name for name in of_motion if "plane" in name or "generator" in name} <= still
+    assert not any(name.startswith("encoder_global") for name in still)
+
+
 def test_motion_of_a_static_reconstructor_changes_nothing(subjects: Path) -> None:
     network = ReconstructorTask(replace(toy_training(subjects=subjects), is_static=True), CPU).network.eval()
     source = torch.rand(1, 3, SIDE, SIDE) * 2 - 1

@@ -32,14 +32,22 @@ class Batches:
     Args:
         read: reads motion codes off pictures; None takes the head model's numbers.
         world: see above.
+        is_static: motion is never changed, and no codes are made.
         has_maps: whether an adversary sees correspondence maps.
         device: of the networks.
     """
 
     def __init__(
-        self, read: ReadMotion | None, world: HeadWorld | None, *, has_maps: bool, device: torch.device
+        self,
+        read: ReadMotion | None,
+        world: HeadWorld | None,
+        *,
+        has_maps: bool,
+        device: torch.device,
+        is_static: bool = False,
     ) -> None:
-        self._read, self.world, self._has_maps, self._device = read, world, has_maps, device
+        self._read, self.world, self._is_static = read, world, is_static
+        self._has_maps, self._device = has_maps, device
 
     def wanted(self, samples: Sequence[HeadSample], motion_scale: Sequence[float]) -> WantedHeads:
         """What the reconstructor is given.
@@ -55,19 +63,22 @@ class Batches:
         label = self._stack([sample.label for sample in samples])
         places = [self._stack([getattr(sample, name) for sample in samples]) - 0.5 for name in _LANDMARKS]
         landmarks, source_landmarks, driver_landmarks = places
-        if self._read is None:
+        source_motion = driver_motion = None
+        if self._read is not None:
+            driver = self._pictures([sample.driver for sample in samples])
+            source_motion, driver_motion = self._read(source, source_landmarks), self._read(driver, driver_landmarks)
+        elif not self._is_static:
             source_motion, driver_motion = (
                 self._codes([getattr(sample, name) for sample in samples]) for name in ("source_moves", "driver_moves")
             )
-        else:
-            driver = self._pictures([sample.driver for sample in samples])
-            source_motion, driver_motion = self._read(source, source_landmarks), self._read(driver, driver_landmarks)
         seen = self._place(samples, Camera.from_label25(label, axes="opengl"))
         return WantedHeads(
             source=source,
             source_motion=source_motion,
             driver_motion=driver_motion,
-            motion_scale=torch.tensor(list(motion_scale), device=self._device)[:, None, None],
+            motion_scale=0.0
+            if self._is_static
+            else torch.tensor(list(motion_scale), device=self._device)[:, None, None],
             camera=seen.camera,
             pose=seen.pose,
             label=label,

@@ -95,7 +95,7 @@ class ReconstructorTask(Task):
         elif read is None:
             read = _load_motion_reader(device)
         world = HeadWorld(config.network, config.flame).to(device) if config.data.clips else None
-        self.batches = Batches(read, world, has_maps=loss.has_adversary, device=device)
+        self.batches = Batches(read, world, has_maps=loss.has_adversary, device=device, is_static=config.is_static)
         self.samples = self._open_samples(make, device)
         self.batches.wanted([self.samples.at(0)], [0.0])  # refuses data that lack something
         self.data_digest = self.samples.digest

@@ -145,12 +145,10 @@ class Reconstructor(Recomputing):
         """
         if side := self.config.source_resolution:
             image = resize(image, height=side, width=side)
-        neutral = self._run(
-            self.encoder_canonical.neutralise, self.encoder_global(image), source_motion, motion_scale=motion_scale
-        )
-        detail = self.generator_triplane.prepare(self.encoder_detail(image))
-        size = neural_resolution or self.config.neural_resolution
-        background = resize(torch.sigmoid(self.background(image)), height=size, width=size, antialias=0.0)
+        features = self._run(self.encoder_global, image)
+        neutral = self._run(self.encoder_canonical.neutralise, features, source_motion, motion_scale=motion_scale)
+        detail = self.generator_triplane.prepare(self._run(self.encoder_detail, image))
+        background = self._run(self._draw_background, image, neural_resolution or self.config.neural_resolution)
         return SourceFeatures(neutral.tokens, neutral.height, neutral.width, detail, background)
 
     def animate(
@@ -174,6 +172,10 @@ class Reconstructor(Recomputing):
             weights = self.motion_weights(driver_motion)[:, :, None] * motion_scale
             picture = picture + torch.einsum("brk,rchw->bchw", weights, self.motion_basis)
         return TriPlanes.from_picture(picture, layout="orthogonal", box_warp=self.config.render.box_warp)
+
+    def _draw_background(self, image: Tensor, size: int) -> Tensor:
+        """What is behind the person, `[B, C, size, size]` in [0, 1]."""
+        return resize(torch.sigmoid(self.background(image)), height=size, width=size, antialias=0.0)
 
     def _run(self, part: Callable[..., Result], *arguments: object, **options: object) -> Result:
         """Calls a part that draws no random numbers, see `Recomputing`."""
@@ -220,7 +222,7 @@ class Reconstructor(Recomputing):
             box_scale=1.0 if box_scale is None else box_scale,
         )
         features = 2 * (seen.features + (1 - seen.alpha) * source.background) - 1
-        image = self.superresolution(features[:, :3], features, self.w_avg)
+        image = self._run(self.superresolution, features[:, :3], features, self.w_avg)
         return ReconstructedImages(
             image, features, 2 * seen.features - 1, seen.depth, seen.alpha, seen.sample_depths, seen.weights
         )

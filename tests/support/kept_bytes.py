@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor
 
-from portrait4d.gan.training import GanTask
-from portrait4d.train.task import Part
+from portrait4d.train.task import Part, Task
 
 
-def phase_gradients(task: GanTask, name: str, part: Part) -> tuple[dict[str, Tensor], int]:
+def phase_gradients(task: Task, name: str, part: Part) -> tuple[dict[str, Tensor], int]:
     """Gradients of a phase over a part, and the bytes that it keeps from its forward pass beside parameters."""
     phase = next(phase for phase in task.phases if phase.name == name)
     for each, network in task.networks.items():
@@ -28,7 +27,7 @@ def phase_gradients(task: GanTask, name: str, part: Part) -> tuple[dict[str, Ten
     return {key: value.grad.clone() for key, value in named if value.grad is not None}, num_bytes
 
 
-def assert_recomputed_is_the_same(plain: GanTask, recomputing: GanTask, name: str, part: Part, *, share: float) -> None:
+def assert_recomputed_is_the_same(plain: Task, recomputing: Task, name: str, part: Part, *, share: float) -> None:
     """The same gradients to the bit, with at most a share of the bytes."""
     (wanted, whole), (found, kept) = (phase_gradients(task, name, part) for task in (plain, recomputing))
     assert wanted.keys() == found.keys() and any(value.abs().sum() > 0 for value in wanted.values())

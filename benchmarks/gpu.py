@@ -27,13 +27,21 @@ PARTS = Path(__file__).with_name("gpu_parts.py")
 LEAST_SECONDS = 15.0
 """A part that gets less is left out."""
 
-TRAININGS = {"genhead": "genhead/ffhq512, open head", "eg3d": "eg3d/ffhq512-64"}
+TRAININGS = {
+    "genhead": "genhead/ffhq512, open head",
+    "eg3d": "eg3d/ffhq512-64",
+    "reconstructor": "portrait4d/portrait4d",
+    "reconstructor-recompute": "portrait4d/portrait4d, `train.recompute`",
+}
+GANS, RECONSTRUCTORS = ("genhead", "eg3d"), ("reconstructor", "reconstructor-recompute")
 PHASES = ("generator", "density", "discriminator", "r1")
+"""The reconstructor is the generator of its training."""
 
 METHOD = """Trainings take pictures made in memory, all of a batch at once; a step's lazy phases count by their share.
 Batches grow until one does not fit. fp16 and bf16 are the types of the finest blocks; the rest then takes TF32, in fp32
-it does not. Networks have random weights of the released size, pictures have 512 px. `lift` runs as torch's settings
-are; bf16 of `portrait4d` is autocast, otherwise its super-resolution computes in fp16 on a GPU, as released."""
+it does not; the reconstructor's finest blocks are fp16 in TF32, too, as released. What its batches should take is in
+`reconstructor-memory.md`, computed. Networks have random weights of the released size, pictures have 512 px. `lift`
+runs as torch's settings are; bf16 of `portrait4d` is autocast, otherwise its super-resolution is fp16 on a GPU."""
 TRIAL = """The numbers mean nothing: the networks are tiny ones of the same parts."""
 
 
@@ -89,10 +97,13 @@ def make_parts(*, is_cpu: bool) -> list[Part]:
         part(f"portrait4d {precision}", 45, "reconstructor", "--precision", precision)
         for precision in (("fp32",) if is_cpu else ("fp32", "tf32", "bf16"))
     ]
+    trained = [(model, precision) for precision in ("fp16", "bf16", "tf32", "fp32") for model in GANS]
+    if is_cpu:  # which has no others
+        trained = [(model, precision) for model, precision in trained if precision in ("bf16", "fp32")]
+    trained[len(GANS) : len(GANS)] = [(model, "fp32" if is_cpu else "tf32") for model in RECONSTRUCTORS]
     parts += [
         part(f"{model} {precision}", 90, "training", "--model", model, "--precision", precision)
-        for precision in (("bf16", "fp32") if is_cpu else ("fp16", "bf16", "tf32", "fp32"))  # a CPU has no others
-        for model in TRAININGS
+        for model, precision in trained
     ]
     return parts
 
@@ -197,7 +208,8 @@ def report(findings: Findings) -> str:
 
 def training_cells(row: dict[str, Any]) -> list[Any]:
     """A row of the table of trainings; one without numbers says why."""
-    phases = row.get("phases", {})
+    found = row.get("phases", {})
+    phases = {"generator" if name == "reconstructor" else name: value for name, value in found.items()}
     cells = [TRAININGS[row["model"]], row["precision"], row["batch"], row.get("seconds_per_kimg"), row.get("memory_mb")]
     return [*cells, *(phases.get(name) for name in PHASES), row.get("note", "")]
 

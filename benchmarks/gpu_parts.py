@@ -20,10 +20,16 @@ from lift import processor
 from portrait4d.runtime.memory import peak_memory_mb
 
 if TYPE_CHECKING:
-    from gpu_training import Model
+    from gpu_reconstructor import MadeReconstruction
+    from gpu_training import MadeTraining
     from portrait4d.train.config import Precision
 
+MODELS = ("genhead", "eg3d", "reconstructor", "reconstructor-recompute")
+"""Trainings; the last is the one before with `train.recompute`."""
+
 _FIRST_BATCH, _LARGEST_BATCH = 4, 256
+_FIRST_RECONSTRUCTED = 2
+"""Of the reconstructor, whose samples take 6 GB each unless they are computed again."""
 _TINY_BATCH = 2
 _STEPS = 2
 """Measured, after one to warm up."""
@@ -109,11 +115,12 @@ def _tell_engine(
         )
 
 
-def measure_training(model: "Model", precision: "Precision", device: str, *, seconds: float, is_tiny: bool) -> None:
+def measure_training(model: str, precision: "Precision", device: str, *, seconds: float, is_tiny: bool) -> None:
     """Steps of growing batches, until one does not fit, or the next would take longer than is left."""
     begin = time.monotonic()
     capacity = torch.cuda.mem_get_info()[1] / 2**20 if device == "cuda" else None
-    batch, largest = (_TINY_BATCH, _TINY_BATCH) if is_tiny else (_FIRST_BATCH, _LARGEST_BATCH)
+    first = _FIRST_RECONSTRUCTED if model.startswith("reconstructor") else _FIRST_BATCH
+    batch, largest = (_TINY_BATCH, _TINY_BATCH) if is_tiny else (first, _LARGEST_BATCH)
     memory: dict[int, float] = {}
     while batch <= largest:
         began = time.monotonic()
@@ -142,15 +149,14 @@ def _tell_end(model: str, precision: str, batch: int, reason: str) -> None:
 
 
 def _measure_batch(
-    model: "Model", precision: "Precision", batch: int, device: str, *, is_tiny: bool
+    model: str, precision: "Precision", batch: int, device: str, *, is_tiny: bool
 ) -> tuple[float, float]:
     """Tells a row; returns its memory in MB and the seconds of a step that has all phases."""
-    from gpu_training import made_training
     from portrait4d.jobs.train import forecast
 
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    training = made_training(model, precision=precision, batch_size=batch, is_tiny=is_tiny)
+    training = _made(model, precision, batch, is_tiny=is_tiny)
     found = forecast(training, device=device, steps=1 if is_tiny else _STEPS)
     tell(
         kind="training",
@@ -165,6 +171,18 @@ def _measure_batch(
     intervals = {"density": loss.density_interval, "r1": loss.r1_interval}
     milliseconds = sum(share * intervals.get(name, 1) for name, share in found.phases.items())
     return found.memory_mb, milliseconds * batch / 1000
+
+
+def _made(model: str, precision: "Precision", batch: int, *, is_tiny: bool) -> "MadeTraining | MadeReconstruction":
+    """A training whose data are made in memory."""
+    if model == "genhead" or model == "eg3d":
+        from gpu_training import made_training
+
+        return made_training(model, precision=precision, batch_size=batch, is_tiny=is_tiny)
+    from gpu_reconstructor import made_reconstruction
+
+    recomputes = model == "reconstructor-recompute"
+    return made_reconstruction(recomputes=recomputes, precision=precision, batch_size=batch, is_tiny=is_tiny)
 
 
 def next_batch(memory: dict[int, float], capacity: float | None) -> int:
@@ -191,7 +209,7 @@ def main() -> None:
     parser.add_argument("part", choices=["machine", "lift", "reconstructor", "training"])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--precision", choices=["fp32", "tf32", "fp16", "bf16"], default="fp32")
-    parser.add_argument("--model", choices=["genhead", "eg3d"], default="genhead")
+    parser.add_argument("--model", choices=MODELS, default="genhead")
     parser.add_argument("--seconds", type=float, default=60.0, help="that a training's batches may take together")
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()

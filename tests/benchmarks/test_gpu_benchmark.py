@@ -14,9 +14,12 @@ import gpu
 import gpu_parts
 from genhead.training.task import GenHeadTraining
 from gpu_parts import expected_memory, next_batch
+from gpu_reconstructor import made_reconstruction
 from gpu_training import Model, made_training
 from places import ROOT
 from portrait4d.eg3d.training import EG3DTraining
+from portrait4d.jobs.train import forecast
+from portrait4d.reconstructor.training.task import ReconstructorTraining
 from portrait4d.train.config_file import read_config_file
 
 WITHOUT = """
@@ -33,7 +36,7 @@ sys.path.insert(0, "benchmarks")
 
 def test_all_of_it_is_imported_without_pyav_and_pyyaml() -> None:
     code = f"""{WITHOUT}
-import gpu, gpu_parts, gpu_training, reconstructor, generated_weights
+import gpu, gpu_parts, gpu_training, gpu_reconstructor, reconstructor, generated_weights
 import portrait4d.jobs.train, portrait4d.engines.lift.engine, preprocess.tracking.tracker
 import pytest
 code = pytest.main(["-m", "gpu", "--collect-only", "-q", "-p", "no:cacheprovider", *gpu.gpu_tests()])
@@ -130,6 +133,21 @@ def test_the_trainings_are_those_of_the_recipes() -> None:
         assert made.train.batch_size == recipe.train.batch_size and made.train.precision == recipe.train.precision
 
 
+@pytest.mark.parametrize("recomputes", [False, True])
+def test_the_made_reconstruction_is_the_recipe_and_trains(recomputes: bool) -> None:
+    recipe = read_config_file(ReconstructorTraining, ROOT / "configs" / "portrait4d" / "portrait4d.yaml")
+    run = replace(recipe.train, batch_size=2, precision="tf32", recompute=recomputes)
+    made = made_reconstruction(recomputes=recomputes, precision="tf32", batch_size=2, is_tiny=False)
+    assert made.config == replace(recipe, train=run)
+    tiny = made_reconstruction(recomputes=recomputes, precision="fp32", batch_size=2, is_tiny=True)
+    found = forecast(tiny, steps=1)
+    assert set(found.phases) == {"reconstructor", "density", "discriminator", "r1"}
+    cells = gpu.training_cells(
+        {"model": "reconstructor", "precision": "fp32", "batch": 2, "memory_mb": 1, "phases": found.phases}
+    )
+    assert cells[5:9] == list(found.phases.values())
+
+
 def test_a_trial_is_not_published(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no measurement"):
         gpu.publish_measured(tmp_path)
@@ -151,9 +169,11 @@ def test_a_trial_on_the_cpu_fills_every_table(tmp_path: Path) -> None:
     found = gpu.Findings(**json.loads((tmp_path / "found" / "gpu.json").read_text(encoding="utf-8")))
     assert found.errors == {} and found.left_out == []
     assert {(row["model"], row["precision"]) for row in found.of("training")} == {
-        (model, precision) for model in ("genhead", "eg3d") for precision in ("fp32", "bf16")
+        *((model, precision) for model in gpu.GANS for precision in ("fp32", "bf16")),
+        *((model, "fp32") for model in gpu.RECONSTRUCTORS),
     }
-    assert all(row["seconds_per_kimg"] > 0 and set(row["phases"]) == set(gpu.PHASES) for row in found.of("training"))
+    for row in found.of("training"):
+        assert row["seconds_per_kimg"] > 0 and all(value > 0 for value in gpu.training_cells(row)[5:9])
     assert {row["engine"] for row in found.of("engine")} == {"lift", "portrait4d"}
     (tests,) = found.of("tests")
     assert tests["passed"] + tests["skipped"] >= 9 and not tests["failed"] + tests["errors"]

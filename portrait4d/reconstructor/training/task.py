@@ -15,7 +15,9 @@ from torch import nn
 from flame.errors import InputError
 from portrait4d.gan.discriminator import DualDiscriminator
 from portrait4d.losses.embedders import load_embedder
+from portrait4d.losses.identity import Embedder
 from portrait4d.losses.perceptual import load_perceptual
+from portrait4d.losses.pictures import Perceptual
 from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.reconstructor.training.batches import Batches, ReadMotion
 from portrait4d.reconstructor.training.config import ReconstructorSettings
@@ -36,6 +38,7 @@ from portrait4d.reconstructor.training.samples import HeadSample
 from portrait4d.reconstructor.training.stream import SampleStream
 from portrait4d.reconstructor.training.weights import load_start, load_teacher, save_networks
 from portrait4d.runtime.random import derive_seed
+from portrait4d.stylegan.half import set_half_dtype
 from portrait4d.train.task import Part, Phase, Task, Terms
 from portrait4d.weights.store import fetch
 from preprocess.dataset.synthetic.views import SubjectKind
@@ -70,6 +73,9 @@ class ReconstructorTask(Task):
         device: of the networks.
         read: the motion encoder, in place of the released one.
         make: makes the subjects of data.network, in place of the installed program.
+        samples: in place of those that the configuration names.
+        perceptual: the distance, in place of the configured one.
+        embed: the face recogniser, in place of the configured one.
 
     Raises:
         InputError: the data or the weights do not fit, or weights of a loss are missing.
@@ -84,19 +90,25 @@ class ReconstructorTask(Task):
         *,
         read: ReadMotion | None = None,
         make: MakeSubjects | None = None,
+        samples: SampleStream | None = None,
+        perceptual: Perceptual | None = None,
+        embed: Embedder | None = None,
     ) -> None:
         self.config, self.group_size = config, config.group_size
-        _check_data(config)
+        if samples is None:
+            _check_data(config)
         loss = config.loss
-        self._perceptual = load_perceptual(loss.perceptual, device=device)
-        self._embed = load_embedder(loss.identity, device=device) if loss.identity_weight else None
+        self._perceptual = perceptual or load_perceptual(loss.perceptual, device=device)
+        self._embed = None
+        if loss.identity_weight:
+            self._embed = embed or load_embedder(loss.identity, device=device)
         if config.network.motion != "pd-fgc" or config.is_static:
             read = None
         elif read is None:
             read = _load_motion_reader(device)
         world = HeadWorld(config.network, config.flame).to(device) if config.data.clips else None
         self.batches = Batches(read, world, has_maps=loss.has_adversary, device=device, is_static=config.is_static)
-        self.samples = self._open_samples(make, device)
+        self.samples = samples or self._open_samples(make, device)
         self.batches.wanted([self.samples.at(0)], [0.0])  # refuses data that lack something
         self.data_digest = self.samples.digest
         self.network, self.discriminator = self._make_networks()
@@ -260,6 +272,9 @@ class ReconstructorTask(Task):
             discriminator = DualDiscriminator(config.discriminator) if config.loss.has_adversary else None
         if config.resume_from is not None:
             load_start(config.resume_from, network, discriminator)
+        for module in (network, discriminator):
+            if module is not None:
+                set_half_dtype(module, config.train.half_dtype)
         network.recomputes = config.train.recompute
         return network, discriminator
 

@@ -1,12 +1,15 @@
 """Every configuration of the reconstructor makes the networks that it should, and trains when it is made small."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from places import ROOT
+from portrait4d.cli.main import run
 from portrait4d.gan.discriminator import DualDiscriminator
 from portrait4d.jobs.train import forecast
 from portrait4d.reconstructor.network import Reconstructor
@@ -68,6 +71,36 @@ def test_a_recipe_trains(name: str, tmp_path: Path) -> None:
     assert found.parameters["reconstructor"] > 0 and all(value > 0 for value in found.phases.values())
     wanted = {"reconstructor"} | ({"cross_view"} if name == "v2" else {"density"})
     assert set(found.phases) == wanted | (set() if name == "toy64" else {"discriminator", "r1"})
+
+
+def test_the_recipe_for_24_gb_tells_its_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--dry-run` with settings that make it small; nothing is written."""
+    subjects = make_subjects(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    changes = {
+        "data": {"subjects": [str(subjects)], "plane_points": POINTS},
+        "train": {"batch_size": 4},
+        "loss": {"perceptual": "pyramid", "identity": "thumbnail", "resolution_initial": 32},
+        "network": NETWORK.to_dict(),
+        "discriminator": DISCRIMINATOR.to_dict(),
+    }
+    words = ["train", "--config", "portrait4d/portrait4d-24gb", "--dry-run", "--json", *_settings(changes)]
+    assert run(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert set(said["forecast"]["phases"]) == {"reconstructor", "density", "discriminator", "r1"}
+    assert said["settings"]["train"]["micro_batch"] == _read("portrait4d-24gb").train.micro_batch
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def _settings(changes: dict[str, Any], path: str = "") -> list[str]:
+    """Words such as `train.batch_size=4`."""
+    words = []
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            words += _settings(value, f"{path}{name}.")
+        else:
+            words.append(f"{path}{name}={json.dumps(value)}")
+    return words
 
 
 def test_motion_layers_of_v2_learn_faster(tmp_path: Path) -> None:

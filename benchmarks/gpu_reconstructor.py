@@ -99,7 +99,9 @@ class MadeSamples(SampleStream):
         random = np.random.default_rng(0)
         self._samples = [_made_sample(random, network, is_moved=bool(index % 2)) for index in range(_NUM_SAMPLES)]
 
-    def __len__(self) -> int:
+    @property
+    def num_samples(self) -> int:
+        """See `SampleStream`."""
         return self._count
 
     def at(self, position: int) -> HeadSample:

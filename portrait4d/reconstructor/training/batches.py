@@ -1,6 +1,6 @@
 """Samples become the tensors of a part: what the reconstructor is given, and what it should make."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,12 +13,9 @@ from flame.heads.head_model import HeadParams
 from portrait4d.reconstructor.motion_codes import parameter_code
 from portrait4d.reconstructor.training.head_world import HeadWorld, PosedCamera
 from portrait4d.reconstructor.training.losses import TrueHeads, TrueVolume, WantedHeads
+from portrait4d.reconstructor.training.motion_reader import ReadMotion
 from portrait4d.reconstructor.training.samples import HeadSample, Moves, VolumeSample
 from preprocess.media.image import to_tensor
-
-ReadMotion = Callable[[Tensor, Tensor], Tensor]
-"""Motion codes `[B, M]` of pictures `[B, 3, H, W]` in [-1, 1] with landmarks `[B, 70, 2]`, px from the first pixel's
-centre."""
 
 _VOLUME = ("depth", "features", "background", "points", "plane_features")
 

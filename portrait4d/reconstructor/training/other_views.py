@@ -16,10 +16,11 @@ from portrait4d.losses.blink import eye_openness, teacher_box_scale
 from portrait4d.losses.pictures import Perceptual
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.network import Reconstructor
-from portrait4d.reconstructor.training.batches import Batches, ReadMotion
+from portrait4d.reconstructor.training.batches import Batches
 from portrait4d.reconstructor.training.config import TeacherConfig
 from portrait4d.reconstructor.training.cross_view import OtherView, cross_view_terms, motion_from_other_views
 from portrait4d.reconstructor.training.losses import WantedHeads
+from portrait4d.reconstructor.training.motion_reader import ReadMotion
 from portrait4d.reconstructor.training.samples import HeadSample
 from portrait4d.train.task import Part
 

@@ -4,12 +4,16 @@ import hashlib
 import math
 from collections.abc import Sequence
 
+import torch
+
+from flame.errors import InputError
 from portrait4d.reconstructor.config import ReconstructorConfig
-from portrait4d.reconstructor.training.config import ReconstructionDataConfig
-from portrait4d.reconstructor.training.live import LiveSamples, LiveSubjects
+from portrait4d.reconstructor.training.config import ReconstructionDataConfig, ReconstructorSettings
+from portrait4d.reconstructor.training.live import LiveRequest, LiveSamples, LiveSubjects, MakeSubjects, load_maker
 from portrait4d.reconstructor.training.samples import ClipSamples, HeadSample, SubjectSamples
 from portrait4d.runtime.random import derive_seed
 from portrait4d.train.stream import RecordStream
+from preprocess.dataset.synthetic.views import SubjectKind
 
 _Samples = SubjectSamples | LiveSamples | ClipSamples
 
@@ -95,3 +99,54 @@ def _open(
     if live is not None:
         return LiveSamples(live, kind, network, num_points=config.plane_points, where=str(config.network))
     return SubjectSamples(config.subjects, kind, network, num_points=config.plane_points)
+
+
+def open_samples(config: ReconstructorSettings, make: MakeSubjects | None, device: torch.device) -> SampleStream:
+    """The samples of a training.
+
+    Args:
+        config: of the training.
+        make: makes the subjects of data.network; None takes the installed program's.
+        device: where they are made.
+
+    Raises:
+        InputError: no data are named, they do not fit, or there are fewer than a batch.
+    """
+    _check_data(config)
+    batch, live = config.train.batch_size, None
+    if config.data.network:
+        live = (make or load_maker())(_live_request(config, device))
+    samples = SampleStream(
+        config.data,
+        config.network,
+        seed=config.train.seed,
+        capacity=3 * batch,  # this batch, the next, and what is just being read
+        live=live,
+    )
+    if samples.num_samples is not None and samples.num_samples < batch:
+        raise InputError(f"expected at least {batch} samples, one batch, got {samples.num_samples}")
+    return samples
+
+
+def _check_data(config: ReconstructorSettings) -> None:
+    if not (config.data.subjects or config.data.network or config.data.clips):
+        raise InputError(
+            "expected training data: set data.subjects to folders that `genhead synthesize` made, data.network and "
+            "data.motions to a GenHead that makes them and what it draws from, or data.clips to shards that "
+            "`portrait4d data video` made"
+        )
+
+
+def _live_request(config: ReconstructorSettings, device: torch.device) -> LiveRequest:
+    data = config.data
+    assert data.network
+    shares: dict[SubjectKind, float] = {"dynamic": 1 - data.static_share, "static": data.static_share}
+    return LiveRequest(
+        network=data.network,
+        motions=data.motions,
+        seed=data.live_seed,
+        kinds=tuple(kind for kind, share in shares.items() if share > 0),
+        num_points=data.plane_points,
+        has_correspondence=config.loss.has_adversary,
+        device=str(device),
+    )

@@ -19,12 +19,12 @@ from portrait4d.losses.identity import Embedder
 from portrait4d.losses.perceptual import load_perceptual
 from portrait4d.losses.pictures import Perceptual
 from portrait4d.reconstructor.network import Reconstructor
-from portrait4d.reconstructor.training.batches import Batches, ReadMotion
+from portrait4d.reconstructor.training.batches import Batches
 from portrait4d.reconstructor.training.config import ReconstructorSettings
 from portrait4d.reconstructor.training.grid import draw_grid
 from portrait4d.reconstructor.training.head_world import HeadWorld
 from portrait4d.reconstructor.training.initial import initialise
-from portrait4d.reconstructor.training.live import LiveRequest, MakeSubjects, load_maker
+from portrait4d.reconstructor.training.live import MakeSubjects
 from portrait4d.reconstructor.training.losses import (
     TrueHeads,
     WantedHeads,
@@ -33,19 +33,14 @@ from portrait4d.reconstructor.training.losses import (
     generator_terms,
     r1_terms,
 )
+from portrait4d.reconstructor.training.motion_reader import ReadMotion, load_motion_reader
 from portrait4d.reconstructor.training.other_views import OtherViews
 from portrait4d.reconstructor.training.samples import HeadSample
-from portrait4d.reconstructor.training.stream import SampleStream
+from portrait4d.reconstructor.training.stream import SampleStream, open_samples
 from portrait4d.reconstructor.training.weights import load_start, load_teacher, save_networks
 from portrait4d.runtime.random import derive_seed
 from portrait4d.stylegan.half import set_half_dtype
 from portrait4d.train.task import Part, Phase, Task, Terms
-from portrait4d.weights.store import fetch
-from preprocess.dataset.synthetic.views import SubjectKind
-from preprocess.tracking.motion_code.encoder import MotionEncoder
-
-MOTION_MODEL = "motion-model"
-"""Name of the released weights of the motion encoder."""
 
 _GRID_SAMPLES = 8
 _MOTION_OFF = 0.5
@@ -95,8 +90,6 @@ class ReconstructorTask(Task):
         embed: Embedder | None = None,
     ) -> None:
         self.config, self.group_size = config, config.group_size
-        if samples is None:
-            _check_data(config)
         loss = config.loss
         self._perceptual = perceptual or load_perceptual(loss.perceptual, device=device)
         self._embed = None
@@ -105,10 +98,10 @@ class ReconstructorTask(Task):
         if config.network.motion != "pd-fgc" or config.is_static:
             read = None
         elif read is None:
-            read = _load_motion_reader(device)
+            read = load_motion_reader(device)
         world = HeadWorld(config.network, config.flame).to(device) if config.data.clips else None
         self.batches = Batches(read, world, has_maps=loss.has_adversary, device=device, is_static=config.is_static)
-        self.samples = samples or self._open_samples(make, device)
+        self.samples = samples or open_samples(config, make, device)
         self.batches.wanted([self.samples.at(0)], [0.0])  # refuses data that lack something
         self.data_digest = self.samples.digest
         self.network, self.discriminator = self._make_networks()
@@ -238,22 +231,6 @@ class ReconstructorTask(Task):
                 stays = (drawn < _MOTION_OFF).tolist()
                 return [float(sample.is_moved or not off) for sample, off in zip(samples, stays, strict=True)]
 
-    def _open_samples(self, make: MakeSubjects | None, device: torch.device) -> SampleStream:
-        config, live = self.config, None
-        batch = config.train.batch_size
-        if config.data.network:
-            live = (make or load_maker())(_live_request(config, device))
-        samples = SampleStream(
-            config.data,
-            config.network,
-            seed=config.train.seed,
-            capacity=3 * batch,  # this batch, the next, and what is just being read
-            live=live,
-        )
-        if samples.num_samples is not None and samples.num_samples < batch:
-            raise InputError(f"expected at least {batch} samples, one batch, got {samples.num_samples}")
-        return samples
-
     def _make_other_views(self, read: ReadMotion | None, device: torch.device) -> OtherViews | None:
         config = self.config.teacher
         if config.weights is None:
@@ -277,34 +254,3 @@ class ReconstructorTask(Task):
                 set_half_dtype(module, config.train.half_dtype)
         network.recomputes = config.train.recompute
         return network, discriminator
-
-
-def _check_data(config: ReconstructorSettings) -> None:
-    if not (config.data.subjects or config.data.network or config.data.clips):
-        raise InputError(
-            "expected training data: set data.subjects to folders that `genhead synthesize` made, data.network and "
-            "data.motions to a GenHead that makes them and what it draws from, or data.clips to shards that "
-            "`portrait4d data video` made"
-        )
-
-
-def _live_request(config: ReconstructorSettings, device: torch.device) -> LiveRequest:
-    data = config.data
-    assert data.network
-    shares: dict[SubjectKind, float] = {"dynamic": 1 - data.static_share, "static": data.static_share}
-    return LiveRequest(
-        network=data.network,
-        motions=data.motions,
-        seed=data.live_seed,
-        kinds=tuple(kind for kind, share in shares.items() if share > 0),
-        num_points=data.plane_points,
-        has_correspondence=config.loss.has_adversary,
-        device=str(device),
-    )
-
-
-def _load_motion_reader(device: torch.device) -> ReadMotion:
-    """The released motion encoder, which is fetched if it is not on this machine."""
-    kept = fetch(MOTION_MODEL)
-    encoder = MotionEncoder.load(kept.folder, device=device, weights=kept.config.identity)
-    return lambda pictures, landmarks: encoder(pictures, landmarks[:, :68]).clone()  # not of inference mode

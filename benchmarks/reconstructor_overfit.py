@@ -1,6 +1,6 @@
 """Whether the reconstructor can learn by heart: 4 people in 8 motions each, every pair of frames; PSNR over time.
 
-    python benchmarks/reconstructor_overfit.py [--minutes 18] [--publish]
+    python benchmarks/reconstructor_overfit.py [--minutes 18]
 
 The recipe is `configs/portrait4d/toy64.yaml`; the goal is 31 dB at 64 px in
 20 minutes of two cores.
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from material import conclude, table
+from material import table
 from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.reconstructor.training.batches import Batches
 from portrait4d.reconstructor.training.samples import ClipSamples
@@ -35,21 +35,13 @@ def main() -> None:
     """Trains and measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=18.0)
-    parser.add_argument("--publish", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         options = ToyOptions(num_identities=PEOPLE, pictures_per_identity=MOTIONS, size=SIDE, seed=40_000)
         build_toy_faces(folder, options)
         rows = train(folder, 60 * arguments.minutes)
-    text = f"""## Learning by heart
-
-`benchmarks/reconstructor_overfit.py`: {PEOPLE} people in {MOTIONS} motions each at {SIDE} px, the recipe
-`portrait4d/toy64`; every frame made from the next one of the same person.
-
-{table(["images", "CPU seconds", "wall seconds", "whole dB", "foreground dB"], rows, digits=1)}
-"""
-    conclude("reconstructor-overfit", text, rows, is_published=arguments.publish)
+    print(table(["images", "CPU seconds", "wall seconds", "whole dB", "foreground dB"], rows, digits=1))
 
 
 def train(clips: Path, seconds: float) -> list[list[float]]:

@@ -24,8 +24,8 @@ def test_it_is_small_and_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert config.licence == "Apache License 2.0, as this package"
     assert {value.dtype for value in tensors.values()} == {torch.float16}
     assert run(["weights", "list", "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)["embedded"]
-    assert row["name"] == NAME and row["family"] == "genhead" and "make_toy_faces" in row["about"]
+    row = next(row for row in json.loads(capsys.readouterr().out)["embedded"] if row["name"] == NAME)
+    assert row["family"] == "genhead" and "make_toy_faces" in row["about"]
 
 
 @torch.no_grad()

@@ -93,7 +93,7 @@ class Canonicaliser(nn.Module):
         """
         height, width = features.shape[2] // 2, features.shape[3] // 2
         grid = TokenGrid(self.patch_embed(features), height, width)
-        motion = None if _is_off(motion_scale) else self._tokens(source_motion, self.maps_neutral, self.proj_y_neutral)
+        motion = None if is_off(motion_scale) else self._tokens(source_motion, self.maps_neutral, self.proj_y_neutral)
         return _run(self.trans_blocks_neutral, grid, motion, motion_scale)
 
     def reenact(
@@ -112,7 +112,7 @@ class Canonicaliser(nn.Module):
         self, neutral: TokenGrid, driver_motion: Tensor | None, *, motion_scale: float | Tensor = 1.0
     ) -> Tensor:
         """The result of `reenact` before its convolutions, `[B, D / 4, 2 * h, 2 * w]`."""
-        motion = None if _is_off(motion_scale) else self._tokens(driver_motion, self.maps, self.proj_y)
+        motion = None if is_off(motion_scale) else self._tokens(driver_motion, self.maps, self.proj_y)
         grid = _run(self.trans_blocks_motion, neutral, motion, motion_scale)
         return F.pixel_shuffle(tokens_to_grid(grid.tokens, height=grid.height, width=grid.width), 2)
 
@@ -124,7 +124,8 @@ class Canonicaliser(nn.Module):
         return projection(layers(code)).unflatten(1, (self.config.motion_grid**2, -1))
 
 
-def _is_off(motion_scale: float | Tensor) -> bool:
+def is_off(motion_scale: float | Tensor) -> bool:
+    """Whether a scale leaves all motion out, so that no codes are needed."""
     return not isinstance(motion_scale, Tensor) and motion_scale == 0
 
 

@@ -11,7 +11,7 @@ from flame.geometry.camera import Camera
 from flame.heads.pose_field import HeadPoseField
 from portrait4d.ops.resample import resize
 from portrait4d.reconstructor.background import BackgroundNetwork
-from portrait4d.reconstructor.canonicaliser import Canonicaliser, TokenGrid
+from portrait4d.reconstructor.canonicaliser import Canonicaliser, TokenGrid, is_off
 from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.encoders import DetailEncoder, GlobalEncoder
 from portrait4d.reconstructor.plane_decoder import PlaneDecoder
@@ -168,7 +168,7 @@ class Reconstructor(Recomputing):
         picture = self._run(self.generator_triplane, reenacted, source.detail)
         if self.config.has_plane_mean:
             picture = picture + self.plane_mean
-        if self.config.motion_basis and driver_motion is not None:
+        if self.config.motion_basis and driver_motion is not None and not is_off(motion_scale):
             weights = self.motion_weights(driver_motion)[:, :, None] * motion_scale
             picture = picture + torch.einsum("brk,rchw->bchw", weights, self.motion_basis)
         return TriPlanes.from_picture(picture, layout="orthogonal", box_warp=self.config.render.box_warp)

@@ -159,7 +159,8 @@ def test_static_training_needs_no_codes(subjects: Path) -> None:
     """Nor the encoder that reads them; layers that only motion uses stay as they are."""
     config = replace(toy_training(subjects=subjects), is_static=True)
     canonicaliser = replace(NETWORK.canonicaliser, motion_dim=548)
-    config = replace(config, network=replace(NETWORK, motion="pd-fgc", canonicaliser=canonicaliser))
+    network = replace(NETWORK, motion="pd-fgc", canonicaliser=canonicaliser, motion_basis=2)
+    config = replace(config, network=network)
     trainer = _trainer(config)
     before = {name: value.clone() for name, value in trainer.task.networks["reconstructor"].state_dict().items()}
     trainer.step()
@@ -168,6 +169,25 @@ def test_static_training_needs_no_codes(subjects: Path) -> None:
     of_motion = {name for name in before if any(word in name for word in ("attn2", "norm2", "maps", "proj_y"))}
     assert of_motion - {name for name in of_motion if "plane" in name or "generator" in name} <= still
     assert not any(name.startswith("encoder_global") for name in still)
+
+
+def test_a_mean_head_moves_with_the_code_as_far_as_motion_is_on() -> None:
+    """Planes are the network's plus the blended basis; a scale of 0 leaves it out."""
+    network = Reconstructor(replace(NETWORK, motion_basis=3)).eval()
+    torch.nn.init.normal_(network.motion_basis)
+    source = torch.rand(2, 3, SIDE, SIDE) * 2 - 1
+    code = torch.rand(2, NETWORK.canonicaliser.motion_dim)
+    scale = torch.tensor([1.0, 0.0])[:, None, None]
+    with torch.no_grad():
+        features = network.encode(source, code, motion_scale=scale)
+        moved = network.animate(features, code, motion_scale=scale).features
+        basis = network.motion_basis.clone()
+        network.motion_basis.zero_()
+        plain = network.animate(features, code, motion_scale=scale).features
+        added = torch.einsum("r,rchw->chw", network.motion_weights(code[0]), basis)
+    change = (moved - plain).unflatten(1, (3, -1)) if moved.ndim == 4 else moved - plain
+    assert torch.allclose(change[0].reshape(-1).sort().values, added.reshape(-1).sort().values, atol=1e-4)
+    assert torch.equal(moved[1], plain[1])
 
 
 def test_motion_of_a_static_reconstructor_changes_nothing(subjects: Path) -> None:

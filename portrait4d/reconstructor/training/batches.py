@@ -60,7 +60,7 @@ class Batches:
         label = self._stack([sample.label for sample in samples])
         places = [self._stack([getattr(sample, name) for sample in samples]) - 0.5 for name in _LANDMARKS]
         landmarks, source_landmarks, driver_landmarks = places
-        source_motion = driver_motion = None
+        source_motion = driver_motion = source.new_zeros(len(samples), 0)
         if self._read is not None:
             driver = self._pictures([sample.driver for sample in samples])
             source_motion, driver_motion = self._read(source, source_landmarks), self._read(driver, driver_landmarks)

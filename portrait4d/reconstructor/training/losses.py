@@ -32,8 +32,8 @@ class WantedHeads:
 
     Attributes:
         source: `[B, 3, H, H]` in [-1, 1].
-        source_motion: `[B, M]` codes of the sources' motion; None where none is changed.
-        driver_motion: `[B, M]` codes of the motion to show; None where none is changed.
+        source_motion: `[B, M]` codes of the sources' motion; `[B, 0]` where none is changed.
+        driver_motion: `[B, M]` codes of the motion to show; `[B, 0]` where none is changed.
         motion_scale: `[B, 1, 1]` or one number: 1 moves, 0 leaves the motion as it is in the source, so that not all
             is learned through motion (section 3.2, the disentangled strategy).
         camera: `[B]` that sees the head at rest, world units.
@@ -44,8 +44,8 @@ class WantedHeads:
     """
 
     source: Tensor
-    source_motion: Tensor | None
-    driver_motion: Tensor | None
+    source_motion: Tensor
+    driver_motion: Tensor
     motion_scale: float | Tensor
     camera: Camera
     pose: HeadPoseField | None

@@ -61,7 +61,7 @@ class OtherViews:
             frames: `[B, 3, H, H]` driving frames.
             size: of the rendered pictures.
         """
-        if self._read is None or wanted.driver_motion is None:
+        if self._read is None:
             return wanted
         like = torch.zeros((), device=part.device)
         camera = self._camera(part, "motion view")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flame.errors import InputError
+from flame.landmarks.sets import IBUG_LEFT_EYE, IBUG_MOUTH, IBUG_RIGHT_EYE
 from portrait4d.losses.embedders import load_embedder, thumbnail
 from portrait4d.losses.perceptual import load_perceptual, pyramid_distance
 from portrait4d.losses.pictures import region_map
@@ -47,8 +48,9 @@ def test_blur_costs_more_than_its_share_of_pixels() -> None:
 
 def _landmarks() -> Tensor:
     points = torch.full((1, 70, 2), 32.0)
-    points[:, 36:42], points[:, 42:48] = torch.tensor([22.0, 28.0]), torch.tensor([42.0, 28.0])
-    points[:, 48:68] = torch.tensor([32.0, 46.0])
+    places = {IBUG_RIGHT_EYE: [22.0, 28.0], IBUG_LEFT_EYE: [42.0, 28.0], IBUG_MOUTH: [32.0, 46.0]}
+    for feature, place in places.items():
+        points[:, list(feature)] = torch.tensor(place)
     return points - 0.5
 
 

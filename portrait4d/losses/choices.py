@@ -5,7 +5,7 @@ from typing import Literal
 TrainedPerceptualName = Literal["lpips-alex", "lpips-squeeze", "lpips-vgg", "st-lpips-alex", "st-lpips-vgg"]
 """Package and trunk."""
 
-PerceptualName = Literal["lpips-alex", "lpips-squeeze", "lpips-vgg", "st-lpips-alex", "st-lpips-vgg", "pyramid"]
+PerceptualName = Literal[TrainedPerceptualName, "pyramid"]
 """The same, and a stand-in that needs no weights."""
 
 PYRAMID = "pyramid"

@@ -86,7 +86,7 @@ class HeadSample:
 
 
 class SubjectSamples:
-    """Synthesised subjects of one kind by index; a `Source` of a `RecordStream`.
+    """Synthesised subjects of one kind by index; a `Source` of a `RecordStream`: containers open a file for each read.
 
     Args:
         folders: that `genhead synthesize` wrote.
@@ -123,11 +123,6 @@ class SubjectSamples:
     def __getitem__(self, index: int) -> HeadSample:
         number, place = self._places[index]
         return sample_of(self._folders[number][place], self._num_points)
-
-    def __copy__(self) -> "SubjectSamples":
-        other = object.__new__(SubjectSamples)
-        other.__dict__.update(self.__dict__)  # containers open their files anew for each read
-        return other
 
 
 class ClipSamples:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from flame.errors import InputError
 from portrait4d.headparts.head import OPEN_HEAD_ORIGIN
+from portrait4d.headparts.views import CAMERA_RADIUS
 from portrait4d.render.official import official_generator, official_options
 from portrait4d.render.renderer import RenderConfig
 from portrait4d.runtime.checks import check_range
@@ -22,7 +23,6 @@ HeadKind = Literal["flame", "open"]
 
 BOX_WARP = 1.3
 OPEN_HEAD_FOV_DEGREES = 13.5
-CAMERA_RADIUS = 4.2
 
 
 @dataclass(frozen=True)

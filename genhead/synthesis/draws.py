@@ -11,16 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flame.geometry.look_at import released_views
-from genhead.config import CAMERA_RADIUS, GenHeadConfig
+from genhead.config import GenHeadConfig
 from genhead.synthesis.pools import Moves, Pools
-from portrait4d.headparts.head import JAW_AT_REST, UNITS_PER_METRE
+from portrait4d.headparts.head import JAW_AT_REST
+from portrait4d.headparts.views import training_views
 from portrait4d.runtime.random import derive_seed
 from preprocess.dataset.synthetic.views import VIEWS, SubjectKind
 
 _JAW_RANGE = 0.2
-_PIVOT_FORWARD = 0.03
-"""Metres: how far in front of FLAME's neck joint new cameras aim; other heads' origin is in their middle."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +119,10 @@ def look_at_labels(drawn: NDArray[np.float64], config: GenHeadConfig) -> NDArray
         drawn: `[7, N]` in [0, 1), see `SubjectNumbers.look_at`.
         config: distances grow with that of its training cameras; the lens is theirs.
     """
-    scale = config.camera_radius / CAMERA_RADIUS
-    forward = _PIVOT_FORWARD if config.head == "flame" else 0.0
-    cameras = released_views(
+    cameras = training_views(
         torch.from_numpy(np.asarray(drawn, np.float64)).float(),
-        unit=UNITS_PER_METRE * scale,
-        forward=forward,
-        radius_scale=scale,
+        head=config.head,
+        camera_radius=config.camera_radius,
         fov_degrees=config.camera_fov_degrees,
     )
     return cameras.to_label25(axes="opengl").numpy()

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from flame.geometry.camera import Camera
-from flame.geometry.look_at import released_views
-from portrait4d.headparts.head import UNITS_PER_METRE
+from portrait4d.headparts.views import training_views
 from portrait4d.losses.blink import eye_openness, teacher_box_scale
 from portrait4d.losses.pictures import Perceptual
-from portrait4d.reconstructor.config import ReconstructorConfig
 from portrait4d.reconstructor.network import Reconstructor
 from portrait4d.reconstructor.training.batches import Batches
 from portrait4d.reconstructor.training.config import TeacherConfig
@@ -23,12 +21,6 @@ from portrait4d.reconstructor.training.losses import WantedHeads
 from portrait4d.reconstructor.training.motion_reader import ReadMotion
 from portrait4d.reconstructor.training.samples import HeadSample
 from portrait4d.train.task import Part
-
-_RADIUS = 4.2
-"""World units: the distance around which the released cameras are drawn."""
-
-_FORWARD_METRES = 0.03
-"""How far in front of FLAME's neck joint cameras aim; other heads' origin is in their middle."""
 
 
 class OtherViews:
@@ -107,15 +99,8 @@ class OtherViews:
     def _camera(self, part: Part, purpose: str) -> Camera:
         """Cameras around the head as in the synthesised data, of each sample by itself."""
         drawn = part.random(purpose).uniform((len(part), 7), torch.zeros(())).T
-        return _views(drawn, self.teacher.config).to(part.device)
-
-
-def _views(drawn: Tensor, config: ReconstructorConfig) -> Camera:
-    scale = config.camera_radius / _RADIUS
-    return released_views(
-        drawn,
-        unit=UNITS_PER_METRE * scale,
-        forward=_FORWARD_METRES if config.head == "flame" else 0.0,
-        radius_scale=scale,
-        fov_degrees=config.camera_fov_degrees,
-    )
+        own = self.teacher.config
+        views = training_views(
+            drawn, head=own.head, camera_radius=own.camera_radius, fov_degrees=own.camera_fov_degrees
+        )
+        return views.to(part.device)

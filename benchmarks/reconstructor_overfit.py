@@ -28,7 +28,7 @@ from reconstructor_measures import psnr
 
 PEOPLE, MOTIONS, SIDE = 4, 8, 64
 REPORT_SECONDS = 60.0
-CHANGES = ("train.batch_size=8", "optimiser.learning_rate=2e-3", "train.average.half_life_images=500")
+CHANGES = ("train.batch_size=8", "train.average.half_life_images=500")
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,7 +15,6 @@ from flame.errors import InputError, printable
 from portrait4d.train.trainer import Trainer
 
 TENSORS, FACTS = "training.safetensors", "training.json"
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def restore_state(saved: SavedRun, trainer: Trainer) -> None:
     for name, average in trainer.averages.items():
         average.load_state_dict(_below(tensors, f"average.{name}."))
     for name in trainer.optimisers:
-        _restore_adam(trainer, name, _below(tensors, f"adam.{name}."))
+        _restore_optimiser(trainer, name, _below(tensors, f"adam.{name}."))
     trainer.task.load_state(_below(tensors, "task."))
     trainer.images_seen, trainer.step_index = saved.images_seen, index
 
@@ -151,13 +149,14 @@ def _known_tensors(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def _known_moments(trainer: Trainer, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What is wanted of Adam's moments: all of a parameter's, of its shape, where a checkpoint has any of them."""
+    """What is wanted of the optimisers' state: all of a parameter's, where a checkpoint has any of it."""
     known: dict[str, Tensor] = {}
     for name, network in trainer.task.networks.items():
         for key, parameter in network.named_parameters():
-            moments = {f"adam.{name}.{key}.{moment}": parameter for moment in _MOMENTS}
+            kept = trainer.optimisers[name].state_like(parameter)
+            moments = {f"adam.{name}.{key}.{moment}": like for moment, like in kept.items()}
             if not tensors.keys().isdisjoint(moments):
-                known |= moments | {f"adam.{name}.{key}.step": torch.zeros(())}
+                known |= moments
     return known
 
 
@@ -173,13 +172,15 @@ def prune_states(folder: Path, *, keep_last: int, keep_every_images: int, last_g
             shutil.rmtree(saved.folder)
 
 
-def _restore_adam(trainer: Trainer, name: str, tensors: dict[str, Tensor]) -> None:
+def _restore_optimiser(trainer: Trainer, name: str, tensors: dict[str, Tensor]) -> None:
     optimiser = trainer.optimisers[name]
     for key, parameter in trainer.task.networks[name].named_parameters():
-        if f"{key}.step" in tensors:
-            step, *moments = (tensors[f"{key}.{moment}"] for moment in _MOMENTS)
-            moved = {name: value.to(parameter) for name, value in zip(_MOMENTS[1:], moments, strict=True)}
-            optimiser.state[parameter] = {"step": step, **moved}
+        moments = {moment: tensors.get(f"{key}.{moment}") for moment in optimiser.state_like(parameter)}
+        kept = {moment: value for moment, value in moments.items() if value is not None}
+        if kept:  # fused Adam wants its counter where it lies, on the CPU
+            optimiser.state[parameter] = {
+                moment: value if moment == "step" else value.to(parameter) for moment, value in kept.items()
+            }
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ As a program it trains in a folder: `python toy_training.py OUTPUT [OVERRIDE...]
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -110,9 +110,8 @@ class ToyTask(Task):
 def make_trainer(config: ToyConfig, workers: Workers | None = None) -> Trainer:
     """A trainer at step 0."""
     adam = OptimiserConfig(learning_rate=0.01)
-    return Trainer(
-        ToyTask(config), config.train, optimisers={"generator": adam, "discriminator": adam}, workers=workers
-    )
+    optimisers = {"generator": replace(adam, muon=("0",)), "discriminator": adam}
+    return Trainer(ToyTask(config), config.train, optimisers=optimisers, workers=workers)
 
 
 def train_toy(output: Path, config: ToyConfig, workers: Workers | None = None) -> RunReport:

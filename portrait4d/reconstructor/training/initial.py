@@ -16,6 +16,9 @@ from portrait4d.reconstructor.network import Reconstructor
 PARAMETER_GAIN = 6.0
 """One over the root mean square of a head model's numbers, most of which are zero in any face."""
 
+_PLANE_GAIN = 0.1
+"""Planes start near zero, where the decoder makes an even fog of them."""
+
 
 @torch.no_grad()
 def initialise(network: Reconstructor) -> None:
@@ -36,6 +39,7 @@ def initialise(network: Reconstructor) -> None:
     for module in network.modules():
         if isinstance(module, ResidualBlock):
             nn.init.zeros_(module.conv2.weight)
+    network.generator_triplane.conv_last.weight.mul_(_PLANE_GAIN)
     canonicaliser = network.encoder_canonical
     for layers in (canonicaliser.maps, canonicaliser.maps_neutral):
         linear = [layer for layer in layers if isinstance(layer, nn.Linear)]

@@ -23,7 +23,7 @@ PEOPLE, CLIP_PEOPLE, CLIP_FRAMES = 1088, 1024, 8
 SUBJECTS = 2500
 """Of each kind, dynamic and static."""
 
-GENHEAD_IMAGES, STATIC_IMAGES, DYNAMIC_IMAGES, CLIP_IMAGES = 64_000, 6_000, 14_000, 48_000
+GENHEAD_IMAGES, STATIC_IMAGES, DYNAMIC_IMAGES, CLIP_IMAGES = 64_000, 6_000, 6_000, 48_000
 _LEAST_IMAGES = 48
 
 TRAINED_SECONDS = 6
@@ -122,7 +122,8 @@ def chain(folder: Path, sizes: Sizes, *, workers: int, genhead: str | None = Non
         ]),
         Stage("v2", [
             *portrait4d, *recipe, f"resume_from={last['dynamic']}", f"data.clips=[{place['clips']},{place['faces']}]",
-            f"teacher.weights={last['static']}", "loss.region_weight=24", f"train.total_images={images['v2']}",
+            f"teacher.weights={last['static']}", "loss.region_weight=24", "loss.surface_weight=5",
+            f"train.total_images={images['v2']}",
             "-o", place["v2"],
         ]),
         Stage("held out", [

@@ -21,10 +21,11 @@ from genhead.training.losses import (
     r1_terms,
 )
 from genhead.training.samples import HeadSamples
-from genhead.training.supervised import SupervisedConfig, depth_term, pixel_terms
+from genhead.training.supervised import SupervisedConfig, pixel_terms
 from portrait4d.gan.adversarial import Judge
 from portrait4d.gan.swap import is_batch_swapped
 from portrait4d.gan.training import Fades
+from portrait4d.losses.volume import surface_term
 from portrait4d.train.task import Part, Phase, Terms
 
 
@@ -97,7 +98,7 @@ class GenHeadPhases:
         counted = torch.tensor(known, dtype=torch.float32, device=part.device)
         terms = pixel_terms(self.generator, made.images, real, feature_weight=config.feature_weight, counted=counted)
         if config.depth_weight:
-            depth = depth_term(made.images, self.samples.surface(part), counted=counted)
+            depth = surface_term(made.images.depth, self.samples.surface(part), counted)
             terms["depth"] = config.depth_weight * depth
         return terms
 

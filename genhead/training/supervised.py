@@ -79,18 +79,6 @@ def pixel_terms(
     }
 
 
-def depth_term(images: HeadImages, surface: Tensor, *, counted: Tensor) -> Tensor:
-    """Mean distance, in world units, between the rendered face and a known one.
-
-    Args:
-        images: generated.
-        surface: `[B, 1, h, h]` distance along the rays, zero where nothing is known.
-        counted: `[B]` weight of each picture.
-    """
-    known = counted[:, None, None, None] * (surface > 0)
-    return (known * (images.depth - surface).abs()).mean()
-
-
 @torch.no_grad()
 def feature_map(generator: GenHeadGenerator, correspondence: Tensor) -> Tensor:
     """Where eyes, brows and mouth are, `[B, 1, H, H]` in [0, 1], from a correspondence map `[B, 3, H, H]`."""

@@ -30,6 +30,18 @@ def depth_term(depth: Tensor, true_depth: Tensor, share: Tensor) -> Tensor:
     return ((true_depth - depth) * share).abs().mean()
 
 
+def surface_term(depth: Tensor, surface: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Mean distance, in world units, between the rendered face and that of a fitted head model. Not in the papers.
+
+    Args:
+        depth: `[B, 1, R, R]` along the rays.
+        surface: the same of the face, zero where nothing is known; those pixels count as right.
+        counted: `[B]` weights of the heads; None is 1.
+    """
+    error = (surface > 0) * (depth - surface).abs()
+    return (error if counted is None else counted[:, None, None, None] * error).mean()
+
+
 def feature_term(
     foreground: Tensor, background: Tensor, true_features: Tensor, true_background: Tensor, share: Tensor
 ) -> Tensor:

@@ -13,7 +13,7 @@ from golden import Fixture
 from portrait4d.losses.blink import eye_openness, teacher_box_scale
 from portrait4d.losses.identity import align_faces, five_point_matrix, identity_term
 from portrait4d.losses.pictures import ComparedPictures, over_black, picture_terms
-from portrait4d.losses.volume import depth_term, feature_term, opacity_term, plane_term
+from portrait4d.losses.volume import depth_term, feature_term, opacity_term, plane_term, surface_term
 from portrait4d.render.planes import TriPlanes
 from preprocess.tracking.motion_code.crop import crop_faces
 
@@ -102,6 +102,14 @@ def test_volumes_differ_where_the_person_is() -> None:
     assert feature_term(black, background + 1, features, background, share) == pytest.approx(1)
     hidden = features + 5 * (1 - share)  # behind the person's outline nothing is compared
     assert feature_term(black, background, hidden, background, share) == 0
+
+
+def test_a_fitted_surface_counts_where_it_is_known() -> None:
+    surface = torch.full((2, 1, 4, 4), 3.0)
+    surface[:, :, :, 1:] = 0
+    depth = torch.full_like(surface, 3.2)
+    assert surface_term(depth, surface) == pytest.approx(0.2 / 4)
+    assert surface_term(depth, surface, torch.tensor([1.0, 0.0])) == pytest.approx(0.2 / 8)
 
 
 def test_planes_are_compared_at_points() -> None:

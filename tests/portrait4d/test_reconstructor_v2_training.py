@@ -176,3 +176,28 @@ def test_cameras_of_other_sides_are_around_the_head(clips: Path, teacher: Path) 
     assert distance.min() > 3.6 and distance.max() < 4.5 and distance.std() > 0.1
     towards = -(camera.cam2world[:, :3, 2] * camera.cam2world[:, :3, 3]).sum(1) / distance
     assert (-towards).min() > 0.99  # they look at it
+
+
+def test_the_fitted_face_is_a_surface_to_learn(clips: Path, teacher: Path) -> None:
+    """It is as far as the head's vertices are, the neck turned or not; other trainings do not draw it."""
+    weighted = with_loss(_config(clips, teacher), surface_weight=2.0)
+    task = ReconstructorTask(weighted, CPU, read=_read)
+    samples = [task.samples.at(position) for position in range(4)]
+    wanted, world = task.batches.wanted(samples, [1.0] * 4), task.batches.world
+    assert wanted.surface is not None and world is not None
+    posed = world.head.pose(task.batches.params(samples)).posed
+    for index, surface in enumerate(wanted.surface[:, 0]):
+        eye = wanted.camera.cam2world[index, :3, 3]
+        away = (posed[index] - eye).norm(dim=-1)
+        pixels, _ = wanted.camera.project(posed, height=len(surface), width=len(surface))
+        column, row = pixels[index].floor().long().clamp(0, len(surface) - 1).unbind(-1)
+        nearest = torch.full((surface.numel(),), torch.inf).scatter_reduce(
+            0, row * len(surface) + column, away, reduce="amin"
+        )
+        known = (surface.flatten() > 0) & nearest.isfinite()
+        assert known.sum() > 20
+        assert (surface.flatten() - nearest)[known].abs().median() < 0.05  # of the whole pixel's nearest vertex
+    assert "reconstructor/surface" in Trainer(task, weighted.train, optimisers=weighted.optimisers()).step().terms
+    assert (
+        ReconstructorTask(_config(clips, teacher), CPU, read=_read).batches.wanted(samples, [1.0] * 4).surface is None
+    )

@@ -31,6 +31,7 @@ class Batches:
         world: see above.
         is_static: motion is never changed, and no codes are made.
         has_maps: whether an adversary sees correspondence maps.
+        surface_side: of maps of how far the fitted faces of clips are; 0 makes none.
         device: of the networks.
     """
 
@@ -40,11 +41,12 @@ class Batches:
         world: HeadWorld | None,
         *,
         has_maps: bool,
+        surface_side: int = 0,
         device: torch.device,
         is_static: bool = False,
     ) -> None:
         self._read, self.world, self._is_static = read, world, is_static
-        self._has_maps, self._device = has_maps, device
+        self._has_maps, self._surface_side, self._device = has_maps, surface_side, device
 
     def wanted(self, samples: Sequence[HeadSample], motion_scale: Sequence[float]) -> WantedHeads:
         """What the reconstructor is given.
@@ -81,6 +83,7 @@ class Batches:
             label=label,
             correspondence=self._maps(samples, seen.camera, like=source),
             landmarks=landmarks,
+            surface=self._surface(samples, seen.camera),
         )
 
     def true(self, samples: Sequence[HeadSample]) -> TrueHeads:
@@ -118,6 +121,11 @@ class Batches:
                 "--no-correspondence, or set loss.adversarial_weight 0"
             )
         return self._stack(maps)
+
+    def _surface(self, samples: Sequence[HeadSample], camera: Camera) -> Tensor | None:
+        if self.world is None or not self._surface_side:
+            return None
+        return self.world.surface(self.params(samples), camera, side=self._surface_side)
 
     def _volume(self, samples: Sequence[VolumeSample]) -> TrueVolume:
         return TrueVolume(**{name: self._stack([getattr(sample, name) for sample in samples]) for name in _VOLUME})

@@ -11,7 +11,7 @@ from flame.heads.frame_parameters import decompose_camera
 from flame.heads.head_model import HeadParams
 from flame.heads.pose_field import HeadPoseField
 from portrait4d.headparts.head import PartHead
-from portrait4d.headparts.masks import correspondence_map
+from portrait4d.headparts.masks import correspondence_map, distance_map
 from portrait4d.reconstructor.config import ReconstructorConfig
 
 NUM_LANDMARKS = 70
@@ -63,6 +63,10 @@ class HeadWorld:
     def correspondence(self, params: HeadParams, camera: Camera, *, side: int) -> Tensor:
         """The maps of heads `[B, 3, side, side]`, see `correspondence_map`."""
         return correspondence_map(self.head, self.head.pose(params), camera, size=side)
+
+    def surface(self, params: HeadParams, camera: Camera, *, side: int) -> Tensor:
+        """How far the faces are, `[B, 1, side, side]`, see `distance_map`."""
+        return distance_map(self.head, self.head.pose(params), camera, size=side)
 
     def place_camera(self, composed: Camera, params: HeadParams) -> PosedCamera:
         """Gives the neck its part of heads' rotations.

@@ -39,6 +39,11 @@ class ReconstructionLossConfig(PenaltyConfig):
     plane_weight: float = 0.1
     """Weight of the difference of the planes' features at points."""
 
+    surface_weight: float = 0.0
+    """Weight of the distance, in world units, from the rendered face to that of the head model that was fitted to a
+    clip's frame; 0, as released, leaves it out. Ours, for small networks. It counts where pictures are rendered at
+    their final side."""
+
     identity: str = "insightface"
     """The face recogniser: an ONNX or TorchScript file of ArcFace, insightface for that of its pack, or thumbnail, a
     stand-in that needs no weights."""
@@ -75,7 +80,7 @@ class ReconstructionLossConfig(PenaltyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        weights = ("perceptual", "region", "mask", "depth", "feature", "plane", "identity", "adversarial")
+        weights = ("perceptual", "region", "mask", "depth", "feature", "plane", "surface", "identity", "adversarial")
         for name in (*(f"{weight}_weight" for weight in weights), "r1_gamma_correspondence", "r1_gamma_mask"):
             check_range(f"loss.{name}", getattr(self, name), 0.0, 1e6)
         check_choice("loss.perceptual", self.perceptual, get_args(PerceptualName))

@@ -16,7 +16,7 @@ from portrait4d.gan.density import DensityVariationConfig, density_variation
 from portrait4d.gan.discriminator import JudgedImages
 from portrait4d.losses.identity import Embedder, identity_term
 from portrait4d.losses.pictures import ComparedPictures, Perceptual, over_black, picture_terms, region_map
-from portrait4d.losses.volume import depth_term, feature_term, opacity_term, plane_term
+from portrait4d.losses.volume import depth_term, feature_term, opacity_term, plane_term, surface_term
 from portrait4d.ops.resample import resize
 from portrait4d.reconstructor.network import PosedField, ReconstructedImages, Reconstructor
 from portrait4d.reconstructor.training.loss_config import ReconstructionLossConfig
@@ -41,6 +41,8 @@ class WantedHeads:
         label: `[B, 25]` of the cameras, for the discriminator.
         correspondence: `[B, 3, H, H]` rendered with these cameras.
         landmarks: `[B, 70, 2]` of the head that is asked for, px from the first pixel's centre, y down.
+        surface: `[B, 1, h, h]` how far the fitted face is along the rays, world units, zero where there is none; None
+            where nothing was fitted or it does not count.
     """
 
     source: Tensor
@@ -52,6 +54,7 @@ class WantedHeads:
     label: Tensor
     correspondence: Tensor
     landmarks: Tensor
+    surface: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -158,10 +161,12 @@ def generator_terms(
     embed: Embedder | None,
     random: RandomSource,
 ) -> dict[str, Tensor]:
-    """The reconstructor's main loss: `truth_terms`, later `identity`, last `adversarial`."""
+    """The reconstructor's main loss: `truth_terms`, on clips `surface`, later `identity`, last `adversarial`."""
     size = config.resolution_at(images_seen, network.config.neural_resolution)
     made = reconstruct(network, wanted, size=size, random=random)
     terms = truth_terms(made, true, config, images_seen=images_seen, perceptual=perceptual, landmarks=wanted.landmarks)
+    if wanted.surface is not None and size == wanted.surface.shape[-1]:
+        terms["surface"] = config.surface_weight * surface_term(made.images.depth, wanted.surface)
     if embed is not None and images_seen >= config.volume_images:
         distance = identity_term(embed, made.images.image, true.image, wanted.landmarks)
         terms["identity"] = config.identity_weight * distance

@@ -100,7 +100,14 @@ class ReconstructorTask(Task):
         elif read is None:
             read = load_motion_reader(device)
         world = HeadWorld(config.network, config.flame).to(device) if config.data.clips else None
-        self.batches = Batches(read, world, has_maps=loss.has_adversary, device=device, is_static=config.is_static)
+        self.batches = Batches(
+            read,
+            world,
+            has_maps=loss.has_adversary,
+            surface_side=config.network.neural_resolution if loss.surface_weight else 0,
+            device=device,
+            is_static=config.is_static,
+        )
         self.samples = samples or open_samples(config, make, device)
         self.batches.wanted([self.samples.at(0)], [0.0])  # refuses data that lack something
         self.data_digest = self.samples.digest

@@ -10,7 +10,7 @@ import numpy as np
 from flame.errors import InputError
 from portrait4d.engines.base import Avatar
 from portrait4d.engines.choose import named_files
-from portrait4d.engines.retarget import orbit_drive
+from portrait4d.engines.own_drive import orbit_drive
 from portrait4d.options import RenderOptions
 from portrait4d.pipeline import build_source
 from portrait4d.reenactment.head_crops import render_drives

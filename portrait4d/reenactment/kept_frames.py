@@ -53,7 +53,8 @@ def frames_key(source: Path, avatar: Avatar, motion: Motion, *, options: Reenact
 
 
 def _motion_facts(motion: Motion) -> list[str]:
-    values = (getattr(motion, item.name) for item in fields(motion))
+    held = (motion,) if motion.neutral is None else (motion, motion.neutral)
+    values = (getattr(part, item.name) for part in held for item in fields(part))
     return [hashlib.sha256(value.tobytes()).hexdigest() for value in values if isinstance(value, np.ndarray)]
 
 

@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix_to_axis_angle
-from flame.heads.head_model import HeadModel
+from flame.heads.head_model import HeadModel, expression_index
 from flame.heads.head_pose import HEAD_CENTRE, HeadPose
 from portrait4d.engines.base import Avatar, Drive
 from portrait4d.engines.jitter import frame_seeds
-from portrait4d.engines.retarget import NARROW_EYES, SHUT_EYES
+from portrait4d.engines.retarget import SHUT_EYES
 from preprocess.tracking.head_landmarks import landmark_residual
 from preprocess.tracking.motion import Motion
+
+BLINKS = ("eyeBlinkLeft", "eyeBlinkRight")
 
 
 def edited_drive(avatar: Avatar, motion: Motion, model: HeadModel, *, jitter: int | None = None) -> Drive:
@@ -29,18 +31,22 @@ def edited_drive(avatar: Avatar, motion: Motion, model: HeadModel, *, jitter: in
         InputError: the motion belongs to another head model.
     """
     motion.check_model(model)
-    own_open = _tensor(avatar.motion.eye_open[0])
-    can_shut = float(own_open.max()) > SHUT_EYES
-    closed = (1 - _tensor(motion.eye_open) / own_open.clamp(min=NARROW_EYES)).clamp(0, 1) * can_shut
-    closed = torch.where(_tensor(motion.eye_open) < own_open, closed, torch.zeros_like(closed))
+    can_shut = float(np.max(avatar.motion.eye_open[0])) > SHUT_EYES
     return Drive(
         pose=motion.pose.map(_tensor),
         head=motion.head.map(_tensor).replace(neck=torch.zeros(len(motion), 3)),
-        eye_closed=closed,
+        eye_closed=_shut_lids(motion, model) * can_shut,
         residual=landmark_residual(model, motion),
         codes=_tensor(motion.codes),
         noise_seeds=frame_seeds(jitter, range(len(motion))),
     )
+
+
+def _shut_lids(motion: Motion, model: HeadModel) -> Tensor:
+    """How far each pair of lids is shut [T, 2]: near 1 only where a blink is; until then the lids move evenly."""
+    if not set(BLINKS) <= set(model.expression_names):
+        return torch.zeros(len(motion), 2)
+    return _tensor(motion.expression)[:, expression_index(model, BLINKS)] ** 4
 
 
 def orbit_drive(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import spearmanr
 
 from flame.heads.expression_names import actions_of
@@ -19,9 +18,10 @@ from material import conclude, measure, output_folder, shared_folder, table
 from portrait4d.engines.own_drive import edited_drive
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import build_source
+from portrait4d.reenactment.head_crops import render_drive
 from portrait4d.reenactment.models import Models, load_models
 from portrait4d.runtime.streams import one_torch_thread
-from preprocess.media.image import to_uint8, write_png
+from preprocess.media.image import write_png
 
 PORTRAITS = ("5b4c64433c30", "61f531f6cb52", "6624618d2d4e", "65b0409d17ea")
 """A shut mouth; a little smile that shows teeth; a wide smile with teeth; a shut mouth, glasses."""
@@ -54,11 +54,11 @@ def main() -> None:
     }
     seen = measure({"pictures": pictures, "sources": photos}, folder, script="measure_pictures.py")
     for row in reads:
-        found = (seen or {}).get(str(folder / row["picture"]), {"blend": None, "identity": None})
-        blend = found["blend"]
-        actions = [action for action in actions_of(row["name"]) if blend is not None and action in blend]
-        row["mediapipe"] = float(np.mean([blend[action] for action in actions])) if actions else None
-        row["identity"] = found["identity"]
+        found = {} if seen is None else seen[str(folder / row["picture"])]
+        blend = found.get("blend") or {}
+        actions = [blend[action] for action in actions_of(row["name"]) if action in blend]
+        row["mediapipe"] = float(np.mean(actions)) if actions else None
+        row["identity"] = found.get("identity")
     conclude("pose", report_text(reads), reads, is_published=arguments.publish)
 
 
@@ -74,8 +74,7 @@ def read_portrait(name: str, models: Models, folder: Path) -> list[dict[str, Any
         for level in LEVELS:
             motion = source.avatar.motion.edit({expression: level}, model=models.head_model)
             drive = edited_drive(source.avatar, motion, models.head_model)
-            with torch.inference_mode():
-                image = to_uint8(models.engine.render(source.avatar, drive).image)[0]
+            image = render_drive(source.avatar, drive, models=models)[0]
             picture = f"{name}_{expression}_{100 * level:03.0f}.png"
             write_png(folder / picture, image)
             read = models.tracker.track_image(image).motion.values(expression)[0]
@@ -94,7 +93,7 @@ def rank_correlations(rows: list[dict[str, Any]], reader: str) -> list[float]:
         if any(value is None for value in values):
             continue
         is_still = len(set(values)) == 1
-        found.append(0.0 if is_still else float(spearmanr([row["level"] for row in mine], values).statistic))
+        found.append(0.0 if is_still else float(spearmanr([row["level"] for row in mine], values)[0]))
     return found
 
 

@@ -3,19 +3,18 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from flame.heads.expression_names import actions_of
 from portrait4d.engines.abilities import check_follows
 from portrait4d.engines.choose import choose_engine, named_files
 from portrait4d.engines.own_drive import edited_drive
 from portrait4d.options import PoseOptions
 from portrait4d.pipeline import build_source
+from portrait4d.reenactment.head_crops import render_drive
 from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.runtime.paths import check_output, require_file
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.files.file_check import check_not_input
-from preprocess.media.image import to_uint8, write_png
+from preprocess.media.image import write_png
 from preprocess.tracking.edit import ANGLES, GAZE
 
 
@@ -70,7 +69,5 @@ def pose_avatar(
     avatar = build_source(source, models=models, face=options.face).avatar
     motion = avatar.motion.edit(changes, model=models.head_model)
     drive = edited_drive(avatar, motion, models.head_model, jitter=options.jitter)
-    with torch.inference_mode():
-        image = to_uint8(models.engine.render(avatar, drive.to(models.device)).image)[0]
-    write_png(output, image)
+    write_png(output, render_drive(avatar, drive, models=models)[0])
     return PoseReport(str(output), avatar.engine, changes, tuple(avatar.warnings))

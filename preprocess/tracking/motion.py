@@ -22,7 +22,7 @@ FORMAT = "portrait4d-motion"
 VERSION = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Motion(MotionFields):
     """T frames of one head, with its file. A photo has T = 1."""
 

@@ -129,6 +129,10 @@ class MotionFields:
         if self.neutral is not None:
             self.neutral.check(self.expression.shape[1])
 
+    def __repr__(self) -> str:
+        frames = "1 frame" if len(self) == 1 else f"{len(self)} frames at {float(self.frame_rate):g} per second"
+        return f"{type(self).__name__}({frames}, head model {self.head_model!r}, source {self.source!r})"
+
     def __len__(self) -> int:
         return len(self.seconds)
 

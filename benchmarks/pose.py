@@ -93,7 +93,7 @@ def rank_correlations(rows: list[dict[str, Any]], reader: str) -> list[float]:
         if any(value is None for value in values):
             continue
         is_still = len(set(values)) == 1
-        found.append(0.0 if is_still else float(spearmanr([row["level"] for row in mine], values)[0]))
+        found.append(0.0 if is_still else float(np.asarray(spearmanr([row["level"] for row in mine], values))[0]))
     return found
 
 

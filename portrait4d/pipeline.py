@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from flame.errors import InputError
-from portrait4d.engines.base import Avatar
+from portrait4d.engines.base import Avatar, check_avatar, is_avatar
 from portrait4d.engines.choose import named_files
 from portrait4d.options import ReenactOptions
 from portrait4d.reenactment.compose import DriverView, PasteBack
@@ -35,6 +35,9 @@ from preprocess.files.file_check import check_not_input
 from preprocess.media.image import read_image, write_png
 from preprocess.tracking.motion import Motion
 
+IN_MEMORY = "(in memory)"
+"""What reports call the source where it was an avatar without a file."""
+
 SILENT = "the driver's sound could not be used here: the result is silent"
 
 
@@ -45,23 +48,27 @@ class Source:
     Attributes:
         avatar: What the engine built.
         picture: uint8 `[H, W, 3]` that `avatar.crop` belongs to; None if the source was an avatar file.
-        path: The file of the source; of several photos, the one that the engine chose to show.
+        path: The file of the source; of several photos, the one that the engine chose to show; None if the source was
+            an avatar in memory.
     """
 
     avatar: Avatar
     picture: np.ndarray | None
-    path: Path
+    path: Path | None
 
 
 @one_torch_thread()
-def build_source(path: str | Path | Sequence[str | Path], *, models: Models, face: int = 0) -> Source:
-    """Reads, tracks and builds a photo (or several of one person), or loads an avatar file.
+def build_source(path: str | Path | Avatar | Sequence[str | Path], *, models: Models, face: int = 0) -> Source:
+    """Reads, tracks and builds a photo (or several of one person), or loads an avatar file, or takes an avatar.
 
     `face` counts the faces of every photo, 0 is the largest; `models` are from `load_models`.
 
     Raises:
         InputError: A file cannot be read, a photo shows no such face, or an avatar file is of another engine.
     """
+    if is_avatar(path):
+        check_avatar(path, engine=models.engine)
+        return Source(path, None, None)
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(item) for item in path]
     if len(paths) == 1 and is_avatar_file(paths[0]):
         return Source(models.engine.load(require_file(paths[0], "avatar file")), None, paths[0])
@@ -97,7 +104,7 @@ def build_avatar(
 
 @one_torch_thread()
 def track_driver(
-    driver: str | Path | Driver,
+    driver: str | Path | Motion | Driver,
     output: str | Path | None = None,
     *,
     options: ReenactOptions | None = None,
@@ -109,7 +116,7 @@ def track_driver(
     A video, picture or folder of frames is tracked; a motion file or a folder of the released preprocessing is read.
 
     Args:
-        driver: The path, or a driver that was opened with the same options.
+        driver: The path, a motion, or a driver that was opened with the same options.
         output: The motion file to write, `.npz`.
         options: `smooth` and `driver_face` apply only to what is tracked.
         models: As in `reenact`; loaded if they are needed and not given.
@@ -158,8 +165,8 @@ def _track(driver: Driver, models: Models, progress: Progress) -> Motion:
 
 @one_torch_thread()
 def reenact(
-    source: str | Path,
-    driver: str | Path,
+    source: str | Path | Avatar,
+    driver: str | Path | Motion,
     output: str | Path,
     *,
     options: ReenactOptions | None = None,
@@ -169,8 +176,8 @@ def reenact(
     """Makes the face of `source` move like `driver` and writes the result.
 
     Args:
-        source: Photo or avatar file.
-        driver: Video, picture, folder of frames or motion file.
+        source: Photo, avatar file or avatar.
+        driver: Video, picture, folder of frames, motion file or motion.
         output: `.mp4` (any video suffix FFmpeg knows), or a picture suffix if the driver is one frame.
         options: Everything else; see `ReenactOptions`.
         progress: Called after each step.
@@ -180,8 +187,8 @@ def reenact(
         InputError: A file cannot be used, no face is found, or the models do not fit the options; nothing is written.
     """
     options = options or default_options(models)
-    source, output = Path(source), Path(output)
-    opened = check_request(source, driver, output, options)
+    source, output = source if is_avatar(source) else Path(source), Path(output)
+    opened = check_request(None if is_avatar(source) else source, driver, output, options)
     watch = Stopwatch()
     progress("load", 0, None)
     options, models = _settle(options, models)
@@ -252,7 +259,7 @@ def reenact_tracked(
                 )
     silent = [SILENT] if wants_sound and not sound.has_audio else []
     return ReenactReport.of_run(
-        (ready.path, driver.path, output),
+        (ready.path or Path(IN_MEMORY), driver.path, output),
         motion,
         engine=ready.avatar.engine,
         num_kept_frames=kept.num_reused,

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from flame.errors import InputError
 from portrait4d.api.video import Video, encode
 from portrait4d.engines.abilities import check_follows
-from portrait4d.engines.base import Avatar, Engine, Mesh, check_avatar
+from portrait4d.engines.base import Avatar, Engine, Mesh, check_avatar, is_avatar
 from portrait4d.engines.own_drive import edited_drive, orbit_drive
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import track_driver
-from portrait4d.reenactment.driver import Driver, cut_motion
+from portrait4d.reenactment.driver import Driver
 from portrait4d.reenactment.head_crops import render_drive, render_frames
 from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.runtime.paths import is_avatar_file, require_file
@@ -116,9 +116,7 @@ class Head:
             InputError: the driver cannot be used, or shows no face.
         """
         settled = self.options if options is None else options_for(self.models, options)
-        if isinstance(driver, Motion):
-            return driver if _takes_all(settled) else cut_motion(driver, settled)
-        if isinstance(driver, str | Path):
+        if isinstance(driver, Motion | str | Path):
             return track_driver(driver, options=settled, models=self.models)
         return _track_pictures(driver, Fraction(frame_rate).limit_denominator(1001), settled, self.models)
 
@@ -223,8 +221,8 @@ def options_for(models: Models, options: ReenactOptions | None) -> ReenactOption
 def _avatar_of(images: Picture | Avatar | Sequence[Picture], models: Models, face: int) -> Avatar:
     if isinstance(images, str | Path) and is_avatar_file(Path(images)):
         return models.engine.load(require_file(Path(images), "avatar file"))
-    if not isinstance(images, str | Path | bytes) and hasattr(images, "motion") and hasattr(images, "crop"):
-        return images  # pyright: ignore[reportReturnType]  (a protocol with data)
+    if is_avatar(images):
+        return images
     several = list(images) if isinstance(images, list | tuple) else [images]
     return models.engine.build(models.tracker.track_images([picture_of(item) for item in several], face=face))  # pyright: ignore[reportArgumentType]
 

@@ -19,6 +19,7 @@ from portrait4d.engines.modes import Placement
 
 if TYPE_CHECKING:
     import numpy as np
+    from typing_extensions import TypeIs
 
     from flame.heads.head_model import HeadModel, HeadParams
     from preprocess.faces.crop import Crop
@@ -186,6 +187,11 @@ def own_avatar(avatar: Avatar, kind: type[AvatarKind], *, engine: Engine) -> Ava
             f"with engine {engine.engine_option}"
         )
     return avatar
+
+
+def is_avatar(value: object) -> TypeIs[Avatar]:
+    """Whether a value is an avatar of some engine, and no path or picture."""
+    return all(hasattr(value, name) for name in ("engine", "motion", "crop", "warnings"))
 
 
 def check_avatar(avatar: Avatar, *, engine: Engine) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from flame.heads.expression_names import actions_of
 from portrait4d.engines.abilities import check_follows
+from portrait4d.engines.base import Avatar, is_avatar
 from portrait4d.engines.choose import choose_engine, named_files
 from portrait4d.engines.own_drive import edited_drive
 from portrait4d.options import PoseOptions
@@ -46,19 +47,19 @@ def _of_the_face(options: PoseOptions) -> list[str]:
 
 @one_torch_thread()
 def pose_avatar(
-    source: str | Path, output: str | Path, *, options: PoseOptions | None = None, models: Models | None = None
+    source: str | Path | Avatar, output: str | Path, *, options: PoseOptions | None = None, models: Models | None = None
 ) -> PoseReport:
-    """Draws a photo or an avatar file posed by name, as a `.png`.
+    """Draws a photo, an avatar file or an avatar posed by name, as a `.png`.
 
     Raises:
         InputError: A file cannot be used, a name or value is wrong, the engine cannot follow, or the models do not fit
             the options.
     """
     options = options or (PoseOptions() if models is None else PoseOptions(device=models.device))
-    source, output = Path(source), Path(output)
-    require_file(source, "photo or avatar file")
+    output = Path(output)
+    source = source if is_avatar(source) else require_file(Path(source), "photo or avatar file")
     check_output(output, frozenset({".png"}))
-    check_not_input(output, source, options.flame, *named_files(options.engine))
+    check_not_input(output, None if is_avatar(source) else source, options.flame, *named_files(options.engine))
     changes, faces = options.changes, _of_the_face(options)
     for name in faces:
         if name != GAZE:

@@ -10,7 +10,17 @@ import pytest
 from PIL import Image
 
 from flame.errors import InputError
-from portrait4d import Head, Motion, Portrait4D, ReenactOptions, Video
+from portrait4d import (
+    Head,
+    Motion,
+    Portrait4D,
+    PoseOptions,
+    ReenactOptions,
+    RenderOptions,
+    Video,
+    pose_avatar,
+    render_avatar,
+)
 from portrait4d.jobs.demo import demo_photo
 from portrait4d.pipeline import reenact
 from preprocess.media.given_picture import picture_of
@@ -156,3 +166,23 @@ def test_the_networks_are_heads_of_their_engines(photo: np.ndarray, head: Head) 
     assert not np.array_equal(toy.pose(jaw_open=1), toy.pose(jaw_open=0))
     with pytest.raises(InputError, match="expected an avatar of engine toy, got one of engine lift"):
         Head(head.avatar, model.models)
+
+
+def test_functions_of_files_take_avatars_and_motions(head: Head, motion: Motion, tmp_path: Path) -> None:
+    """As objects and as files they give the same."""
+    head.save(tmp_path / "a.safetensors")
+    motion.save(tmp_path / "m.npz")
+    avatar = Head.from_image(tmp_path / "a.safetensors", models=head.models).avatar
+    for source, driver in ((avatar, motion), (tmp_path / "a.safetensors", tmp_path / "m.npz")):
+        report = reenact(source, driver, tmp_path / "out.mp4", options=head.options, models=head.models)
+        assert report.num_frames == 3
+        written = (tmp_path / "out.mp4").read_bytes()
+        (tmp_path / "out.mp4").rename(tmp_path / f"{report.source == '(in memory)'}.mp4")
+        assert written == (tmp_path / "True.mp4").read_bytes()
+    pose_avatar(avatar, tmp_path / "p.png", options=PoseOptions(engine="lift", smile=0.5), models=head.models)
+    assert np.array_equal(read_image(tmp_path / "p.png"), Head(avatar, head.models).pose(smile=0.5))
+    options = RenderOptions(yaw_degrees=(10.0,), engine="lift")
+    render_avatar(avatar, tmp_path / "v.png", options=options, models=head.models)
+    assert np.array_equal(read_image(tmp_path / "v.png"), Head(avatar, head.models).view(10))
+    with pytest.raises(InputError, match="--paste-back needs the picture, got an avatar"):
+        reenact(avatar, motion, tmp_path / "o.mp4", options=replace(head.options, crop=False), models=head.models)

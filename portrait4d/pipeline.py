@@ -26,7 +26,7 @@ from portrait4d.reenactment.kept_frames import frames_key, kept_frames
 from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.reenactment.output import WrittenSound, panels, write_video
 from portrait4d.reenactment.report import ReenactReport, Stopwatch
-from portrait4d.reenactment.request import check_request
+from portrait4d.reenactment.request import check_motion_output, check_request
 from portrait4d.runtime.memory import return_freed_memory
 from portrait4d.runtime.paths import IMAGE_SUFFIXES, is_avatar_file, require_file
 from portrait4d.runtime.progress import Progress, ignore_progress
@@ -34,9 +34,6 @@ from portrait4d.runtime.streams import one_torch_thread, prefetch
 from preprocess.files.file_check import check_not_input
 from preprocess.media.image import read_image, write_png
 from preprocess.tracking.motion import Motion
-
-IN_MEMORY = "(in memory)"
-"""What reports call the source where it was an avatar without a file."""
 
 SILENT = "the driver's sound could not be used here: the result is silent"
 
@@ -48,8 +45,7 @@ class Source:
     Attributes:
         avatar: What the engine built.
         picture: uint8 `[H, W, 3]` that `avatar.crop` belongs to; None if the source was an avatar file.
-        path: The file of the source; of several photos, the one that the engine chose to show; None if the source was
-            an avatar in memory.
+        path: The file of the source, of several photos the one that is shown; None for an avatar in memory.
     """
 
     avatar: Avatar
@@ -67,8 +63,7 @@ def build_source(path: str | Path | Avatar | Sequence[str | Path], *, models: Mo
         InputError: A file cannot be read, a photo shows no such face, or an avatar file is of another engine.
     """
     if is_avatar(path):
-        check_avatar(path, engine=models.engine)
-        return Source(path, None, None)
+        return Source(check_avatar(path, engine=models.engine), None, None)
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(item) for item in path]
     if len(paths) == 1 and is_avatar_file(paths[0]):
         return Source(models.engine.load(require_file(paths[0], "avatar file")), None, paths[0])
@@ -133,7 +128,7 @@ def track_driver(
         options = options or default_options(models)
         opened = Driver.open(driver, options)
     if output is not None:
-        check_not_input(output, opened.path, options.flame, *named_files(options.engine))
+        check_motion_output(Path(output), opened, None if models is None else models.engine)
     if opened.kind == "motion":
         motion = opened.saved_motion()
     else:
@@ -259,7 +254,7 @@ def reenact_tracked(
                 )
     silent = [SILENT] if wants_sound and not sound.has_audio else []
     return ReenactReport.of_run(
-        (ready.path or Path(IN_MEMORY), driver.path, output),
+        (ready.path or Path("(in memory)"), driver.path, output),
         motion,
         engine=ready.avatar.engine,
         num_kept_frames=kept.num_reused,
@@ -301,6 +296,5 @@ def result_frames(
     first = next(rendered)
     shown = ready.avatar.crop.apply(ready.picture) if options.crop else ready.picture
     view = DriverView(motion.crop_matrix if options.crop else None, motion.crop_size, first.shape[0])
-    already_told = lambda line: None  # noqa: E731 (tracking has put these warnings into the motion)
-    frames = prefetch(driver.frames(motion.frame_rate, warn=already_told))
+    frames = prefetch(driver.frames(motion.frame_rate, warn=lambda line: None))  # tracking has put them into the motion
     return panels(shown, frames, view, chain([first], rendered))

@@ -194,8 +194,8 @@ def is_avatar(value: object) -> TypeIs[Avatar]:
     return all(hasattr(value, name) for name in ("engine", "motion", "crop", "warnings"))
 
 
-def check_avatar(avatar: Avatar, *, engine: Engine) -> None:
-    """Refuses an avatar that an engine cannot draw.
+def check_avatar(avatar: Avatar, *, engine: Engine) -> Avatar:
+    """Returns the avatar if an engine can draw it.
 
     Raises:
         InputError: Another engine built it; the message names both engines.
@@ -205,3 +205,4 @@ def check_avatar(avatar: Avatar, *, engine: Engine) -> None:
             f"expected an avatar of engine {engine.name}, got one of engine {avatar.engine}: build it again with "
             f"engine {engine.engine_option}, or use engine {avatar.engine}"
         )
+    return avatar

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from flame.errors import InputError
-from portrait4d.engines.choose import named_files
+from portrait4d.engines.abilities import Able
+from portrait4d.engines.choose import choose_engine, named_files
 from portrait4d.options import ReenactOptions
 from portrait4d.reenactment.driver import Driver
 from portrait4d.runtime.paths import (
@@ -52,3 +53,25 @@ def check_request(source: Path | None, driver: str | Path | Motion, output: Path
             f"--side-by-side shows the driver, got the motion file {opened.path.name}: give the video instead"
         )
     return opened
+
+
+def check_motion_output(output: Path, opened: Driver, engine: Able | None) -> None:
+    """Checks the file that a driver's motion is to be written to, before a long clip is tracked.
+
+    Args:
+        output: The file.
+        opened: The driver.
+        engine: The engine, if it is loaded already.
+
+    Raises:
+        InputError: It is one of the inputs, or a table of expressions, of which the engine's head model names none.
+    """
+    check_not_input(output, opened.path, opened.options.flame, *named_files(opened.options.engine))
+    if output.suffix.lower() != ".csv":
+        return
+    engine = choose_engine(opened.options.engine) if engine is None else engine
+    if engine.abilities.expressions:
+        raise InputError(
+            f"expected a .npz for a motion of engine {engine.name}, which {engine.abilities.expressions}, got "
+            f"{output.name}: rename it, or take engine lift"
+        )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import portrait4d.jobs.pose
+import portrait4d.pipeline
 from flame.errors import InputError
 from portrait4d.cli.main import run
 from portrait4d.engines.choose import available_engines
@@ -105,6 +106,15 @@ def test_refusals_before_anything_is_loaded(
     assert "ending in .png" in _refusal(capsys, photo, "-o", str(tmp_path / "out.mp4"))
     message = _refusal(capsys, photo, "-o", out, "--smile", "1", "--engine", "portrait4d-v2")
     assert "only the head's yaw, pitch and roll for engine portrait4d-v2" in message and "got smile" in message
+
+
+def test_a_table_of_an_engine_without_names_is_refused_before_tracking(
+    bundled_photo: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(portrait4d.pipeline, "load_models", lambda options: pytest.fail("models were loaded"))
+    words = ["track", str(bundled_photo), "-o", str(tmp_path / "m.csv"), "--engine", "portrait4d-v2", "--quiet"]
+    assert run(words) == 2
+    assert "expected a .npz for a motion of engine portrait4d-v2, which has no named ones" in capsys.readouterr().err
 
 
 def test_auto_takes_an_engine_that_follows(monkeypatch: pytest.MonkeyPatch) -> None:

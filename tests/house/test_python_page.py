@@ -1,9 +1,12 @@
 """docs/python.md: every public name is on it, and its programs run."""
 
+import ast
+import json
 import re
 import shutil
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,3 +40,23 @@ def test_the_programs_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert programs
     for program in programs:
         exec(compile(program, name, "exec"), {})
+
+
+@pytest.mark.slow
+def test_the_cells_of_the_notebook_run() -> None:
+    """Each shows something: a picture, a player or a value; the file holds no outputs."""
+    cells = json.loads((ROOT / "docs" / "head.ipynb").read_text(encoding="utf-8"))["cells"]
+    names: dict[str, Any] = {}
+    shown = []
+    for cell in cells:
+        if cell["cell_type"] != "code":
+            continue
+        assert cell["outputs"] == [] and cell["execution_count"] is None
+        *before, last = ast.parse("".join(cell["source"])).body
+        assert isinstance(last, ast.Expr)
+        exec(compile(ast.Module(before, []), "head.ipynb", "exec"), names)
+        shown.append(eval(compile(ast.Expression(last.value), "head.ipynb", "eval"), names))
+    head, picture, plain, edited, size = shown
+    assert head._repr_png_().startswith(b"\x89PNG") and picture.size == (512, 512)
+    assert plain.num_frames == edited.num_frames == 25 and plain.data != edited.data
+    assert size[1] == 3

@@ -186,3 +186,19 @@ def test_functions_of_files_take_avatars_and_motions(head: Head, motion: Motion,
     assert np.array_equal(read_image(tmp_path / "v.png"), Head(avatar, head.models).view(10))
     with pytest.raises(InputError, match="--paste-back needs the picture, got an avatar"):
         reenact(avatar, motion, tmp_path / "o.mp4", options=replace(head.options, crop=False), models=head.models)
+
+
+@pytest.mark.slow
+def test_an_edited_clip_shows_the_edit_and_keeps_the_rest(head: Head, shared: Path) -> None:
+    """Real speech, read back from the frames: the smile is wider, the words and the head are the same."""
+    motion = head.track(shared / "data/drivers/d02_speech_woman.mp4", options=ReenactOptions(duration=1.0))
+
+    def read(moved: Motion) -> Motion:
+        return head.track(list(head.animate(moved)))
+
+    before, smiling, winking = read(motion), read(motion.edit(smile=0.9)), read(motion.edit(blink_left=1))
+    assert smiling.values("smile").mean() > before.values("smile").mean() + 0.08
+    for name in ("jaw_open", "yaw_degrees", "pitch_degrees"):
+        assert np.corrcoef(before.values(name), smiling.values(name))[0, 1] > 0.9, name
+    assert winking.eye_open[:, 0].mean() < 0.5 * before.eye_open[:, 0].mean()
+    assert winking.eye_open[:, 1].mean() > 0.75 * before.eye_open[:, 1].mean()

@@ -23,14 +23,14 @@ from portrait4d.reenactment.head_crops import render_drive, render_frames
 from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.runtime.paths import is_avatar_file, require_file
 from portrait4d.runtime.streams import one_torch_thread
-from preprocess.media.given_picture import Picture, picture_of
+from preprocess.media.given_picture import Picture, is_one_picture, picture_of
 from preprocess.media.image import png_bytes
 from preprocess.media.video import Frame
 from preprocess.tracking.edit import ANGLES, Values
 from preprocess.tracking.motion import Motion
 
-DriverLike: TypeAlias = "Motion | str | Path | Iterable[Picture]"
-"""A motion; the path of a video, picture, folder of frames or motion file; or pictures in their order."""
+DriverLike: TypeAlias = "Motion | Picture | Iterable[Picture]"
+"""A motion; the path of a video, picture, folder of frames or motion file; a picture; or pictures in their order."""
 
 
 class Head:
@@ -118,7 +118,8 @@ class Head:
         settled = self.options if options is None else options_for(self.models, options)
         if isinstance(driver, Motion | str | Path):
             return track_driver(driver, options=settled, models=self.models)
-        return _track_pictures(driver, Fraction(frame_rate).limit_denominator(1001), settled, self.models)
+        pictures = [driver] if is_one_picture(driver) else driver
+        return _track_pictures(pictures, Fraction(frame_rate).limit_denominator(1001), settled, self.models)
 
     def animate(
         self, driver: DriverLike, *, frame_rate: float | Fraction = 25, options: ReenactOptions | None = None
@@ -223,8 +224,8 @@ def _avatar_of(images: Picture | Avatar | Sequence[Picture], models: Models, fac
         return models.engine.load(require_file(Path(images), "avatar file"))
     if is_avatar(images):
         return images
-    several = list(images) if isinstance(images, list | tuple) else [images]
-    return models.engine.build(models.tracker.track_images([picture_of(item) for item in several], face=face))  # pyright: ignore[reportArgumentType]
+    pictures = [images] if is_one_picture(images) else images
+    return models.engine.build(models.tracker.track_images([picture_of(item) for item in pictures], face=face))
 
 
 @one_torch_thread()

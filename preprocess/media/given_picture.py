@@ -1,9 +1,11 @@
 """Pictures as programs have them: a path, the bytes of a file, a picture of Pillow, an array."""
 
+from __future__ import annotations
+
 import io
 import warnings
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,9 @@ from PIL import Image
 
 from flame.errors import InputError
 from preprocess.media.image import check_size, decode_picture, read_image
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 Picture: TypeAlias = "str | Path | bytes | Image.Image | NDArray[np.uint8]"
 
@@ -40,6 +45,14 @@ def picture_of(given: Picture) -> NDArray[np.uint8]:
         check_size((array.shape[1], array.shape[0]), "the picture")
         return array
     return _of_pillow(Image.fromarray(array), "the picture")
+
+
+def is_one_picture(given: object) -> TypeIs[Picture]:
+    """Whether what was given is one picture, and not several; an array of four dimensions holds several."""
+    return isinstance(given, _KINDS) or (isinstance(given, np.ndarray) and given.ndim < 4)
+
+
+_KINDS = (str, Path, bytes, bytearray, memoryview, Image.Image)
 
 
 def _of_bytes(data: bytes) -> NDArray[np.uint8]:

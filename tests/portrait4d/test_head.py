@@ -121,6 +121,8 @@ def test_drivers_of_all_kinds_are_animated(head: Head, motion: Motion, photo: np
     tracked = head.track(pictures(), frame_rate=30)
     assert len(tracked) == 2 and tracked.frame_rate == 30
     assert len(list(head.animate(tracked))) == 2
+    for one in (photo, Image.fromarray(photo), png_bytes(photo), photo[None]):
+        assert len(head.track(one)) == 1
     with pytest.raises(InputError, match="cut the pictures themselves"):
         head.track(pictures(), options=ReenactOptions(start=1.0))
     with pytest.raises(InputError, match="driver not found"):

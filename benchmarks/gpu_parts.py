@@ -58,7 +58,7 @@ def measure_lift(device: str, *, is_tiny: bool) -> None:
     import skimage.data
 
     from portrait4d.engines.lift.engine import LiftEngine
-    from portrait4d.engines.retarget import orbit_drive
+    from portrait4d.engines.own_drive import orbit_drive
     from preprocess.tracking.tracker import Tracker
 
     engine = LiftEngine(device=device)

@@ -40,12 +40,13 @@ def output_folder(name: str) -> Path:
     return folder
 
 
-def measure(job: dict[str, Any], folder: Path) -> dict[str, Any] | None:
-    """Runs `measure.py` on a job in the measuring Python (`$PORTRAIT4D_METRICS_PYTHON`), a separate process.
+def measure(job: dict[str, Any], folder: Path, *, script: str = "measure.py") -> dict[str, Any] | None:
+    """Runs a script on a job in the measuring Python (`$PORTRAIT4D_METRICS_PYTHON`), a separate process.
 
     Args:
-        job: see measure.py; paths as strings.
+        job: see the script; paths as strings.
         folder: where job and answer are kept.
+        script: name of the file beside this one.
 
     Returns:
         The answer, or None with a line on the screen if there is no measuring Python.
@@ -61,8 +62,8 @@ def measure(job: dict[str, Any], folder: Path) -> dict[str, Any] | None:
     question.write_text(json.dumps(job))
     environment = {**os.environ, "PORTRAIT4D_SHARED": str(shared_folder())}
     environment.pop("PYTHONPATH", None)
-    script = Path(__file__).with_name("measure.py")
-    subprocess.run([python, str(script), str(question), str(answer)], check=True, env=environment)
+    program = Path(__file__).with_name(script)
+    subprocess.run([python, str(program), str(question), str(answer)], check=True, env=environment)
     return json.loads(answer.read_text())
 
 

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from flame.geometry.camera import DEFAULT_FOV_DEGREES, Camera, fov_to_intrinsics
 from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.expression_names import LOOKS
 from flame.heads.head_model import HeadModel, HeadParams
-from preprocess.fitting.config import ANTAGONISTS, LOOKS, FitConfig, active_expressions
+from preprocess.fitting.config import ANTAGONISTS, FitConfig, active_expressions
 
 _CENTRAL = ("mouthLeft", "mouthRight", "jawLeft", "jawRight")
 """Named after a side, but no halves of a pair."""

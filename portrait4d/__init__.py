@@ -12,14 +12,18 @@ PORTRAIT4D_FLOOR = "portrait4d"
 if TYPE_CHECKING:
     from flame.errors import InputError as InputError
     from flame.geometry.camera import Camera as Camera
-    from portrait4d.api import Portrait4D as Portrait4D
+    from portrait4d.api.head import Head as Head
+    from portrait4d.api.networks import Portrait4D as Portrait4D
+    from portrait4d.api.video import Video as Video
     from portrait4d.engines.base import Avatar as Avatar
     from portrait4d.engines.base import Engine as Engine
     from portrait4d.engines.choose import available_engines as available_engines
     from portrait4d.engines.choose import load_engine as load_engine
     from portrait4d.jobs.batch import BatchReport as BatchReport
     from portrait4d.jobs.batch import run_batch as run_batch
+    from portrait4d.jobs.pose import pose_avatar as pose_avatar
     from portrait4d.jobs.views import render_avatar as render_avatar
+    from portrait4d.options import PoseOptions as PoseOptions
     from portrait4d.options import ReenactOptions as ReenactOptions
     from portrait4d.options import RenderOptions as RenderOptions
     from portrait4d.pipeline import build_avatar as build_avatar
@@ -34,16 +38,20 @@ _HOMES = {
     "BatchReport": "portrait4d.jobs.batch",
     "Camera": "flame.geometry.camera",
     "Engine": "portrait4d.engines.base",
+    "Head": "portrait4d.api.head",
     "InputError": "flame.errors",
     "Motion": "preprocess.tracking.motion",
-    "Portrait4D": "portrait4d.api",
+    "Portrait4D": "portrait4d.api.networks",
+    "PoseOptions": "portrait4d.options",
     "ReenactOptions": "portrait4d.options",
     "ReenactReport": "portrait4d.reenactment.report",
     "RenderOptions": "portrait4d.options",
+    "Video": "portrait4d.api.video",
     "available_engines": "portrait4d.engines.choose",
     "build_avatar": "portrait4d.pipeline",
     "load_engine": "portrait4d.engines.choose",
     "load_models": "portrait4d.reenactment.models",
+    "pose_avatar": "portrait4d.jobs.pose",
     "reenact": "portrait4d.pipeline",
     "render_avatar": "portrait4d.jobs.views",
     "run_batch": "portrait4d.jobs.batch",

@@ -5,7 +5,7 @@ Names and values of fields are part of the keys by which a batch or a resumed ru
 renaming one makes old results count as unfinished.
 """
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import get_args
 
 from flame.errors import InputError
@@ -88,6 +88,84 @@ class ReenactOptions(RetargetOptions, AvatarOptions, TrackOptions):
         for part in (RetargetOptions, AvatarOptions, TrackOptions):
             part.__post_init__(self)
         check_choice("placement", self.placement, get_args(Placement))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseOptions(JitterOptions, AvatarOptions):
+    """What an avatar is posed to: `None` leaves it as in the photo. Expressions are from 0 (none) to 1 (full).
+
+    `Motion.edit` says what the names do.
+    """
+
+    smile: float | None = None
+    """Corners of the mouth up, 0 to 1."""
+
+    frown: float | None = None
+    """Corners of the mouth down."""
+
+    jaw_open: float | None = None
+    """Jaw open."""
+
+    pucker: float | None = None
+    """Lips drawn together as for a kiss."""
+
+    funnel: float | None = None
+    """Lips rounded and open."""
+
+    blink: float | None = None
+    """Both eyes shut."""
+
+    blink_left: float | None = None
+    """The subject's left eye shut."""
+
+    blink_right: float | None = None
+    """The subject's right eye shut."""
+
+    squint: float | None = None
+    """Lids narrowed."""
+
+    eyes_wide: float | None = None
+    """Lids wide open."""
+
+    brows_up: float | None = None
+    """Eyebrows up."""
+
+    brows_down: float | None = None
+    """Eyebrows down."""
+
+    sneer: float | None = None
+    """Wings of the nose up."""
+
+    gaze: tuple[float, float] | None = None
+    """Where the eyes look relative to the head, -1 to 1: > 0 to the viewer's right, > 0 up: --gaze=0.2,0."""
+
+    yaw_degrees: float | None = None
+    """Degrees of the head, > 0 nose to the viewer's right."""
+
+    pitch_degrees: float | None = None
+    """Degrees of the head, > 0 looks up."""
+
+    roll_degrees: float | None = None
+    """Degrees of the head, > 0 clockwise as the viewer sees it."""
+
+    others: tuple[tuple[str, float], ...] = ()
+    """NAME=VALUE for any of the 52 expressions of docs/expressions.md, such as mouthLeft=0.4; may be repeated."""
+
+    def __post_init__(self) -> None:
+        for part in (JitterOptions, AvatarOptions):
+            part.__post_init__(self)
+
+    @property
+    def changes(self) -> dict[str, float | tuple[float, float]]:
+        """What `Motion.edit` is to set: values by name, groups before their members."""
+        given = {name: getattr(self, name) for name in POSED}
+        return {**{name: value for name, value in given.items() if value is not None}, **dict(self.others)}
+
+
+_NOT_POSED = {item.name for part in (JitterOptions, AvatarOptions) for item in fields(part)} | {"others"}
+
+POSED = tuple(item.name for item in fields(PoseOptions) if item.name not in _NOT_POSED)
+"""Names of the fields of `PoseOptions` that are what `Motion.edit` calls so."""
 
 
 @dataclass(frozen=True)

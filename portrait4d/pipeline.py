@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from flame.errors import InputError
-from portrait4d.engines.base import Avatar
+from portrait4d.engines.base import Avatar, check_avatar, is_avatar
 from portrait4d.engines.choose import named_files
 from portrait4d.options import ReenactOptions
 from portrait4d.reenactment.compose import DriverView, PasteBack
@@ -26,7 +26,7 @@ from portrait4d.reenactment.kept_frames import frames_key, kept_frames
 from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.reenactment.output import WrittenSound, panels, write_video
 from portrait4d.reenactment.report import ReenactReport, Stopwatch
-from portrait4d.reenactment.request import check_request
+from portrait4d.reenactment.request import check_motion_output, check_request
 from portrait4d.runtime.memory import return_freed_memory
 from portrait4d.runtime.paths import IMAGE_SUFFIXES, is_avatar_file, require_file
 from portrait4d.runtime.progress import Progress, ignore_progress
@@ -45,23 +45,25 @@ class Source:
     Attributes:
         avatar: What the engine built.
         picture: uint8 `[H, W, 3]` that `avatar.crop` belongs to; None if the source was an avatar file.
-        path: The file of the source; of several photos, the one that the engine chose to show.
+        path: The file of the source, of several photos the one that is shown; None for an avatar in memory.
     """
 
     avatar: Avatar
     picture: np.ndarray | None
-    path: Path
+    path: Path | None
 
 
 @one_torch_thread()
-def build_source(path: str | Path | Sequence[str | Path], *, models: Models, face: int = 0) -> Source:
-    """Reads, tracks and builds a photo (or several of one person), or loads an avatar file.
+def build_source(path: str | Path | Avatar | Sequence[str | Path], *, models: Models, face: int = 0) -> Source:
+    """Reads, tracks and builds a photo (or several of one person), or loads an avatar file, or takes an avatar.
 
     `face` counts the faces of every photo, 0 is the largest; `models` are from `load_models`.
 
     Raises:
         InputError: A file cannot be read, a photo shows no such face, or an avatar file is of another engine.
     """
+    if is_avatar(path):
+        return Source(check_avatar(path, engine=models.engine), None, None)
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(item) for item in path]
     if len(paths) == 1 and is_avatar_file(paths[0]):
         return Source(models.engine.load(require_file(paths[0], "avatar file")), None, paths[0])
@@ -97,7 +99,7 @@ def build_avatar(
 
 @one_torch_thread()
 def track_driver(
-    driver: str | Path | Driver,
+    driver: str | Path | Motion | Driver,
     output: str | Path | None = None,
     *,
     options: ReenactOptions | None = None,
@@ -109,7 +111,7 @@ def track_driver(
     A video, picture or folder of frames is tracked; a motion file or a folder of the released preprocessing is read.
 
     Args:
-        driver: The path, or a driver that was opened with the same options.
+        driver: The path, a motion, or a driver that was opened with the same options.
         output: The motion file to write, `.npz`.
         options: `smooth` and `driver_face` apply only to what is tracked.
         models: As in `reenact`; loaded if they are needed and not given.
@@ -126,7 +128,7 @@ def track_driver(
         options = options or default_options(models)
         opened = Driver.open(driver, options)
     if output is not None:
-        check_not_input(output, opened.path, options.flame, *named_files(options.engine))
+        check_motion_output(Path(output), opened, None if models is None else models.engine)
     if opened.kind == "motion":
         motion = opened.saved_motion()
     else:
@@ -158,8 +160,8 @@ def _track(driver: Driver, models: Models, progress: Progress) -> Motion:
 
 @one_torch_thread()
 def reenact(
-    source: str | Path,
-    driver: str | Path,
+    source: str | Path | Avatar,
+    driver: str | Path | Motion,
     output: str | Path,
     *,
     options: ReenactOptions | None = None,
@@ -169,8 +171,8 @@ def reenact(
     """Makes the face of `source` move like `driver` and writes the result.
 
     Args:
-        source: Photo or avatar file.
-        driver: Video, picture, folder of frames or motion file.
+        source: Photo, avatar file or avatar.
+        driver: Video, picture, folder of frames, motion file or motion.
         output: `.mp4` (any video suffix FFmpeg knows), or a picture suffix if the driver is one frame.
         options: Everything else; see `ReenactOptions`.
         progress: Called after each step.
@@ -180,8 +182,8 @@ def reenact(
         InputError: A file cannot be used, no face is found, or the models do not fit the options; nothing is written.
     """
     options = options or default_options(models)
-    source, output = Path(source), Path(output)
-    opened = check_request(source, driver, output, options)
+    source, output = source if is_avatar(source) else Path(source), Path(output)
+    opened = check_request(None if is_avatar(source) else source, driver, output, options)
     watch = Stopwatch()
     progress("load", 0, None)
     options, models = _settle(options, models)
@@ -252,7 +254,7 @@ def reenact_tracked(
                 )
     silent = [SILENT] if wants_sound and not sound.has_audio else []
     return ReenactReport.of_run(
-        (ready.path, driver.path, output),
+        (ready.path or Path("(in memory)"), driver.path, output),
         motion,
         engine=ready.avatar.engine,
         num_kept_frames=kept.num_reused,
@@ -294,6 +296,5 @@ def result_frames(
     first = next(rendered)
     shown = ready.avatar.crop.apply(ready.picture) if options.crop else ready.picture
     view = DriverView(motion.crop_matrix if options.crop else None, motion.crop_size, first.shape[0])
-    already_told = lambda line: None  # noqa: E731 (tracking has put these warnings into the motion)
-    frames = prefetch(driver.frames(motion.frame_rate, warn=already_told))
+    frames = prefetch(driver.frames(motion.frame_rate, warn=lambda line: None))  # tracking has put them into the motion
     return panels(shown, frames, view, chain([first], rendered))

@@ -123,7 +123,7 @@ def load_flame(path: Path | str, *, unit: Literal["metre", "portrait4d"] = "metr
     if not isinstance(content, dict) or "v_template" not in content:
         raise InputError(f"{path.name} holds no table v_template: expected a FLAME model such as FLAME2020.pkl")
     scale = 1.0 if unit == "metre" else PORTRAIT4D_UNITS_PER_METRE
-    return _build(content, path, scale)
+    return flame_of_tables(content, path, scale)
 
 
 _TENSORS_PREFIX = "deformer.flame_deform.flame_model."
@@ -184,7 +184,17 @@ class _Numbers:
     parents: tuple[int, ...]
 
 
-def _build(content: dict[str, Any], path: Path, scale: float) -> Flame:
+def flame_of_tables(content: dict[str, Any], path: Path, scale: float) -> Flame:
+    """Builds FLAME of the tables of a model file.
+
+    Args:
+        content: arrays by the names of the file.
+        path: what messages name, and beside which landmarks and masks are looked for.
+        scale: units of the result in a metre.
+
+    Raises:
+        InputError: a table is missing or has another size.
+    """
     template = _table(content, "v_template", path, (NUM_VERTICES, 3))
     regressor = _table(content, "J_regressor", path, (len(JOINT_NAMES), NUM_VERTICES))
     pose_basis = _table(content, "posedirs", path, (NUM_VERTICES, 3, 36)).reshape(-1, 36).T

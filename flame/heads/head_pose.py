@@ -27,6 +27,10 @@ else:  # TypeVar of typing has no defaults before Python 3.13
     Other = TypeVar("Other")
 
 
+HEAD_CENTRE = (0.0, 0.1, 0.06)
+"""Middle of the head in the head frame, metres: the point that an edited or orbiting head turns around."""
+
+
 class ArrayFields:
     """Base of frozen dataclasses whose fields are arrays with a common first axis, or such dataclasses themselves."""
 

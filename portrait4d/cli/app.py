@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from portrait4d.cli.avatar_commands import avatar, render, track
+from portrait4d.cli.avatar_commands import avatar, pose, render, track
 from portrait4d.cli.console import Telling, fail, interruptible, progress_bars, say, say_json, say_speed
 from portrait4d.cli.evaluate_command import evaluate
 from portrait4d.cli.option_groups import Shown, with_groups
@@ -205,6 +205,7 @@ COMMANDS = {
     "track": track,
     "avatar": avatar,
     "render": render,
+    "pose": pose,
     "fit-scene": fit_scene,
     "train": train,
     "doctor": doctor,

@@ -1,4 +1,4 @@
-"""The commands `track`, `avatar` and `render`: each handles one driver, one source or one avatar."""
+"""The commands `track`, `avatar`, `render` and `pose`: each handles one driver, one source or one avatar."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,8 +8,8 @@ import typer
 
 from portrait4d.cli.console import Telling, progress_bars, say, say_json, tell_engine, warn
 from portrait4d.cli.option_groups import Shown
-from portrait4d.cli.spellings import Spelling
-from portrait4d.options import AvatarOptions, ReenactOptions, RenderOptions, TrackOptions
+from portrait4d.cli.spellings import Spelling, parse_gaze, parse_settings
+from portrait4d.options import POSED, AvatarOptions, PoseOptions, ReenactOptions, RenderOptions, TrackOptions
 
 TRACK = Shown(
     ("fps", "start", "duration", "smooth", "driver_face", "engine", "flame", "device"),
@@ -22,11 +22,25 @@ RENDER = Shown(
         *("engine", "face", "flame", "device"),
     )
 )
+_DEGREES = Spelling(type=float | None, metavar="DEGREES")
+
+POSE = Shown(
+    (*POSED, "others", "jitter", "engine", "face", "flame", "device"),
+    {
+        "gaze": Spelling(type=str | None, parse=parse_gaze, metavar="RIGHT,UP"),
+        "yaw_degrees": _DEGREES,
+        "pitch_degrees": _DEGREES,
+        "roll_degrees": _DEGREES,
+        "others": Spelling(("--set",), list[str], parse_settings, list, "NAME=VALUE", has_shown_default=False),
+    },
+)
 
 
 def track(
     driver: Annotated[Path, typer.Argument(help="Video, picture or folder of frames.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Motion file to write (.npz).")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Motion file to write (.npz), or its 52 expressions (.csv).")
+    ],
     options: Annotated[TrackOptions, TRACK],
     tell: Telling,
 ) -> None:
@@ -34,10 +48,10 @@ def track(
     from portrait4d.engines.choose import named_files
     from portrait4d.pipeline import track_driver
     from portrait4d.reenactment.report import describe_gaps, find_gaps
-    from portrait4d.runtime.paths import MOTION_SUFFIXES, check_output
+    from portrait4d.runtime.paths import BLENDSHAPE_SUFFIXES, MOTION_SUFFIXES, check_output
     from preprocess.files.file_check import check_not_input
 
-    check_output(output, MOTION_SUFFIXES)
+    check_output(output, MOTION_SUFFIXES | BLENDSHAPE_SUFFIXES)
     check_not_input(output, driver, options.flame, *named_files(options.engine))
     tell_engine(options.engine, is_quiet=tell.is_quiet)
     with progress_bars(is_quiet=tell.is_quiet) as progress:
@@ -112,3 +126,23 @@ def render(
         return say_json(asdict(report))
     for file in report.files:
         say(file)
+
+
+def pose(
+    source: Annotated[Path, typer.Argument(help="Photo or avatar file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Picture to write (.png).")],
+    options: Annotated[PoseOptions, POSE],
+    tell: Telling,
+) -> None:
+    """Give a face another expression, gaze or head pose by name: --smile 0.5 --gaze 0.2,0 --yaw 10."""
+    from portrait4d.jobs.pose import pose_avatar, with_engine
+
+    options = with_engine(options)
+    tell_engine(options.engine, is_quiet=tell.is_quiet or tell.as_json)
+    report = pose_avatar(source, output, options=options)
+    for line in report.warnings:
+        warn(line)
+    if tell.as_json:
+        return say_json(asdict(report))
+    changes = ", ".join(f"{name} {value}" for name, value in report.changes.items()) or "nothing changed"
+    say(f"{report.output}: engine {report.engine}, {changes}")

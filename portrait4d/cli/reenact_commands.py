@@ -26,7 +26,9 @@ REENACT = Shown(
 
 def reenact(
     source: Annotated[Path, typer.Argument(help="Photo of a face, or an avatar file.")],
-    driver: Annotated[Path, typer.Argument(help="Video, picture, folder of frames, or a motion file (.npz).")],
+    driver: Annotated[
+        Path, typer.Argument(help="Video, picture, folder of frames, motion file (.npz), or blendshapes (.csv).")
+    ],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Video to write (.mp4), or .png for a one-frame driver.")
     ],

@@ -57,6 +57,27 @@ def parse_angles(text: str) -> tuple[float, ...]:
         raise InputError(f"expected degrees like -20,0,20, got {text!r}") from error
 
 
+def parse_gaze(text: str) -> tuple[float, float]:
+    """Reads --gaze: two numbers."""
+    try:
+        right, up = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"expected --gaze as two numbers like 0.2,0 (right, up), got {text!r}") from error
+    return right, up
+
+
+def parse_settings(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """Reads what --set repeats: NAME=VALUE."""
+    found = []
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            found.append((name.strip(), float(value)))
+        except ValueError as error:
+            raise InputError(f"expected --set NAME=VALUE like jawOpen=0.3, got {text!r}") from error
+    return tuple(found)
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Reads seeds such as `0-7,12`: numbers and ranges, ends included."""
     seeds: list[int] = []

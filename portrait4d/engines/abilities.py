@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -24,6 +24,8 @@ class Abilities:
     jitter: str = ""
     flame: str = ""
     mesh_resolution: str = ""
+    expressions: str = ""
+    """Named expressions and the gaze, as `Motion.edit` sets them."""
 
 
 class Able(Protocol):
@@ -60,3 +62,21 @@ def check_choices(engine: Able, choices: Mapping[str, object]) -> None:
                 f"expected {wanted} for engine {engine.name}, which {reason}, got {value!r}: drop --{option}, or name "
                 "an engine portrait4d..."
             )
+
+
+def check_follows(engine: Able, names: Collection[str]) -> None:
+    """Refuses edits that an engine cannot show.
+
+    Args:
+        engine: the engine, or its status.
+        names: what is edited besides the pose of the head, as the user named it.
+
+    Raises:
+        InputError: the engine follows the pose alone.
+    """
+    if names and engine.abilities.expressions:
+        reason = engine.abilities.expressions
+        raise InputError(
+            f"expected only the head's yaw, pitch and roll for engine {engine.name}, which {reason}, got "
+            f"{', '.join(names)}: drop them, or take engine lift"
+        )

@@ -199,6 +199,6 @@ def _split_motion(motion: Motion) -> tuple[dict[str, np.ndarray], dict[str, Any]
             arrays[field.name] = value
         elif isinstance(value, Fraction):
             values[field.name] = [value.numerator, value.denominator]
-        else:
+        elif field.name != "neutral":  # a photo's own motion is counted from itself
             values[field.name] = list(value) if isinstance(value, tuple) else value
     return arrays, values

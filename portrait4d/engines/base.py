@@ -19,6 +19,7 @@ from portrait4d.engines.modes import Placement
 
 if TYPE_CHECKING:
     import numpy as np
+    from typing_extensions import TypeIs
 
     from flame.heads.head_model import HeadModel, HeadParams
     from preprocess.faces.crop import Crop
@@ -188,8 +189,13 @@ def own_avatar(avatar: Avatar, kind: type[AvatarKind], *, engine: Engine) -> Ava
     return avatar
 
 
-def check_avatar(avatar: Avatar, *, engine: Engine) -> None:
-    """Refuses an avatar that an engine cannot draw.
+def is_avatar(value: object) -> TypeIs[Avatar]:
+    """Whether a value is an avatar of some engine, and no path or picture."""
+    return all(hasattr(value, name) for name in ("engine", "motion", "crop", "warnings"))
+
+
+def check_avatar(avatar: Avatar, *, engine: Engine) -> Avatar:
+    """Returns the avatar if an engine can draw it.
 
     Raises:
         InputError: Another engine built it; the message names both engines.
@@ -199,3 +205,4 @@ def check_avatar(avatar: Avatar, *, engine: Engine) -> None:
             f"expected an avatar of engine {engine.name}, got one of engine {avatar.engine}: build it again with "
             f"engine {engine.engine_option}, or use engine {avatar.engine}"
         )
+    return avatar

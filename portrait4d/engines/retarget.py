@@ -24,10 +24,12 @@ from flame.geometry.rotation import (
 from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.head_pose import HeadPose
 from portrait4d.engines.base import Avatar, Drive
+from portrait4d.engines.gaps import match_gaps
 from portrait4d.engines.jitter import frame_seeds
-from portrait4d.engines.landmark_residual import face_centre, landmark_residual, match_gaps
 from portrait4d.engines.retarget_options import RetargetOptions
+from preprocess.tracking.head_landmarks import face_centre, landmark_residual
 from preprocess.tracking.motion import Motion
+from preprocess.tracking.neutral import neutral_of
 
 ABSOLUTE_EXPRESSIONS = (
     "eyeBlink",
@@ -50,9 +52,6 @@ FRAMES_AT_ONCE = 64
 SHUT_EYES, NARROW_EYES = 0.12, 0.18
 """Lid gaps over eye width: eyes below the first are shut; the reference of open eyes is at least the second."""
 
-HEAD_CENTRE = (0.0, 0.1, 0.06)
-"""Middle of the head in the head frame, metres: the point that `orbit_drive` turns the head around."""
-
 
 @dataclass(frozen=True)
 class Reference:
@@ -73,34 +72,23 @@ class Reference:
     eye_open: Tensor
 
 
-def find_neutral(motion: Motion) -> int:
-    """Index of the driver's neutral frame: little expression, open eyes, near its usual pose, tracked if any is."""
-    expression = _tensor(motion.expression)
-    typical = expression.median(0).values
-    activity = expression.abs().sum(-1) + 0.5 * (expression - typical).abs().sum(-1)
-    turn = (_tensor(motion.rotation) - _tensor(motion.rotation).median(0).values).norm(dim=-1)
-    eyes = _tensor(motion.eye_open).mean(-1)
-    shut = (eyes.median() - eyes).clamp(min=0) / eyes.median().clamp(min=1e-4)
-    cost = activity / activity.median().clamp(min=1e-3) + 3 * turn + 4 * shut
-    valid = torch.from_numpy(np.asarray(motion.valid))
-    if valid.any():
-        cost[~valid] = torch.inf
-    return int(cost.argmin())
-
-
 def reference_of(motion: Motion, options: RetargetOptions, model: HeadModel) -> Reference:
-    """Finds the reference of a driver; the opening of its open eyes is the 0.8 quantile over the tracked frames."""
-    index = find_neutral(motion)
-    neutral = motion[index : index + 1]
-    start = motion[:1] if options.mode == "absolute" else neutral
-    seen = np.asarray(motion.valid) if np.any(motion.valid) else np.ones(len(motion), bool)
-    opened = torch.quantile(_tensor(motion.eye_open)[torch.from_numpy(seen)], 0.8, dim=0)
+    """Finds the reference of a driver."""
+    neutral = neutral_of(motion)
+    at_rest = replace(
+        motion[:1],
+        expression=neutral.expression[None],
+        rotation=neutral.rotation[None],
+        translation=neutral.translation[None],
+        landmarks=neutral.landmarks[None],
+    )
+    start = motion[:1] if options.mode == "absolute" else at_rest
     return Reference(
-        expression=_tensor(neutral.expression)[0],
+        expression=_tensor(neutral.expression),
         residual=landmark_residual(model, start)[0],
-        rotation=axis_angle_to_matrix(_tensor(neutral.rotation)[0]),
+        rotation=axis_angle_to_matrix(_tensor(neutral.rotation)),
         place=_face_place(model, start)[0],
-        eye_open=opened.clamp(min=NARROW_EYES),
+        eye_open=_tensor(neutral.eye_open).clamp(min=NARROW_EYES),
     )
 
 
@@ -117,7 +105,7 @@ def retarget_parts(
     A drive takes more memory than its motion, and only the part that is being drawn is needed.
 
     Args:
-        motion: the driver, T frames; a single one is always absolute.
+        motion: the driver, T frames; a single one that holds no neutral frame is always absolute.
         avatar: the target.
         options: mode, limits and scales.
         model: the head model that both were tracked with.
@@ -128,7 +116,7 @@ def retarget_parts(
     """
     for clip in (motion, avatar.motion):
         clip.check_model(model)
-    if len(motion) == 1:  # one picture has no change to add
+    if len(motion) == 1 and motion.neutral is None:  # one picture has no change to add
         options = replace(options, mode="absolute")
     reference = reference_of(motion, options, model)
     starts = range(0, len(motion), size)
@@ -259,35 +247,6 @@ def _retarget_gaze(motion: Motion, source: Motion, options: RetargetOptions, rot
         pitch, yaw = -torch.asin(forward[:, 1].clamp(-1, 1)), torch.atan2(forward[:, 0], forward[:, 2])
         return torch.stack([pitch, yaw, torch.zeros_like(yaw)], -1)[:, None].expand_as(driver).clone()
     return driver
-
-
-def orbit_drive(
-    avatar: Avatar, model: HeadModel, yaw_degrees: np.ndarray, pitch_degrees: np.ndarray, *, jitter: int | None = None
-) -> Drive:
-    """The drive that shows an avatar in its own expression, turned to given angles [T] in degrees.
-
-    Angles are absolute, not relative to the source's pose, in public signs: yaw > 0 nose to the viewer's right,
-    pitch > 0 looks up. `jitter` is the seed of the sampling noise, None for fixed samples.
-    """
-    source = avatar.motion
-    count = len(yaw_degrees)
-    yaw, pitch = torch.as_tensor(yaw_degrees, dtype=torch.float32), torch.as_tensor(pitch_degrees, dtype=torch.float32)
-    rotation = euler_degrees_to_matrix(yaw, pitch, torch.zeros_like(yaw))
-    own = axis_angle_to_matrix(_tensor(source.rotation)[0])
-    centre = rotation.new_tensor(HEAD_CENTRE)
-    translation = own @ centre + _tensor(source.translation)[0] - rotation @ centre
-
-    def repeat(values: np.ndarray | Tensor) -> Tensor:
-        return _tensor(values)[:1].expand(count, *values.shape[1:]).clone()
-
-    return Drive(
-        pose=HeadPose(rotation=matrix_to_axis_angle(rotation), translation=translation),
-        head=source.head.map(repeat).replace(neck=torch.zeros(count, 3)),
-        eye_closed=torch.zeros(count, 2),
-        residual=repeat(landmark_residual(model, source)),
-        codes=repeat(source.codes),
-        noise_seeds=frame_seeds(jitter, range(count)),
-    )
 
 
 def batches(drive: Drive, size: int = 8) -> Iterator[Drive]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flame.errors import InputError
-from portrait4d.runtime.paths import IMAGE_SUFFIXES, MOTION_SUFFIXES, VIDEO_SUFFIXES, require_file
+from portrait4d.runtime.paths import BLENDSHAPE_SUFFIXES, IMAGE_SUFFIXES, MOTION_SUFFIXES, VIDEO_SUFFIXES, require_file
 from preprocess.tracking.released_motion import is_driver_folder
 
 
@@ -62,8 +62,9 @@ def find_drivers(pattern: str | Path) -> list[Path]:
     if is_driver_folder(Path(pattern)):
         return [Path(pattern)]
     folders = [item for item in _meant(pattern) if is_driver_folder(item)]
+    suffixes = VIDEO_SUFFIXES | MOTION_SUFFIXES | (frozenset() if Path(pattern).is_dir() else BLENDSHAPE_SUFFIXES)
     try:
-        return sorted([*folders, *find_files(pattern, frozenset(VIDEO_SUFFIXES | MOTION_SUFFIXES), "drivers")])
+        return sorted([*folders, *find_files(pattern, frozenset(suffixes), "drivers")])
     except InputError:
         return sorted(folders) or find_files(pattern, IMAGE_SUFFIXES, "drivers")
 

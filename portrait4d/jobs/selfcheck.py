@@ -21,7 +21,8 @@ from flame.errors import InputError
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from flame.landmarks.groups import CONTOUR, OUTER_EYE_CORNERS
 from portrait4d.engines.base import Avatar, Rendering
-from portrait4d.engines.retarget import RetargetOptions, orbit_drive, retarget
+from portrait4d.engines.own_drive import orbit_drive
+from portrait4d.engines.retarget import RetargetOptions, retarget
 from portrait4d.jobs.demo import demo_photo
 from portrait4d.options import ReenactOptions
 from portrait4d.reenactment.models import Models, load_models

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from flame.errors import InputError
-from portrait4d.engines.base import Avatar
+from portrait4d.engines.base import Avatar, is_avatar
 from portrait4d.engines.choose import named_files
-from portrait4d.engines.retarget import orbit_drive
+from portrait4d.engines.own_drive import orbit_drive
 from portrait4d.options import RenderOptions
 from portrait4d.pipeline import build_source
 from portrait4d.reenactment.head_crops import render_drives
@@ -39,14 +39,14 @@ class RenderReport:
 
 @one_torch_thread()
 def render_avatar(
-    source: str | Path,
+    source: str | Path | Avatar,
     output: str | Path,
     *,
     options: RenderOptions | None = None,
     models: Models | None = None,
     progress: Progress = ignore_progress,
 ) -> RenderReport:
-    """Renders a photo or an avatar file from chosen sides; the suffix of `output` decides what is written.
+    """Renders a photo, an avatar file or an avatar from chosen sides; the suffix of `output` decides what is written.
 
     A video suffix gives an orbit or a path through the key angles, `.png` one picture per key angle, `.glb`, `.ply` or
     `.obj` the mesh in metres.
@@ -55,13 +55,13 @@ def render_avatar(
         InputError: A file cannot be used, an option does not apply to the output, or the models do not fit the options.
     """
     options = options or (RenderOptions() if models is None else RenderOptions(device=models.device))
-    source, output = Path(source), Path(output)
-    require_file(source, "photo or avatar file")
+    output = Path(output)
+    source = source if is_avatar(source) else require_file(Path(source), "photo or avatar file")
     check_output(output, WRITABLE_VIDEO_SUFFIXES | MESH_SUFFIXES | {".png"})
     _check_use(options, output)
     names = picture_names(output, options) if output.suffix.lower() == ".png" else [output]
     for name in names:
-        check_not_input(name, source, options.flame, *named_files(options.engine))
+        check_not_input(name, None if is_avatar(source) else source, options.flame, *named_files(options.engine))
     models = load_models(options) if models is None else check_models(models, options)
     avatar = build_source(source, models=models, face=options.face).avatar
     suffix = output.suffix.lower()

@@ -32,19 +32,23 @@ class Driver:
         path: the file or folder.
         kind: its kind, by its name and the content of a folder.
         options: `start`, `duration` and `fps` select its frames.
+        given: the motion, if it was given without a file.
     """
 
     path: Path
     kind: DriverKind
     options: ReenactOptions
+    given: Motion | None = None
 
     @classmethod
-    def open(cls, path: str | Path, options: ReenactOptions) -> "Driver":
-        """Opens the driver at a path.
+    def open(cls, path: str | Path | Motion, options: ReenactOptions) -> "Driver":
+        """Opens the driver at a path, or a motion.
 
         Raises:
             InputError: nothing is there.
         """
+        if isinstance(path, Motion):
+            return cls(Path(path.source or "motion"), "motion", options, path)
         path = require_file(Path(path), "driver", folder_allowed=True)
         if is_motion_file(path):
             return cls(path, "motion", options)
@@ -91,12 +95,12 @@ class Driver:
         )
 
     def saved_motion(self) -> Motion:
-        """Reads the motion of a motion file, under `start`, `duration` and `fps`.
+        """Reads the motion of a motion file, or takes that given, under `start`, `duration` and `fps`.
 
         Raises:
             InputError: the file is damaged, or ends before `start`.
         """
-        return cut_motion(Motion.load(self.path), self.options)
+        return cut_motion(Motion.load(self.path) if self.given is None else self.given, self.options)
 
     def released_motion(self, engine: Engine, *, progress: Progress) -> Motion:
         """Reads the motion of a folder of the released preprocessing, under `start`, `duration` and `fps`.

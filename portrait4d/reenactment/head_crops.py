@@ -41,6 +41,12 @@ def render_frames(
     return render_drives(avatar, drives, models=models, device=options.device, kept=kept)
 
 
+def render_drive(avatar: Avatar, drive: Drive, *, models: Models) -> np.ndarray:
+    """Renders the head crops uint8 `[B, S, S, 3]` of one drive at once; `models` hold the avatar's engine."""
+    with torch.inference_mode():
+        return to_uint8(models.engine.render(avatar, drive.to(models.device)).image)
+
+
 def render_drives(
     avatar: Avatar, drives: Iterable[Drive], *, models: Models, device: str, kept: KeptFrames | None = None
 ) -> HeadCrops:

@@ -36,14 +36,14 @@ _FORMAT = 1
 _KEY_LENGTH = 16
 
 
-def frames_key(source: Path, avatar: Avatar, motion: Motion, *, options: ReenactOptions, engine: Engine) -> str:
+def frames_key(source: Path | None, avatar: Avatar, motion: Motion, *, options: ReenactOptions, engine: Engine) -> str:
     """A key that changes with everything that the frames of an output depend on.
 
     That is the photo, the motion tracked in it and in the driver, the options, the device (devices round differently),
     the engine and its weights, and the version of this program.
     """
     facts = {
-        "source": file_facts(source),
+        "source": None if source is None else file_facts(source),
         "tracked": [_motion_facts(avatar.motion), _motion_facts(motion)],
         "options": asdict(replace(options, engine=engine.name)),
         "weights": engine.weights,
@@ -53,7 +53,8 @@ def frames_key(source: Path, avatar: Avatar, motion: Motion, *, options: Reenact
 
 
 def _motion_facts(motion: Motion) -> list[str]:
-    values = (getattr(motion, item.name) for item in fields(motion))
+    held = (motion,) if motion.neutral is None else (motion, motion.neutral)
+    values = (getattr(part, item.name) for part in held for item in fields(part))
     return [hashlib.sha256(value.tobytes()).hexdigest() for value in values if isinstance(value, np.ndarray)]
 
 

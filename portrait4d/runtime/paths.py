@@ -12,14 +12,17 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".m
 
 MOTION_SUFFIXES = frozenset({".npz"})
 
+BLENDSHAPE_SUFFIXES = frozenset({".csv"})
+"""Tables of blendshapes, which drive as motion files do; in a folder, a table may be anything."""
+
 AVATAR_SUFFIXES = frozenset({".safetensors"})
 
 MESH_SUFFIXES = frozenset({".glb", ".ply", ".obj"})
 
 
 def is_motion_file(path: Path) -> bool:
-    """Whether the name is that of a motion file, a driver tracked before."""
-    return path.suffix.lower() in MOTION_SUFFIXES
+    """Whether the name is that of a motion file, a driver tracked before, or of a table of blendshapes."""
+    return path.suffix.lower() in MOTION_SUFFIXES | BLENDSHAPE_SUFFIXES
 
 
 def is_avatar_file(path: Path) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.errors import InputError
+from flame.heads.expression_names import LOOK_RADIANS, LOOKS
 from flame.heads.head_model import HeadModel
 from preprocess.fitting.group_weights import GroupWeights
 
@@ -29,12 +30,6 @@ ANTAGONISTS = (
 
 HELD = ("tongueOut", "cheekPuff", "jawForward", "mh/")
 """Names of expressions, or their prefixes, that stay at zero: landmarks do not determine them, or others equal them."""
-
-LOOKS = (
-    ("eyeLookDownLeft", "eyeLookUpLeft", "eye_left", 0), ("eyeLookDownRight", "eyeLookUpRight", "eye_right", 0),
-    ("eyeLookOutLeft", "eyeLookInLeft", "eye_left", 1), ("eyeLookInRight", "eyeLookOutRight", "eye_right", 1),
-)  # fmt: skip
-"""Actions of the lids that follow the eyeball: the one that grows, the one that falls, the joint, and its axis."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,7 @@ class FitConfig:
     symmetry_sigma: float = 0.15
     eye_sigma: float = 0.35
     eye_difference_sigma: float = 0.08
-    look_radians: float = 0.55
+    look_radians: float = LOOK_RADIANS
     look_sigma: float = 0.12
     jaw_sigma: tuple[float, float, float] = (0.3, 0.03, 0.03)
     pose_iterations: int = 3

@@ -51,15 +51,26 @@ def read_image_alpha(path: str | Path) -> tuple[np.ndarray, np.ndarray | None]:
     """
     path = Path(path)
     with open_picture(path) as picture:
-        try:
-            picture.load()
-            return picture_to_rgb(picture)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, EOFError ...
-            raise InputError(
-                f"{path}: the picture is damaged or cut off ({_reason(error)}); use a whole file"
-            ) from error
+        return decode_picture(picture, str(path))
+
+
+def decode_picture(picture: Image.Image, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Decodes an opened picture; see `read_image_alpha`.
+
+    Args:
+        picture: of any mode.
+        name: what messages call it.
+
+    Raises:
+        InputError: it is damaged, or nothing of it is visible.
+    """
+    try:
+        picture.load()
+        return picture_to_rgb(picture)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, zlib.error, EOFError ...
+        raise InputError(f"{name}: the picture is damaged or cut off ({_reason(error)}); use a whole file") from error
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -75,16 +86,31 @@ def open_picture(path: Path) -> Image.Image:
         raise InputError(f"{path}: {_unknown_format(path)}; use a JPEG, PNG, WebP or TIFF picture") from error
     except Exception as error:  # a damaged header raises whatever the format's parser raises
         raise InputError(f"{path}: the picture is damaged or cut off ({_reason(error)}); use a whole file") from error
-    width, height = picture.size
-    if width * height > MAX_PIXELS:
+    try:
+        check_size(picture.size, str(path))
+    except InputError:
         picture.close()
+        raise
+    return picture
+
+
+def check_size(size: tuple[int, int], name: str) -> None:
+    """Refuses pictures of too many or too few pixels.
+
+    Args:
+        size: (width, height), as Pillow gives it.
+        name: what the message calls the picture.
+
+    Raises:
+        InputError: it is too large or too small.
+    """
+    width, height = size
+    if width * height > MAX_PIXELS:
         raise InputError(
-            f"{path}: {width} x {height} pixels is more than {MAX_PIXELS // 10**6} megapixels; scale it down first"
+            f"{name}: {width} x {height} pixels is more than {MAX_PIXELS // 10**6} megapixels; scale it down first"
         )
     if min(width, height) < MIN_SIDE:
-        picture.close()
-        raise InputError(f"{path}: {width} x {height} pixels is too small; expected at least {MIN_SIDE} on each side")
-    return picture
+        raise InputError(f"{name}: {width} x {height} pixels is too small; expected at least {MIN_SIDE} on each side")
 
 
 def picture_to_rgb(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
@@ -134,6 +160,13 @@ def write_png(path: str | Path, image: np.ndarray) -> None:
         raise ValueError(f"expected uint8, got {image.dtype}")
     with atomic_path(path) as temporary:
         Image.fromarray(image).save(temporary, format="PNG", compress_level=3)
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """Encodes `uint8 [H, W]`, `[H, W, 3]` or `[H, W, 4]` as PNG."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, format="PNG", compress_level=3)
+    return file.getvalue()
 
 
 def _upright(picture: Image.Image) -> Image.Image:

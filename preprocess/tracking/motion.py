@@ -1,176 +1,124 @@
 """The motion of the head in a tracked clip (or photo), and its file (docs/motion_file.md)."""
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from flame.errors import InputError, printable
-from flame.geometry.camera import Camera
-from flame.heads.head_model import HeadModel, HeadParams
-from flame.heads.head_pose import HeadPose
+from flame.heads.expression_names import ARKIT_NAMES
+from flame.heads.head_model import HeadModel
 from preprocess.files.atomic import atomic_path
 from preprocess.files.npz import read_npz
+from preprocess.tracking.blendshape_csv import Layout, read_blendshapes, write_blendshapes
+from preprocess.tracking.edit import Values, edited, values_of
+from preprocess.tracking.motion_fields import PER_FRAME, MotionFields, NeutralFrame
+from preprocess.tracking.rest import Weights, rest_fields, weights_by_name
 
 FORMAT = "portrait4d-motion"
 VERSION = 1
 
 
-@dataclass(frozen=True)
-class Motion:
-    """T frames of one head. A photo has T = 1.
+@dataclass(frozen=True, repr=False)
+class Motion(MotionFields):
+    """T frames of one head, with its file. A photo has T = 1."""
 
-    The fields are those of the file, flat and under the same names, because the file, its readers and
-    `dataclasses.replace` use these names. `pose` and `head` give them in the form that the rest of the program uses;
-    `head_fields` is the inverse.
+    def edit(
+        self, changes: Mapping[str, Values] | None = None, /, *, model: HeadModel | None = None, **named: Values
+    ) -> "Motion":
+        """Returns a motion in which what is named has the given values, and everything else is as it was.
 
-    Attributes:
-        head_model: name of the head model that the numbers belong to.
-        frame_rate: frames per second.
-        seconds: `[T]` float64 from the start of the clip.
-        shape: `[S]` coefficients of the identity, the same in all frames.
-        expression: `[T, E]` coefficients, in the head model's range.
-        rotation: `[T, 3]` axis-angle of the head in camera space (OpenGL axes), radians.
-        translation: `[T, 3]` head origin in camera space, metres.
-        neck: `[T, 3]` radians, zero for tracked heads (docs/conventions.md).
-        jaw: `[T, 3]` radians, zero for models whose jaw is an expression.
-        eyes: `[T, 2, 3]` radians, subject's left eye first.
-        landmarks: `[T, 478, 3]` crop px.
-        valid: `[T]` bool, False where no face was found and the pose is held or interpolated.
-        crop_matrix: `[3, 3]` frame px -> crop px, one for the whole clip.
-        crop_size: side of the crop in px.
-        frame_height: height of the video's frames, px.
-        frame_width: width of the video's frames, px.
-        source: name of the file the motion was tracked in.
-        eye_open: `[T, 2]` opening of the lids as a fraction of the eye's width, subject's left eye first.
-        fit_error: `[T]` mean distance of the fitted model from the landmarks, as a fraction of the outer-eye distance.
-        codes: `[T, C]` motion codes (PD-FGC, C = 548); C = 0 where the clip was tracked without a motion encoder.
-        warnings: defects of the track that a user should know, one sentence each.
-    """
+        `motion.edit(smile=0.5, jaw_open=0.3, gaze=(0.2, 0), yaw_degrees=10)`; docs/expressions.md lists the names. A
+        value is one number for all frames, or one for each: `motion.edit(smile=motion.values("smile") + 0.2)`. Names
+        are set in their order, so that a later one wins.
 
-    head_model: str
-    frame_rate: Fraction
-    seconds: NDArray[np.float64]
-    shape: NDArray[np.float32]
-    expression: NDArray[np.float32]
-    rotation: NDArray[np.float32]
-    translation: NDArray[np.float32]
-    neck: NDArray[np.float32]
-    jaw: NDArray[np.float32]
-    eyes: NDArray[np.float32]
-    landmarks: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-    crop_matrix: NDArray[np.float64]
-    crop_size: int
-    frame_height: int
-    frame_width: int
-    source: str
-    eye_open: NDArray[np.float32]
-    fit_error: NDArray[np.float32]
-    codes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    warnings: tuple[str, ...] = ()
+        - Expressions: a short name (`smile`, `blink_left`) or one of the 52 ARKit names (`mouthSmileLeft`,
+          `mouth_smile_left`), from 0 to 1. Those of a look turn the eyeball, too.
+        - `gaze`: two numbers from -1 to 1 relative to the head: > 0 to the viewer's right, > 0 up; 1 is 0.55 radians.
+        - `yaw_degrees` (> 0 nose to the viewer's right), `pitch_degrees` (> 0 looks up), `roll_degrees` (> 0 clockwise
+          as the viewer sees it): of the head before the camera, from -90 to 90.
 
-    def __post_init__(self) -> None:
-        frames = len(self.seconds)
-        if not self.codes.size:
-            object.__setattr__(self, "codes", np.zeros((frames, 0), np.float32))
-        for name, tail in _PER_FRAME.items():
-            shape = getattr(self, name).shape
-            if (
-                shape[:1] != (frames,)
-                or len(shape) != 1 + len(tail)
-                or any(want is not None and got != want for got, want in zip(shape[1:], tail, strict=True))
-            ):
-                expected = ", ".join("E" if size is None else str(size) for size in (frames, *tail))
-                raise ValueError(f"motion.{name} must be [{expected}], got {list(shape)}")
-        if self.shape.ndim != 1 or self.crop_matrix.shape != (3, 3):
-            raise ValueError(
-                f"motion.shape must be [S] and crop_matrix [3, 3], got {self.shape.shape}, {self.crop_matrix.shape}"
-            )
+        An edited clip is still relative to the neutral frame that it had before: it drives as if the person had done
+        what was edited.
 
-    def __len__(self) -> int:
-        return len(self.seconds)
-
-    def __getitem__(self, index: slice) -> "Motion":
-        """Returns the frames of a slice, as a shorter clip.
+        Args:
+            changes: values by name, where names are not known beforehand.
+            model: head model of the motion; needed if that is not the open head.
+            named: the same by keyword.
 
         Raises:
-            TypeError: the index is no slice.
+            InputError: a name is unknown, a value is out of range or of another shape, or the motion cannot follow: of
+                motions with motion codes, and of FLAME, only the head pose can be edited.
         """
-        if not isinstance(index, slice):
-            raise TypeError(f"a motion is sliced, not indexed: use motion[i:i + 1], got {index!r}")
-        return dataclasses.replace(self, **{name: getattr(self, name)[index] for name in _PER_FRAME})
+        return edited(self, {**(changes or {}), **named}, model=model)
 
-    @property
-    def pose(self) -> HeadPose[NDArray[np.float32]]:
-        """The pose of T frames."""
-        return HeadPose(rotation=self.rotation, translation=self.translation)
-
-    @property
-    def head(self) -> HeadParams[NDArray[np.float32]]:
-        """The parameters of T frames, the shape repeated."""
-        shape = np.tile(self.shape, (len(self), 1))
-        return HeadParams(shape=shape, expression=self.expression, neck=self.neck, jaw=self.jaw, eyes=self.eyes)
-
-    def check_model(self, model: HeadModel) -> None:
-        """Checks that a head model is the one the motion was made for.
+    def values(self, name: str, *, model: HeadModel | None = None) -> NDArray[np.float32]:
+        """The values `[T]` of a name as in `edit`, of several expressions their mean; of `gaze` `[T, 2]`.
 
         Raises:
-            InputError: it is another; the message names both.
+            InputError: the name is unknown, or the motion's head model has no such expressions.
         """
-        if (model.name, model.num_shape, model.num_expression) != (
-            self.head_model,
-            len(self.shape),
-            self.expression.shape[1],
-        ):
-            raise InputError(
-                f"this motion belongs to head model '{self.head_model}' ({len(self.shape)} shape, "
-                f"{self.expression.shape[1]} expression numbers), not to '{model.name}' ({model.num_shape}, "
-                f"{model.num_expression}): track {self.source or 'the clip'} again for the "
-                "engine that is to use it, or give the video itself"
-            )
+        return values_of(self, name, model=model)
 
-    def params(self, model: HeadModel, index: int | slice | None = None) -> HeadParams:
-        """Returns parameters of one frame (B = 1), a slice, or all frames (B = T), in the model's device and dtype.
+    @classmethod
+    def from_arkit(
+        cls, weights: Weights, *, frame_rate: float | Fraction = 30, source: str = "", **named: Values
+    ) -> "Motion":
+        """Makes a motion of the open head from ARKit blendshapes, such as those of Live Link Face or MediaPipe.
+
+        Relative motion counts from the face at rest. The head is frontal unless `yaw_degrees`, ... say otherwise.
+
+        Args:
+            weights: numbers by name, each one for all frames or `[T]`; or `[T, 52]` in the order of
+                `flame.heads.expression_names.ARKIT_NAMES`. From 0 to 1. `_neutral` of MediaPipe is left out.
+            frame_rate: frames per second.
+            source: name of what the weights came from.
+            named: edits on top, as in `edit`.
 
         Raises:
-            InputError: the motion was made for another head model.
+            InputError: as `edit`, or the numbers of frames differ.
         """
-        self.check_model(model)
-        rows = _rows(index)
-        return self.head.map(lambda part: _tensor(part[rows], model.template))
+        changes, num_frames = weights_by_name(weights)
+        return cls(**rest_fields(num_frames, frame_rate, source)).edit({**changes, **named})
 
-    def camera(self, index: int | slice | None = None, *, device: torch.device | str = "cpu") -> Camera:
-        """Returns cameras that see the head at rest as the crop shows it: of one frame (B = 1), a slice, or all."""
-        rows = _rows(index)
-        pose = self.pose.map(lambda part: torch.from_numpy(part[rows]).to(device))
-        return Camera.from_head_pose(pose.rotation, pose.translation)
-
-    def save(self, path: str | Path) -> None:
-        """Writes an `.npz`; the file appears whole or not at all.
+    def to_arkit(self) -> dict[str, NDArray[np.float32]]:
+        """The 52 expressions by their ARKit names, `[T]` each, in their order.
 
         Raises:
-            InputError: the name does not end in .npz.
+            InputError: the motion's head model has no such expressions.
+        """
+        return {name: self.values(name) for name in ARKIT_NAMES}
+
+    def save(self, path: str | Path, *, layout: Layout = "plain") -> None:
+        """Writes an `.npz`, or the 52 expressions as a `.csv`; the file appears whole or not at all.
+
+        Args:
+            path: ends in .npz or .csv.
+            layout: of a .csv: "plain" has `seconds`, the 52 names and the head's angles in degrees; "live-link-face" is
+                that of the Live Link Face app, with a head at rest.
+
+        Raises:
+            InputError: the name has another suffix, or the motion's head model has no such expressions.
         """
         path = Path(path)
+        if path.suffix == ".csv":
+            return write_blendshapes(path, self, layout=layout)
         if path.suffix != ".npz":
-            raise InputError(f"expected a motion file name ending in .npz, got '{path.name}': rename it")
-        arrays = {name: np.asarray(getattr(self, name)) for name in (*_PER_FRAME, *_PER_CLIP)}
+            raise InputError(f"expected a motion file name ending in .npz or .csv, got '{path.name}': rename it")
+        arrays = {name: np.asarray(getattr(self, name)) for name in (*PER_FRAME, *_PER_CLIP)}
         arrays["frame_rate"] = np.array([self.frame_rate.numerator, self.frame_rate.denominator], np.int64)
         arrays["warnings"] = np.array(self.warnings, dtype=np.str_)
+        if self.neutral is not None:
+            arrays |= {f"{_NEUTRAL}{item.name}": getattr(self.neutral, item.name) for item in fields(NeutralFrame)}
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, format=np.array(FORMAT), version=np.array(VERSION), allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> "Motion":
-        """Reads a motion file.
+        """Reads a motion file, or a `.csv` of blendshapes (docs/expressions.md).
 
         Raises:
             InputError: the file is missing, damaged, of another kind or version, or lacks a field.
@@ -178,6 +126,10 @@ class Motion:
         path = Path(path)
         if not path.is_file():
             raise InputError(f"no motion file at '{path}': check the name, or make one with `portrait4d track`")
+        if path.suffix.lower() == ".csv":
+            found = read_blendshapes(path)
+            motion = cls.from_arkit(found.weights, frame_rate=found.frame_rate, source=path.name, **found.pose)
+            return replace(motion, warnings=found.warnings)
         try:
             arrays = read_npz(path)
         except ValueError as error:
@@ -191,7 +143,7 @@ class Motion:
                 "track the clip again, or update portrait4d"
             )
         arrays.setdefault("codes", np.zeros((0, 0), np.float32))  # older files have no codes
-        names = (*_PER_FRAME, *_PER_CLIP, "frame_rate", "warnings")
+        names = (*PER_FRAME, *_PER_CLIP, "frame_rate", "warnings")
         missing = [name for name in names if name not in arrays]
         if missing:
             raise InputError(f"motion file '{path}' lacks {', '.join(missing)}: track the clip again")
@@ -203,23 +155,9 @@ class Motion:
             ) from error
 
 
-_PER_FRAME: dict[str, tuple[int | None, ...]] = {
-    "seconds": (),
-    "expression": (None,),
-    "rotation": (3,),
-    "translation": (3,),
-    "neck": (3,),
-    "jaw": (3,),
-    "eyes": (2, 3),
-    "landmarks": (478, 3),
-    "valid": (),
-    "eye_open": (2,),
-    "fit_error": (),
-    "codes": (None,),
-}
-"""Arrays over time, with their shape after the first axis (None: any size)."""
-
 _PER_CLIP = ("head_model", "shape", "crop_matrix", "crop_size", "frame_height", "frame_width", "source")
+
+_NEUTRAL = "neutral_"
 
 
 def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
@@ -232,7 +170,7 @@ def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
         ValueError: a field has another dtype or shape, is not finite, or a size is not above 0.
         KeyError: a field is missing.
     """
-    numbers = {name: _numbers(arrays, name) for name in (*_PER_FRAME, "shape", "crop_matrix")}
+    numbers = {name: _numbers(arrays, name) for name in (*PER_FRAME, "shape", "crop_matrix")}
     numerator, denominator = (_whole(value, "frame_rate") for value in np.atleast_1d(arrays["frame_rate"]))
     if not (numerator > 0 and denominator > 0 and len(np.atleast_1d(numbers["seconds"])) > 0):
         raise ValueError("it holds no frames or no frame rate")
@@ -252,21 +190,22 @@ def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
         frame_rate=Fraction(numerator, denominator),
         source=_text(arrays, "source"),
         warnings=tuple(str(line) for line in texts.reshape(-1)),
+        neutral=_neutral(arrays),
         **sizes,
         **values,
     )
 
 
-def head_fields(pose: HeadPose[NDArray[np.float32]], head: HeadParams[NDArray[np.float32]]) -> dict[str, Any]:
-    """Returns the fields of a motion that hold its head, for the constructor.
-
-    It is the inverse of `Motion.pose` and `Motion.head`.
-
-    Args:
-        pose: of T frames.
-        head: of T frames of one person; the shape is taken from the first.
-    """
-    return {**pose.named(), **head.named(), "shape": head.shape[0].copy()}
+def _neutral(arrays: Mapping[str, NDArray]) -> NeutralFrame | None:
+    if not any(name.startswith(_NEUTRAL) for name in arrays):
+        return None
+    names = [item.name for item in fields(NeutralFrame)]
+    if missing := [name for name in names if f"{_NEUTRAL}{name}" not in arrays]:
+        raise ValueError(f"its neutral frame lacks {', '.join(missing)}")
+    values = {name: _numbers(arrays, f"{_NEUTRAL}{name}").astype(np.float32) for name in names}
+    if not all(np.isfinite(value).all() for value in values.values()):
+        raise ValueError("its neutral frame holds numbers that are not finite")
+    return NeutralFrame(**values)
 
 
 def _numbers(arrays: Mapping[str, NDArray], name: str) -> NDArray:
@@ -286,15 +225,3 @@ def _text(arrays: Mapping[str, NDArray], name: str) -> str:
     if arrays[name].dtype.kind != "U" or arrays[name].shape != ():
         raise ValueError(f"{name} is not text")
     return str(arrays[name])
-
-
-def _rows(index: int | slice | None) -> slice:
-    if index is None:
-        return slice(None)
-    if isinstance(index, slice):
-        return index
-    return slice(index, index + 1) if index != -1 else slice(-1, None)
-
-
-def _tensor(array: NDArray, like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(like)

@@ -22,8 +22,9 @@ from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.head_pose import HeadPose
 from flame.landmarks.sets import IBUG_LEFT_EYE, IBUG_OF_478, IBUG_OUTER_EYE_CORNERS, IBUG_RIGHT_EYE
 from preprocess.media.image import read_image, to_tensor
-from preprocess.tracking.motion import Motion, head_fields
+from preprocess.tracking.motion import Motion
 from preprocess.tracking.motion_code.encoder import MotionEncoder
+from preprocess.tracking.motion_fields import head_fields
 from preprocess.tracking.released_files import LANDMARKS, PARAMETERS, PICTURES, DriverFolder, read_driver_folder
 
 _TURN_TOLERANCE, _LENS_TOLERANCE = 1e-3, 1e-3

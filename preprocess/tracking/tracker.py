@@ -23,8 +23,9 @@ from preprocess.media.image import to_tensor
 from preprocess.media.video import Frame
 from preprocess.tracking.follow import FaceFollower, bounding_box, choose_face
 from preprocess.tracking.followed_clip import BLOCK, MIN_FACE_PX, follow_clip
-from preprocess.tracking.motion import Motion, head_fields
+from preprocess.tracking.motion import Motion
 from preprocess.tracking.motion_code.encoder import MotionEncoder
+from preprocess.tracking.motion_fields import head_fields
 from preprocess.tracking.smooth import smooth_motion
 
 SMALL_FACE_PX = 100

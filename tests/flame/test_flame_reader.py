@@ -16,6 +16,7 @@ import torch
 from flame.errors import InputError
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.flame import Flame, limit_rotations, load_flame
+from flame.heads.flame_smplx import flame_from_smplx
 from flame.heads.head_model import HeadParams
 from flame.pickles.numbers import read_numbers, read_pickle
 
@@ -298,12 +299,9 @@ def test_limits_hold_and_leave_rest_in_range() -> None:
 
 
 @pytest.fixture(scope="module")
-def golden(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Flame, dict[str, torch.Tensor]]:
-    folder = tmp_path_factory.mktemp("synthetic")
-    script = shared / "spec/golden/synth_flame.py"
-    subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
+def golden(shared: Path, synthetic_flame: Path) -> tuple[Flame, dict[str, torch.Tensor]]:
     table = np.load(shared / "spec/golden/p4d_flame.npz")
-    model = load_flame(folder / "geometry/generic_model.pkl")
+    model = load_flame(synthetic_flame / "geometry/generic_model.pkl")
     return model, {key: torch.from_numpy(table[key]) for key in table.files}
 
 
@@ -344,3 +342,42 @@ def test_regions_and_eyeballs(golden: tuple[Flame, dict[str, torch.Tensor]]) -> 
     for name in ("face", "lips", "eyelids", "neck", "scalp", "left_eyeball", "right_eyeball", "skin"):
         assert model.regions[name].any(), name
     assert (model.template[model.regions["left_eyeball"], 0] > 0).all()
+
+
+# ---- objects of the package smplx
+
+
+class _LikeSmplx(torch.nn.Module):
+    """The buffers that `smplx.FLAME` makes of a file. The vertices of smplx 0.1.28 itself differed by 5e-8 m."""
+
+    def __init__(self, content: dict, *, num_betas: int = 300) -> None:
+        super().__init__()
+        directions = np.asarray(content["shapedirs"])
+        tables = {
+            "v_template": content["v_template"], "J_regressor": content["J_regressor"],
+            "posedirs": np.reshape(content["posedirs"], [-1, 36]).T, "shapedirs": directions[:, :, :num_betas],
+            "expr_dirs": directions[:, :, 300:], "lbs_weights": content["weights"], "faces_tensor": content["f"],
+        }  # fmt: skip
+        for name, table in tables.items():
+            array = np.asarray(table)
+            self.register_buffer(
+                name, torch.from_numpy(array.astype(np.int64 if name == "faces_tensor" else np.float32))
+            )
+        self.register_buffer("parents", torch.tensor([-1, 0, 1, 1, 1]))
+
+
+def test_an_object_of_smplx_is_the_head_of_its_file(synthetic_flame: Path, golden: tuple) -> None:
+    path = synthetic_flame / "geometry/generic_model.pkl"
+    content = read_numbers(path)
+    model, table = golden
+    read, params = flame_from_smplx(_LikeSmplx(content), beside=path), _golden_params(table)
+    assert torch.allclose(read(params), model(params), atol=1e-6)
+    assert torch.allclose(read.landmarks(read(params), count=70), model.landmarks(model(params), count=70), atol=1e-6)
+    large = flame_from_smplx(_LikeSmplx(content), unit="portrait4d")
+    assert torch.allclose(large(params), 3 * read(params), atol=3e-6)
+    with pytest.raises(InputError, match="has landmark sets"):
+        large.landmark_embedding(478)
+    with pytest.raises(InputError, match="expected 300 shape directions, got 10: make the object with num_betas=300"):
+        flame_from_smplx(_LikeSmplx(content, num_betas=10))
+    with pytest.raises(InputError, match="expected FLAME of the package smplx, got a Linear without v_template"):
+        flame_from_smplx(torch.nn.Linear(2, 2))

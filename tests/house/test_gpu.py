@@ -12,7 +12,7 @@ from flame.heads.pose_field import CoarseMesh, HeadPoseField
 from flame.mesh.raster import rasterize
 from generated_weights import SMALL
 from portrait4d.engines.lift.engine import LiftEngine
-from portrait4d.engines.retarget import orbit_drive
+from portrait4d.engines.own_drive import orbit_drive
 from portrait4d.gan.adversarial import r1_penalty
 from portrait4d.gan.discriminator import DualDiscriminator, DualDiscriminatorConfig, JudgedImages
 from portrait4d.reconstructor.network import Reconstructor

@@ -24,7 +24,20 @@ from preprocess.media.video_writer import VideoWriter
 from preprocess.tracking.motion import Motion
 
 COMMANDS = (
-    *("demo", "reenact", "batch", "evaluate", "track", "avatar", "render", "fit-scene", "doctor", "metrics", "weights"),
+    *(
+        "demo",
+        "reenact",
+        "batch",
+        "evaluate",
+        "track",
+        "avatar",
+        "render",
+        "pose",
+        "fit-scene",
+        "doctor",
+        "metrics",
+        "weights",
+    ),
 )
 NUM_FRAMES = 12
 

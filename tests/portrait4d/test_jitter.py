@@ -17,9 +17,10 @@ from portrait4d.cli.main import run
 from portrait4d.engines.base import Drive
 from portrait4d.engines.choose import load_engine
 from portrait4d.engines.jitter import frame_seed, frame_seeds
+from portrait4d.engines.own_drive import orbit_drive
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
-from portrait4d.engines.retarget import RetargetOptions, orbit_drive, retarget, retarget_parts
+from portrait4d.engines.retarget import RetargetOptions, retarget, retarget_parts
 from portrait4d.options import ReenactOptions, RenderOptions
 from portrait4d.reenactment.head_crops import render_frames
 from portrait4d.reenactment.models import Models, check_models

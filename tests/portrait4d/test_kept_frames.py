@@ -28,6 +28,7 @@ from portrait4d.reenactment.report import ReenactReport
 from preprocess.media.image import write_png
 from preprocess.media.video import read_frames
 from preprocess.media.video_writer import VideoWriter
+from preprocess.tracking.neutral import neutral_of
 
 NUM_FRAMES = 31  # the last chunk is not full
 
@@ -160,6 +161,9 @@ def test_the_key_knows_all_that_a_frame_depends_on(files: Path, monkeypatch: pyt
         key(motion=replace(motion, codes=np.ones((NUM_FRAMES, 1), np.float32))),
         key(avatar=replace(avatar, motion=motion[:1])),
         key(source=files / "talk.mp4"),
+        key(source=None),
+        key(motion=replace(motion, neutral=neutral_of(motion))),
+        key(motion=replace(motion, neutral=neutral_of(motion[1:2]))),
     ]
     monkeypatch.setattr(models.engine, "weights", "other")
     others.append(key())

@@ -7,6 +7,7 @@ import torch
 from flame.mesh.raster import rasterize
 from portrait4d.engines.lift.canvas import MARGIN, cut_canvas, fill, refine_matte, split_canvas
 from portrait4d.engines.lift.draw import bounding_box, put_over, shade, soften_edges
+from portrait4d.engines.lift.eyes import complete_eye
 from portrait4d.engines.lift.lighting import fit_light, shading_ratio
 from portrait4d.engines.lift.sheet import extend, make_grid
 from preprocess.faces.crop import Crop
@@ -151,3 +152,20 @@ def test_light_is_recovered_and_turns_the_right_way(direction):
     assert shading_ratio(torch.from_numpy(light), before, before[None]).item() == 1
     toward_light = (towards[0, 0] - before[0]) @ torch.tensor(direction)
     assert (shading_ratio(torch.from_numpy(light), before, towards).item() > 1) == bool(toward_light > 0)
+
+
+def test_the_white_of_an_eye_is_continued_without_its_lashes() -> None:
+    """Lids that open wider than in the photo showed a band as dark as lashes."""
+    side, angle = 128, np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    lids = np.stack([64 + 44 * np.cos(angle), 64 + 20 * np.sin(angle)], 1)
+    iris = np.array([[64, 64], [54, 64], [74, 64], [64, 54], [64, 74]], np.float64)
+    y, x = np.mgrid[:side, :side] + 0.5
+    photo = np.full((side, side, 3), 0.55, np.float32)
+    inside = ((x - 64) / 44) ** 2 + ((y - 64) / 20) ** 2 < 1
+    photo[inside] = 0.9
+    photo[inside & (((x - 64) / 40) ** 2 + ((y - 69) / 19) ** 2 > 1)] = 0.1  # lashes below the upper lid
+    photo[np.hypot(x - 64, y - 64) < 10] = (0.3, 0.2, 0.1)
+    completed = complete_eye(photo, lids, iris)
+    for column in (40, 88):
+        assert completed[42, column].min() > 0.6
+    assert np.array_equal(completed[60:68, 40:88], photo[60:68, 40:88])  # what the photo shows stays

@@ -12,8 +12,10 @@ from fakes import make_fake_head
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from motions import make_motion
 from portrait4d.engines import retarget as retarget_module
-from portrait4d.engines.landmark_residual import landmark_residual
-from portrait4d.engines.retarget import RetargetOptions, batches, find_neutral, orbit_drive, retarget, retarget_parts
+from portrait4d.engines.own_drive import orbit_drive
+from portrait4d.engines.retarget import RetargetOptions, batches, retarget, retarget_parts
+from preprocess.tracking.head_landmarks import landmark_residual
+from preprocess.tracking.neutral import find_neutral
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import torch
 from portrait4d.cli.main import run
 from portrait4d.engines.base import Rendering
 from portrait4d.engines.lift.engine import LiftEngine
-from portrait4d.engines.retarget import orbit_drive
+from portrait4d.engines.own_drive import orbit_drive
 from portrait4d.jobs import selfcheck
 from portrait4d.jobs.selfcheck import run_selfcheck
 from preprocess.faces.backends import insightface_pack

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from portrait4d.cli.main import run
 from portrait4d.engines.choose import available_engines, load_engine
+from portrait4d.engines.own_drive import orbit_drive
 from portrait4d.engines.portrait4d.open_head_engine import OpenHeadEngine
-from portrait4d.engines.retarget import RetargetOptions, orbit_drive, retarget
+from portrait4d.engines.retarget import RetargetOptions, retarget
 from portrait4d.weights.folder import embedded_weights
 from portrait4d.weights.own_format import read_checkpoint
 from preprocess.dataset.toy.options import ToyOptions

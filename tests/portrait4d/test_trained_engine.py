@@ -20,11 +20,12 @@ from portrait4d.cli.main import run
 from portrait4d.engines.base import Drive
 from portrait4d.engines.choose import ENGINE_NAMES, available_engines, choose_engine, ensure_engine, load_engine
 from portrait4d.engines.identity import loaded_weights, recorded_weights
+from portrait4d.engines.own_drive import orbit_drive
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.engines.portrait4d.engine import Portrait4DEngine
 from portrait4d.engines.portrait4d.network_engine import NetworkEngine
 from portrait4d.engines.portrait4d.open_head_engine import OpenHeadEngine
-from portrait4d.engines.retarget import RetargetOptions, orbit_drive, retarget
+from portrait4d.engines.retarget import RetargetOptions, retarget
 from portrait4d.jobs.demo import MOTION_FILE, demo_photo
 from portrait4d.jobs.selfcheck import run_selfcheck
 from portrait4d.options import ReenactOptions

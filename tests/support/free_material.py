@@ -16,9 +16,9 @@ import torch
 
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.head_model import HeadModel
-from portrait4d.engines.landmark_residual import landmark_positions
 from preprocess.media.image import write_png
 from preprocess.media.video_writer import VideoWriter
+from preprocess.tracking.head_landmarks import landmark_positions
 from preprocess.tracking.motion import Motion
 
 HEIGHT, WIDTH = 320, 288

@@ -74,6 +74,9 @@ class LiftAvatar:
     warnings: tuple[str, ...] = ()
     engine: str = "lift"
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(engine {self.engine!r}, {len(self.warnings)} warnings)"
+
     def to(self, device: torch.device | str) -> LiftAvatar:
         """The same avatar on another device."""
         moved = {

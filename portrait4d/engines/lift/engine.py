@@ -16,7 +16,6 @@ from flame.heads.open_head import load_open_head
 from flame.landmarks.groups import INNER_LIP_MIDDLES, INNER_LIPS, LID_MIDDLES, OUTER_LIPS
 from portrait4d.engines.abilities import check_choices
 from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering, own_avatar
-from portrait4d.engines.landmark_residual import landmark_residual
 from portrait4d.engines.lift.abilities import ABILITIES
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.bind import build_rig, patch_faces, residual_weights
@@ -39,6 +38,7 @@ from portrait4d.engines.modes import Placement
 from portrait4d.engines.retarget import SHUT_EYES
 from preprocess.faces.crop import Crop
 from preprocess.faces.matte import PortraitMatte
+from preprocess.tracking.head_landmarks import landmark_residual
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 from preprocess.tracking.tracker import TrackedFrame

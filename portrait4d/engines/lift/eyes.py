@@ -88,7 +88,7 @@ def complete_eye(photo: np.ndarray, lids: np.ndarray, iris: np.ndarray) -> np.nd
     white_known = (inside > 0.5) & (distance > 1.15 * radius)
     if white_known.sum() < 6:
         white_known = (polygon_mask(lids, side) > 0.5) & (distance > radius)
-    white = fill(photo, white_known) if white_known.any() else np.full_like(photo, 0.75)
+    white = fill(photo, _brighter_half(photo, white_known)) if white_known.any() else np.full_like(photo, 0.75)
     outside = np.clip(cv2.distanceTransform((inside < 0.5).astype(np.uint8), cv2.DIST_L2, 5) / (2 * radius), 0, 1)
     white = white * (1 - 0.25 * outside[..., None])
 
@@ -98,6 +98,12 @@ def complete_eye(photo: np.ndarray, lids: np.ndarray, iris: np.ndarray) -> np.nd
     seen = cv2.GaussianBlur(polygon_mask(lids, side, grow=1), (0, 0), 0.6)
     seen = np.maximum(seen, polygon_mask(lids, side, grow=1))[..., None]
     return (photo * seen + completed * (1 - seen)).astype(np.float32)
+
+
+def _brighter_half(photo: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The brighter half of known pixels: lashes and their shadows are no white of an eye, which may open wider."""
+    light = photo.mean(-1)
+    return known & (light >= np.median(light[known]))
 
 
 def _complete_iris(

@@ -45,6 +45,9 @@ class Portrait4DAvatar:
     engine: str
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(engine {self.engine!r}, {len(self.warnings)} warnings)"
+
     def to(self, device: torch.device | str) -> Portrait4DAvatar:
         """The same avatar on another device."""
         return replace(self, features=self.features.to(device))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from flame.errors import InputError
 from flame.heads.head_model import HeadModel
 from portrait4d.engines.base import Avatar
-from portrait4d.engines.retarget import orbit_drive
+from portrait4d.engines.own_drive import orbit_drive
 from portrait4d.evaluation.pictures import fit_size
 from portrait4d.evaluation.scores import Material
 from portrait4d.evaluation.sweep import SWEEP_YAW_DEGREES
@@ -31,7 +31,8 @@ from preprocess.fitting.clip import fit_clip
 from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import read_image
 from preprocess.media.video import probe, read_frames
-from preprocess.tracking.motion import Motion, head_fields
+from preprocess.tracking.motion import Motion
+from preprocess.tracking.motion_fields import head_fields
 from preprocess.tracking.tracker import TrackedFrame
 
 

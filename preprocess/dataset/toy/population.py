@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from flame.heads.expression_names import LOOKS
 from flame.heads.head_model import HeadModel, HeadParams
-from preprocess.fitting.config import LOOKS, FitConfig
+from preprocess.fitting.config import FitConfig
 
 SHAPE_SIGMA, SHAPE_LIMIT = 0.8, 2.0
 """Of the 300 shape coefficients, which are 1 over the population of the open head; cut off at the limit."""

@@ -1,4 +1,4 @@
-"""Portrait4D in Python: weights by name or path, an avatar of a photo, frames of a motion, any view, a mesh."""
+"""The Portrait4D networks in Python: weights by name or path, heads of photos, and cameras and codes of their own."""
 
 from __future__ import annotations
 
@@ -12,25 +12,22 @@ from torch import Tensor
 
 from flame.errors import InputError
 from flame.geometry.camera import Camera
-from portrait4d.engines.base import Mesh, check_avatar
+from portrait4d.api.head import Head, options_for
+from portrait4d.engines.base import Mesh, check_avatar, own_avatar
 from portrait4d.engines.choose import load_engine
 from portrait4d.engines.identity import TOY, TRAINED_NAMES
 from portrait4d.engines.jitter import frame_generator, frame_seeds
 from portrait4d.engines.portrait4d.avatar import Portrait4DAvatar
 from portrait4d.engines.portrait4d.network_engine import NetworkEngine
 from portrait4d.options import ReenactOptions
-from portrait4d.pipeline import track_driver
-from portrait4d.reenactment.head_crops import render_frames
-from portrait4d.reenactment.models import Models, check_models
+from portrait4d.reenactment.models import Models
 from portrait4d.runtime.device import check_device
-from portrait4d.runtime.streams import one_torch_thread
-from preprocess.media.image import read_image, to_uint8
+from preprocess.media.given_picture import Picture
+from preprocess.media.image import to_uint8
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.tracker import Tracker
 
 NAMES = (*TRAINED_NAMES, TOY)
-
-Picture = str | Path | NDArray[np.uint8]
 
 
 class Portrait4D:
@@ -60,9 +57,7 @@ class Portrait4D:
         tracker = Tracker(device=engine.device, head_model=engine.head_model, motion_encoder=engine.motion_encoder)
         self.engine = engine
         self.models = Models(engine, tracker, str(engine.device))
-        given = vars(options or ReenactOptions(placement=engine.placement))
-        self.options = ReenactOptions(**{**given, "engine": engine.name, "device": str(engine.device)})
-        check_models(self.models, self.options)
+        self.options = options_for(self.models, options)
 
     @classmethod
     def from_pretrained(
@@ -96,19 +91,24 @@ class Portrait4D:
         assert isinstance(engine, NetworkEngine)
         return cls(engine)
 
-    @one_torch_thread()
+    def head(self, images: Picture | Portrait4DAvatar | Sequence[Picture]) -> Head:
+        """Makes a head of a photo, several photos, or an avatar; see `Head.from_image`.
+
+        Raises:
+            InputError: a picture cannot be read, no face is found in it, or the avatar is of another engine.
+        """
+        return Head.from_image(images, models=self.models, options=self.options)
+
     def avatar(self, images: Picture | Sequence[Picture]) -> Portrait4DAvatar:
         """Builds the avatar of a photo; of several photos of one person, the most frontal is shown.
 
         Args:
-            images: one picture or several: paths, or uint8 `[H, W, 3]` RGB.
+            images: one picture or several, as `Head.from_image` takes them.
 
         Raises:
             InputError: a picture cannot be read, or no face is found in it.
         """
-        several = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
-        pictures = [_check_picture(item) if isinstance(item, np.ndarray) else read_image(item) for item in several]
-        return self.engine.build(self.models.tracker.track_images(pictures, face=self.options.face))
+        return own_avatar(self.head(images).avatar, Portrait4DAvatar, engine=self.engine)
 
     def animate(
         self, avatar: Portrait4DAvatar, motion: Motion | str | Path | NDArray | Tensor, cameras: Camera | None = None
@@ -127,11 +127,11 @@ class Portrait4D:
             InputError: at once: the avatar is of another engine, the driver cannot be used, or motion codes come
                 without cameras or with another number of them.
         """
-        check_avatar(avatar, engine=self.engine)
+        head = self.head(avatar)
         if isinstance(motion, str | Path):
-            motion = track_driver(motion, options=self.options, models=self.models)
+            motion = head.track(motion)
         if isinstance(motion, Motion) and cameras is None:
-            return render_frames(avatar, motion, options=self.options, models=self.models)
+            return head.animate(motion)
         codes = self.engine.codes_of(motion) if isinstance(motion, Motion) else motion
         codes = torch.as_tensor(codes, dtype=torch.float32)
         if cameras is None:
@@ -183,10 +183,4 @@ class Portrait4D:
         Raises:
             InputError: the avatar is of another engine or other weights, or the resolution is out of range.
         """
-        return self.engine.mesh(avatar, resolution=resolution)
-
-
-def _check_picture(image: NDArray) -> NDArray[np.uint8]:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise InputError(f"expected a picture uint8 [H, W, 3] RGB, got {image.dtype} {list(image.shape)}")
-    return image
+        return self.head(avatar).mesh(resolution=resolution)

@@ -1,4 +1,4 @@
-"""Landmarks on the head in metres: those of the head model, the driver's residual, and the gaps of lips and lids."""
+"""The gaps of lips and lids: a driver's shut mouth is shut, and an O is an O, on another face."""
 
 from __future__ import annotations
 
@@ -6,54 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.head_model import HeadModel
 from flame.landmarks.groups import (
     LEFT_LIDS,
     LOWER_INNER_LIP,
     LOWER_OUTER_LIP,
-    NUM_MESH,
     RIGHT_LIDS,
     UPPER_INNER_LIP,
     UPPER_OUTER_LIP,
 )
+from preprocess.tracking.head_landmarks import landmark_positions, landmark_residual
 from preprocess.tracking.motion import Motion
-
-
-def landmark_positions(model: HeadModel, shape: Tensor, expression: Tensor) -> Tensor:
-    """The 478 landmarks [T, 478, 3] of the head at rest, metres, for one shape [S] and expressions [T, E]."""
-    embedding = model.landmark_embedding(478)
-    corners, weights = model.faces[embedding.faces], embedding.barycentric[..., None]
-    neutral = torch.zeros(1, model.num_expression)
-    base = (model.shaped(shape[None], neutral)[0][corners] * weights).sum(1)
-    basis = (model.expression_basis[corners] * weights[..., None]).sum(1)
-    return base + (expression @ basis.reshape(-1, basis.shape[-1]).T).reshape(len(expression), -1, 3)
-
-
-def face_centre(model: HeadModel, motion: Motion) -> Tensor:
-    """Mean [3] of a tracked person's landmarks at zero expression, metres, head frame."""
-    return landmark_positions(model, _tensor(motion.shape), torch.zeros(1, model.num_expression))[0].mean(0)
-
-
-def landmark_residual(model: HeadModel, motion: Motion) -> Tensor:
-    """The residual [T, 478, 3]: displacement of the tracked landmarks from the fitted head, metres, head frame.
-
-    It lies in the picture plane, since a picture shows no more. It is zero for irises and for points that the head
-    model lacks.
-    """
-    points = landmark_positions(model, _tensor(motion.shape), _tensor(motion.expression))
-    rotation = axis_angle_to_matrix(_tensor(motion.rotation))
-    camera_points = points @ rotation.mT + _tensor(motion.translation)[:, None]
-    size = motion.crop_size
-    focal_px = float(motion.camera(0).intrinsics[0, 0, 0]) * size
-    depth = -camera_points[..., 2]
-    seen = _tensor(motion.landmarks)[..., :2]
-    x = (seen[..., 0] - size / 2) * depth / focal_px - camera_points[..., 0]
-    y = (size / 2 - seen[..., 1]) * depth / focal_px - camera_points[..., 1]
-    residual = torch.stack([x, y, torch.zeros_like(x)], -1) @ rotation
-    usable = model.landmark_embedding(478).valid.clone()
-    usable[NUM_MESH:] = False
-    return residual * usable[:, None]
 
 
 def match_gaps(

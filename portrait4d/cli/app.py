@@ -11,6 +11,7 @@ import typer
 from portrait4d.cli.avatar_commands import avatar, pose, render, track
 from portrait4d.cli.console import Telling, fail, interruptible, progress_bars, say, say_json, say_speed
 from portrait4d.cli.evaluate_command import evaluate
+from portrait4d.cli.live_command import live
 from portrait4d.cli.option_groups import Shown, with_groups
 from portrait4d.cli.reenact_commands import batch, reenact
 from portrait4d.cli.scene_command import fit_scene
@@ -206,6 +207,7 @@ COMMANDS = {
     "avatar": avatar,
     "render": render,
     "pose": pose,
+    "live": live,
     "fit-scene": fit_scene,
     "train": train,
     "doctor": doctor,

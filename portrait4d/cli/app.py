@@ -15,6 +15,7 @@ from portrait4d.cli.live_command import live
 from portrait4d.cli.option_groups import Shown, with_groups
 from portrait4d.cli.reenact_commands import batch, reenact
 from portrait4d.cli.scene_command import fit_scene
+from portrait4d.cli.studio_command import studio
 from portrait4d.cli.train_command import train
 from portrait4d.options import EngineOptions, ReenactOptions
 
@@ -208,6 +209,7 @@ COMMANDS = {
     "render": render,
     "pose": pose,
     "live": live,
+    "studio": studio,
     "fit-scene": fit_scene,
     "train": train,
     "doctor": doctor,

@@ -6,6 +6,7 @@ export class Link extends EventTarget {
   constructor() {
     super();
     this.session = "";
+    this.asked = 0; // stamp of the last frame that was asked for
     this.isFree = false; // whether the server would begin a request at once
     const address = new URL("live", location.href);
     address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
@@ -26,7 +27,8 @@ export class Link extends EventTarget {
   /** Asks for a frame of a clip (index) or by hand (null); the next one only when the server is free again. */
   draw(index) {
     this.isFree = false;
-    this.say("draw", { stamp: performance.now(), index });
+    this.asked = performance.now();
+    this.say("draw", { stamp: this.asked, index });
   }
 
   async sendPicture(stamp, blob) {

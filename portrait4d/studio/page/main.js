@@ -13,7 +13,10 @@ const NAMES_OF_WORK = { photo: "Making the head", clip: "Following the clip", mo
 const link = new Link(), meter = new Meter(), sliders = new Sliders(), camera = new Camera(), clip = new Clip();
 const stage = new Stage(sliders);
 let photo = null, clipFile = null, hasHead = false, isHandNew = false, recordBegun = 0;
-window.studio = { link, meter, sliders }; // for tests and the curious
+window.studio = { // for tests and the curious
+  link, meter, sliders, shown: 0, shownStamp: 0,
+  get isIdle() { return !isHandNew && this.shownStamp === link.asked; },
+};
 
 function notice(text, kind = "warning") {
   const old = [...$("notices").children].find((item) => item.firstChild.textContent === text);
@@ -123,6 +126,8 @@ link.addEventListener("file", ({ detail }) => {
 link.addEventListener("frame", async ({ detail }) => {
   if (!(await stage.show(detail))) return;
   meter.add(detail.stamp);
+  studio.shown += 1;
+  studio.shownStamp = detail.stamp;
   $("lost").hidden = !detail.isLost;
 });
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from portrait4d.engines.base import Avatar, Drive, check_avatar
 from portrait4d.engines.retarget import Reference, reference_of, retarget_frames
 from portrait4d.engines.retarget_options import RetargetOptions
@@ -17,6 +18,9 @@ from portrait4d.reenactment.models import Models
 from preprocess.media.image import to_uint8
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.stacked import stack_motions
+
+STOPPED_SHARE = 0.95
+"""Share of the yaw limit from which a turn counts as stopped: it bends smoothly and never reaches the limit."""
 
 NEUTRAL_FRAMES = 10
 """Tracked frames among which the neutral one is looked for when the person holds it."""
@@ -27,6 +31,7 @@ class Puppet:
 
     Attributes:
         options: how motion is retargeted; may be set at any time.
+        is_turned: whether the driver of the last drive is turned so far that the head stops at the limit.
     """
 
     def __init__(self, avatar: Avatar, models: Models, options: RetargetOptions, *, face: int = 0) -> None:
@@ -43,7 +48,7 @@ class Puppet:
         """
         check_avatar(avatar, engine=models.engine)
         avatar.motion.check_model(models.head_model)
-        self.avatar, self.options = avatar, options
+        self.avatar, self.options, self.is_turned = avatar, options, False
         self._models, self._face = models, face
         self._still = still_drive(avatar, models.head_model)
         self._recent: deque[Motion] = deque(maxlen=NEUTRAL_FRAMES)
@@ -88,6 +93,7 @@ class Puppet:
         """
         with torch.inference_mode():
             drive = self._still if motion is None else self._retarget(motion, neutral)
+            self.is_turned = motion is not None and self._stops_at_limit(drive)
             return move_by_hand(drive, by_hand, self.avatar, self._models.head_model)
 
     def _retarget(self, motion: Motion, neutral: Motion | None) -> Drive:
@@ -98,6 +104,13 @@ class Puppet:
             held.check_model(model)
             self._reference = (options.mode, held, reference_of(held, options, model))
         return retarget_frames(motion, self.avatar.motion, options, model, self._reference[2])
+
+    def _stops_at_limit(self, drive: Drive) -> bool:
+        limit = self.options.yaw_limit
+        if limit is None:
+            return False
+        yaw, _, _ = matrix_to_euler_degrees(axis_angle_to_matrix(drive.pose.rotation[0]))
+        return abs(float(yaw)) > STOPPED_SHARE * limit
 
     def draw(self, drive: Drive) -> NDArray[np.uint8]:
         """Draws one frame, uint8 `[S, S, 3]` RGB."""

@@ -55,12 +55,14 @@ class Answer:
         image: uint8 `[S, S, 3]` RGB.
         motion: what drove it; None for the avatar's own face, or where the driver was not seen.
         is_lost: whether a picture was given in which the driver was not seen; the last pose is held.
+        is_turned: whether the driver is turned so far that the head stops at the limit.
     """
 
     request: Request
     image: NDArray[np.uint8]
     motion: Motion | None
     is_lost: bool
+    is_turned: bool = False
 
 
 class Newest(Generic[Item]):
@@ -211,7 +213,7 @@ class LiveWorker:
             except Exception as error:  # as above
                 self._fail(request, error)
                 continue
-            self._answer(Answer(request, image, motion, is_lost))
+            self._answer(Answer(request, image, motion, is_lost, self.puppet.is_turned))
             self.meter.add(request.begun)
 
     def _fail(self, request: Request, error: Exception) -> None:

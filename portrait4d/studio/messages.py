@@ -15,7 +15,8 @@ from portrait4d.studio.limits import CAMERA_BYTES, TEXT_CHARACTERS
 
 STAMP = struct.Struct("<d")
 FRAME = struct.Struct("<dI4x")
-"""Before the JPEG of a camera's picture: the stamp. Before that of a drawn frame: stamp, 1 where the driver is lost."""
+"""Before the JPEG of a camera's picture: the stamp. Before that of a drawn frame: stamp, flags:
+1 where the driver is not seen, 2 where the head stops at the limit of its turn."""
 
 Order = Literal["hold_neutral", "new_driver", "cancel", "record", "stop"]
 Export = Literal["png", "video", "motion", "avatar"]

@@ -252,7 +252,7 @@ class Session:
                 self._outbox.say("full")
         is_encoded, jpeg = cv2.imencode(".jpg", answer.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         assert is_encoded
-        self._outbox.show(FRAME.pack(answer.request.stamp, int(answer.is_lost)) + jpeg.tobytes())
+        self._outbox.show(FRAME.pack(answer.request.stamp, answer.is_lost + 2 * answer.is_turned) + jpeg.tobytes())
 
     def _ask(self, request: Request) -> None:
         """Tells the page that the next request will be begun at once; runs on the tracking thread."""

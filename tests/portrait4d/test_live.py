@@ -118,6 +118,17 @@ def test_a_hand_acts_on_top_of_a_driver() -> None:
     assert difference == pytest.approx(10, abs=0.5)
 
 
+def test_a_driver_turned_beyond_the_limit_is_told() -> None:
+    puppet = free_puppet(mode="absolute", yaw_limit=20.0)
+    still = free_avatar().motion
+    for degrees, is_turned in ((0.0, False), (15.0, False), (45.0, True), (-45.0, True)):
+        puppet.drive(still.edit(yaw_degrees=degrees, model=free_models().head_model), ByHand(yaw_degrees=50))
+        assert puppet.is_turned == is_turned, degrees
+    puppet.options = replace(puppet.options, yaw_limit=None)
+    puppet.drive(still.edit(yaw_degrees=45.0, model=free_models().head_model), ByHand())
+    assert not puppet.is_turned
+
+
 def test_neutral_cannot_be_held_before_anyone_was_seen() -> None:
     assert not free_puppet().hold_neutral()
 

@@ -139,6 +139,16 @@ def test_the_webcam_drives_and_the_page_says_how_fast(page: Any) -> None:
     assert page.evaluate("studio.shown") <= shown + 3  # the camera is off
 
 
+def test_a_photo_taken_by_the_webcam_becomes_the_head(running: Any, studio: StudioProcess) -> None:
+    page = open_studio(running, studio.address)
+    page.click("#by-camera")
+    page.wait_for_timeout(1000)
+    page.click("#snap")
+    wait_for(page, "studio.shown > 3")  # at once driven by the same webcam
+    assert track(head_picture(page)).valid.all() and page.errors == []
+    page.context.close()
+
+
 def test_a_clip_plays_and_its_export_plays(page: Any, material: Path, tmp_path: Path) -> None:
     page.set_input_files("#clip", str(material / "sway.mp4"))
     page.wait_for_selector("#play[aria-pressed=true]", timeout=60_000)

@@ -35,6 +35,15 @@ export class Camera {
     this.#video.requestVideoFrameCallback(next);
   }
 
+  /** The present picture as a file, as large as the camera gives it. */
+  async photo() {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [this.#video.videoWidth, this.#video.videoHeight];
+    canvas.getContext("2d").drawImage(this.#video, 0, 0);
+    const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.95));
+    return new File([blob], "photo.jpg", { type: "image/jpeg" });
+  }
+
   /** Sends the present picture, stamped, unless one is being encoded. */
   async send(link, isMirrored) {
     if (this.#isBusy || !this.#video.videoWidth) return;

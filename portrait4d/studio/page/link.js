@@ -64,7 +64,8 @@ export class Link extends EventTarget {
 
   #see(data) {
     const view = new DataView(data);
-    const frame = { stamp: view.getFloat64(0, true), isLost: view.getUint32(8, true) === 1 };
+    const flags = view.getUint32(8, true);
+    const frame = { stamp: view.getFloat64(0, true), isLost: (flags & 1) > 0, isTurned: (flags & 2) > 0 };
     this.#tell("frame", { ...frame, jpeg: new Blob([new Uint8Array(data, FRAME_BYTES)], { type: "image/jpeg" }) });
   }
 

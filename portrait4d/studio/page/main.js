@@ -128,7 +128,8 @@ link.addEventListener("frame", async ({ detail }) => {
   meter.add(detail.stamp);
   studio.shown += 1;
   studio.shownStamp = detail.stamp;
-  $("lost").hidden = !detail.isLost;
+  $("lost").hidden = !(detail.isLost || detail.isTurned);
+  $("lost").textContent = detail.isLost ? "driver not seen" : "turned beyond the limit";
 });
 
 setInterval(() => {
@@ -200,10 +201,8 @@ async function drive(by) {
 }
 
 $("by-hand").onclick = () => drive("hand");
-$("by-camera").onclick = () => {
-  if (hasHead) drive("camera");
-  else notice("drop a photo first");
-};
+$("by-camera").onclick = () => drive("camera");
+$("snap").onclick = async () => take(await camera.photo());
 $("play").onclick = () => (clip.isLoaded && !clip.isPlaying ? drive("clip") : drive("hand"));
 $("neutral").onclick = () => link.say("hold_neutral");
 $("mirror").onchange = () => {

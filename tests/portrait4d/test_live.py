@@ -64,6 +64,19 @@ def test_the_tracker_reads_back_what_a_hand_sets(at_rest) -> None:
     assert (up.landmarks[0, list(IRIS_CENTRES.values()), 1] < down.landmarks[0, list(IRIS_CENTRES.values()), 1]).all()
 
 
+def test_eyes_turn_where_the_gaze_says() -> None:
+    """x to the viewer's right is the head's +x, y up is +y (docs/conventions.md)."""
+    model, avatar = free_models().head_model, free_avatar()
+    still = still_drive(avatar, model)
+    forward = torch.tensor([0.0, 0.0, 1.0])
+    before = axis_angle_to_matrix(still.head.eyes) @ forward
+    for gaze, axis, sign in (((0.5, 0.0), 0, 1), ((-0.5, 0.0), 0, -1), ((0.0, 0.5), 1, 1), ((0.0, -0.5), 1, -1)):
+        drive = move_by_hand(still, ByHand(gaze=gaze), avatar, model)
+        change = axis_angle_to_matrix(drive.head.eyes) @ forward - before
+        assert (sign * change[..., axis] > 0.15).all(), gaze
+        assert (change[..., 1 - axis].abs() < 0.05).all(), gaze
+
+
 def test_expressions_stay_in_the_range_of_the_head_model() -> None:
     model, avatar = free_models().head_model, free_avatar()
     still = still_drive(avatar, model)

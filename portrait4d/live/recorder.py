@@ -45,6 +45,11 @@ class Recorder:
             self._repeat_last(self._writer, self._last, seconds - self._begun)
         self._last = image
 
+    def hold(self, seconds: float) -> None:
+        """Shows the last frame until `seconds`, by the clock of `add`."""
+        if self._writer is not None and self._last is not None:
+            self._repeat_last(self._writer, self._last, seconds - self._begun)
+
     def _repeat_last(self, writer: VideoWriter, last: NDArray[np.uint8], until: float) -> None:
         """Writes the last frame up to a time since the first."""
         if self._longest is not None and until >= self._longest:

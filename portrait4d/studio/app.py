@@ -90,6 +90,8 @@ class Studio:
             return JSONResponse({"error": str(error)}, 413, headers={"connection": "close"})
         except InputError as error:
             return JSONResponse({"error": str(error)}, 415, headers={"connection": "close"})
+        except OSError as error:  # the tab was closed meanwhile, or the disk is full
+            return JSONResponse({"error": f"the file could not be kept here: {error.strerror}"}, 507)
         finally:
             self._uploading.discard(session.name)
         return JSONResponse({"ok": True})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import threading
@@ -58,7 +59,8 @@ def run_studio(options: StudioOptions, *, told: Callable[[str], None]) -> None:
     if options.opens_browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it once all is closed; it is the way to end
+            uvicorn.Server(config).run(sockets=[listening])
     finally:
         app.state.studio.close()
         listening.close()
@@ -84,6 +86,7 @@ def _listen(options: StudioOptions) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((options.host, options.port))
+        listening.listen()  # who opens the address at once waits until the models are there
     except OSError as error:
         listening.close()
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -44,9 +45,10 @@ class Take:
                 self._motions.append((begun, answer.motion))
 
     def finish(self) -> int:
-        """Ends it and returns the frames of the video; there is no file if there are none."""
+        """Ends it now and returns the frames of the video; there is no file if there are none."""
         with self._lock:
             self._is_finished = True
+            self._recorder.hold(time.monotonic())
             self._stack.close()
             return self._recorder.num_frames
 

@@ -15,6 +15,7 @@ pytest.importorskip("httpx", reason="starlette's test client needs httpx")
 from PIL import Image
 
 import portrait4d.studio.session
+import portrait4d.studio.take
 from free_material import turned_motion
 from live_heads import free_avatar, free_models, portrait, rolled
 from portrait4d.live.by_hand import ByHand
@@ -296,7 +297,9 @@ def test_an_outbox_keeps_the_newest_frame_and_the_newest_progress() -> None:
     assert sent == ['{"kind": "progress", "done": 4}', b"\x04", '{"kind": "done"}']
 
 
-def test_the_motion_of_a_recording_has_a_constant_rate(tmp_path: Path) -> None:
+def test_the_motion_of_a_recording_has_a_constant_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portrait4d.studio.take.time, "monotonic", lambda: 11.0)
+
     @dataclasses.dataclass
     class Asked:
         begun: float
@@ -313,7 +316,7 @@ def test_the_motion_of_a_recording_has_a_constant_rate(tmp_path: Path) -> None:
     for seconds, value in ((10.0, 0.1), (10.1, 0.2), (10.4, 0.3)):
         moved = dataclasses.replace(still, rotation=np.full((1, 3), value, np.float32))
         take.add(Drawn(Asked(seconds), moved, np.zeros((64, 64, 3), np.uint8)))  # pyright: ignore[reportArgumentType]
-    assert take.finish() == 11
+    assert take.finish() == 26  # until now
     motion = take.motion()
     assert motion is not None
     assert motion.rotation[:, 0].tolist() == pytest.approx([0.1] * 3 + [0.2] * 7 + [0.3])

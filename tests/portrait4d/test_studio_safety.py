@@ -3,6 +3,8 @@
 import io
 import os
 import re
+import socket
+import sys
 import zipfile
 from pathlib import Path
 
@@ -273,3 +275,13 @@ def test_other_machines_are_let_in_only_on_request() -> None:
         run_studio(StudioOptions(host="0.0.0.0"), told=lambda address: pytest.fail("started"))
     check_host(StudioOptions(host="0.0.0.0", allow_remote=True))
     check_host(StudioOptions(host="localhost"))
+
+
+def test_a_port_in_use_and_an_extra_that_is_absent_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        options = StudioOptions(port=taken.getsockname()[1])
+        with pytest.raises(InputError, match="is a studio running already"):
+            run_studio(options, told=lambda address: pytest.fail("started"))
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(InputError, match=r"needs uvicorn: pip install 'portrait4d\[studio\]'"):
+        run_studio(StudioOptions(), told=lambda address: pytest.fail("started"))

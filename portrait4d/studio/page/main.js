@@ -204,7 +204,10 @@ $("by-hand").onclick = () => drive("hand");
 $("by-camera").onclick = () => drive("camera");
 $("snap").onclick = async () => take(await camera.photo());
 $("play").onclick = () => (clip.isLoaded && !clip.isPlaying ? drive("clip") : drive("hand"));
-$("neutral").onclick = () => link.say("hold_neutral");
+$("neutral").onclick = () => {
+  link.say("hold_neutral");
+  notice("your pose and face of now count as neutral", "hint");
+};
 $("mirror").onchange = () => {
   $("driver-video").classList.toggle("mirrored", $("mirror").checked);
   link.say("new_driver");
@@ -232,6 +235,8 @@ $("record").onclick = () => {
   if (!hasHead) return notice("drop a photo first");
   if (recordBegun) return stopRecording();
   link.say("record");
+  isHandNew = true;
+  askAsNeeded();
   recordBegun = performance.now();
   $("record").setAttribute("aria-pressed", "true");
   $("record").textContent = "Stop recording";

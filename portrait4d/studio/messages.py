@@ -19,7 +19,7 @@ FRAME = struct.Struct("<dI4x")
 1 where the driver is not seen, 2 where the head stops at the limit of its turn."""
 
 Order = Literal["hold_neutral", "new_driver", "cancel", "record", "stop"]
-Export = Literal["png", "video", "motion", "avatar"]
+Export = Literal["png", "video", "motion", "avatar", "mesh"]
 
 
 @dataclass(frozen=True)

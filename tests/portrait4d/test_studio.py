@@ -197,6 +197,9 @@ def test_pictures_and_avatars_are_files(head: FakePage, page: FakePage, tmp_path
     head.say("export", what="avatar")
     avatar = head.download(head.wait("file")["name"])
     head.wait("done")
+    head.say("export", what="mesh")
+    assert head.download(head.wait("file")["name"])[:4] == b"glTF"
+    head.wait("done")
     assert head.upload("photo", avatar).status_code == 200
     assert head.wait("head")["faces"] == []
 

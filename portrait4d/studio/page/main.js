@@ -74,6 +74,7 @@ link.addEventListener("head", ({ detail }) => {
   meter.clear();
   $("drop").hidden = true;
   $("other-photo").hidden = false;
+  $("notices").replaceChildren(); // those of the photo before
   detail.warnings.forEach((text) => notice(text));
   if (detail.faces.length > 1 && detail.face === 0 && photo && !photo.isChosen) {
     stage.choose(detail.faces, photo, (index) => {

@@ -44,7 +44,6 @@ export class Sliders extends EventTarget {
       const details = document.createElement("details");
       const summary = document.createElement("summary");
       const grid = document.createElement("div");
-      details.open = group === "Mouth";
       summary.textContent = group;
       grid.className = "sliders";
       details.append(summary, grid);

@@ -77,7 +77,8 @@ def measure_worker(photo: Path, pictures: list[np.ndarray], seconds: float) -> d
                     cpu, first = time.process_time(), len(drawn)
                 time.sleep(max(0.0, begin + index / CAMERA_RATE - time.monotonic()))
                 picture = pictures[index % len(pictures)]
-                worker.submit(Request(index / CAMERA_RATE, picture=lambda picture=picture: picture))
+                seconds_in = index / CAMERA_RATE
+                worker.submit(Request(seconds_in, picture=lambda picture=picture: picture, seconds=seconds_in))
             rates = worker.meter.rates()
             frames, cpu = len(drawn) - first, time.process_time() - cpu
     return {

@@ -136,7 +136,7 @@ class _Session:
                 self._seconds = now
                 if picture is not None:
                     seen = np.ascontiguousarray(picture[:, ::-1]) if is_mirrored else picture
-                    worker.submit(Request(now, picture=lambda seen=seen: seen))
+                    worker.submit(Request(now, picture=lambda seen=seen: seen, seconds=now))
                     self._num_submitted += 1
                 if not self._show(worker):
                     break

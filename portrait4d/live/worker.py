@@ -32,6 +32,7 @@ class Request:
     Attributes:
         stamp: what the answer carries, so that the asker knows it again.
         picture: gives a picture of the driver, uint8 `[H, W, 3]` RGB, to track; called by the worker.
+        seconds: when the picture was taken, from any start.
         motion: in place of a picture, tracked before, T = 1. With neither, the avatar's own face.
         neutral: the clip that `motion` is from.
         by_hand: added to it.
@@ -40,6 +41,7 @@ class Request:
 
     stamp: float
     picture: Callable[[], NDArray[np.uint8]] | None = None
+    seconds: float = 0.0
     motion: Motion | None = None
     neutral: Motion | None = None
     by_hand: ByHand = field(default_factory=ByHand)
@@ -199,7 +201,7 @@ class LiveWorker:
         if request.picture is None:
             return request.motion, False
         with torch.inference_mode():
-            motion = self.puppet.track(request.picture(), request.stamp)
+            motion = self.puppet.track(request.picture(), request.seconds)
         if motion is None:
             return self._last, True
         self._last = motion

@@ -118,9 +118,10 @@ class Session:
                     self._work.start("record", lambda progress: self._finish(take))
 
     def see(self, stamp: float, jpeg: bytes) -> None:
-        """Takes a picture of the camera."""
+        """Takes a picture of the camera; its stamp is in milliseconds."""
         head = self._ready_head()
-        head.worker.submit(Request(stamp, picture=lambda: decode_camera(jpeg), by_hand=self._by_hand))
+        decode = lambda: decode_camera(jpeg)  # noqa: E731
+        head.worker.submit(Request(stamp, picture=decode, seconds=stamp / 1000, by_hand=self._by_hand))
 
     def _draw(self, stamp: float, index: int | None) -> None:
         head, clip = self._ready_head(), self._clip

@@ -19,6 +19,7 @@ import portrait4d.studio.take
 from free_material import turned_motion
 from live_heads import free_avatar, free_models, portrait, rolled
 from portrait4d.live.by_hand import ByHand
+from portrait4d.live.puppet import Puppet
 from portrait4d.pipeline import Source
 from portrait4d.reenactment.models import Models
 from portrait4d.studio.names import grouped_names
@@ -118,6 +119,22 @@ def test_the_camera_drives_and_a_lost_face_holds_the_last_pose(head: FakePage) -
     while (said := head.wait_any())["kind"] != "error":
         pass
     assert "damaged" in said["text"] and head.wait("next")
+
+
+def test_the_camera_is_tracked_by_the_times_of_its_pictures(head: FakePage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page stamps in milliseconds; the filters of the tracker count in seconds."""
+    times: list[float] = []
+    track = Puppet.track
+
+    def spy(self: Puppet, image: np.ndarray, seconds: float) -> Motion | None:
+        times.append(seconds)
+        return track(self, image, seconds)
+
+    monkeypatch.setattr(Puppet, "track", spy)
+    for stamp in (1000.0, 1040.0):
+        head.send_camera(stamp, portrait())
+        head.wait_frame(stamp)
+    assert times == [1.0, 1.04]
 
 
 def test_orders_before_a_photo_are_answered_in_one_line(page: FakePage) -> None:

@@ -1,5 +1,6 @@
 """The studio's page in a real browser: photo in, sliders and camera move it, files play, tabs and server end."""
 
+import base64
 import contextlib
 import time
 from collections.abc import Iterator
@@ -99,6 +100,34 @@ def test_sliders_move_the_picture_as_the_tracker_reads_it(page: Any) -> None:
     assert turned.values("yaw_degrees")[0] - rest.values("yaw_degrees")[0] == pytest.approx(14, abs=4)
     page.click("#reset")
     assert difference(set_slider(page, "roll", 0), at_rest) < 1
+
+
+def test_a_photo_is_dropped_and_settings_reach_the_head(running: Any, studio: StudioProcess, material: Path) -> None:
+    page = open_studio(running, studio.address)
+    page.evaluate(
+        "(data) => { const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));"
+        " const transfer = new DataTransfer();"
+        " transfer.items.add(new File([bytes], 'photo.png', { type: 'image/png' }));"
+        " dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, cancelable: true })); }",
+        base64.b64encode((material / "photo.png").read_bytes()).decode(),
+    )
+    wait_for(page, "studio.shown > 0 && studio.isIdle")
+    page.set_input_files("#clip", str(material / "sway.mp4"))
+    page.wait_for_selector("#play[aria-pressed=true]", timeout=60_000)
+    for slider, value in (("pose_scale", 0), ("expression_scale", 0)):
+        page.evaluate(
+            "([name, value]) => { const slider = document.getElementById(name);"
+            " slider.value = value; slider.oninput(); }",
+            [slider, value],
+        )
+    page.wait_for_timeout(1500)
+    rolls = []
+    for _ in range(4):
+        rolls.append(track(head_picture(page)).values("roll_degrees")[0])
+        page.wait_for_timeout(300)
+    assert max(rolls) - min(rolls) < 1.5  # the clip's is 16
+    assert page.errors == []
+    page.context.close()
 
 
 def test_mouse_and_keys_turn_the_head(page: Any) -> None:

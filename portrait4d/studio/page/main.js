@@ -213,10 +213,11 @@ $("mirror").onchange = () => {
   $("driver-video").classList.toggle("mirrored", $("mirror").checked);
   link.say("new_driver");
 };
-for (const id of ["mode", "gaze", "expression_scale", "pose_scale"]) {
+for (const id of ["mode", "gaze", "expression_scale", "pose_scale", "yaw_limit"]) {
   $(id).oninput = () => {
     const isNumber = $(id).type === "range";
-    if (isNumber) document.querySelector(`output[for="${id}"]`).value = Number($(id).value).toFixed(2);
+    const text = id === "yaw_limit" ? `${$(id).value}°` : Number($(id).value).toFixed(2);
+    if (isNumber) document.querySelector(`output[for="${id}"]`).value = text;
     link.say("settings", { [id]: isNumber ? Number($(id).value) : $(id).value });
   };
 }

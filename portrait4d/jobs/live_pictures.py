@@ -45,7 +45,7 @@ def _camera_pictures(camera: cv2.VideoCapture, index: int) -> Pictures:
             is_read, picture = camera.read()
             if not is_read:
                 raise InputError(f"camera {index} gives no more pictures: is it still plugged in?")
-            yield time.monotonic() - begun, np.ascontiguousarray(picture[..., ::-1])
+            yield time.monotonic() - begun, np.ascontiguousarray(picture[..., ::-1], np.uint8)
     finally:
         camera.release()
 

@@ -12,5 +12,8 @@ CONFIGS = "portrait4d.configs"
 setup(
     packages=[*find_packages(include=[pattern for floor in FLOORS for pattern in (floor, f"{floor}.*")]), CONFIGS],
     package_dir={CONFIGS: "configs"},
-    package_data={**{floor: ["assets/*", "assets/*/*", "py.typed"] for floor in FLOORS}, CONFIGS: ["*/*.yaml"]},
+    package_data={
+        **{floor: ["assets/*", "assets/*/*", "studio/page/*", "py.typed"] for floor in FLOORS},
+        CONFIGS: ["*/*.yaml"],
+    },
 )

@@ -11,9 +11,11 @@ import typer
 from portrait4d.cli.avatar_commands import avatar, pose, render, track
 from portrait4d.cli.console import Telling, fail, interruptible, progress_bars, say, say_json, say_speed
 from portrait4d.cli.evaluate_command import evaluate
+from portrait4d.cli.live_command import live
 from portrait4d.cli.option_groups import Shown, with_groups
 from portrait4d.cli.reenact_commands import batch, reenact
 from portrait4d.cli.scene_command import fit_scene
+from portrait4d.cli.studio_command import studio
 from portrait4d.cli.train_command import train
 from portrait4d.options import EngineOptions, ReenactOptions
 
@@ -206,6 +208,8 @@ COMMANDS = {
     "avatar": avatar,
     "render": render,
     "pose": pose,
+    "live": live,
+    "studio": studio,
     "fit-scene": fit_scene,
     "train": train,
     "doctor": doctor,

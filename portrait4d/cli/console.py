@@ -18,6 +18,7 @@ STAGES = {
     "load": "loading models",
     "track": "tracking driver",
     "render": "rendering",
+    "live": "live",
     "shape": "taking the shape",
     "fit": "fitting scene",
     "evaluate": "held-out views",

@@ -120,13 +120,13 @@ def retarget_parts(
         options = replace(options, mode="absolute")
     reference = reference_of(motion, options, model)
     starts = range(0, len(motion), size)
-    return (_retarget(motion[i : i + size], avatar.motion, options, model, reference, i) for i in starts)
+    return (retarget_frames(motion[i : i + size], avatar.motion, options, model, reference, i) for i in starts)
 
 
-def _retarget(
-    motion: Motion, source: Motion, options: RetargetOptions, model: HeadModel, reference: Reference, first: int
+def retarget_frames(
+    motion: Motion, source: Motion, options: RetargetOptions, model: HeadModel, reference: Reference, first: int = 0
 ) -> Drive:
-    """Retargets a part of the clip; `first` is the number of its first frame."""
+    """Retargets frames whose reference is known; `first` is the number of the first one in its clip."""
     opened = eye_openness(motion, reference.eye_open)
     expression, residual = _retarget_expression(motion, source, options, model, reference, opened)
     pose = _retarget_pose(motion, source, options, model, reference)

@@ -78,11 +78,12 @@ def fit_photos(fitter: HeadFitter, landmarks: Sequence[NDArray[np.float32]]) -> 
         fitter: the head model's fitter.
         landmarks: `[478, 3]` of each photo, in px of its own crop.
     """
-    one, no = np.ones(1, np.bool_), np.zeros(1, np.bool_)
-    fits = fitter.fit(landmarks)
-    return [
-        _fill_gaps(_FittedFrames([fit], 1), points[None], one, no) for fit, points in zip(fits, landmarks, strict=True)
-    ]
+    return [one_frame(fit, points) for fit, points in zip(fitter.fit(landmarks), landmarks, strict=True)]
+
+
+def one_frame(fit: HeadFit, landmarks: NDArray[np.float32]) -> ClipFit:
+    """Returns a clip of T = 1 from a fit and the landmarks `[478, 3]` (crop px) that it was made of."""
+    return _fill_gaps(_FittedFrames([fit], 1), landmarks[None], np.ones(1, np.bool_), np.zeros(1, np.bool_))
 
 
 def shape_frames(landmarks: NDArray) -> NDArray[np.int64]:

@@ -18,22 +18,13 @@ from flame.landmarks.groups import (
     RIGHT_LIDS,
     UPPER_INNER_LIP,
 )
+from preprocess.tracking.landmark_table import landmark_positions
 from preprocess.tracking.motion_fields import MotionFields
 
 FRAMES_AT_ONCE = 128
 """Frames whose landmarks are moved in one step; limits the memory for long clips."""
 
 INNER_LIPS = (UPPER_INNER_LIP, LOWER_INNER_LIP)
-
-
-def landmark_positions(model: HeadModel, shape: Tensor, expression: Tensor) -> Tensor:
-    """The 478 landmarks [T, 478, 3] of the head at rest, metres, for one shape [S] and expressions [T, E]."""
-    embedding = model.landmark_embedding(478)
-    corners, weights = model.faces[embedding.faces], embedding.barycentric[..., None]
-    neutral = torch.zeros(1, model.num_expression)
-    base = (model.shaped(shape[None], neutral)[0][corners] * weights).sum(1)
-    basis = (model.expression_basis[corners] * weights[..., None]).sum(1)
-    return base + (expression @ basis.reshape(-1, basis.shape[-1]).T).reshape(len(expression), -1, 3)
 
 
 def face_centre(model: HeadModel, motion: MotionFields) -> Tensor:

@@ -23,6 +23,7 @@ from preprocess.media.image import to_tensor
 from preprocess.media.video import Frame
 from preprocess.tracking.follow import FaceFollower, bounding_box, choose_face
 from preprocess.tracking.followed_clip import BLOCK, MIN_FACE_PX, follow_clip
+from preprocess.tracking.live import RATE, LiveTracker
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 from preprocess.tracking.motion_fields import head_fields
@@ -165,6 +166,26 @@ class Tracker:
         motion = self._motion(clip, crop, followed.seconds, frame_rate, source=source, warnings=warnings)
         motion = dataclasses.replace(motion, codes=_fill_codes(followed.codes))
         return smooth_motion(motion, smooth=smooth, predict=self.predict)
+
+    def face_boxes(self, image: NDArray[np.uint8]) -> list[list[float]]:
+        """Returns the faces of a picture, the largest first: x0, y0, x1, y1 as shares of its width and height."""
+        height, width = image.shape[:2]
+        faces = find_faces(image, self._detector, self._landmarker)
+        return [(bounding_box(face.points) / [width, height, width, height]).tolist() for face in faces]
+
+    def live(self, *, face: int = 0) -> LiveTracker:
+        """Returns a tracker of pictures as they come.
+
+        Args:
+            face: which face of the first picture that shows one to follow, 0 = the largest.
+        """
+        _check_choices(face, 0.0)
+
+        def to_motion(fit: ClipFit, crop: Crop, seconds: NDArray[np.float64]) -> Motion:
+            return self._motion(fit, crop, seconds, RATE, source="", warnings=())
+
+        follower = FaceFollower(self._detector, self._landmarker, face=face)
+        return LiveTracker(follower, self._fitter, to_motion=to_motion, encode=self._code)
 
     def _motion(
         self,

@@ -21,6 +21,9 @@ ASSETS = {
     "preprocess/assets/portrait_matte.safetensors",
     "portrait4d/assets/demo_motion.npz",
     "portrait4d/assets/checkpoint_structures.json",
+    "portrait4d/studio/page/index.html",
+    "portrait4d/studio/page/studio.css",
+    "portrait4d/studio/page/main.js",
     "portrait4d/assets/genhead-toy64/config.json",
     "portrait4d/assets/genhead-toy64/model.safetensors",
 }

@@ -33,6 +33,8 @@ COMMANDS = (
         "avatar",
         "render",
         "pose",
+        "live",
+        "studio",
         "fit-scene",
         "doctor",
         "metrics",

@@ -154,13 +154,13 @@ def test_long_clips_are_retargeted_in_parts_with_one_reference(model):
 
 def test_a_long_clip_is_retargeted_only_as_far_as_it_is_read(model, monkeypatch):
     done = []
-    inner = retarget_module._retarget
+    inner = retarget_module.retarget_frames
 
     def spy(motion, *rest):
         done.append(len(motion))
         return inner(motion, *rest)
 
-    monkeypatch.setattr(retarget_module, "_retarget", spy)
+    monkeypatch.setattr(retarget_module, "retarget_frames", spy)
     parts = retarget_parts(make_motion(30), _avatar(make_motion(1)), RetargetOptions(), model, size=10)
     assert done == []
     next(parts)

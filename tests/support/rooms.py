@@ -22,7 +22,8 @@ ROOMS = {
             "scene",
             "eg3d",
         ),
-        *("reconstructor", "priors", "engines", "options", "reenactment", "pipeline", "api", "jobs", "cli", "studio"),
+        *("reconstructor", "priors", "engines", "options", "reenactment", "pipeline", "api"),
+        *("live", "jobs", "studio", "cli"),
     ],
     "genhead": [
         *(

@@ -1,0 +1,102 @@
+"""Where a live head is shown: a window of OpenCV, a virtual camera, or nowhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from flame.errors import InputError
+from portrait4d.jobs.live_options import Screen
+
+NO_WINDOW = (
+    "this OpenCV has no window (opencv-python-headless): pip uninstall opencv-python-headless, then pip install "
+    "opencv-python; or use --show virtual-camera, or --show nothing with --record, or portrait4d studio"
+)
+TITLE = "portrait4d live: n holds neutral, q ends"
+
+
+class LiveScreen(Protocol):
+    """Shows frames."""
+
+    def show(self, image: NDArray[np.uint8] | None) -> str:
+        """Shows a frame uint8 `[H, W, 3]` RGB (None: no new one) and returns the key that was pressed, "" for none."""
+        ...
+
+    def close(self) -> None:
+        """Takes it down."""
+        ...
+
+
+def open_screen(kind: Screen, *, side: int, frames_per_second: float) -> LiveScreen:
+    """Opens a screen for frames of a side in pixels.
+
+    Raises:
+        InputError: this machine has no such screen; the message says what to do.
+    """
+    match kind:
+        case "window":
+            return _Window()
+        case "virtual-camera":
+            return _VirtualCamera(side, frames_per_second)
+        case "nothing":
+            return _Nothing()
+
+
+class _Window:
+    def __init__(self) -> None:
+        if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise InputError(
+                "this machine has no display for a window: use --show nothing with --record, or portrait4d studio"
+            )
+        try:
+            cv2.namedWindow(TITLE, cv2.WINDOW_AUTOSIZE)
+        except cv2.error as error:
+            raise InputError(NO_WINDOW) from error
+
+    def show(self, image: NDArray[np.uint8] | None) -> str:
+        if image is not None:
+            cv2.imshow(TITLE, np.ascontiguousarray(image[..., ::-1]))
+        key = cv2.waitKey(1) & 0xFF
+        if cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1 or key == 27:  # closed, or Escape
+            return "q"
+        return "" if key == 0xFF else chr(key)
+
+    def close(self) -> None:
+        cv2.destroyAllWindows()
+
+
+class _VirtualCamera:
+    def __init__(self, side: int, frames_per_second: float) -> None:
+        try:
+            import pyvirtualcam  # pyright: ignore[reportMissingImports]  # an extra
+        except ModuleNotFoundError as error:
+            raise InputError("a virtual camera needs pyvirtualcam: pip install 'portrait4d[live]'") from error
+        try:
+            self._camera = pyvirtualcam.Camera(side, side, frames_per_second)
+        except RuntimeError as error:
+            raise InputError(
+                f"no virtual camera can be opened here ({' '.join(str(error).split())}): install OBS, or on Linux "
+                "load v4l2loopback"
+            ) from error
+
+    def show(self, image: NDArray[np.uint8] | None) -> str:
+        if image is not None:
+            self._camera.send(image)
+        return ""
+
+    def close(self) -> None:
+        self._camera.close()
+
+
+class _Nothing:
+    def show(self, image: NDArray[np.uint8] | None) -> str:
+        del image
+        return ""
+
+    def close(self) -> None:
+        pass

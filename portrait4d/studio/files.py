@@ -1,0 +1,111 @@
+"""Results as files: a picture, a video of the clip or of a turn, a motion file, an avatar, a mesh."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from flame.errors import InputError
+from portrait4d.engines.base import Drive, Mesh
+from portrait4d.engines.retarget import retarget_parts
+from portrait4d.live.by_hand import TURN_DEGREES, ByHand, move_by_hand
+from portrait4d.live.puppet import Puppet
+from portrait4d.options import ReenactOptions
+from portrait4d.pipeline import Source, result_frames
+from portrait4d.reenactment.driver import Driver
+from portrait4d.reenactment.head_crops import render_drives
+from portrait4d.reenactment.models import Models
+from portrait4d.reenactment.output import write_video
+from portrait4d.runtime.progress import Progress
+from preprocess.media.image import to_uint8, write_png
+from preprocess.media.mesh_files import write_mesh
+from preprocess.tracking.motion import Motion
+
+TURN_FRAMES, TURN_RATE, TURN_YAW_DEGREES = 100, Fraction(25), 20.0
+"""Of the video that shows a head without a driver."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A driver that was loaded: a clip with its track, or a motion file."""
+
+    driver: Driver
+    motion: Motion
+
+
+def write_picture(path: Path, puppet: Puppet, drive: Drive, models: Models, *, is_transparent: bool) -> None:
+    """Writes one frame as PNG, with the person's opacity if it is to be transparent."""
+    with torch.inference_mode():
+        rendering = models.engine.render(puppet.avatar, drive.to(models.device))
+    image = to_uint8(rendering.image)[0]
+    if is_transparent:
+        alpha = (rendering.alpha[0, 0].clamp(0, 1) * 255).round().byte().cpu().numpy()
+        image = np.concatenate([image, alpha[..., None]], -1)
+    write_png(path, image)
+
+
+def write_clip(
+    path: Path,
+    ready: Source,
+    clip: Clip,
+    *,
+    by_hand: ByHand,
+    options: ReenactOptions,
+    models: Models,
+    progress: Progress,
+) -> tuple[str, ...]:
+    """Writes the head driven by a clip, with what is set by hand on top, and the clip's sound; returns warnings.
+
+    Raises:
+        InputError: side by side is asked for, and the source or the driver has no pictures.
+    """
+    if options.side_by_side and clip.driver.kind == "motion":
+        raise InputError("expected a video beside the head, got a motion file, which has none: clear side by side")
+    model, avatar = models.head_model, ready.avatar
+    parts = retarget_parts(clip.motion, avatar, options, model)
+    drives = (move_by_hand(part, by_hand, avatar, model) for part in parts)
+    with closing(render_drives(avatar, drives, models=models, device=models.device)) as crops:
+        frames = result_frames(ready, crops, motion=clip.motion, options=options, driver=clip.driver)
+        sound = write_video(
+            path,
+            frames,
+            num_frames=len(clip.motion),
+            frame_rate=clip.motion.frame_rate,
+            audio_from=clip.driver.path if clip.driver.has_sound else None,
+            progress=progress,
+        )
+    return sound.warnings
+
+
+def write_surface(path: Path, mesh: Mesh) -> None:
+    """Writes the drawn surface in the source's expression, textured, in metres."""
+    write_mesh(
+        path,
+        mesh.vertices,
+        mesh.faces,
+        uv=mesh.uv,
+        texture=mesh.texture,
+        vertex_colours=mesh.colours,
+        normals=mesh.normals,
+    )
+
+
+def write_turn(path: Path, puppet: Puppet, *, by_hand: ByHand, models: Models, progress: Progress) -> None:
+    """Writes a video in which the head, as it is set by hand, turns to both sides once."""
+    crops = render_drives(puppet.avatar, _turn(puppet, by_hand), models=models, device=models.device)
+    with closing(crops):
+        write_video(path, crops, num_frames=TURN_FRAMES, frame_rate=TURN_RATE, progress=progress)
+
+
+def _turn(puppet: Puppet, by_hand: ByHand) -> Iterator[Drive]:
+    for phase in 2 * np.pi * np.arange(TURN_FRAMES) / TURN_FRAMES:
+        yaw = by_hand.yaw_degrees + TURN_YAW_DEGREES * float(np.sin(phase))
+        yaw = min(max(yaw, -TURN_DEGREES), TURN_DEGREES)
+        yield puppet.drive(None, dataclasses.replace(by_hand, yaw_degrees=yaw))

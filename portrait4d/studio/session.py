@@ -1,0 +1,285 @@
+"""One tab: its head, what drives it, its files and its work. Everything goes when the tab goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from flame.errors import InputError
+from portrait4d.live.by_hand import ByHand, check_names, motion_by_hand
+from portrait4d.live.puppet import Puppet
+from portrait4d.live.worker import Answer, LiveWorker, Request
+from portrait4d.options import ReenactOptions
+from portrait4d.pipeline import Source, build_source, track_driver
+from portrait4d.reenactment.driver import Driver
+from portrait4d.reenactment.models import Models
+from portrait4d.runtime.paths import is_avatar_file
+from portrait4d.runtime.progress import Progress
+from portrait4d.studio.camera import decode_camera
+from portrait4d.studio.content import Kind, check_size
+from portrait4d.studio.files import Clip, write_clip, write_picture, write_surface, write_turn
+from portrait4d.studio.limits import CLIP_SECONDS
+from portrait4d.studio.messages import FRAME, ChooseFace, Do, Draw, Said, SetHand, Settings, WantFile
+from portrait4d.studio.outbox import Outbox
+from portrait4d.studio.take import Take
+from portrait4d.studio.work import Work
+from preprocess.tracking.motion import Motion
+
+JPEG_QUALITY = 88
+NUM_RESULTS = 6
+"""Files of a tab that can be downloaded; older ones are removed."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What was made of a photo."""
+
+    ready: Source
+    worker: LiveWorker
+
+
+class Session:
+    """Called from the event loop, except where it says otherwise; `close` from anywhere.
+
+    Attributes:
+        name: what the page calls itself by when it sends files.
+        results: files to download, by name.
+    """
+
+    def __init__(self, models: Models, outbox: Outbox, *, folder: Path, pool: ThreadPoolExecutor) -> None:
+        self.name = secrets.token_urlsafe(12)
+        self.folder = folder / self.name
+        self.folder.mkdir(mode=0o700)
+        self.results: dict[str, Path] = {}
+        self._models, self._outbox = models, outbox
+        self._work = Work(pool, outbox)
+        self._options = ReenactOptions(engine=models.engine.engine_option, device=models.device)
+        self._by_hand = ByHand()
+        self._head: Head | None = None
+        self._clip: Clip | None = None
+        self._photo: Path | None = None
+        self._take: Take | None = None
+        self._last: tuple[Motion | None, Motion | None] = (None, None)  # what drove the last frame, and its neutral
+        self._num_files = 0
+        self._is_closed = False
+
+    def next_number(self) -> int:
+        """A number for a new file."""
+        self._num_files += 1
+        return self._num_files
+
+    def hear(self, said: Said) -> None:
+        """Does what the page says.
+
+        Raises:
+            InputError: it cannot be done; in one line.
+        """
+        match said:
+            case SetHand(by_hand):
+                check_names(by_hand, self._models.head_model)
+                self._by_hand = by_hand
+            case Draw(stamp, index):
+                self._draw(stamp, index)
+            case Settings(values):
+                self._options = dataclasses.replace(self._options, **values)
+                if self._head is not None:
+                    self._head.worker.puppet.options = self._options
+            case ChooseFace(index):
+                if self._photo is None:
+                    raise InputError("expected a photo first, got none: send one")
+                self._start_photo(self._photo, index)
+            case WantFile():
+                self._export(said)
+            case Do(order):
+                self._do(order)
+
+    def _do(self, order: str) -> None:
+        match order:
+            case "hold_neutral":
+                self._ready_head().worker.hold_neutral()
+            case "new_driver":
+                self._last = (None, None)
+                self._ready_head().worker.forget_driver()
+            case "cancel":
+                self._work.cancel()
+            case "record":
+                self._ready_head()
+                if self._take is None:
+                    self._take = Take(self.folder / f"take-{self.next_number()}.mp4")
+            case "stop":
+                take, self._take = self._take, None
+                if take is not None:
+                    self._work.start("record", lambda progress: self._finish(take))
+
+    def see(self, stamp: float, jpeg: bytes) -> None:
+        """Takes a picture of the camera; its stamp is in milliseconds."""
+        head = self._ready_head()
+        decode = lambda: decode_camera(jpeg)  # noqa: E731
+        head.worker.submit(Request(stamp, picture=decode, seconds=stamp / 1000, by_hand=self._by_hand))
+
+    def _draw(self, stamp: float, index: int | None) -> None:
+        head, clip = self._ready_head(), self._clip
+        if index is None or clip is None:
+            return head.worker.submit(Request(stamp, by_hand=self._by_hand))
+        row = min(index, len(clip.motion) - 1)
+        motion = clip.motion[row : row + 1]
+        head.worker.submit(Request(stamp, motion=motion, neutral=clip.motion, by_hand=self._by_hand))
+
+    def _ready_head(self) -> Head:
+        if self._head is None:
+            raise InputError("expected a photo first, got none: send one")
+        return self._head
+
+    def load(self, kind: Kind, path: Path) -> None:
+        """Has a received file loaded.
+
+        Raises:
+            InputError: the last work is not finished; the file is removed.
+        """
+        try:
+            if kind == "photo":
+                self._start_photo(path, 0)
+            else:
+                self._work.start(kind, lambda progress: self._load_clip(path, progress))
+        except InputError:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _start_photo(self, path: Path, face: int) -> None:
+        self._work.start("photo", lambda progress: self._load_photo(path, face, progress))
+
+    def _load_photo(self, path: Path, face: int, progress: Progress) -> None:
+        """Runs on a thread of the pool."""
+        try:
+            check_size(path, "photo")
+            ready = build_source(path, models=self._models, face=face)
+            faces = [] if ready.picture is None else self._models.tracker.face_boxes(ready.picture)
+        except InputError as error:
+            if path != self._photo:
+                path.unlink(missing_ok=True)
+            raise InputError(_without_path(error, path)) from error
+        progress("photo", 1, 1)
+        puppet = Puppet(ready.avatar, self._models, self._options)
+        before = self._head
+        self._head = Head(ready, LiveWorker(puppet, answer=self._show, taken=self._ask, failed=self._fail))
+        if before is not None:
+            before.worker.close()
+        if self._photo not in (None, path):
+            self._photo.unlink(missing_ok=True)
+        self._photo = None if is_avatar_file(path) else path
+        self._outbox.say("head", warnings=list(ready.avatar.warnings), faces=faces, face=face)
+
+    def _load_clip(self, path: Path, progress: Progress) -> None:
+        """Runs on a thread of the pool."""
+        try:
+            check_size(path, "motion" if path.suffix == ".npz" else "clip")
+            options = dataclasses.replace(self._options, duration=CLIP_SECONDS)
+            driver = Driver.open(path, options)
+            motion = track_driver(driver, options=options, models=self._models, progress=progress)
+            motion.check_model(self._models.head_model)
+        except InputError as error:
+            path.unlink(missing_ok=True)
+            raise InputError(_without_path(error, path)) from error
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        before, self._clip = self._clip, Clip(driver, motion)
+        if before is not None:
+            before.driver.path.unlink(missing_ok=True)
+        cut = [f"only the first {CLIP_SECONDS:g} s are used"] if len(motion) / motion.frame_rate >= CLIP_SECONDS else []
+        self._outbox.say(
+            "clip", num_frames=len(motion), frame_rate=float(motion.frame_rate), warnings=[*motion.warnings, *cut],
+            is_motion=driver.kind == "motion",
+        )  # fmt: skip
+
+    def _export(self, wanted: WantFile) -> None:
+        head, by_hand, clip, last = self._ready_head(), self._by_hand, self._clip, self._last
+        options = dataclasses.replace(self._options, side_by_side=wanted.is_side_by_side and clip is not None)
+        path = self.folder / f"{self.next_number()}.{_SUFFIXES[wanted.what]}"
+        puppet = head.worker.puppet
+
+        def write(progress: Progress) -> None:
+            match wanted.what:
+                case "png":
+                    drive = puppet.drive(last[0], by_hand, neutral=last[1])
+                    write_picture(path, puppet, drive, self._models, is_transparent=wanted.is_transparent)
+                case "avatar":
+                    puppet.avatar.save(path)
+                case "mesh":
+                    write_surface(path, self._models.engine.mesh(puppet.avatar))
+                case "motion":
+                    motion = puppet.avatar.motion if clip is None else clip.motion
+                    motion_by_hand(motion, by_hand, self._models.head_model).save(path)
+                case "video":
+                    arguments = {"by_hand": by_hand, "models": self._models, "progress": progress}
+                    if clip is None:
+                        write_turn(path, puppet, **arguments)
+                    else:
+                        for line in write_clip(path, head.ready, clip, options=options, **arguments):
+                            self._outbox.say("warning", text=line)
+            self._offer(path, f"portrait4d-{path.name}")
+
+        self._work.start("export", write)
+
+    def _finish(self, take: Take) -> None:
+        """Runs on a thread of the pool."""
+        if take.finish() == 0:
+            raise InputError("nothing was drawn while recording: move something, then stop")
+        self._offer(take.path, f"portrait4d-{take.path.name}")
+        motion = take.motion()
+        if motion is not None:
+            path = take.path.with_suffix(".npz")
+            motion.save(path)
+            self._offer(path, f"portrait4d-{path.name}")
+
+    def _offer(self, path: Path, name: str) -> None:
+        """Lets the page download a file."""
+        self.results[name] = path
+        while len(self.results) > NUM_RESULTS:
+            self.results.pop(next(iter(self.results))).unlink(missing_ok=True)
+        self._outbox.say("file", name=name, num_bytes=path.stat().st_size)
+
+    def _show(self, answer: Answer) -> None:
+        """Sends a drawn frame; runs on the drawing thread."""
+        self._last = (answer.motion, answer.request.neutral)
+        take = self._take
+        if take is not None:
+            take.add(answer)
+            if take.is_full:
+                self._outbox.say("full")
+        is_encoded, jpeg = cv2.imencode(".jpg", answer.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        assert is_encoded
+        self._outbox.show(FRAME.pack(answer.request.stamp, answer.is_lost + 2 * answer.is_turned) + jpeg.tobytes())
+
+    def _ask(self, request: Request) -> None:
+        """Tells the page that the next request will be begun at once; runs on the tracking thread."""
+        self._outbox.say("next", stamp=request.stamp)
+
+    def _fail(self, request: Request, error: Exception) -> None:
+        self._outbox.say("error", text=str(error), stamp=request.stamp)
+
+    def close(self) -> None:
+        """Ends threads and work, and removes all files."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._work.end()
+        if self._head is not None:
+            self._head.worker.close()
+        if self._take is not None:
+            self._take.finish()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_SUFFIXES = {"png": "png", "video": "mp4", "motion": "npz", "avatar": "safetensors", "mesh": "glb"}
+
+
+def _without_path(error: InputError, path: Path) -> str:
+    """The text of an error without where the file lies here, which means nothing to the page."""
+    return str(error).replace(str(path), "the file").replace(path.name, "the file")

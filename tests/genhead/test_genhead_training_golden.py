@@ -55,6 +55,10 @@ CASES = [
     *(pytest.param(name, marks=pytest.mark.slow) for name in ("Gmain_1000k", "Dmain_0", "Dmain_1000k", "Dboth_140k")),
     pytest.param("Gmain_140k", marks=pytest.mark.long),
 ]
+EDGE_SCALAR, EDGE_VALUES = 1e-4, 3e-3
+"""Tolerances for what is drawn from FLAME's vertices: their last bit, which the processor's order of additions decides
+(MKL's differs by processor), moves a pixel at an edge to the next triangle. Within 1e-5 and 1e-3 on AMD, up to 6e-5
+and 1.4e-3 on an Intel Xeon."""
 TERMS = {
     "face_in_eye": "face_eye",
     "eye_spread": "eye_density",
@@ -173,12 +177,12 @@ def test_step(
     terms = _phase_terms(fixture, case, generator, judge, wanted, real, schedule, random)
     assert [shape for _, shape in random.left] in ([], [(4, 2000, 3)])  # directions, which the official code ignores
     losses = backward_losses(about["phase"], terms)
-    compare_scalars(fixture, case, losses)
+    compare_scalars(fixture, case, losses, within=EDGE_SCALAR)
     names = {"image": "image_sr", "image_raw": "image", "correspondence": "uv", "mask": "seg"}
     compare_judged(fixture, case, judge, names)
     _compare_terms(fixture, case, terms)
     (torch.stack(losses).sum() * about["gain"]).backward()
-    compare_gradients(fixture, case, trained)
+    compare_gradients(fixture, case, trained, first_values=EDGE_VALUES)
 
 
 def _loss_config(fixture: Fixture) -> GenHeadLossConfig:

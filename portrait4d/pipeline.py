@@ -24,18 +24,19 @@ from portrait4d.reenactment.driver import Driver
 from portrait4d.reenactment.head_crops import render_frames
 from portrait4d.reenactment.kept_frames import frames_key, kept_frames
 from portrait4d.reenactment.models import Models, check_models, load_models
-from portrait4d.reenactment.output import WrittenSound, panels, write_video
+from portrait4d.reenactment.output import WrittenSound, panels, scaled, write_video
 from portrait4d.reenactment.report import ReenactReport, Stopwatch
 from portrait4d.reenactment.request import check_request
 from portrait4d.runtime.memory import return_freed_memory
-from portrait4d.runtime.paths import IMAGE_SUFFIXES, is_avatar_file, require_file
+from portrait4d.runtime.paths import is_avatar_file, require_file
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.streams import one_torch_thread, prefetch
 from preprocess.files.file_check import check_not_input
+from preprocess.media.encodings import SOUND_SUFFIXES
 from preprocess.media.image import read_image, write_png
 from preprocess.tracking.motion import Motion
 
-SILENT = "the driver's sound could not be used here: the result is silent"
+SILENT = "the sound could not be used here: the result is silent"
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,8 @@ def reenact(
     Args:
         source: Photo or avatar file.
         driver: Video, picture, folder of frames or motion file.
-        output: `.mp4` (any video suffix FFmpeg knows), or a picture suffix if the driver is one frame.
+        output: What is written is chosen by the suffix: a video (`.mp4`, `.webm` ...), an animation (`.gif`, `.webp`),
+            `.png` if the driver is one frame, or without a suffix a folder of numbered pictures.
         options: Everything else; see `ReenactOptions`.
         progress: Called after each step.
         models: From `load_models`, to reuse them between calls; they must be what the options name.
@@ -227,10 +229,11 @@ def reenact_tracked(
         InputError: The avatar, motion, output or options do not fit together; nothing is written.
     """
     watch = watch or Stopwatch()
-    is_picture = output.suffix.lower() in IMAGE_SUFFIXES
+    is_picture = output.suffix.lower() == ".png"
     if is_picture and len(motion) != 1:
         raise InputError(f"expected a one-frame driver for a picture output, got {len(motion)} frames: write an .mp4")
-    wants_sound = driver.has_sound and not is_picture
+    sound_file = Path(options.audio) if options.audio is not None else driver.path
+    wants_sound = output.suffix.lower() in SOUND_SUFFIXES and (options.audio is not None or driver.has_sound)
     key = frames_key(ready.path, ready.avatar, motion, options=options, engine=models.engine)
     with watch.stage("render"), kept_frames(output, key, num_frames=len(motion)) as kept:
         num_before = kept.count()
@@ -240,14 +243,15 @@ def reenact_tracked(
                 write_png(output, next(frames))
                 sound = WrittenSound(has_audio=False)
             else:
-                has_file = wants_sound and driver.path.is_file()  # if it was removed since, SILENT is reported
+                has_file = wants_sound and sound_file.is_file()  # if it was removed since, SILENT is reported
                 sound = write_video(
                     output,
                     frames,
                     num_frames=len(motion),
                     frame_rate=motion.frame_rate,
-                    audio_from=driver.path if has_file else None,
+                    audio_from=sound_file if has_file else None,
                     audio_start=options.start,
+                    quality=options.quality,
                     progress=lambda stage, done, total: progress(stage, max(done, num_before), total),
                 )
     silent = [SILENT] if wants_sound and not sound.has_audio else []
@@ -276,11 +280,13 @@ def _settle(options: ReenactOptions | None, models: Models | None) -> tuple[Reen
 def result_frames(
     ready: Source, rendered: Iterator[np.ndarray], *, motion: Motion, options: ReenactOptions, driver: Driver
 ) -> Iterator[np.ndarray]:
-    """Composes the final frames uint8 `[H, W, 3]` of rendered head crops uint8 `[S, S, 3]`, as `options` ask.
+    """Composes the final frames uint8 `[H, W, C]` of rendered head crops uint8 `[S, S, C]`, as `options` ask.
 
     Raises:
         InputError: The whole picture is asked for, but the source is an avatar file, which does not hold it.
     """
+    if options.crop:
+        rendered = scaled(rendered, options.size)
     if options.crop and not options.side_by_side:
         return rendered
     if ready.picture is None:
@@ -288,7 +294,7 @@ def result_frames(
             "expected a photo as source to paste into or to show beside, got an avatar file: give the photo"
         )
     if not options.crop:
-        rendered = map(PasteBack(ready.picture, ready.avatar.crop), rendered)
+        rendered = map(PasteBack(ready.picture, ready.avatar.crop, result_height=options.size), rendered)
     if not options.side_by_side:
         return rendered
     first = next(rendered)

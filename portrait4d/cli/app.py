@@ -15,7 +15,8 @@ from portrait4d.cli.option_groups import Shown, with_groups
 from portrait4d.cli.reenact_commands import batch, reenact
 from portrait4d.cli.scene_command import fit_scene
 from portrait4d.cli.train_command import train
-from portrait4d.options import EngineOptions, ReenactOptions
+from portrait4d.options import EngineOptions, FormatOptions, ReenactOptions
+from portrait4d.reenactment.result_name import check_result
 
 HELP = """One photo of a face becomes a 4D head that any video can drive. Works offline on a CPU.
 
@@ -119,14 +120,16 @@ def top(
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("portrait4d-demo"),
     *,
-    options: Annotated[ReenactOptions, Shown(("engine", "duration", "device"))],
+    options: Annotated[ReenactOptions, Shown(("engine", "size", "quality", "transparent", "duration", "device"))],
+    kind: FormatOptions,
     tell: Telling,
 ) -> None:
     """Animate a bundled public-domain portrait with a bundled motion; writes a video and a contact sheet."""
+    check_result(output / f"demo{kind.suffix}", options)
     from portrait4d.jobs.demo import run_demo
 
     with progress_bars(is_quiet=tell.is_quiet) as progress:
-        report = run_demo(output, options=options, progress=progress)
+        report = run_demo(output, suffix=kind.suffix, options=options, progress=progress)
     if tell.as_json:
         return say_json(asdict(report))
     say(f"video          {Path(report.video).resolve()}")

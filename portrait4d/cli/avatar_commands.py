@@ -10,6 +10,9 @@ from portrait4d.cli.console import Telling, progress_bars, say, say_json, tell_e
 from portrait4d.cli.option_groups import Shown
 from portrait4d.cli.spellings import Spelling
 from portrait4d.options import AvatarOptions, ReenactOptions, RenderOptions, TrackOptions
+from portrait4d.reenactment.result_name import check_result
+from portrait4d.runtime.paths import AVATAR_SUFFIXES, MESH_SUFFIXES, MOTION_SUFFIXES, check_output
+from preprocess.files.file_check import check_not_input
 
 TRACK = Shown(
     ("fps", "start", "duration", "smooth", "driver_face", "engine", "flame", "device"),
@@ -18,7 +21,8 @@ TRACK = Shown(
 AVATAR = Shown(("engine", "face", "flame", "device"))
 RENDER = Shown(
     (
-        *("yaw_degrees", "pitch_degrees", "duration", "fps", "mesh_resolution", "jitter"),
+        *("yaw_degrees", "pitch_degrees", "size", "quality", "transparent", "duration", "fps"),
+        *("mesh_resolution", "jitter"),
         *("engine", "face", "flame", "device"),
     )
 )
@@ -31,13 +35,11 @@ def track(
     tell: Telling,
 ) -> None:
     """Track a driver once, to use its motion with any number of sources of one engine."""
+    check_output(output, MOTION_SUFFIXES)
     from portrait4d.engines.choose import named_files
     from portrait4d.pipeline import track_driver
     from portrait4d.reenactment.report import describe_gaps, find_gaps
-    from portrait4d.runtime.paths import MOTION_SUFFIXES, check_output
-    from preprocess.files.file_check import check_not_input
 
-    check_output(output, MOTION_SUFFIXES)
     check_not_input(output, driver, options.flame, *named_files(options.engine))
     tell_engine(options.engine, is_quiet=tell.is_quiet)
     with progress_bars(is_quiet=tell.is_quiet) as progress:
@@ -72,12 +74,10 @@ def avatar(
     tell: Telling,
 ) -> None:
     """Build an avatar and save it; `reenact` and `render` take the file in place of the photo."""
+    check_output(output, AVATAR_SUFFIXES)
     from portrait4d.engines.choose import named_files
     from portrait4d.pipeline import build_source, load_models
-    from portrait4d.runtime.paths import AVATAR_SUFFIXES, check_output
-    from preprocess.files.file_check import check_not_input
 
-    check_output(output, AVATAR_SUFFIXES)
     check_not_input(output, *source, options.flame, *named_files(options.engine))
     tell_engine(options.engine, is_quiet=tell.is_quiet or tell.as_json)
     built = build_source(source, models=load_models(options), face=options.face)
@@ -95,12 +95,18 @@ def avatar(
 def render(
     source: Annotated[Path, typer.Argument(help="Avatar file or photo.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="By suffix: .mp4 video, .png views, .glb/.ply/.obj mesh in metres.")
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="By suffix: .mp4, .webm, .gif, .webp orbit, .png views, .glb/.ply/.obj mesh; none: a folder.",
+        ),
     ],
     options: Annotated[RenderOptions, RENDER],
     tell: Telling,
 ) -> None:
     """Render an avatar without a driver: an orbit video, single views, or a mesh."""
+    check_result(output, options, also=MESH_SUFFIXES)
     from portrait4d.jobs.views import render_avatar
 
     tell_engine(options.engine, is_quiet=tell.is_quiet)

@@ -118,6 +118,9 @@ SPELLINGS = {
     "seeds": Spelling(type=str, parse=parse_seeds, write=write_seeds),
     "shown": Spelling(("--show",)),
     "yaw_degrees": _ANGLES,
+    "audio": Spelling(metavar="FILE", has_shown_default=False),
+    "quality": Spelling(has_shown_default=False),
+    "size": Spelling(has_shown_default=False),
     "yaw_limit": Spelling(type=str, parse=parse_yaw_limit, write=_number_or("none")),
 }
 """By name of the field; a command's `Shown` may replace them."""

@@ -15,9 +15,10 @@ from portrait4d.options import RenderOptions
 from portrait4d.pipeline import build_source
 from portrait4d.reenactment.head_crops import render_drives
 from portrait4d.reenactment.models import Models, check_models, load_models
-from portrait4d.reenactment.output import write_video
+from portrait4d.reenactment.output import scaled, write_video
+from portrait4d.reenactment.result_name import check_result
 from portrait4d.render.shape import ShapeConfig
-from portrait4d.runtime.paths import MESH_SUFFIXES, WRITABLE_VIDEO_SUFFIXES, check_output, require_file
+from portrait4d.runtime.paths import MESH_SUFFIXES, require_file
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.files.file_check import check_not_input
@@ -48,16 +49,16 @@ def render_avatar(
 ) -> RenderReport:
     """Renders a photo or an avatar file from chosen sides; the suffix of `output` decides what is written.
 
-    A video suffix gives an orbit or a path through the key angles, `.png` one picture per key angle, `.glb`, `.ply` or
-    `.obj` the mesh in metres.
+    A video, an animation or a folder of pictures (no suffix) shows an orbit or a path through the key angles, `.png` is
+    one picture per key angle, `.glb`, `.ply` or `.obj` the mesh in metres.
 
     Raises:
         InputError: A file cannot be used, an option does not apply to the output, or the models do not fit the options.
     """
     options = options or (RenderOptions() if models is None else RenderOptions(device=models.device))
     source, output = Path(source), Path(output)
+    check_result(output, options, also=MESH_SUFFIXES)
     require_file(source, "photo or avatar file")
-    check_output(output, WRITABLE_VIDEO_SUFFIXES | MESH_SUFFIXES | {".png"})
     _check_use(options, output)
     names = picture_names(output, options) if output.suffix.lower() == ".png" else [output]
     for name in names:
@@ -83,7 +84,7 @@ def render_avatar(
         yaw, pitch = video_angles(options)
         frames = _render_angles(avatar, yaw, pitch, options, models)
         rate = Fraction(options.fps).limit_denominator(1001)
-        write_video(output, frames, num_frames=len(yaw), frame_rate=rate, progress=progress)
+        write_video(output, frames, num_frames=len(yaw), frame_rate=rate, quality=options.quality, progress=progress)
         files = [output]
     return RenderReport(tuple(str(path) for path in files), avatar.engine, tuple(avatar.warnings))
 
@@ -150,6 +151,7 @@ def _write_pictures(avatar: Avatar, output: Path, options: RenderOptions, models
 def _render_angles(
     avatar: Avatar, yaw: np.ndarray, pitch: np.ndarray, options: RenderOptions, models: Models
 ) -> Iterator[np.ndarray]:
-    """Renders pictures uint8 `[S, S, 3]` of the avatar in the source's expression."""
+    """Renders pictures uint8 `[S, S, C]` of the avatar in the source's expression."""
     drive = orbit_drive(avatar, models.head_model, yaw, pitch, jitter=options.jitter)
-    return render_drives(avatar, [drive], models=models, device=options.device)
+    drawn = render_drives(avatar, [drive], models=models, device=options.device, has_alpha=options.transparent)
+    return scaled(drawn, options.size)

@@ -6,11 +6,10 @@ from flame.errors import InputError
 from portrait4d.engines.choose import named_files
 from portrait4d.options import ReenactOptions
 from portrait4d.reenactment.driver import Driver
+from portrait4d.reenactment.result_name import check_result
 from portrait4d.runtime.paths import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
-    WRITABLE_VIDEO_SUFFIXES,
-    check_output,
     is_avatar_file,
     is_motion_file,
     require_file,
@@ -25,9 +24,11 @@ def check_request(source: Path, driver: str | Path, output: Path, options: Reena
         InputError: a file is missing or of the wrong kind, an input would be overwritten, or the options contradict
             each other or the files.
     """
+    check_result(output, options)
     require_file(source, "source")
     opened = Driver.open(driver, options)
-    check_output(output, WRITABLE_VIDEO_SUFFIXES | {".png"})
+    if options.audio is not None:
+        check_sound(Path(options.audio))
     if is_motion_file(source):
         raise InputError(
             f"expected a photo or an avatar file as source, got the motion file {source.name}: give it as the driver"
@@ -47,3 +48,15 @@ def check_request(source: Path, driver: str | Path, output: Path, options: Reena
             f"--side-by-side shows the driver, got the motion file {opened.path.name}: give the video instead"
         )
     return opened
+
+
+def check_sound(path: Path) -> None:
+    """Refuses a file without sound that can be read.
+
+    Raises:
+        InputError: it has none.
+    """
+    from preprocess.media.audio import has_sound
+
+    if not has_sound(path):
+        raise InputError(f"expected a file with sound as --audio, got {path.name}, which has none: choose another")

@@ -23,7 +23,9 @@ from PIL import Image
 
 from flame.errors import InputError
 from preprocess.files.atomic import atomic_path
+from preprocess.files.program import NAME
 from preprocess.media.image import write_png
+from preprocess.media.mark import gltf_asset, mark
 
 SUFFIXES = (".glb", ".ply", ".obj")
 
@@ -142,7 +144,7 @@ def _glb(mesh: _Mesh) -> bytes:
     surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
     material = {"pbrMetallicRoughness": surface, "extensions": {"KHR_materials_unlit": {}}}
     document: dict[str, Any] = {
-        "asset": {"version": "2.0", "generator": "portrait4d"},
+        "asset": gltf_asset(),
         "extensionsUsed": ["KHR_materials_unlit"],
         "scene": 0,
         "scenes": [{"nodes": [0]}],
@@ -242,7 +244,8 @@ def _ply(mesh: _Mesh, unit: str) -> bytes:
     header = [
         "ply",
         "format binary_little_endian 1.0",
-        f"comment portrait4d, {unit}, y up",
+        f"comment {NAME}, {unit}, y up",
+        f"comment {mark()}",
         f"element vertex {len(table)}",
         *properties,
         f"element face {len(polygons)}",
@@ -264,7 +267,7 @@ def _sample_texture(mesh: _Mesh) -> np.ndarray | None:
 def _write_obj(path: Path, mesh: _Mesh, unit: str) -> None:
     companion = path.with_suffix("").name.replace(" ", "_")  # names with spaces break many readers
     text = io.StringIO()
-    text.write(f"# portrait4d, {unit}, y up\n")
+    text.write(f"# {NAME}, {unit}, y up\n# {mark()}\n")
     if mesh.texture is not None:
         write_png(path.with_name(companion + ".png"), mesh.texture)
         material = f"newmtl head\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {companion}.png\n"

@@ -27,6 +27,7 @@ from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.reenactment.output import WrittenSound, panels, scaled, write_video
 from portrait4d.reenactment.report import ReenactReport, Stopwatch
 from portrait4d.reenactment.request import check_request
+from portrait4d.reenactment.turn_warnings import driver_turn_warnings
 from portrait4d.runtime.memory import return_freed_memory
 from portrait4d.runtime.paths import is_avatar_file, require_file
 from portrait4d.runtime.progress import Progress, ignore_progress
@@ -254,6 +255,7 @@ def reenact_tracked(
                     quality=options.quality,
                     progress=lambda stage, done, total: progress(stage, max(done, num_before), total),
                 )
+    turned = driver_turn_warnings(motion, ready.avatar, options, models.head_model)
     silent = [SILENT] if wants_sound and not sound.has_audio else []
     return ReenactReport.of_run(
         (ready.path, driver.path, output),
@@ -262,7 +264,7 @@ def reenact_tracked(
         num_kept_frames=kept.num_reused,
         has_audio=sound.has_audio,
         watch=watch,
-        warnings=(*ready.avatar.warnings, *motion.warnings, *kept.warnings, *sound.warnings, *silent),
+        warnings=(*ready.avatar.warnings, *motion.warnings, *turned, *kept.warnings, *sound.warnings, *silent),
     )
 
 

@@ -17,6 +17,7 @@ from portrait4d.reenactment.head_crops import render_drives
 from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.reenactment.output import scaled, write_video
 from portrait4d.reenactment.result_name import check_result
+from portrait4d.reenactment.turn_warnings import view_warnings
 from portrait4d.render.shape import ShapeConfig
 from portrait4d.runtime.paths import MESH_SUFFIXES, require_file
 from portrait4d.runtime.progress import Progress, ignore_progress
@@ -65,7 +66,7 @@ def render_avatar(
         check_not_input(name, source, options.flame, *named_files(options.engine))
     models = load_models(options) if models is None else check_models(models, options)
     avatar = build_source(source, models=models, face=options.face).avatar
-    suffix = output.suffix.lower()
+    suffix, turned = output.suffix.lower(), []
     if suffix in MESH_SUFFIXES:
         mesh = models.engine.mesh(avatar, resolution=options.mesh_resolution)
         write_mesh(
@@ -79,14 +80,16 @@ def render_avatar(
         )
         files = [output]
     elif suffix == ".png":
+        turned = view_warnings(*key_angles(options))
         files = _write_pictures(avatar, output, options, models)
     else:
         yaw, pitch = video_angles(options)
+        turned = view_warnings(yaw, pitch)
         frames = _render_angles(avatar, yaw, pitch, options, models)
         rate = Fraction(options.fps).limit_denominator(1001)
         write_video(output, frames, num_frames=len(yaw), frame_rate=rate, quality=options.quality, progress=progress)
         files = [output]
-    return RenderReport(tuple(str(path) for path in files), avatar.engine, tuple(avatar.warnings))
+    return RenderReport(tuple(str(path) for path in files), avatar.engine, (*avatar.warnings, *turned))
 
 
 def _check_use(options: RenderOptions, output: Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from flame.heads.head_model import HeadModel, HeadParams
 from flame.heads.head_pose import HeadPose
 from preprocess.files.atomic import atomic_path
 from preprocess.files.npz import read_npz
+from preprocess.tracking.motion_arrays import MOST_INFLATION, check_headers, numbers_of, text_of, whole_of
 
 FORMAT = "portrait4d-motion"
 VERSION = 1
@@ -178,10 +180,15 @@ class Motion:
         path = Path(path)
         if not path.is_file():
             raise InputError(f"no motion file at '{path}': check the name, or make one with `portrait4d track`")
+        known = {*_PER_FRAME, *_PER_CLIP, "frame_rate", "warnings", "format", "version"}
+        check = partial(check_headers, per_frame=_PER_FRAME)
         try:
-            arrays = read_npz(path)
+            arrays = read_npz(path, names=known, check=check, most_inflation=MOST_INFLATION)
         except ValueError as error:
-            raise InputError(f"'{path}' is damaged or not a motion file: make one with `portrait4d track`") from error
+            raise InputError(
+                f"'{path}' is damaged or not a motion file ({printable(str(error)[:200])}): make one with "
+                "`portrait4d track`"
+            ) from error
         if str(arrays.get("format")) != FORMAT:
             raise InputError(f"'{path}' is not a motion file: make one with `portrait4d track`")
         version = str(arrays.get("version"))
@@ -232,11 +239,11 @@ def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
         ValueError: a field has another dtype or shape, is not finite, or a size is not above 0.
         KeyError: a field is missing.
     """
-    numbers = {name: _numbers(arrays, name) for name in (*_PER_FRAME, "shape", "crop_matrix")}
-    numerator, denominator = (_whole(value, "frame_rate") for value in np.atleast_1d(arrays["frame_rate"]))
+    numbers = {name: numbers_of(arrays, name) for name in (*_PER_FRAME, "shape", "crop_matrix")}
+    numerator, denominator = (whole_of(value, "frame_rate") for value in np.atleast_1d(arrays["frame_rate"]))
     if not (numerator > 0 and denominator > 0 and len(np.atleast_1d(numbers["seconds"])) > 0):
         raise ValueError("it holds no frames or no frame rate")
-    sizes = {name: _whole(arrays[name], name) for name in ("crop_size", "frame_height", "frame_width")}
+    sizes = {name: whole_of(arrays[name], name) for name in ("crop_size", "frame_height", "frame_width")}
     kinds = {"seconds": np.float64, "valid": np.bool_, "crop_matrix": np.float64}
     with np.errstate(over="ignore"):
         values: dict = {name: value.astype(kinds.get(name, np.float32)) for name, value in numbers.items()}
@@ -248,9 +255,9 @@ def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
     if texts.size and texts.dtype.kind != "U":
         raise ValueError("its warnings are not text")
     return Motion(
-        head_model=_text(arrays, "head_model"),
+        head_model=text_of(arrays, "head_model"),
         frame_rate=Fraction(numerator, denominator),
-        source=_text(arrays, "source"),
+        source=text_of(arrays, "source"),
         warnings=tuple(str(line) for line in texts.reshape(-1)),
         **sizes,
         **values,
@@ -267,25 +274,6 @@ def head_fields(pose: HeadPose[NDArray[np.float32]], head: HeadParams[NDArray[np
         head: of T frames of one person; the shape is taken from the first.
     """
     return {**pose.named(), **head.named(), "shape": head.shape[0].copy()}
-
-
-def _numbers(arrays: Mapping[str, NDArray], name: str) -> NDArray:
-    if arrays[name].dtype.kind not in "biuf":
-        raise ValueError(f"{name} holds {arrays[name].dtype} instead of numbers")
-    return arrays[name]
-
-
-def _whole(value: NDArray, name: str) -> int:
-    value = np.asarray(value)
-    if value.shape != () or value.dtype.kind not in "iuf" or not np.isfinite(value):
-        raise ValueError(f"{name} holds {value.dtype} {list(value.shape)} instead of a whole number")
-    return int(value)
-
-
-def _text(arrays: Mapping[str, NDArray], name: str) -> str:
-    if arrays[name].dtype.kind != "U" or arrays[name].shape != ():
-        raise ValueError(f"{name} is not text")
-    return str(arrays[name])
 
 
 def _rows(index: int | slice | None) -> slice:

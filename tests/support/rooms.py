@@ -22,7 +22,19 @@ ROOMS = {
             "scene",
             "eg3d",
         ),
-        *("reconstructor", "priors", "engines", "options", "reenactment", "pipeline", "api", "jobs", "cli", "studio"),
+        *(
+            "reconstructor",
+            "priors",
+            "engines",
+            "options",
+            "reenactment",
+            "pipeline",
+            "api",
+            "jobs",
+            "cli",
+            "studio",
+            "__main__",
+        ),
     ],
     "genhead": [
         *(

@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -23,55 +22,22 @@ from portrait4d.reenactment.compose import DriverView, PasteBack
 from portrait4d.reenactment.driver import Driver
 from portrait4d.reenactment.head_crops import render_frames
 from portrait4d.reenactment.kept_frames import frames_key, kept_frames
+from portrait4d.reenactment.kept_track import driver_key, kept_track
 from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.reenactment.output import WrittenSound, panels, scaled, write_video
 from portrait4d.reenactment.report import ReenactReport, Stopwatch
 from portrait4d.reenactment.request import check_request
+from portrait4d.reenactment.source import Source, build_source
 from portrait4d.reenactment.turn_warnings import driver_turn_warnings
 from portrait4d.runtime.memory import return_freed_memory
-from portrait4d.runtime.paths import is_avatar_file, require_file
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.streams import one_torch_thread, prefetch
 from preprocess.files.file_check import check_not_input
 from preprocess.media.encodings import SOUND_SUFFIXES
-from preprocess.media.image import read_image, write_png
+from preprocess.media.image import write_png
 from preprocess.tracking.motion import Motion
 
 SILENT = "the sound could not be used here: the result is silent"
-
-
-@dataclass(frozen=True)
-class Source:
-    """A source that is ready to be driven.
-
-    Attributes:
-        avatar: What the engine built.
-        picture: uint8 `[H, W, 3]` that `avatar.crop` belongs to; None if the source was an avatar file.
-        path: The file of the source; of several photos, the one that the engine chose to show.
-    """
-
-    avatar: Avatar
-    picture: np.ndarray | None
-    path: Path
-
-
-@one_torch_thread()
-def build_source(path: str | Path | Sequence[str | Path], *, models: Models, face: int = 0) -> Source:
-    """Reads, tracks and builds a photo (or several of one person), or loads an avatar file.
-
-    `face` counts the faces of every photo, 0 is the largest; `models` are from `load_models`.
-
-    Raises:
-        InputError: A file cannot be read, a photo shows no such face, or an avatar file is of another engine.
-    """
-    paths = [Path(path)] if isinstance(path, str | Path) else [Path(item) for item in path]
-    if len(paths) == 1 and is_avatar_file(paths[0]):
-        return Source(models.engine.load(require_file(paths[0], "avatar file")), None, paths[0])
-    pictures = [read_image(require_file(item, "source picture")) for item in paths]
-    frames = models.tracker.track_images(pictures, face=face)
-    avatar = models.engine.build(frames)
-    chosen = next(index for index, frame in enumerate(frames) if frame.motion is avatar.motion)
-    return Source(avatar, frames[chosen].image, paths[chosen])
 
 
 def build_avatar(
@@ -189,6 +155,25 @@ def reenact(
     progress("load", 0, None)
     options, models = _settle(options, models)
     watch.seconds["load"] = models.seconds
+    key = driver_key(opened.path, options, models.engine)
+    with kept_track(output, key, driver=opened.path.name) as track:
+        ready, motion = _source_and_motion(source, opened, options, models, watch, progress, track.motion)
+        track.set(motion)
+        return reenact_tracked(
+            ready, motion, output, driver=opened, options=options, models=models, watch=watch, progress=progress
+        )
+
+
+def _source_and_motion(
+    source: Path,
+    driver: Driver,
+    options: ReenactOptions,
+    models: Models,
+    watch: Stopwatch,
+    progress: Progress,
+    known: Motion | None,
+) -> tuple[Source, Motion]:
+    """The first phase of `reenact`: the avatar is built while the driver is tracked, unless its motion is known."""
     with ThreadPoolExecutor(1, thread_name_prefix="source") as pool:
 
         def build() -> Source:
@@ -203,11 +188,8 @@ def reenact(
             progress(stage, done, total)
 
         with watch.stage("track"):
-            motion = track_driver(opened, options=options, models=models, progress=track_progress)
-        ready = building.result()
-    return reenact_tracked(
-        ready, motion, output, driver=opened, options=options, models=models, watch=watch, progress=progress
-    )
+            motion = known or track_driver(driver, options=options, models=models, progress=track_progress)
+        return building.result(), motion
 
 
 @one_torch_thread()

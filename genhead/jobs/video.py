@@ -93,7 +93,7 @@ def write_head_video(
     output = Path(output)
     check_output(output, MOVING_SUFFIXES)
     check_not_input(output, network, options.face.motion)
-    check_device(device)
+    device = check_device(device)
     generator = GenHeadGenerator.from_pretrained(network, device=device)
     script = write_script(generator, options)
     frames = render_script(generator, script, options)

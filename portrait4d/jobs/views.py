@@ -156,5 +156,5 @@ def _render_angles(
 ) -> Iterator[np.ndarray]:
     """Renders pictures uint8 `[S, S, C]` of the avatar in the source's expression."""
     drive = orbit_drive(avatar, models.head_model, yaw, pitch, jitter=options.jitter)
-    drawn = render_drives(avatar, [drive], models=models, device=options.device, has_alpha=options.transparent)
+    drawn = render_drives(avatar, [drive], models=models, device=models.device, has_alpha=options.transparent)
     return scaled(drawn, options.size)

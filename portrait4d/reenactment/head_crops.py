@@ -39,7 +39,7 @@ def render_frames(
     """
     check_avatar(avatar, engine=models.engine)
     drives = retarget_parts(motion, avatar, options, models.head_model)
-    return render_drives(avatar, drives, models=models, device=options.device, kept=kept, has_alpha=options.transparent)
+    return render_drives(avatar, drives, models=models, device=models.device, kept=kept, has_alpha=options.transparent)
 
 
 def render_drives(

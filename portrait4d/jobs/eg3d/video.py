@@ -59,7 +59,7 @@ def write_style_video(
     output = Path(output)
     check_output(output, MOVING_SUFFIXES)
     check_not_input(output, network)
-    check_device(device)
+    device = check_device(device)
     generator = EG3DGenerator.from_pretrained(network, device=device)
     rate = Fraction(options.fps).limit_denominator(1001)
     frames = render_frames(generator, options)

@@ -181,7 +181,7 @@ def evaluate(
             overwrite an input.
     """
     options, folder = options or EvaluateOptions(), Path(folder)
-    check_device(options.reenact.device)
+    options = replace(options, reenact=replace(options.reenact, device=check_device(options.reenact.device)))
     load_protocol(options.protocol).check_clips(len(items))
     subject = _subject(options.reenact, None if results is None else Path(results), models)
     _check_outputs(items, folder, options)

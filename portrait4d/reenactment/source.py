@@ -1,0 +1,47 @@
+"""The source of a reenactment: a photo or several, read, tracked and built, or an avatar file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from portrait4d.engines.base import Avatar
+from portrait4d.reenactment.models import Models
+from portrait4d.runtime.paths import is_avatar_file, require_file
+from portrait4d.runtime.streams import one_torch_thread
+from preprocess.media.image import read_image
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source that is ready to be driven.
+
+    Attributes:
+        avatar: What the engine built.
+        picture: uint8 `[H, W, 3]` that `avatar.crop` belongs to; None if the source was an avatar file.
+        path: The file of the source; of several photos, the one that the engine chose to show.
+    """
+
+    avatar: Avatar
+    picture: np.ndarray | None
+    path: Path
+
+
+@one_torch_thread()
+def build_source(path: str | Path | Sequence[str | Path], *, models: Models, face: int = 0) -> Source:
+    """Reads, tracks and builds a photo (or several of one person), or loads an avatar file.
+
+    `face` counts the faces of every photo, 0 is the largest; `models` are from `load_models`.
+
+    Raises:
+        InputError: A file cannot be read, a photo shows no such face, or an avatar file is of another engine.
+    """
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(item) for item in path]
+    if len(paths) == 1 and is_avatar_file(paths[0]):
+        return Source(models.engine.load(require_file(paths[0], "avatar file")), None, paths[0])
+    pictures = [read_image(require_file(item, "source picture")) for item in paths]
+    frames = models.tracker.track_images(pictures, face=face)
+    avatar = models.engine.build(frames)
+    chosen = next(index for index, frame in enumerate(frames) if frame.motion is avatar.motion)
+    return Source(avatar, frames[chosen].image, paths[chosen])

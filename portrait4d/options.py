@@ -40,6 +40,14 @@ class AvatarOptions(EngineOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AvatarFileOptions:
+    """What an avatar file holds besides the avatar."""
+
+    has_photo: bool = True
+    """Keep the photo in the file, for --paste-back and --side-by-side."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackOptions(EngineOptions):
     """How a driver is tracked."""
 

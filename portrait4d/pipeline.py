@@ -27,7 +27,7 @@ from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.reenactment.output import WrittenSound, panels, scaled, write_video
 from portrait4d.reenactment.report import ReenactReport, Stopwatch
 from portrait4d.reenactment.request import check_request
-from portrait4d.reenactment.source import Source, build_source
+from portrait4d.reenactment.source import Source, build_source, save_source
 from portrait4d.reenactment.turn_warnings import driver_turn_warnings
 from portrait4d.runtime.memory import return_freed_memory
 from portrait4d.runtime.progress import Progress, ignore_progress
@@ -36,6 +36,7 @@ from preprocess.files.file_check import check_not_input
 from preprocess.media.encodings import SOUND_SUFFIXES
 from preprocess.media.image import write_png
 from preprocess.tracking.motion import Motion
+from preprocess.tracking.origin import Origin
 
 SILENT = "the sound could not be used here: the result is silent"
 
@@ -49,6 +50,12 @@ def build_avatar(
 ) -> Avatar:
     """Builds the avatar of a photo, or of several photos of one person, and saves it if `output` is given.
 
+    Args:
+        source: Photo or photos, or an avatar file.
+        output: The avatar file to write; it keeps the photo as well.
+        options: Engine, device, and which face.
+        models: As in `reenact`.
+
     Raises:
         InputError: A file cannot be used, a photo shows no such face, or the models do not fit the options.
     """
@@ -57,10 +64,10 @@ def build_avatar(
         named = () if options is None else (options.flame, *named_files(options.engine))
         check_not_input(output, *sources, *named)
     options, models = _settle(options, models)
-    avatar = build_source(source, models=models, face=options.face).avatar
+    built = build_source(source, models=models, face=options.face)
     if output is not None:
-        avatar.save(Path(output))
-    return avatar
+        save_source(built, Path(output))
+    return built.avatar
 
 
 @one_torch_thread()
@@ -121,7 +128,8 @@ def _track(driver: Driver, models: Models, progress: Progress) -> Motion:
         smooth=driver.options.smooth,
     )
     return_freed_memory()
-    return dataclasses.replace(motion, warnings=(*motion.warnings, *damage))
+    origin = Origin.text_of(driver.path, start_seconds=driver.options.start)
+    return dataclasses.replace(motion, warnings=(*motion.warnings, *damage), origin=origin)
 
 
 @one_torch_thread()
@@ -215,7 +223,7 @@ def reenact_tracked(
     is_picture = output.suffix.lower() == ".png"
     if is_picture and len(motion) != 1:
         raise InputError(f"expected a one-frame driver for a picture output, got {len(motion)} frames: write an .mp4")
-    sound_file = Path(options.audio) if options.audio is not None else driver.path
+    sound_file = Path(options.audio) if options.audio is not None else driver.pictures
     wants_sound = output.suffix.lower() in SOUND_SUFFIXES and (options.audio is not None or driver.has_sound)
     key = frames_key(ready.path, ready.avatar, motion, options=options, engine=models.engine)
     with watch.stage("render"), kept_frames(output, key, num_frames=len(motion)) as kept:
@@ -226,14 +234,14 @@ def reenact_tracked(
                 write_png(output, next(frames))
                 sound = WrittenSound(has_audio=False)
             else:
-                has_file = wants_sound and sound_file.is_file()  # if it was removed since, SILENT is reported
+                has_file = wants_sound and sound_file is not None and sound_file.is_file()
                 sound = write_video(
                     output,
                     frames,
                     num_frames=len(motion),
                     frame_rate=motion.frame_rate,
                     audio_from=sound_file if has_file else None,
-                    audio_start=options.start,
+                    audio_start=options.start if options.audio is not None else driver.start_seconds,
                     quality=options.quality,
                     progress=lambda stage, done, total: progress(stage, max(done, num_before), total),
                 )

@@ -9,7 +9,7 @@ import typer
 from portrait4d.cli.console import Telling, progress_bars, say, say_json, tell_engine, warn
 from portrait4d.cli.option_groups import Shown
 from portrait4d.cli.spellings import Spelling
-from portrait4d.options import AvatarOptions, ReenactOptions, RenderOptions, TrackOptions
+from portrait4d.options import AvatarFileOptions, AvatarOptions, ReenactOptions, RenderOptions, TrackOptions
 from portrait4d.reenactment.result_name import check_result
 from portrait4d.runtime.paths import AVATAR_SUFFIXES, MESH_SUFFIXES, MOTION_SUFFIXES, check_output
 from preprocess.files.file_check import check_not_input
@@ -19,6 +19,7 @@ TRACK = Shown(
     {"driver_face": Spelling(("--face", "--driver-face"))},
 )
 AVATAR = Shown(("engine", "face", "flame", "device"))
+AVATAR_FILE = Shown(("has_photo",), {"has_photo": Spelling(("--photo/--no-photo",))})
 RENDER = Shown(
     (
         *("yaw_degrees", "pitch_degrees", "size", "quality", "transparent", "duration", "fps"),
@@ -71,18 +72,20 @@ def avatar(
     source: Annotated[list[Path], typer.Argument(help="Photo, or several photos of one person.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Avatar file to write (.safetensors).")],
     options: Annotated[AvatarOptions, AVATAR],
+    kept: Annotated[AvatarFileOptions, AVATAR_FILE],
     tell: Telling,
 ) -> None:
     """Build an avatar and save it; `reenact` and `render` take the file in place of the photo."""
     check_output(output, AVATAR_SUFFIXES)
     from portrait4d.engines.choose import named_files
     from portrait4d.pipeline import build_source, load_models
+    from portrait4d.reenactment.source import save_source
 
     check_not_input(output, *source, options.flame, *named_files(options.engine))
     tell_engine(options.engine, is_quiet=tell.is_quiet or tell.as_json)
     built = build_source(source, models=load_models(options), face=options.face)
     made = built.avatar
-    made.save(output)
+    save_source(built, output, has_photo=kept.has_photo)
     for line in made.warnings:
         warn(line)
     if tell.as_json:

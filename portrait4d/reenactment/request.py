@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from flame.errors import InputError
+from portrait4d.engines.avatar_photo import holds_photo
 from portrait4d.engines.choose import named_files
 from portrait4d.options import ReenactOptions
 from portrait4d.reenactment.driver import Driver
@@ -40,12 +41,16 @@ def check_request(source: Path, driver: str | Path, output: Path, options: Reena
         check_not_input(output, *(path for path in opened.path.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES))
     if options.placement == "canonical" and not options.crop:
         raise InputError("--paste-back needs the head where it was tracked, got --placement canonical: drop one")
-    if is_avatar_file(source) and (options.side_by_side or not options.crop):
+    if is_avatar_file(source) and (options.side_by_side or not options.crop) and not holds_photo(source):
         asked = "--side-by-side" if options.side_by_side else "--paste-back"
-        raise InputError(f"{asked} needs the picture, got the avatar file {source.name}: give the photo instead")
-    if options.side_by_side and opened.kind == "motion":
         raise InputError(
-            f"--side-by-side shows the driver, got the motion file {opened.path.name}: give the video instead"
+            f"{asked} needs the picture, got the avatar file {source.name}, which holds none: give the photo, or make "
+            "the file again"
+        )
+    if options.side_by_side and opened.pictures is None:
+        raise InputError(
+            f"--side-by-side shows the driver, got the motion file {opened.path.name}, whose clip is not known or not "
+            "here any more: give the video instead"
         )
     return opened
 

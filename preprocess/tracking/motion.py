@@ -55,6 +55,7 @@ class Motion:
         fit_error: `[T]` mean distance of the fitted model from the landmarks, as a fraction of the outer-eye distance.
         codes: `[T, C]` motion codes (PD-FGC, C = 548); C = 0 where the clip was tracked without a motion encoder.
         warnings: defects of the track that a user should know, one sentence each.
+        origin: where pictures and sound came from, as of `preprocess.tracking.origin`; empty if it is not known.
     """
 
     head_model: str
@@ -78,6 +79,7 @@ class Motion:
     fit_error: NDArray[np.float32]
     codes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     warnings: tuple[str, ...] = ()
+    origin: str = ""
 
     def __post_init__(self) -> None:
         frames = len(self.seconds)
@@ -167,6 +169,7 @@ class Motion:
         arrays = {name: np.asarray(getattr(self, name)) for name in (*_PER_FRAME, *_PER_CLIP)}
         arrays["frame_rate"] = np.array([self.frame_rate.numerator, self.frame_rate.denominator], np.int64)
         arrays["warnings"] = np.array(self.warnings, dtype=np.str_)
+        arrays["origin"] = np.array(self.origin)
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, format=np.array(FORMAT), version=np.array(VERSION), allow_pickle=False, **arrays)
 
@@ -180,7 +183,7 @@ class Motion:
         path = Path(path)
         if not path.is_file():
             raise InputError(f"no motion file at '{path}': check the name, or make one with `portrait4d track`")
-        known = {*_PER_FRAME, *_PER_CLIP, "frame_rate", "warnings", "format", "version"}
+        known = {*_PER_FRAME, *_PER_CLIP, "frame_rate", "warnings", "origin", "format", "version"}
         check = partial(check_headers, per_frame=_PER_FRAME)
         try:
             arrays = read_npz(path, names=known, check=check, most_inflation=MOST_INFLATION)
@@ -258,6 +261,7 @@ def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
         head_model=text_of(arrays, "head_model"),
         frame_rate=Fraction(numerator, denominator),
         source=text_of(arrays, "source"),
+        origin=text_of(arrays, "origin") if "origin" in arrays else "",
         warnings=tuple(str(line) for line in texts.reshape(-1)),
         **sizes,
         **values,

@@ -164,6 +164,10 @@ class RenderOptions(JitterOptions, AvatarOptions, OutputOptions):
     256 (engines portrait4d... only).
     """
 
+    whole_head: bool = False
+    """A mesh of the whole head, closed at the back, with the 52 ARKit expressions and joints (.glb, engine lift only).
+    """
+
     def __post_init__(self) -> None:
         for part in (JitterOptions, AvatarOptions, OutputOptions):
             part.__post_init__(self)

@@ -23,7 +23,7 @@ AVATAR_FILE = Shown(("has_photo",), {"has_photo": Spelling(("--photo/--no-photo"
 RENDER = Shown(
     (
         *("yaw_degrees", "pitch_degrees", "size", "quality", "transparent", "duration", "fps"),
-        *("mesh_resolution", "jitter"),
+        *("mesh_resolution", "whole_head", "jitter"),
         *("engine", "face", "flame", "device"),
     )
 )

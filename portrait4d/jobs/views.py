@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from flame.errors import InputError
+from flame.heads.open_head import OpenHead
 from portrait4d.engines.base import Avatar
-from portrait4d.engines.choose import named_files
+from portrait4d.engines.choose import choose_engine, named_files
+from portrait4d.engines.lift.avatar import LiftAvatar
+from portrait4d.engines.lift.whole_head import whole_head
 from portrait4d.engines.retarget import orbit_drive
 from portrait4d.options import RenderOptions
 from portrait4d.pipeline import build_source
@@ -25,6 +28,7 @@ from portrait4d.runtime.streams import one_torch_thread
 from preprocess.files.file_check import check_not_input
 from preprocess.media.image import write_png
 from preprocess.media.mesh_files import write_mesh
+from preprocess.media.rigged_glb import write_rigged_glb
 
 ORBIT_YAW_DEGREES = 20.0
 ORBIT_PITCH_DEGREES = 8.0
@@ -68,16 +72,7 @@ def render_avatar(
     avatar = build_source(source, models=models, face=options.face).avatar
     suffix, turned = output.suffix.lower(), []
     if suffix in MESH_SUFFIXES:
-        mesh = models.engine.mesh(avatar, resolution=options.mesh_resolution)
-        write_mesh(
-            output,
-            mesh.vertices,
-            mesh.faces,
-            uv=mesh.uv,
-            texture=mesh.texture,
-            vertex_colours=mesh.colours,
-            normals=mesh.normals,
-        )
+        _write_mesh(avatar, output, options, models)
         files = [output]
     elif suffix == ".png":
         turned = view_warnings(*key_angles(options))
@@ -101,6 +96,13 @@ def _check_use(options: RenderOptions, output: Path) -> None:
         )
     if options.mesh_resolution is not None:
         ShapeConfig(resolution=options.mesh_resolution)  # raises if it is out of range
+    if options.whole_head and output.suffix.lower() != ".glb":
+        raise InputError(f"--whole-head is for .glb, which holds expressions and joints, got {output.name}: rename it")
+    if options.whole_head and choose_engine(options.engine).name != "lift":
+        raise InputError(
+            f"--whole-head needs the head model of engine lift, got engine {choose_engine(options.engine).name}: add "
+            "--engine lift"
+        )
     if options.jitter is not None and is_mesh:
         raise InputError(f"--jitter is for pictures and videos, got the mesh {output.name}: drop it")
 
@@ -141,6 +143,23 @@ def picture_names(output: Path, options: RenderOptions) -> list[Path]:
     if len(set(names)) < len(names):
         raise InputError("expected different angles for each picture, got the same whole degrees twice: drop one")
     return names
+
+
+def _write_mesh(avatar: Avatar, output: Path, options: RenderOptions, models: Models) -> None:
+    if options.whole_head:
+        model = models.head_model
+        assert isinstance(avatar, LiftAvatar) and isinstance(model, OpenHead), "the engine was checked before"
+        return write_rigged_glb(output, whole_head(avatar, model))
+    mesh = models.engine.mesh(avatar, resolution=options.mesh_resolution)
+    write_mesh(
+        output,
+        mesh.vertices,
+        mesh.faces,
+        uv=mesh.uv,
+        texture=mesh.texture,
+        vertex_colours=mesh.colours,
+        normals=mesh.normals,
+    )
 
 
 def _write_pictures(avatar: Avatar, output: Path, options: RenderOptions, models: Models) -> list[Path]:

@@ -75,6 +75,17 @@ class TrackOptions(EngineOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrackFileOptions:
+    """What is fitted in place of an engine's head, and what is written besides the motion file."""
+
+    head_model: str | None = None
+    """FLAME file (.pkl, .npz) to fit in place of the engine's head model; needs no weights."""
+
+    parameters: str | None = None
+    """File (.csv, .npz) that gets the head model's parameters as well, for other programs."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutputOptions:
     """How pictures and videos are written; the suffix of the output chooses the kind of file."""
 

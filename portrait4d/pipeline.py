@@ -37,6 +37,7 @@ from preprocess.media.encodings import SOUND_SUFFIXES
 from preprocess.media.image import write_png
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.origin import Origin
+from preprocess.tracking.tracker import Tracker
 
 SILENT = "the sound could not be used here: the result is silent"
 
@@ -109,17 +110,18 @@ def track_driver(
         if opened.kind == "released":
             motion = opened.released_motion(models.engine, progress=progress)
         else:
-            motion = _track(opened, models, progress)
+            motion = track_clip(opened, models.tracker, progress)
     if output is not None:
         motion.save(Path(output))
     return motion
 
 
-def _track(driver: Driver, models: Models, progress: Progress) -> Motion:
+@one_torch_thread()
+def track_clip(driver: Driver, tracker: Tracker, progress: Progress) -> Motion:
     """Tracks the driver's pictures; damage in them is added to the motion's warnings."""
     rate, total = driver.frame_rate, driver.num_frames
     damage: list[str] = []
-    motion = models.tracker.track_video(
+    motion = tracker.track_video(
         prefetch(driver.frames(rate, warn=damage.append)),
         rate,
         source=driver.path.name,

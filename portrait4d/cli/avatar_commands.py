@@ -9,9 +9,9 @@ import typer
 from portrait4d.cli.console import Telling, progress_bars, say, say_json, tell_engine, warn
 from portrait4d.cli.option_groups import Shown
 from portrait4d.cli.spellings import Spelling
-from portrait4d.options import AvatarFileOptions, AvatarOptions, ReenactOptions, RenderOptions, TrackOptions
+from portrait4d.options import AvatarFileOptions, AvatarOptions, RenderOptions, TrackFileOptions, TrackOptions
 from portrait4d.reenactment.result_name import check_result
-from portrait4d.runtime.paths import AVATAR_SUFFIXES, MESH_SUFFIXES, MOTION_SUFFIXES, check_output
+from portrait4d.runtime.paths import AVATAR_SUFFIXES, MESH_SUFFIXES, MOTION_SUFFIXES, PARAMETER_SUFFIXES, check_output
 from preprocess.files.file_check import check_not_input
 
 TRACK = Shown(
@@ -33,18 +33,19 @@ def track(
     driver: Annotated[Path, typer.Argument(help="Video, picture or folder of frames.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Motion file to write (.npz).")],
     options: Annotated[TrackOptions, TRACK],
+    files: TrackFileOptions,
     tell: Telling,
 ) -> None:
     """Track a driver once, to use its motion with any number of sources of one engine."""
     check_output(output, MOTION_SUFFIXES)
-    from portrait4d.engines.choose import named_files
-    from portrait4d.pipeline import track_driver
+    if files.parameters is not None:
+        check_output(Path(files.parameters), PARAMETER_SUFFIXES)
+    from portrait4d.jobs.track import run_track
     from portrait4d.reenactment.report import describe_gaps, find_gaps
 
-    check_not_input(output, driver, options.flame, *named_files(options.engine))
-    tell_engine(options.engine, is_quiet=tell.is_quiet)
+    tell_engine(options.engine, is_quiet=tell.is_quiet or files.head_model is not None)
     with progress_bars(is_quiet=tell.is_quiet) as progress:
-        motion = track_driver(driver, output, options=ReenactOptions(**vars(options)), progress=progress)
+        motion = run_track(driver, output, options=options, files=files, progress=progress)
     gaps = find_gaps(motion)
     for line in motion.warnings:
         warn(line)
@@ -64,6 +65,8 @@ def track(
     rate = float(motion.frame_rate)
     error = 100 * float(motion.fit_error.mean())
     say(f"{output}: {len(motion)} frames at {rate:g} per second, fit error {error:.2f} % of the outer-eye distance")
+    if files.parameters is not None:
+        say(files.parameters)
     for line in describe_gaps(gaps):
         say(line)
 

@@ -113,6 +113,7 @@ SPELLINGS = {
     "message": Spelling(has_shown_default=False),
     "min_eye_open": Spelling(("--min-eyes",)),
     "motion_codes": _FILE,
+    "parameters": _FILE,
     "part": Spelling(("--shard",), str, Part.parse, lambda part: f"{part.index}/{part.count}"),
     "pitch_degrees": _ANGLES,
     "seeds": Spelling(type=str, parse=parse_seeds, write=write_seeds),

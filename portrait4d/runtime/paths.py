@@ -14,6 +14,8 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".m
 
 MOTION_SUFFIXES = frozenset({".npz"})
 
+PARAMETER_SUFFIXES = frozenset({".csv", ".npz"})
+
 AVATAR_SUFFIXES = frozenset({".safetensors"})
 
 MESH_SUFFIXES = frozenset({".glb", ".ply", ".obj"})

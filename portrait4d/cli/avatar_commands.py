@@ -8,10 +8,18 @@ import typer
 
 from portrait4d.cli.console import Telling, progress_bars, say, say_json, tell_engine, warn
 from portrait4d.cli.option_groups import Shown
+from portrait4d.cli.slow_work import SECONDS_PER_VIEW, AskOptions, ask_if_slow
 from portrait4d.cli.spellings import Spelling
 from portrait4d.options import AvatarFileOptions, AvatarOptions, RenderOptions, TrackFileOptions, TrackOptions
 from portrait4d.reenactment.result_name import check_result
-from portrait4d.runtime.paths import AVATAR_SUFFIXES, MESH_SUFFIXES, MOTION_SUFFIXES, PARAMETER_SUFFIXES, check_output
+from portrait4d.runtime.paths import (
+    AVATAR_SUFFIXES,
+    MESH_SUFFIXES,
+    MOTION_SUFFIXES,
+    MOVING_SUFFIXES,
+    PARAMETER_SUFFIXES,
+    check_output,
+)
 from preprocess.files.file_check import check_not_input
 
 TRACK = Shown(
@@ -109,13 +117,17 @@ def render(
         ),
     ],
     options: Annotated[RenderOptions, RENDER],
+    ask: AskOptions,
     tell: Telling,
 ) -> None:
     """Render an avatar without a driver: an orbit video, single views, or a mesh."""
     check_result(output, options, also=MESH_SUFFIXES)
-    from portrait4d.jobs.views import render_avatar
+    from portrait4d.jobs.views import render_avatar, video_angles
 
     tell_engine(options.engine, is_quiet=tell.is_quiet)
+    if output.suffix.lower() in MOVING_SUFFIXES:
+        num_frames = len(video_angles(options)[0])
+        ask_if_slow(options, lambda: num_frames, seconds_each=SECONDS_PER_VIEW, is_agreed=ask.is_agreed)
     with progress_bars(is_quiet=tell.is_quiet) as progress:
         report = render_avatar(source, output, options=options, progress=progress)
     for line in report.warnings:

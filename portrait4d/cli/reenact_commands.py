@@ -8,6 +8,7 @@ import typer
 from flame.errors import InputError
 from portrait4d.cli.console import Telling, fail, progress_bars, say, say_json, say_speed, tell_engine, warn
 from portrait4d.cli.option_groups import Shown
+from portrait4d.cli.slow_work import SECONDS_PER_FRAME, AskOptions, ask_if_slow, count_frames
 from portrait4d.cli.spellings import Spelling
 from portrait4d.options import FormatOptions, ReenactOptions
 from portrait4d.reenactment.result_name import check_result
@@ -38,6 +39,7 @@ def reenact(
         ),
     ],
     options: Annotated[ReenactOptions, REENACT],
+    ask: AskOptions,
     tell: Telling,
 ) -> None:
     """Make the face in SOURCE move like DRIVER, with the driver's frame rate and sound."""
@@ -46,6 +48,12 @@ def reenact(
     from portrait4d.reenactment.report import describe_gaps
 
     tell_engine(options.engine, is_quiet=tell.is_quiet)
+    ask_if_slow(
+        options,
+        lambda: count_frames(driver, options),
+        seconds_each=SECONDS_PER_FRAME,
+        is_agreed=ask.is_agreed,
+    )
     with progress_bars(is_quiet=tell.is_quiet) as progress:
         report = run(source, driver, output, options=options, progress=progress)
     for line in report.warnings:
@@ -75,6 +83,7 @@ def batch(
     *,
     options: Annotated[ReenactOptions, REENACT],
     kind: FormatOptions,
+    ask: AskOptions,
     tell: Telling,
 ) -> None:
     """Reenact every source with every driver. Run it again to resume: finished items are kept."""
@@ -84,6 +93,7 @@ def batch(
     from portrait4d.jobs.batch import BatchReport, run_batch
 
     tell_engine(options.engine, is_quiet=tell.is_quiet)
+    ask_if_slow(options, lambda: _count_all(items, options), seconds_each=SECONDS_PER_FRAME, is_agreed=ask.is_agreed)
     finished: list[BatchResult] = []
 
     def on_result(result: "BatchResult") -> None:
@@ -106,6 +116,20 @@ def batch(
     else:
         _say_table(report, output)
     raise typer.Exit(1 if report.num_failed else 0)
+
+
+def _count_all(items: "list[BatchItem]", options: ReenactOptions) -> int | None:
+    """Frames of all items; None if that of one is not known, as of a driver that cannot be read."""
+    total = 0
+    for item in items:
+        try:
+            count = count_frames(item.driver, options)
+        except InputError:  # the batch tells of it
+            count = None
+        if count is None:
+            return None
+        total += count
+    return total
 
 
 def _choose_items(

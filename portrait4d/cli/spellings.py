@@ -104,6 +104,7 @@ _FILE = Spelling(type=Path | None, parse=str)
 SPELLINGS = {
     "flame": Spelling(metavar="FILE", has_shown_default=False),
     "head_model": _FILE,
+    "is_agreed": Spelling(("--yes", "-y")),
     "iso": Spelling(type=str, parse=parse_iso, write=_number_or("auto")),
     "item_seconds": Spelling(("--item-timeout",)),
     "jitter": Spelling(metavar="SEED", has_shown_default=False),

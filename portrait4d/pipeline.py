@@ -27,13 +27,13 @@ from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.reenactment.output import WrittenSound, panels, scaled, write_video
 from portrait4d.reenactment.report import ReenactReport, Stopwatch
 from portrait4d.reenactment.request import check_request
+from portrait4d.reenactment.sound import wanted_sound
 from portrait4d.reenactment.source import Source, build_source, save_source
 from portrait4d.reenactment.turn_warnings import driver_turn_warnings
 from portrait4d.runtime.memory import return_freed_memory
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.streams import one_torch_thread, prefetch
 from preprocess.files.file_check import check_not_input
-from preprocess.media.encodings import SOUND_SUFFIXES
 from preprocess.media.image import write_png
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.origin import Origin
@@ -225,8 +225,7 @@ def reenact_tracked(
     is_picture = output.suffix.lower() == ".png"
     if is_picture and len(motion) != 1:
         raise InputError(f"expected a one-frame driver for a picture output, got {len(motion)} frames: write an .mp4")
-    sound_file = Path(options.audio) if options.audio is not None else driver.pictures
-    wants_sound = output.suffix.lower() in SOUND_SUFFIXES and (options.audio is not None or driver.has_sound)
+    wanted = wanted_sound(output, driver, options)
     key = frames_key(ready.path, ready.avatar, motion, options=options, engine=models.engine)
     with watch.stage("render"), kept_frames(output, key, num_frames=len(motion)) as kept:
         num_before = kept.count()
@@ -236,19 +235,18 @@ def reenact_tracked(
                 write_png(output, next(frames))
                 sound = WrittenSound(has_audio=False)
             else:
-                has_file = wants_sound and sound_file is not None and sound_file.is_file()
+                is_there = wanted is not None and wanted.path.is_file()  # removed since: SILENT is reported
                 sound = write_video(
                     output,
                     frames,
                     num_frames=len(motion),
                     frame_rate=motion.frame_rate,
-                    audio_from=sound_file if has_file else None,
-                    audio_start=options.start if options.audio is not None else driver.start_seconds,
+                    sound=wanted if is_there else None,
                     quality=options.quality,
                     progress=lambda stage, done, total: progress(stage, max(done, num_before), total),
                 )
     turned = driver_turn_warnings(motion, ready.avatar, options, models.head_model)
-    silent = [SILENT] if wants_sound and not sound.has_audio else []
+    silent = [SILENT] if wanted is not None and not sound.has_audio else []
     return ReenactReport.of_run(
         (ready.path, driver.path, output),
         motion,

@@ -1,7 +1,7 @@
 """The end of the pipeline: panels side by side, and the encoding of frames while the next ones are rendered."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -63,8 +63,7 @@ def write_video(
     *,
     num_frames: int,
     frame_rate: Fraction,
-    audio_from: Path | None = None,
-    audio_start: float = 0.0,
+    sound: Sound | None = None,
     quality: int | None = None,
     progress: Progress = ignore_progress,
 ) -> WrittenSound:
@@ -75,14 +74,14 @@ def write_video(
         frames: uint8 `[H, W, 3]` each, or `[H, W, 4]` with opacity, at least one, all of one size.
         num_frames: Their number, for the progress and the length of the sound.
         frame_rate: Frames per second.
-        audio_from: File whose sound is copied; None for a silent video.
-        audio_start: Second of that file at which the sound begins.
+        sound: Of the result, as long as the frames; None for a silent one.
         quality: 1 to 100; None for the default.
         progress: Called after each frame.
     """
     first = next(frames)
     height, width, channels = first.shape
-    sound = None if audio_from is None else Sound(audio_from, audio_start, num_frames / float(frame_rate))
+    if sound is not None:
+        sound = replace(sound, duration_seconds=num_frames / float(frame_rate))
     with open_writer(
         output,
         height=height,

@@ -5,8 +5,8 @@ Names and values of fields are part of the keys by which a batch or a resumed ru
 renaming one makes old results count as unfinished.
 """
 
-from dataclasses import KW_ONLY, dataclass, fields
-from typing import get_args
+from dataclasses import KW_ONLY, asdict, dataclass, fields
+from typing import Any, Literal, get_args
 
 from flame.errors import InputError
 from portrait4d.engines.modes import Placement
@@ -40,6 +40,14 @@ class AvatarOptions(EngineOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AvatarFileOptions:
+    """What an avatar file holds besides the avatar."""
+
+    has_photo: bool = True
+    """Keep the photo in the file, for --paste-back and --side-by-side."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackOptions(EngineOptions):
     """How a driver is tracked."""
 
@@ -67,7 +75,52 @@ class TrackOptions(EngineOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReenactOptions(RetargetOptions, AvatarOptions, TrackOptions):
+class TrackFileOptions:
+    """What is fitted in place of an engine's head, and what is written besides the motion file."""
+
+    head_model: str | None = None
+    """FLAME file (.pkl, .npz) to fit in place of the engine's head model; needs no weights."""
+
+    parameters: str | None = None
+    """File (.csv, .npz) that gets the head model's parameters as well, for other programs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """How pictures and videos are written; the suffix of the output chooses the kind of file."""
+
+    size: int | None = None
+    """Height of the result in pixels; the width follows. Default: 512, or that of the whole picture."""
+
+    quality: int | None = None
+    """1 (small file) to 100. Default: 90; .gif and pictures have none."""
+
+    transparent: bool = False
+    """Leave out the background (.webm, .webp, .png, or a folder of pictures)."""
+
+    def __post_init__(self) -> None:
+        check_range("size", self.size, 16, 4096)
+        check_range("quality", self.quality, 1, 100)
+
+
+Format = Literal["mp4", "mov", "mkv", "webm", "gif", "webp", "frames"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormatOptions:
+    """The kind of files that a command names itself."""
+
+    format: Format = "mp4"
+    """Kind of file that is written; frames: a folder of numbered pictures."""
+
+    @property
+    def suffix(self) -> str:
+        """Of the files; empty for folders."""
+        return "" if self.format == "frames" else f".{self.format}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReenactOptions(RetargetOptions, AvatarOptions, TrackOptions, OutputOptions):
     """How a driver animates a source."""
 
     crop: bool = True
@@ -84,8 +137,11 @@ class ReenactOptions(RetargetOptions, AvatarOptions, TrackOptions):
     driver_face: int = TrackOptions.driver_face
     """Which face of the driver's first frame with a face; 0 is the largest."""
 
+    audio: str | None = None
+    """File whose sound the result gets, cut by --start and --duration. Default: the driver's sound."""
+
     def __post_init__(self) -> None:
-        for part in (RetargetOptions, AvatarOptions, TrackOptions):
+        for part in (RetargetOptions, AvatarOptions, TrackOptions, OutputOptions):
             part.__post_init__(self)
         check_choice("placement", self.placement, get_args(Placement))
 
@@ -169,7 +225,7 @@ POSED = tuple(item.name for item in fields(PoseOptions) if item.name not in _NOT
 
 
 @dataclass(frozen=True)
-class RenderOptions(JitterOptions, AvatarOptions):
+class RenderOptions(JitterOptions, AvatarOptions, OutputOptions):
     """How an avatar is rendered without a driver."""
 
     yaw_degrees: tuple[float, ...] = ()
@@ -197,8 +253,12 @@ class RenderOptions(JitterOptions, AvatarOptions):
     256 (engines portrait4d... only).
     """
 
+    whole_head: bool = False
+    """A mesh of the whole head, closed at the back, with the 52 ARKit expressions and joints (.glb, engine lift only).
+    """
+
     def __post_init__(self) -> None:
-        for part in (JitterOptions, AvatarOptions):
+        for part in (JitterOptions, AvatarOptions, OutputOptions):
             part.__post_init__(self)
         check_range("duration", self.duration, 1e-3, None)
         check_range("fps", self.fps, 1.0, 240.0)
@@ -210,3 +270,17 @@ class RenderOptions(JitterOptions, AvatarOptions):
                 f"expected as many yaw as pitch angles (or one), got {len(self.yaw_degrees)} and "
                 f"{len(self.pitch_degrees)}: give lists of one length"
             )
+
+
+_ADDED = ("size", "quality", "transparent", "audio")
+"""Fields that did not exist when the first results were finished."""
+
+
+def option_facts(options: ReenactOptions) -> dict[str, Any]:
+    """The options by name, for the keys by which finished work is recognised; see the top of this file.
+
+    A field that was added later counts only where it is not its default, so that older results stay finished.
+    """
+    values = asdict(options)
+    unasked = {name for name in _ADDED if values[name] == getattr(ReenactOptions, name)}
+    return {name: value for name, value in values.items() if name not in unasked}

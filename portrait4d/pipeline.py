@@ -9,69 +9,37 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from flame.errors import InputError
-from portrait4d.engines.base import Avatar, check_avatar, is_avatar
+from portrait4d.engines.base import Avatar, is_avatar
 from portrait4d.engines.choose import named_files
 from portrait4d.options import ReenactOptions
 from portrait4d.reenactment.compose import DriverView, PasteBack
 from portrait4d.reenactment.driver import Driver
 from portrait4d.reenactment.head_crops import render_frames
 from portrait4d.reenactment.kept_frames import frames_key, kept_frames
+from portrait4d.reenactment.kept_track import driver_key, kept_track
 from portrait4d.reenactment.models import Models, check_models, load_models
-from portrait4d.reenactment.output import WrittenSound, panels, write_video
+from portrait4d.reenactment.output import WrittenSound, panels, scaled, write_video
 from portrait4d.reenactment.report import ReenactReport, Stopwatch
 from portrait4d.reenactment.request import check_motion_output, check_request
+from portrait4d.reenactment.sound import wanted_sound
+from portrait4d.reenactment.source import Source, build_source, save_source
+from portrait4d.reenactment.turn_warnings import driver_turn_warnings
 from portrait4d.runtime.memory import return_freed_memory
-from portrait4d.runtime.paths import IMAGE_SUFFIXES, is_avatar_file, require_file
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.streams import one_torch_thread, prefetch
 from preprocess.files.file_check import check_not_input
-from preprocess.media.image import read_image, write_png
+from preprocess.media.image import write_png
 from preprocess.tracking.motion import Motion
+from preprocess.tracking.origin import Origin
+from preprocess.tracking.tracker import Tracker
 
-SILENT = "the driver's sound could not be used here: the result is silent"
-
-
-@dataclass(frozen=True)
-class Source:
-    """A source that is ready to be driven.
-
-    Attributes:
-        avatar: What the engine built.
-        picture: uint8 `[H, W, 3]` that `avatar.crop` belongs to; None if the source was an avatar file.
-        path: The file of the source, of several photos the one that is shown; None for an avatar in memory.
-    """
-
-    avatar: Avatar
-    picture: np.ndarray | None
-    path: Path | None
-
-
-@one_torch_thread()
-def build_source(path: str | Path | Avatar | Sequence[str | Path], *, models: Models, face: int = 0) -> Source:
-    """Reads, tracks and builds a photo (or several of one person), or loads an avatar file, or takes an avatar.
-
-    `face` counts the faces of every photo, 0 is the largest; `models` are from `load_models`.
-
-    Raises:
-        InputError: A file cannot be read, a photo shows no such face, or an avatar file is of another engine.
-    """
-    if is_avatar(path):
-        return Source(check_avatar(path, engine=models.engine), None, None)
-    paths = [Path(path)] if isinstance(path, str | Path) else [Path(item) for item in path]
-    if len(paths) == 1 and is_avatar_file(paths[0]):
-        return Source(models.engine.load(require_file(paths[0], "avatar file")), None, paths[0])
-    pictures = [read_image(require_file(item, "source picture")) for item in paths]
-    frames = models.tracker.track_images(pictures, face=face)
-    avatar = models.engine.build(frames)
-    chosen = next(index for index, frame in enumerate(frames) if frame.motion is avatar.motion)
-    return Source(avatar, frames[chosen].image, paths[chosen])
+SILENT = "the sound could not be used here: the result is silent"
 
 
 def build_avatar(
@@ -83,6 +51,12 @@ def build_avatar(
 ) -> Avatar:
     """Builds the avatar of a photo, or of several photos of one person, and saves it if `output` is given.
 
+    Args:
+        source: Photo or photos, or an avatar file.
+        output: The avatar file to write; it keeps the photo as well.
+        options: Engine, device, and which face.
+        models: As in `reenact`.
+
     Raises:
         InputError: A file cannot be used, a photo shows no such face, or the models do not fit the options.
     """
@@ -91,10 +65,10 @@ def build_avatar(
         named = () if options is None else (options.flame, *named_files(options.engine))
         check_not_input(output, *sources, *named)
     options, models = _settle(options, models)
-    avatar = build_source(source, models=models, face=options.face).avatar
+    built = build_source(source, models=models, face=options.face)
     if output is not None:
-        avatar.save(Path(output))
-    return avatar
+        save_source(built, Path(output))
+    return built.avatar
 
 
 @one_torch_thread()
@@ -136,17 +110,18 @@ def track_driver(
         if opened.kind == "released":
             motion = opened.released_motion(models.engine, progress=progress)
         else:
-            motion = _track(opened, models, progress)
+            motion = track_clip(opened, models.tracker, progress)
     if output is not None:
         motion.save(Path(output))
     return motion
 
 
-def _track(driver: Driver, models: Models, progress: Progress) -> Motion:
+@one_torch_thread()
+def track_clip(driver: Driver, tracker: Tracker, progress: Progress) -> Motion:
     """Tracks the driver's pictures; damage in them is added to the motion's warnings."""
     rate, total = driver.frame_rate, driver.num_frames
     damage: list[str] = []
-    motion = models.tracker.track_video(
+    motion = tracker.track_video(
         prefetch(driver.frames(rate, warn=damage.append)),
         rate,
         source=driver.path.name,
@@ -155,7 +130,8 @@ def _track(driver: Driver, models: Models, progress: Progress) -> Motion:
         smooth=driver.options.smooth,
     )
     return_freed_memory()
-    return dataclasses.replace(motion, warnings=(*motion.warnings, *damage))
+    origin = Origin.text_of(driver.path, start_seconds=driver.options.start)
+    return dataclasses.replace(motion, warnings=(*motion.warnings, *damage), origin=origin)
 
 
 @one_torch_thread()
@@ -173,7 +149,8 @@ def reenact(
     Args:
         source: Photo, avatar file or avatar.
         driver: Video, picture, folder of frames, motion file or motion.
-        output: `.mp4` (any video suffix FFmpeg knows), or a picture suffix if the driver is one frame.
+        output: What is written is chosen by the suffix: a video (`.mp4`, `.webm` ...), an animation (`.gif`, `.webp`),
+            `.png` if the driver is one frame, or without a suffix a folder of numbered pictures.
         options: Everything else; see `ReenactOptions`.
         progress: Called after each step.
         models: From `load_models`, to reuse them between calls; they must be what the options name.
@@ -188,6 +165,25 @@ def reenact(
     progress("load", 0, None)
     options, models = _settle(options, models)
     watch.seconds["load"] = models.seconds
+    key = driver_key(opened.path, options, models.engine) if opened.given is None else None
+    with kept_track(output, key, driver=opened.path.name) as track:
+        ready, motion = _source_and_motion(source, opened, options, models, watch, progress, track.motion)
+        track.set(motion)
+        return reenact_tracked(
+            ready, motion, output, driver=opened, options=options, models=models, watch=watch, progress=progress
+        )
+
+
+def _source_and_motion(
+    source: Path | Avatar,
+    driver: Driver,
+    options: ReenactOptions,
+    models: Models,
+    watch: Stopwatch,
+    progress: Progress,
+    known: Motion | None,
+) -> tuple[Source, Motion]:
+    """The first phase of `reenact`: the avatar is built while the driver is tracked, unless its motion is known."""
     with ThreadPoolExecutor(1, thread_name_prefix="source") as pool:
 
         def build() -> Source:
@@ -202,11 +198,8 @@ def reenact(
             progress(stage, done, total)
 
         with watch.stage("track"):
-            motion = track_driver(opened, options=options, models=models, progress=track_progress)
-        ready = building.result()
-    return reenact_tracked(
-        ready, motion, output, driver=opened, options=options, models=models, watch=watch, progress=progress
-    )
+            motion = known or track_driver(driver, options=options, models=models, progress=track_progress)
+        return building.result(), motion
 
 
 @one_torch_thread()
@@ -229,10 +222,10 @@ def reenact_tracked(
         InputError: The avatar, motion, output or options do not fit together; nothing is written.
     """
     watch = watch or Stopwatch()
-    is_picture = output.suffix.lower() in IMAGE_SUFFIXES
+    is_picture = output.suffix.lower() == ".png"
     if is_picture and len(motion) != 1:
         raise InputError(f"expected a one-frame driver for a picture output, got {len(motion)} frames: write an .mp4")
-    wants_sound = driver.has_sound and not is_picture
+    wanted = wanted_sound(output, driver, options)
     key = frames_key(ready.path, ready.avatar, motion, options=options, engine=models.engine)
     with watch.stage("render"), kept_frames(output, key, num_frames=len(motion)) as kept:
         num_before = kept.count()
@@ -242,17 +235,18 @@ def reenact_tracked(
                 write_png(output, next(frames))
                 sound = WrittenSound(has_audio=False)
             else:
-                has_file = wants_sound and driver.path.is_file()  # if it was removed since, SILENT is reported
+                is_there = wanted is not None and wanted.path.is_file()  # removed since: SILENT is reported
                 sound = write_video(
                     output,
                     frames,
                     num_frames=len(motion),
                     frame_rate=motion.frame_rate,
-                    audio_from=driver.path if has_file else None,
-                    audio_start=options.start,
+                    sound=wanted if is_there else None,
+                    quality=options.quality,
                     progress=lambda stage, done, total: progress(stage, max(done, num_before), total),
                 )
-    silent = [SILENT] if wants_sound and not sound.has_audio else []
+    turned = driver_turn_warnings(motion, ready.avatar, options, models.head_model)
+    silent = [SILENT] if wanted is not None and not sound.has_audio else []
     return ReenactReport.of_run(
         (ready.path or Path("(in memory)"), driver.path, output),
         motion,
@@ -260,7 +254,7 @@ def reenact_tracked(
         num_kept_frames=kept.num_reused,
         has_audio=sound.has_audio,
         watch=watch,
-        warnings=(*ready.avatar.warnings, *motion.warnings, *kept.warnings, *sound.warnings, *silent),
+        warnings=(*ready.avatar.warnings, *motion.warnings, *turned, *kept.warnings, *sound.warnings, *silent),
     )
 
 
@@ -278,11 +272,13 @@ def _settle(options: ReenactOptions | None, models: Models | None) -> tuple[Reen
 def result_frames(
     ready: Source, rendered: Iterator[np.ndarray], *, motion: Motion, options: ReenactOptions, driver: Driver
 ) -> Iterator[np.ndarray]:
-    """Composes the final frames uint8 `[H, W, 3]` of rendered head crops uint8 `[S, S, 3]`, as `options` ask.
+    """Composes the final frames uint8 `[H, W, C]` of rendered head crops uint8 `[S, S, C]`, as `options` ask.
 
     Raises:
         InputError: The whole picture is asked for, but the source is an avatar file, which does not hold it.
     """
+    if options.crop:
+        rendered = scaled(rendered, options.size)
     if options.crop and not options.side_by_side:
         return rendered
     if ready.picture is None:
@@ -290,7 +286,7 @@ def result_frames(
             "expected a photo as source to paste into or to show beside, got an avatar file: give the photo"
         )
     if not options.crop:
-        rendered = map(PasteBack(ready.picture, ready.avatar.crop), rendered)
+        rendered = map(PasteBack(ready.picture, ready.avatar.crop, result_height=options.size), rendered)
     if not options.side_by_side:
         return rendered
     first = next(rendered)

@@ -41,7 +41,7 @@ def write_head_samples(
     """
     folder, motion = Path(folder), options.face.motion
     check_not_input(folder, network)
-    check_device(device)
+    device = check_device(device)
     facts = [network_facts(network), file_facts(Path(motion)) if motion else None]
 
     def load() -> RenderSeed:

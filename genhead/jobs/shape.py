@@ -116,7 +116,7 @@ def write_head_shapes(
     if not is_folder:
         check_output(output, MESH_SUFFIXES)
     check_not_input(output, network, options.face.motion)
-    check_device(device)
+    device = check_device(device)
     generator = GenHeadGenerator.from_pretrained(network, device=device)
     reports: list[HeadShapeReport] = []
     frames = list(_frames(generator, options) if is_folder else [face_params(generator.head.model, options.face)])

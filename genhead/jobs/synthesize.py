@@ -61,7 +61,7 @@ def write_subjects(
     """
     output, count = Path(output), options.config.count
     check_not_input(output, network, *options.config.motions)
-    check_device(device)
+    device = check_device(device)
     if options.sheet is not None:
         check_output(Path(options.sheet), frozenset({".png"}))
         check_not_input(options.sheet, network, *options.config.motions)

@@ -24,7 +24,7 @@ from portrait4d.jobs.eg3d.depth_pictures import depth_limits, depth_to_grey
 from portrait4d.reenactment.compose import beside
 from portrait4d.reenactment.output import write_video
 from portrait4d.runtime.device import check_device
-from portrait4d.runtime.paths import WRITABLE_VIDEO_SUFFIXES, check_output
+from portrait4d.runtime.paths import MOVING_SUFFIXES, check_output
 from portrait4d.runtime.progress import Progress, ignore_progress
 from preprocess.files.file_check import check_not_input
 from preprocess.media.image import to_uint8
@@ -91,9 +91,9 @@ def write_head_video(
         InputError: the network, the motion, a setting, the device or the output cannot be used.
     """
     output = Path(output)
-    check_output(output, WRITABLE_VIDEO_SUFFIXES)
+    check_output(output, MOVING_SUFFIXES)
     check_not_input(output, network, options.face.motion)
-    check_device(device)
+    device = check_device(device)
     generator = GenHeadGenerator.from_pretrained(network, device=device)
     script = write_script(generator, options)
     frames = render_script(generator, script, options)

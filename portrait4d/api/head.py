@@ -21,6 +21,7 @@ from portrait4d.pipeline import track_driver
 from portrait4d.reenactment.driver import Driver
 from portrait4d.reenactment.head_crops import render_drive, render_frames
 from portrait4d.reenactment.models import Models, check_models, load_models
+from portrait4d.reenactment.sound import wanted_sound
 from portrait4d.runtime.paths import is_avatar_file, require_file
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.media.given_picture import Picture, is_one_picture, picture_of
@@ -149,11 +150,9 @@ class Head:
         settled = self.options if options is None else options_for(self.models, options)
         motion = self.track(driver, frame_rate=frame_rate, options=settled)
         frames = render_frames(self.avatar, motion, options=settled, models=self.models)
-        sound = Driver.open(driver, settled) if isinstance(driver, str | Path) else None
-        audio = sound.path if sound is not None and sound.has_sound else None
-        return encode(
-            frames, num_frames=len(motion), frame_rate=motion.frame_rate, audio_from=audio, audio_start=settled.start
-        )
+        opened = Driver.open(driver, settled) if isinstance(driver, str | Path | Motion) else None
+        sound = None if opened is None else wanted_sound(Path("video.mp4"), opened, settled)
+        return encode(frames, num_frames=len(motion), frame_rate=motion.frame_rate, sound=sound)
 
     def pose(self, changes: Mapping[str, Values] | None = None, /, **named: Values) -> NDArray[np.uint8]:
         """The head with another expression, gaze or pose: uint8 `[512, 512, 3]` RGB.

@@ -12,6 +12,7 @@ import numpy as np
 from flame.errors import InputError
 from portrait4d.reenactment.output import write_video
 from preprocess.files.atomic import atomic_path
+from preprocess.media.result_writer import Sound
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,10 @@ def encode(
     *,
     num_frames: int,
     frame_rate: Fraction,
-    audio_from: Path | None = None,
-    audio_start: float = 0.0,
+    sound: Sound | None = None,
 ) -> Video:
     """Encodes frames as MP4; arguments as of `reenactment.output.write_video`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video.mp4"
-        sound = write_video(
-            path,
-            frames,
-            num_frames=num_frames,
-            frame_rate=frame_rate,
-            audio_from=audio_from,
-            audio_start=audio_start,
-        )
-        return Video(path.read_bytes(), num_frames, frame_rate, sound.warnings)
+        written = write_video(path, frames, num_frames=num_frames, frame_rate=frame_rate, sound=sound)
+        return Video(path.read_bytes(), num_frames, frame_rate, written.warnings)

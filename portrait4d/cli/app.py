@@ -12,18 +12,22 @@ from portrait4d.cli.avatar_commands import avatar, pose, render, track
 from portrait4d.cli.console import Telling, fail, interruptible, progress_bars, say, say_json, say_speed
 from portrait4d.cli.evaluate_command import evaluate
 from portrait4d.cli.live_command import live
+from portrait4d.cli.log_level import LogLevel, set_log_level
 from portrait4d.cli.option_groups import Shown, with_groups
 from portrait4d.cli.reenact_commands import batch, reenact
 from portrait4d.cli.scene_command import fit_scene
 from portrait4d.cli.studio_command import studio
 from portrait4d.cli.train_command import train
-from portrait4d.options import EngineOptions, ReenactOptions
+from portrait4d.options import EngineOptions, FormatOptions, ReenactOptions
+from portrait4d.reenactment.result_name import check_result
 
 HELP = """One photo of a face becomes a 4D head that any video can drive. Works offline on a CPU.
 
 Start with:  portrait4d demo
 """
 
+
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
 GROUPS = {
     "data": (
@@ -69,7 +73,7 @@ def build_app(words: Collection[str] | None = None) -> typer.Typer:
     """
     app = make_program(HELP, COMMANDS, words)
     for name, (file, text) in GROUPS.items():
-        group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
+        group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None, context_settings=HELP_NAMES)
         group.callback()(lambda: None)
         if words is None or name in words:
             _add_commands(group, importlib.import_module(f"portrait4d.cli.{file}").COMMANDS, words)
@@ -86,7 +90,12 @@ def make_program(text: str, commands: dict[str, Callable[..., Any]], words: Coll
         words: see `build_app`.
     """
     app = typer.Typer(
-        help=text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings=HELP_NAMES,
     )
     app.callback()(top)
     _add_commands(app, commands, words)
@@ -114,21 +123,27 @@ def top(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere on the line.")] = False,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="What the program tells of itself on stderr, and above.")
+    ] = "warning",
 ) -> None:
     """Options before the command."""
+    set_log_level(log_level)
 
 
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.")] = Path("portrait4d-demo"),
     *,
-    options: Annotated[ReenactOptions, Shown(("engine", "duration", "device"))],
+    options: Annotated[ReenactOptions, Shown(("engine", "size", "quality", "transparent", "duration", "device"))],
+    kind: FormatOptions,
     tell: Telling,
 ) -> None:
     """Animate a bundled public-domain portrait with a bundled motion; writes a video and a contact sheet."""
+    check_result(output / f"demo{kind.suffix}", options)
     from portrait4d.jobs.demo import run_demo
 
     with progress_bars(is_quiet=tell.is_quiet) as progress:
-        report = run_demo(output, options=options, progress=progress)
+        report = run_demo(output, suffix=kind.suffix, options=options, progress=progress)
     if tell.as_json:
         return say_json(asdict(report))
     say(f"video          {Path(report.video).resolve()}")

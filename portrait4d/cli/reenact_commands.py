@@ -8,8 +8,10 @@ import typer
 from flame.errors import InputError
 from portrait4d.cli.console import Telling, fail, progress_bars, say, say_json, say_speed, tell_engine, warn
 from portrait4d.cli.option_groups import Shown
+from portrait4d.cli.slow_work import SECONDS_PER_FRAME, AskOptions, ask_if_slow, count_frames
 from portrait4d.cli.spellings import Spelling
-from portrait4d.options import ReenactOptions
+from portrait4d.options import FormatOptions, ReenactOptions
+from portrait4d.reenactment.result_name import check_result
 
 if TYPE_CHECKING:
     from portrait4d.jobs.batch import BatchReport, BatchResult
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 
 REENACT = Shown(
     (
-        *("engine", "mode", "crop", "side_by_side", "fps", "start", "duration", "yaw_limit", "gaze", "placement"),
+        *("engine", "mode", "crop", "side_by_side", "size", "quality", "transparent", "audio"),
+        *("fps", "start", "duration", "yaw_limit", "gaze", "placement"),
         *("jitter", "flame", "expression_scale", "pose_scale", "smooth", "face", "driver_face", "device"),
     ),
     {"crop": Spelling(("--crop/--paste-back",))},
@@ -30,16 +33,29 @@ def reenact(
         Path, typer.Argument(help="Video, picture, folder of frames, motion file (.npz), or blendshapes (.csv).")
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Video to write (.mp4), or .png for a one-frame driver.")
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            help="By suffix: .mp4, .webm, .gif, .webp; no suffix: a folder of pictures; .png for a one-frame driver.",
+        ),
     ],
     options: Annotated[ReenactOptions, REENACT],
+    ask: AskOptions,
     tell: Telling,
 ) -> None:
     """Make the face in SOURCE move like DRIVER, with the driver's frame rate and sound."""
+    check_result(output, options)
     from portrait4d.pipeline import reenact as run
     from portrait4d.reenactment.report import describe_gaps
 
     tell_engine(options.engine, is_quiet=tell.is_quiet)
+    ask_if_slow(
+        options,
+        lambda: count_frames(driver, options),
+        seconds_each=SECONDS_PER_FRAME,
+        is_agreed=ask.is_agreed,
+    )
     with progress_bars(is_quiet=tell.is_quiet) as progress:
         report = run(source, driver, output, options=options, progress=progress)
     for line in report.warnings:
@@ -68,13 +84,18 @@ def batch(
     ] = None,
     *,
     options: Annotated[ReenactOptions, REENACT],
+    kind: FormatOptions,
+    ask: AskOptions,
     tell: Telling,
 ) -> None:
     """Reenact every source with every driver. Run it again to resume: finished items are kept."""
+    items = _choose_items(sources, drivers, output, manifest, kind.suffix)
+    if manifest is None:  # a bad row of a list must not stop the others
+        check_result(items[0].output, options)
     from portrait4d.jobs.batch import BatchReport, run_batch
 
-    items = _choose_items(sources, drivers, output, manifest)
     tell_engine(options.engine, is_quiet=tell.is_quiet)
+    ask_if_slow(options, lambda: _count_all(items, options), seconds_each=SECONDS_PER_FRAME, is_agreed=ask.is_agreed)
     finished: list[BatchResult] = []
 
     def on_result(result: "BatchResult") -> None:
@@ -99,16 +120,32 @@ def batch(
     raise typer.Exit(1 if report.num_failed else 0)
 
 
-def _choose_items(sources: str | None, drivers: str | None, output: Path, manifest: Path | None) -> "list[BatchItem]":
+def _count_all(items: "list[BatchItem]", options: ReenactOptions) -> int | None:
+    """Frames of all items; None if that of one is not known, as of a driver that cannot be read."""
+    total = 0
+    for item in items:
+        try:
+            count = count_frames(item.driver, options)
+        except InputError:  # the batch tells of it
+            count = None
+        if count is None:
+            return None
+        total += count
+    return total
+
+
+def _choose_items(
+    sources: str | None, drivers: str | None, output: Path, manifest: Path | None, suffix: str
+) -> "list[BatchItem]":
     from portrait4d.jobs.batch_items import cross_items, read_manifest
 
     if manifest is not None:
         if sources is not None or drivers is not None:
             raise InputError("expected either SOURCES and DRIVERS or --manifest, got both: drop one")
-        return read_manifest(manifest, output)
+        return read_manifest(manifest, output, suffix)
     if sources is None or drivers is None:
         raise InputError("expected SOURCES and DRIVERS, or --manifest: see portrait4d batch --help")
-    return cross_items(sources, drivers, output)
+    return cross_items(sources, drivers, output, suffix)
 
 
 def _remark(result: "BatchResult") -> str:

@@ -125,6 +125,7 @@ _FILE = Spelling(type=Path | None, parse=str)
 SPELLINGS = {
     "flame": Spelling(metavar="FILE", has_shown_default=False),
     "head_model": _FILE,
+    "is_agreed": Spelling(("--yes", "-y")),
     "iso": Spelling(type=str, parse=parse_iso, write=_number_or("auto")),
     "item_seconds": Spelling(("--item-timeout",)),
     "jitter": Spelling(metavar="SEED", has_shown_default=False),
@@ -134,11 +135,15 @@ SPELLINGS = {
     "message": Spelling(has_shown_default=False),
     "min_eye_open": Spelling(("--min-eyes",)),
     "motion_codes": _FILE,
+    "parameters": _FILE,
     "part": Spelling(("--shard",), str, Part.parse, lambda part: f"{part.index}/{part.count}"),
     "pitch_degrees": _ANGLES,
     "seeds": Spelling(type=str, parse=parse_seeds, write=write_seeds),
     "shown": Spelling(("--show",)),
     "yaw_degrees": _ANGLES,
+    "audio": Spelling(metavar="FILE", has_shown_default=False),
+    "quality": Spelling(has_shown_default=False),
+    "size": Spelling(has_shown_default=False),
     "yaw_limit": Spelling(type=str, parse=parse_yaw_limit, write=_number_or("none")),
 }
 """By name of the field; a command's `Shown` may replace them."""

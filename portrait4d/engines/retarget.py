@@ -27,6 +27,7 @@ from portrait4d.engines.base import Avatar, Drive
 from portrait4d.engines.gaps import match_gaps
 from portrait4d.engines.jitter import frame_seeds
 from portrait4d.engines.retarget_options import RetargetOptions
+from portrait4d.engines.turns import follow_turn, soft_limit
 from preprocess.tracking.head_landmarks import face_centre, landmark_residual
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.neutral import neutral_of
@@ -201,12 +202,11 @@ def _retarget_pose(
     driver = axis_angle_to_matrix(_tensor(motion.rotation))
     own = axis_angle_to_matrix(_tensor(source.rotation)[0])
     origin = own if options.mode == "absolute" else reference.rotation
-    change = matrix_to_axis_angle(driver @ origin.mT) * options.pose_scale
-    rotation = axis_angle_to_matrix(change) @ own
+    rotation = follow_turn(driver, origin, own, scale=options.pose_scale)
     if options.yaw_limit is not None:
         yaw, pitch, roll = matrix_to_euler_degrees(rotation)
         own_yaw = abs(float(matrix_to_euler_degrees(own)[0]))
-        rotation = euler_degrees_to_matrix(_soft_limit(yaw, options.yaw_limit, own_yaw), pitch, roll)
+        rotation = euler_degrees_to_matrix(soft_limit(yaw, options.yaw_limit, own_yaw), pitch, roll)
     own_place, place = _face_place(model, source)[0], _face_place(model, motion)
     sideways = own_place[:2] + options.pose_scale * (place[:, :2] - reference.place[:2])
     distance = own_place[2] * (place[:, 2] / reference.place[2]) ** options.pose_scale
@@ -223,18 +223,6 @@ def eye_openness(motion: Motion, opened: Tensor) -> Tensor:
     each = _tensor(motion.eye_open) / opened
     wink = (((each[:, :1] - each[:, 1:]).abs() - 0.35) / 0.3).clamp(0, 1)
     return each.mean(1, keepdim=True) * (1 - wink) + each * wink
-
-
-def _soft_limit(values: Tensor, limit: float, free: float) -> Tensor:
-    """Limits angles smoothly: unchanged up to 80 % of `limit` or up to `free`, then bent towards the larger of both.
-
-    `free` is the source's own turn, which may be further than the limit.
-    """
-    knee = max(0.8 * limit, free)
-    room = max(limit - knee, 0.1)
-    beyond = (values.abs() - knee).clamp(min=0)
-    bent = knee + room * torch.tanh(beyond / room)
-    return torch.where(values.abs() > knee, values.sign() * bent, values)
 
 
 def _retarget_gaze(motion: Motion, source: Motion, options: RetargetOptions, rotation: Tensor) -> Tensor:

@@ -13,19 +13,18 @@ from typing import Any, Literal, TypeVar
 
 from flame.errors import InputError
 from portrait4d.engines.abilities import check_choices
-from portrait4d.engines.base import Engine
 from portrait4d.engines.choose import choose_engine, ensure_engine, named_files
 from portrait4d.engines.identity import loaded_weights, recorded_weights
 from portrait4d.jobs.batch_items import BatchItem
-from portrait4d.options import ReenactOptions
+from portrait4d.options import ReenactOptions, option_facts
 from portrait4d.pipeline import Source, build_source, default_options, reenact_tracked, track_driver
 from portrait4d.reenactment.driver import Driver
+from portrait4d.reenactment.kept_track import driver_key
 from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.reenactment.request import check_request
 from portrait4d.runtime.device import check_device
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.records import digest, file_facts, read_record, write_record
-from preprocess.files.digest import head_digest
 from preprocess.files.file_check import check_no_input_among
 from preprocess.tracking.motion import Motion
 
@@ -117,7 +116,7 @@ class BatchRun:
         """The result of an item that is finished, otherwise its key and its driver."""
         key = item_key(item, self._keyed, weights=self._weights)
         earlier = read_record(record_path(item, self._folder))
-        if earlier.get("key") == key and item.output.is_file():
+        if earlier.get("key") == key and item.output.exists():
             return BatchResult(item, "kept", num_frames=int(earlier.get("num_frames", 0)))
         opened = check_request(item.source, item.driver, item.output, self._options)
         return key, self._known(opened)
@@ -243,23 +242,11 @@ def item_key(item: BatchItem, options: ReenactOptions, *, weights: Mapping[str, 
         weights: From `recorded_weights` of that engine.
     """
     facts = {"source": file_facts(item.source), "driver": file_facts(item.driver), "format": _FORMAT}
+    if options.audio is not None:
+        facts["audio"] = file_facts(Path(options.audio))
     facts["weights"] = dict(weights)
     # without the path of the FLAME file: `weights` holds a digest of its content
-    return digest({**facts, "options": asdict(replace(options, device="any", flame=None))})
-
-
-def driver_key(path: Path, options: ReenactOptions, engine: Engine) -> str:
-    """A key of a driver's motion that changes with its files, the options of tracking, head model and motion encoder.
-
-    Engines with the same head model and motion encoder share motions.
-    """
-    chosen = {name: getattr(options, name) for name in ("fps", "start", "duration", "smooth", "driver_face")}
-    encoder = engine.motion_encoder
-    tracked = {
-        "head_model": [engine.head_model.name, head_digest(engine.head_model)],
-        "motion_encoder": None if encoder is None else encoder.weights,
-    }
-    return digest({"driver": file_facts(path), "format": _FORMAT, **chosen, **tracked})
+    return digest({**facts, "options": option_facts(replace(options, device="any", flame=None))})
 
 
 def _first_line(error: BaseException) -> str:

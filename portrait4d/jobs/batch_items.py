@@ -69,13 +69,14 @@ def find_drivers(pattern: str | Path) -> list[Path]:
         return sorted(folders) or find_files(pattern, IMAGE_SUFFIXES, "drivers")
 
 
-def cross_items(sources: str | Path, drivers: str | Path, output: Path) -> list[BatchItem]:
-    """Makes an item of every source with every driver; its output is an .mp4 named after both.
+def cross_items(sources: str | Path, drivers: str | Path, output: Path, suffix: str = ".mp4") -> list[BatchItem]:
+    """Makes an item of every source with every driver; its output is named after both.
 
     Args:
         sources: As `find_files` takes it.
         drivers: As `find_drivers` takes it.
         output: Folder of the results.
+        suffix: Of the results; empty for folders of pictures.
 
     Raises:
         InputError: there are no sources or no drivers.
@@ -84,7 +85,7 @@ def cross_items(sources: str | Path, drivers: str | Path, output: Path) -> list[
     driver_paths = find_drivers(drivers)
     source_names, driver_names = distinct_names(source_paths), distinct_names(driver_paths)
     return [
-        BatchItem(source, driver, output / f"{source_names[source]}__{driver_names[driver]}.mp4")
+        BatchItem(source, driver, output / f"{source_names[source]}__{driver_names[driver]}{suffix}")
         for source in source_paths
         for driver in driver_paths
     ]
@@ -103,10 +104,11 @@ def distinct_names(paths: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def read_manifest(path: Path, output: Path) -> list[BatchItem]:
+def read_manifest(path: Path, output: Path, suffix: str = ".mp4") -> list[BatchItem]:
     """Reads items from a `.csv` with a header or a `.jsonl`: `source`, `driver` and, optionally, `output`.
 
-    `source` and `driver` are relative to the manifest's folder; `output` is a path inside the output folder.
+    `source` and `driver` are relative to the manifest's folder; `output` is a path inside the output folder, by default
+    named after both, with `suffix`.
 
     Raises:
         InputError: the manifest cannot be read, a row is incomplete or has unknown columns, or two rows write one file.
@@ -124,7 +126,7 @@ def read_manifest(path: Path, output: Path) -> list[BatchItem]:
         raise InputError(f"expected a manifest ending in .csv or .jsonl, got {path.name}: save it as one of these")
     items: list[BatchItem] = []
     for number, row in enumerate(rows, 1):
-        items.append(_item_of_row(row, number, path, output))
+        items.append(_item_of_row(row, number, path, output, suffix))
     if not items:
         raise InputError(f"expected rows with source and driver in {path.name}, got none: write one per item")
     _refuse_equal_outputs(items)
@@ -140,7 +142,7 @@ def _parse_line(line: str, path: Path, number: int) -> Any:
         ) from error
 
 
-def _item_of_row(row: Any, number: int, path: Path, output: Path) -> BatchItem:
+def _item_of_row(row: Any, number: int, path: Path, output: Path, suffix: str) -> BatchItem:
     known = {"source", "driver", "output"}
     if not isinstance(row, dict) or not row.get("source") or not row.get("driver"):
         raise InputError(f"expected source and driver in row {number} of {path.name}: fill both columns")
@@ -150,7 +152,7 @@ def _item_of_row(row: Any, number: int, path: Path, output: Path) -> BatchItem:
             f"expected columns source, driver, output in {path.name}, got {', '.join(map(str, unknown))} too: drop it"
         )
     source, driver = path.parent / str(row["source"]), path.parent / str(row["driver"])
-    name = str(row.get("output") or f"{source.stem}__{driver.stem}.mp4")
+    name = str(row.get("output") or f"{source.stem}__{driver.stem}{suffix}")
     inside = Path(name)
     if inside.anchor or ".." in inside.parts:
         raise InputError(f"expected an output inside the output folder in row {number} of {path.name}, got {name}")

@@ -9,6 +9,7 @@ from flame.errors import InputError
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import load_models, reenact
 from portrait4d.reenactment.report import ReenactReport
+from portrait4d.reenactment.result_name import check_result
 from portrait4d.runtime.progress import Progress, ignore_progress
 from preprocess.media.contact_sheet import contact_sheet
 from preprocess.media.image import write_png
@@ -38,6 +39,7 @@ def demo_photo() -> np.ndarray:
 def run_demo(
     folder: str | Path,
     *,
+    suffix: str = ".mp4",
     options: ReenactOptions | None = None,
     progress: Progress = ignore_progress,
 ) -> DemoReport:
@@ -45,6 +47,7 @@ def run_demo(
 
     Args:
         folder: the output folder.
+        suffix: of the result; empty for a folder of pictures.
         options: as in `reenact`, with engine auto or lift.
         progress: called after each step.
 
@@ -59,8 +62,9 @@ def run_demo(
         )
     options = replace(options, engine="lift")
     folder = Path(folder)
-    photo, video, sheet = folder / "photo.png", folder / "demo.mp4", folder / "demo.png"
-    write_png(photo, demo_photo())
+    photo, video, sheet = folder / "photo.png", folder / f"demo{suffix}", folder / "demo.png"
+    check_result(video, options)
+    write_png(photo, demo_photo(), is_synthetic=False)
     models = load_models(options)
     report = reenact(photo, MOTION_FILE, video, options=options, models=models, progress=progress)
     write_sheet(demo_photo(), video, report.num_frames, sheet)

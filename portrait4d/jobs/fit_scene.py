@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def fit_scene(
         KeyboardInterrupt: it was stopped by a signal.
     """
     options, output = options or SceneOptions(), Path(output)
-    check_device(options.device)
+    options = replace(options, device=check_device(options.device))
     progress = progress or (lambda stage, done, total: None)
     if output.is_file():
         raise InputError(f"expected a folder as output, got the file {output}: choose another name")

@@ -22,10 +22,11 @@ from portrait4d.live.recorder import Recorder
 from portrait4d.live.worker import Answer, LiveWorker, Request
 from portrait4d.pipeline import build_source
 from portrait4d.reenactment.models import load_models
-from portrait4d.runtime.paths import WRITABLE_VIDEO_SUFFIXES, check_output, require_file
+from portrait4d.runtime.paths import check_output, require_file
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.files.file_check import check_not_input
+from preprocess.media.encodings import VIDEO_SUFFIXES
 
 SCREEN_RATE = 25.0
 
@@ -108,7 +109,7 @@ def _check(
     if record is None and options.show == "nothing":
         raise InputError("expected --record where nothing is shown, got none: nobody would see the result")
     if record is not None:
-        check_output(Path(record), WRITABLE_VIDEO_SUFFIXES)
+        check_output(Path(record), frozenset(VIDEO_SUFFIXES))
         check_not_input(record, source, clip, options.flame, *named_files(options.engine))
     if camera is not None and options.show != "window" and options.seconds is None and record is not None:
         raise InputError("expected --seconds for a recording without a window, got none: a camera never ends")

@@ -47,11 +47,11 @@ def measure_distance(
         InputError: there are too few pictures, one is damaged, or the extractor cannot be loaded.
     """
     options, tell = options or MetricsOptions(), progress or (lambda stage, done, total: None)
-    check_device(options.device)
+    device = check_device(options.device)
     if options.cache is not None:
         check_not_input(options.cache, real, fake)
     sets = [_enough(open_pictures(path), path) for path in (real, fake)]
-    extractor = load_extractor(options.features, device=options.device)
+    extractor = load_extractor(options.features, device=device)
     found, before, total = [], 0, sum(map(len, sets))
     for pictures, cache in zip(sets, (options.cache, None), strict=True):
         start = before
@@ -84,7 +84,7 @@ def measure_control(
         InputError: the sets differ in number, a picture is damaged, or no pair shows two faces.
     """
     tell = progress or (lambda stage, done, total: None)
-    check_device(device)
+    device = check_device(device)
     sets = [open_pictures(path) for path in (truth, results)]
     if len(sets[0]) != len(sets[1]):
         raise InputError(

@@ -170,7 +170,7 @@ def _trainer(training: Training, task: Task, device: torch.device, workers: Work
 
 def _own_device(device: str) -> torch.device:
     """The device of this process: of several on one machine each takes its own GPU."""
-    check_device(device)
+    device = check_device(device)
     if device == "cuda" and "LOCAL_RANK" in os.environ:
         place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         if place.index >= torch.cuda.device_count():

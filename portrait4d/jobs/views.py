@@ -8,21 +8,27 @@ from pathlib import Path
 import numpy as np
 
 from flame.errors import InputError
+from flame.heads.open_head import OpenHead
 from portrait4d.engines.base import Avatar, is_avatar
-from portrait4d.engines.choose import named_files
+from portrait4d.engines.choose import choose_engine, named_files
+from portrait4d.engines.lift.avatar import LiftAvatar
+from portrait4d.engines.lift.whole_head import whole_head
 from portrait4d.engines.own_drive import orbit_drive
 from portrait4d.options import RenderOptions
 from portrait4d.pipeline import build_source
 from portrait4d.reenactment.head_crops import render_drives
 from portrait4d.reenactment.models import Models, check_models, load_models
-from portrait4d.reenactment.output import write_video
+from portrait4d.reenactment.output import scaled, write_video
+from portrait4d.reenactment.result_name import check_result
+from portrait4d.reenactment.turn_warnings import view_warnings
 from portrait4d.render.shape import ShapeConfig
-from portrait4d.runtime.paths import MESH_SUFFIXES, WRITABLE_VIDEO_SUFFIXES, check_output, require_file
+from portrait4d.runtime.paths import MESH_SUFFIXES, require_file
 from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.files.file_check import check_not_input
 from preprocess.media.image import write_png
 from preprocess.media.mesh_files import write_mesh
+from preprocess.media.rigged_glb import write_rigged_glb
 
 ORBIT_YAW_DEGREES = 20.0
 ORBIT_PITCH_DEGREES = 8.0
@@ -48,44 +54,37 @@ def render_avatar(
 ) -> RenderReport:
     """Renders a photo, an avatar file or an avatar from chosen sides; the suffix of `output` decides what is written.
 
-    A video suffix gives an orbit or a path through the key angles, `.png` one picture per key angle, `.glb`, `.ply` or
-    `.obj` the mesh in metres.
+    A video, an animation or a folder of pictures (no suffix) shows an orbit or a path through the key angles, `.png` is
+    one picture per key angle, `.glb`, `.ply` or `.obj` the mesh in metres.
 
     Raises:
         InputError: A file cannot be used, an option does not apply to the output, or the models do not fit the options.
     """
     options = options or (RenderOptions() if models is None else RenderOptions(device=models.device))
     output = Path(output)
+    check_result(output, options, also=MESH_SUFFIXES)
     source = source if is_avatar(source) else require_file(Path(source), "photo or avatar file")
-    check_output(output, WRITABLE_VIDEO_SUFFIXES | MESH_SUFFIXES | {".png"})
     _check_use(options, output)
     names = picture_names(output, options) if output.suffix.lower() == ".png" else [output]
     for name in names:
         check_not_input(name, None if is_avatar(source) else source, options.flame, *named_files(options.engine))
     models = load_models(options) if models is None else check_models(models, options)
     avatar = build_source(source, models=models, face=options.face).avatar
-    suffix = output.suffix.lower()
+    suffix, turned = output.suffix.lower(), []
     if suffix in MESH_SUFFIXES:
-        mesh = models.engine.mesh(avatar, resolution=options.mesh_resolution)
-        write_mesh(
-            output,
-            mesh.vertices,
-            mesh.faces,
-            uv=mesh.uv,
-            texture=mesh.texture,
-            vertex_colours=mesh.colours,
-            normals=mesh.normals,
-        )
+        _write_mesh(avatar, output, options, models)
         files = [output]
     elif suffix == ".png":
+        turned = view_warnings(*key_angles(options))
         files = _write_pictures(avatar, output, options, models)
     else:
         yaw, pitch = video_angles(options)
+        turned = view_warnings(yaw, pitch)
         frames = _render_angles(avatar, yaw, pitch, options, models)
         rate = Fraction(options.fps).limit_denominator(1001)
-        write_video(output, frames, num_frames=len(yaw), frame_rate=rate, progress=progress)
+        write_video(output, frames, num_frames=len(yaw), frame_rate=rate, quality=options.quality, progress=progress)
         files = [output]
-    return RenderReport(tuple(str(path) for path in files), avatar.engine, tuple(avatar.warnings))
+    return RenderReport(tuple(str(path) for path in files), avatar.engine, (*avatar.warnings, *turned))
 
 
 def _check_use(options: RenderOptions, output: Path) -> None:
@@ -97,6 +96,13 @@ def _check_use(options: RenderOptions, output: Path) -> None:
         )
     if options.mesh_resolution is not None:
         ShapeConfig(resolution=options.mesh_resolution)  # raises if it is out of range
+    if options.whole_head and output.suffix.lower() != ".glb":
+        raise InputError(f"--whole-head is for .glb, which holds expressions and joints, got {output.name}: rename it")
+    if options.whole_head and choose_engine(options.engine).name != "lift":
+        raise InputError(
+            f"--whole-head needs the head model of engine lift, got engine {choose_engine(options.engine).name}: add "
+            "--engine lift"
+        )
     if options.jitter is not None and is_mesh:
         raise InputError(f"--jitter is for pictures and videos, got the mesh {output.name}: drop it")
 
@@ -139,6 +145,23 @@ def picture_names(output: Path, options: RenderOptions) -> list[Path]:
     return names
 
 
+def _write_mesh(avatar: Avatar, output: Path, options: RenderOptions, models: Models) -> None:
+    if options.whole_head:
+        model = models.head_model
+        assert isinstance(avatar, LiftAvatar) and isinstance(model, OpenHead), "the engine was checked before"
+        return write_rigged_glb(output, whole_head(avatar, model))
+    mesh = models.engine.mesh(avatar, resolution=options.mesh_resolution)
+    write_mesh(
+        output,
+        mesh.vertices,
+        mesh.faces,
+        uv=mesh.uv,
+        texture=mesh.texture,
+        vertex_colours=mesh.colours,
+        normals=mesh.normals,
+    )
+
+
 def _write_pictures(avatar: Avatar, output: Path, options: RenderOptions, models: Models) -> list[Path]:
     yaw, pitch = key_angles(options)
     names = picture_names(output, options)
@@ -150,6 +173,7 @@ def _write_pictures(avatar: Avatar, output: Path, options: RenderOptions, models
 def _render_angles(
     avatar: Avatar, yaw: np.ndarray, pitch: np.ndarray, options: RenderOptions, models: Models
 ) -> Iterator[np.ndarray]:
-    """Renders pictures uint8 `[S, S, 3]` of the avatar in the source's expression."""
+    """Renders pictures uint8 `[S, S, C]` of the avatar in the source's expression."""
     drive = orbit_drive(avatar, models.head_model, yaw, pitch, jitter=options.jitter)
-    return render_drives(avatar, [drive], models=models, device=options.device)
+    drawn = render_drives(avatar, [drive], models=models, device=models.device, has_alpha=options.transparent)
+    return scaled(drawn, options.size)

@@ -59,19 +59,22 @@ def to_centres(matrix: np.ndarray) -> np.ndarray:
 class PasteBack:
     """Pastes a rendered head crop back into the picture that it was cut from.
 
-    It is blended along the sides of the crop that lie inside the picture, not along those on its border. The longest
-    side of the result is at most `LONGEST_SIDE_PX`; both sides are even.
+    It is blended along the sides of the crop that lie inside the picture, not along those on its border. Both sides of
+    the result are even.
 
     Args:
         picture: uint8 `[H, W, 3]`, the whole source.
         crop: Where the crop lies in it, upright.
+        result_height: Of the result in pixels; None for that of the picture, or less, so that the longest side is at
+            most `LONGEST_SIDE_PX`.
     """
 
-    def __init__(self, picture: np.ndarray, crop: Crop) -> None:
+    def __init__(self, picture: np.ndarray, crop: Crop, *, result_height: int | None = None) -> None:
         height, width = picture.shape[:2]
-        scale = min(1.0, LONGEST_SIDE_PX / max(height, width))
+        scale = min(1.0, LONGEST_SIDE_PX / max(height, width)) if result_height is None else result_height / height
         self.height, self.width = even(height * scale), even(width * scale)
-        self._picture = cv2.resize(picture, (self.width, self.height), interpolation=cv2.INTER_AREA)
+        interpolation = cv2.INTER_AREA if scale <= 1 else cv2.INTER_CUBIC
+        self._picture = cv2.resize(picture, (self.width, self.height), interpolation=interpolation)
         to_picture = np.diag([self.width / width, self.height / height, 1.0])
         crop_to_picture = to_picture @ np.linalg.inv(np.asarray(crop.matrix, dtype=np.float64))
         corners = np.array(
@@ -117,7 +120,7 @@ def _panel_width(height: int, width: int, panel_height: int) -> int:
 
 
 def fit_height(image: np.ndarray, height: int) -> np.ndarray:
-    """Scales a picture uint8 `[H, W, 3]` to a height; keeps its proportions, with an even width."""
+    """Scales a picture uint8 `[H, W, C]` to a height; keeps its proportions, with an even width."""
     width = _panel_width(image.shape[0], image.shape[1], height)
     if image.shape[:2] == (height, width):
         return image

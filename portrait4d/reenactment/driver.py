@@ -17,6 +17,7 @@ from portrait4d.runtime.paths import is_motion_file, require_file
 from portrait4d.runtime.progress import Progress
 from preprocess.media.video import Frame, VideoInfo, Warn, probe, read_frames
 from preprocess.tracking.motion import Motion
+from preprocess.tracking.origin import Origin, read_origin
 from preprocess.tracking.released_files import PICTURES
 from preprocess.tracking.released_motion import is_driver_folder, motion_of_folder
 
@@ -57,13 +58,36 @@ class Driver:
         return cls(path, "folder" if path.is_dir() else "clip", options)
 
     @cached_property
+    def _origin(self) -> tuple[Path, float] | None:
+        """The clip of a motion, if it is still there, and the second of it at which the track begins."""
+        if self.kind != "motion":
+            return None
+        origin = read_origin(self.path) if self.given is None else Origin.from_text(self.given.origin)
+        path = None if origin is None else origin.find(self.path)
+        return None if origin is None or path is None else (path, origin.start_seconds)
+
+    @property
+    def pictures(self) -> Path | None:
+        """The file or folder with its pictures and sound; None for a motion file whose clip is not known or gone."""
+        if self.kind == "motion":
+            return None if self._origin is None else self._origin[0]
+        return self.path / PICTURES if self.kind == "released" else self.path
+
+    @property
+    def start_seconds(self) -> float:
+        """The second of `pictures` at which the cut begins."""
+        return self.options.start + (0.0 if self._origin is None else self._origin[1])
+
+    @cached_property
     def info(self) -> VideoInfo:
-        """What is known of its pictures before they are read; not for a motion file, which has none.
+        """What is known of its pictures before they are read.
 
         Raises:
-            InputError: the file or folder cannot be read as pictures.
+            InputError: the file or folder cannot be read as pictures, or a motion file has none.
         """
-        return probe(self.path / PICTURES if self.kind == "released" else self.path)
+        if self.pictures is None:
+            raise InputError(f"{self.path.name} holds no pictures, and the clip it was tracked in is not here: give it")
+        return probe(self.pictures)
 
     @property
     def frame_rate(self) -> Fraction:
@@ -85,13 +109,13 @@ class Driver:
 
     @property
     def has_sound(self) -> bool:
-        """Whether it is a video with sound."""
-        return self.kind == "clip" and self.info.has_audio
+        """Whether it is a video with sound, or the motion file of one that is still there."""
+        return self.kind in ("clip", "motion") and self.pictures is not None and self.info.has_audio
 
     def frames(self, frame_rate: Fraction, *, warn: Warn) -> Iterator[Frame]:
         """Reads its frames at a constant rate (frames per second); `warn` is told of damage that was skipped."""
         return read_frames(
-            self.info, start=self.options.start, duration=self.options.duration, frame_rate=frame_rate, warn=warn
+            self.info, start=self.start_seconds, duration=self.options.duration, frame_rate=frame_rate, warn=warn
         )
 
     def saved_motion(self) -> Motion:

@@ -5,6 +5,7 @@ from itertools import chain
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from portrait4d.engines.base import Avatar, Drive, check_avatar
 from portrait4d.engines.retarget import batches, retarget_parts
@@ -18,7 +19,7 @@ from preprocess.tracking.motion import Motion
 FRAMES_PER_CHUNK = 2
 
 HeadCrops = Generator[np.ndarray, None, None]
-"""Yields head crops uint8 `[S, S, 3]`; closing it waits for the threads."""
+"""Yields head crops uint8 `[S, S, 3]`, or `[S, S, 4]` with opacity; closing it waits for the threads."""
 
 
 def render_frames(
@@ -38,7 +39,7 @@ def render_frames(
     """
     check_avatar(avatar, engine=models.engine)
     drives = retarget_parts(motion, avatar, options, models.head_model)
-    return render_drives(avatar, drives, models=models, device=options.device, kept=kept)
+    return render_drives(avatar, drives, models=models, device=models.device, kept=kept, has_alpha=options.transparent)
 
 
 def render_drive(avatar: Avatar, drive: Drive, *, models: Models) -> np.ndarray:
@@ -48,9 +49,15 @@ def render_drive(avatar: Avatar, drive: Drive, *, models: Models) -> np.ndarray:
 
 
 def render_drives(
-    avatar: Avatar, drives: Iterable[Drive], *, models: Models, device: str, kept: KeptFrames | None = None
+    avatar: Avatar,
+    drives: Iterable[Drive],
+    *,
+    models: Models,
+    device: str,
+    kept: KeptFrames | None = None,
+    has_alpha: bool = False,
 ) -> HeadCrops:
-    """Renders the head crops of successive drives.
+    """Renders the head crops of successive drives, with the person's opacity as the last channel if `has_alpha`.
 
     Frames that `kept` holds are not rendered again. A chunk is either kept as a whole or rendered as a whole, because
     on a GPU the last bits of a frame depend on the others in its batch.
@@ -58,7 +65,9 @@ def render_drives(
 
     def render(part: Drive) -> np.ndarray:
         with torch.inference_mode():
-            return to_uint8(models.engine.render(avatar, part.to(device)).image)
+            rendering = models.engine.render(avatar, part.to(device))
+            image = to_uint8(rendering.image)
+            return np.concatenate([image, _opacity(rendering.alpha)], -1) if has_alpha else image
 
     def find_or_render(chunk: tuple[range, Drive]) -> np.ndarray:
         numbers, part = chunk
@@ -66,6 +75,11 @@ def render_drives(
 
     for images in ordered_map(find_or_render, _chunks(drives), num_workers=num_render_workers(device)):
         yield from images
+
+
+def _opacity(alpha: Tensor) -> np.ndarray:
+    """From `[B, 1, S, S]` in [0, 1] to uint8 `[B, S, S, 1]`."""
+    return alpha.detach().float().mul(255).round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _chunks(drives: Iterable[Drive]) -> Iterator[tuple[range, Drive]]:

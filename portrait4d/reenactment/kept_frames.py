@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from threading import Lock
 
@@ -20,11 +20,11 @@ from PIL import Image
 
 from flame.errors import InputError
 from portrait4d.engines.base import Avatar, Engine
-from portrait4d.options import ReenactOptions
+from portrait4d.options import ReenactOptions, option_facts
 from portrait4d.runtime.records import digest, file_facts
 from portrait4d.runtime.version import version
 from preprocess.files.atomic import hidden_prefix
-from preprocess.media.image import read_image, write_png
+from preprocess.media.image import write_png
 from preprocess.tracking.motion import Motion
 
 WORTH_KEEPING_SECONDS = 1.0
@@ -39,13 +39,13 @@ _KEY_LENGTH = 16
 def frames_key(source: Path | None, avatar: Avatar, motion: Motion, *, options: ReenactOptions, engine: Engine) -> str:
     """A key that changes with everything that the frames of an output depend on.
 
-    That is the photo, the motion tracked in it and in the driver, the options, the device (devices round differently),
-    the engine and its weights, and the version of this program.
+    That is the photo, the motion tracked in it and in the driver, the options but those of the file alone (size,
+    quality, sound), the device (devices round differently), the engine and its weights, and the program's version.
     """
     facts = {
         "source": None if source is None else file_facts(source),
         "tracked": [_motion_facts(avatar.motion), _motion_facts(motion)],
-        "options": asdict(replace(options, engine=engine.name)),
+        "options": option_facts(replace(options, engine=engine.name, size=None, quality=None, audio=None)),
         "weights": engine.weights,
         "program": [version(), _FORMAT],
     }
@@ -88,7 +88,7 @@ class KeptFrames:
         return sum(1 for _ in self._folder.glob("[0-9]*.png"))
 
     def frames(self, numbers: range, draw: Callable[[], np.ndarray]) -> np.ndarray:
-        """The frames uint8 `[B, S, S, 3]` with the given numbers, which are rendered as one batch.
+        """The frames uint8 `[B, S, S, C]` with the given numbers, which are rendered as one batch.
 
         The kept ones, if all are there and undamaged; otherwise what `draw` returns, which is kept if it took long.
         """
@@ -105,10 +105,7 @@ class KeptFrames:
 
     def _read(self, numbers: range) -> np.ndarray | None:
         try:
-            for number in numbers:  # Pillow decodes what it can of a damaged file; `verify` checks its checksums
-                with Image.open(self._path(number)) as picture:
-                    picture.verify()
-            return np.stack([read_image(self._path(number)) for number in numbers])
+            return np.stack([_read_frame(self._path(number)) for number in numbers])
         except Exception:  # absent, or damaged: parsers raise OSError, SyntaxError, struct.error, EOFError ...
             return None
 
@@ -129,6 +126,14 @@ class KeptFrames:
     def remove(self) -> None:
         """Removes all kept frames."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _read_frame(path: Path) -> np.ndarray:
+    """The frame uint8 `[S, S, C]` as it was kept; raises what Pillow raises for a damaged file."""
+    with Image.open(path) as picture:
+        picture.verify()  # its checksums; decoding takes what it can of a damaged file
+    with Image.open(path) as picture:
+        return np.array(picture)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The end of the pipeline: panels side by side, and the encoding of frames while the next ones are rendered."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -11,8 +11,8 @@ import numpy as np
 from flame.errors import InputError
 from portrait4d.reenactment.compose import beside, fit_height
 from portrait4d.runtime.progress import Progress, ignore_progress
+from preprocess.media.result_writer import Sound, open_writer
 from preprocess.media.video import Frame
-from preprocess.media.video_writer import VideoWriter
 
 
 @dataclass(frozen=True)
@@ -52,37 +52,44 @@ def panels(
         yield beside(fit_height(source, result.shape[0]), shown, result)
 
 
+def scaled(frames: Iterator[np.ndarray], height: int | None) -> Iterator[np.ndarray]:
+    """Scales frames uint8 `[H, W, C]` to a height, in pixels; None leaves them as they are."""
+    return frames if height is None else (fit_height(frame, height) for frame in frames)
+
+
 def write_video(
     output: Path,
     frames: Iterator[np.ndarray],
     *,
     num_frames: int,
     frame_rate: Fraction,
-    audio_from: Path | None = None,
-    audio_start: float = 0.0,
+    sound: Sound | None = None,
+    quality: int | None = None,
     progress: Progress = ignore_progress,
 ) -> WrittenSound:
     """Encodes frames while the next ones are rendered; the file appears once it is complete.
 
     Args:
-        output: The video to write.
-        frames: uint8 `[H, W, 3]` each, at least one, all of one size.
+        output: The video, animation or folder of pictures to write.
+        frames: uint8 `[H, W, 3]` each, or `[H, W, 4]` with opacity, at least one, all of one size.
         num_frames: Their number, for the progress and the length of the sound.
         frame_rate: Frames per second.
-        audio_from: File whose sound is copied; None for a silent video.
-        audio_start: Second of that file at which the sound begins.
+        sound: Of the result, as long as the frames; None for a silent one.
+        quality: 1 to 100; None for the default.
         progress: Called after each frame.
     """
     first = next(frames)
-    height, width = first.shape[:2]
-    with VideoWriter(
+    height, width, channels = first.shape
+    if sound is not None:
+        sound = replace(sound, duration_seconds=num_frames / float(frame_rate))
+    with open_writer(
         output,
         height=height,
         width=width,
         frame_rate=frame_rate,
-        audio_from=audio_from,
-        audio_start=audio_start,
-        audio_duration=num_frames / float(frame_rate),
+        sound=sound,
+        quality=quality,
+        has_alpha=channels == 4,
     ) as writer:
         for done, frame in enumerate(chain([first], frames), start=1):
             writer.write(frame)

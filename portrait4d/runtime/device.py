@@ -6,11 +6,13 @@ from flame.errors import InputError
 
 
 def check_device(device: str) -> str:
-    """Returns the name if the program can use such a device here.
+    """Returns the name if the program can use such a device here; of "auto" that of the best one.
 
     Raises:
         InputError: the device cannot be used.
     """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
     if device.split(":")[0] == "mps":
         raise InputError("device 'mps' cannot be used: the rasteriser needs float64, which it lacks; use --device cpu")
     try:

@@ -8,4 +8,4 @@ class DeviceOptions:
     """Where the work is done."""
 
     device: str = "cpu"
-    """cpu, cuda, cuda:1."""
+    """cpu, cuda, cuda:1, or auto: cuda where there is one."""

@@ -1,10 +1,12 @@
 """File names: what a suffix means, and checks of inputs and outputs before any work is done."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from flame.errors import InputError
-from preprocess.media.video_writer import SUFFIXES
+from preprocess.files.atomic_folder import check_replaceable
+from preprocess.media.encodings import FRAME_NAME, SUFFIXES
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -14,6 +16,7 @@ MOTION_SUFFIXES = frozenset({".npz"})
 
 BLENDSHAPE_SUFFIXES = frozenset({".csv"})
 """Tables of blendshapes, which drive as motion files do; in a folder, a table may be anything."""
+PARAMETER_SUFFIXES = frozenset({".csv", ".npz"})
 
 AVATAR_SUFFIXES = frozenset({".safetensors"})
 
@@ -30,7 +33,11 @@ def is_avatar_file(path: Path) -> bool:
     return path.suffix.lower() in AVATAR_SUFFIXES
 
 
-WRITABLE_VIDEO_SUFFIXES = frozenset(SUFFIXES)
+FOLDER = ""
+"""The suffix of a result that is a folder of numbered pictures."""
+
+MOVING_SUFFIXES = frozenset({*SUFFIXES, FOLDER})
+"""Suffixes of results that move: videos, animations and folders of pictures."""
 
 _MAX_NAME_BYTES = 250
 """File systems allow 255; a batch adds `.json` for its record."""
@@ -50,15 +57,32 @@ def require_file(path: Path, role: str, *, folder_allowed: bool = False) -> Path
 
 
 def check_output(path: Path, suffixes: frozenset[str]) -> None:
-    """Refuses an output whose suffix or name cannot be written, before any work is done."""
+    """Refuses an output whose suffix or name cannot be written, or whose folder, before any work is done."""
     if (length := len(os.fsencode(path.name))) > _MAX_NAME_BYTES:
         raise InputError(
             f"expected an output name of at most {_MAX_NAME_BYTES} bytes, got {length}: shorten {path.name[:40]}..."
         )
     if path.suffix.lower() not in suffixes:
         got = path.suffix or "no suffix"
+        folder = ", or a folder name without a suffix" if FOLDER in suffixes else ""
         raise InputError(
-            f"expected an output name ending in {', '.join(sorted(suffixes))}, got {got}: rename {path.name}"
+            f"expected an output name ending in {', '.join(sorted(suffixes - {FOLDER}))}{folder}, got {got}: "
+            f"rename {path.name}"
         )
-    if path.is_dir():
+    if path.suffix == FOLDER:
+        check_replaceable(path, FRAME_NAME)
+    elif path.is_dir():
         raise InputError(f"expected a file name as output, got the folder {path}: add a name like result.mp4")
+    _check_folder(path.parent)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuses a folder in which no file can be made; of a missing one, the nearest that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else error.strerror
+        raise InputError(f"cannot write to the folder {folder} ({reason}): choose another output") from error

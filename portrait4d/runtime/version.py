@@ -1,11 +1,5 @@
 """The version of this program."""
 
-from importlib import metadata
+from preprocess.files.program import version
 
-
-def version() -> str:
-    """The version of the installed distribution; "0+checkout" where none is installed."""
-    try:
-        return metadata.version("portrait4d")
-    except metadata.PackageNotFoundError:
-        return "0+checkout"
+__all__ = ["version"]

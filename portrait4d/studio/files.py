@@ -23,6 +23,7 @@ from portrait4d.reenactment.driver import Driver
 from portrait4d.reenactment.head_crops import render_drives
 from portrait4d.reenactment.models import Models
 from portrait4d.reenactment.output import write_video
+from portrait4d.reenactment.sound import wanted_sound
 from portrait4d.runtime.progress import Progress
 from preprocess.media.image import to_uint8, write_png
 from preprocess.media.mesh_files import write_mesh
@@ -71,17 +72,19 @@ def write_clip(
     model, avatar = models.head_model, ready.avatar
     parts = retarget_parts(clip.motion, avatar, options, model)
     drives = (move_by_hand(part, by_hand, avatar, model) for part in parts)
+    # a motion file's origin is a path that the page's user wrote: it is never opened
+    sound = wanted_sound(path, clip.driver, options) if clip.driver.kind == "clip" else None
     with closing(render_drives(avatar, drives, models=models, device=models.device)) as crops:
         frames = result_frames(ready, crops, motion=clip.motion, options=options, driver=clip.driver)
-        sound = write_video(
+        written = write_video(
             path,
             frames,
             num_frames=len(clip.motion),
             frame_rate=clip.motion.frame_rate,
-            audio_from=clip.driver.path if clip.driver.has_sound else None,
+            sound=sound,
             progress=progress,
         )
-    return sound.warnings
+    return written.warnings
 
 
 def write_surface(path: Path, mesh: Mesh) -> None:

@@ -47,9 +47,7 @@ def resolve_weights(name_or_path: str | Path) -> "tuple[CheckpointConfig, dict[s
     if isinstance(name_or_path, str) and name_or_path in {file.name for file in released_files()}:
         folder = weights_folder() / name_or_path
         if not is_checkpoint(folder):
-            raise InputError(
-                f"weights {name_or_path} are not on this machine: run `portrait4d weights fetch {name_or_path}`"
-            )
+            raise InputError(f"weights {name_or_path} are not on this machine: {how_to_get(name_or_path)}")
         return read_checkpoint(folder)
     path = Path(name_or_path)
     if path.is_dir():
@@ -60,6 +58,24 @@ def resolve_weights(name_or_path: str | Path) -> "tuple[CheckpointConfig, dict[s
     if isinstance(name_or_path, str) and path.name == name_or_path and not path.suffix:
         find_released(name_or_path)  # no path was meant: the error names the nearest
     raise InputError(f"expected a checkpoint folder or an official file at {path}, there is none: check the path")
+
+
+def how_to_get(name: str) -> str:
+    """What a user does to get released weights, as the end of a sentence.
+
+    Args:
+        name: of `released_files()`.
+
+    Raises:
+        InputError: there are no such weights.
+    """
+    file = find_released(name)
+    if file.origin != "page":
+        return f"run `portrait4d weights fetch {name}`"
+    return (
+        f"accept the licence at {file.location}, download {file.file_name} there by hand, then run "
+        f"`portrait4d weights convert {file.file_name} --name {name}`"
+    )
 
 
 def fetch(name: str, *, keep_download: bool = False, progress: Progress | None = None) -> Fetched:
@@ -81,10 +97,7 @@ def fetch(name: str, *, keep_download: bool = False, progress: Progress | None =
     official = _find_download(file, downloads)
     is_downloaded = official is None
     if official is None and file.origin == "page":
-        raise InputError(
-            f"{file.name} must be downloaded by hand: accept the licence at {file.location}, download "
-            f"{file.file_name}, then run `portrait4d weights convert {file.file_name} --name {file.name}`"
-        )
+        raise InputError(f"{file.name} cannot be fetched: {how_to_get(file.name)}")
     if official is None:
         from portrait4d.weights.hub import download
 

@@ -85,14 +85,15 @@ def _remove_leftovers(folder: Path, stem: str, suffix: str) -> None:
         if match is None or folder / name in _open_paths:
             continue
         process = int(match[1])
-        if process == os.getpid() or not _is_running(process):
+        if process == os.getpid() or not is_running(process):
             try:
                 (folder / name).unlink(missing_ok=True)
             except PermissionError:  # Windows: still open in a running process
                 continue
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether a process with this number may still run."""
     if os.name == "nt":
         return False  # signal 0 would end the process there; an open file cannot be removed anyway
     try:

@@ -13,14 +13,16 @@ import av
 import numpy as np
 
 from preprocess.media.decode import is_cover, open_container
+from preprocess.media.encodings import Encoding
 from preprocess.media.time_stamps import clip_origin, exact
 
 logger = logging.getLogger(__name__)
 
-COPIED_CODECS = frozenset({"aac", "mp3", "ac3", "eac3"})
-"""Codecs whose sound is copied without decoding; any other sound becomes AAC."""
-
-_AAC_RATES = (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+_RATES = {
+    "aac": (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000),
+    "libopus": (48000, 24000, 16000, 12000, 8000),
+}
+"""Samples per second that each encoder takes."""
 _LONGEST_STEP_SECONDS = 0.05  # a longer jump of the time stamps is a gap in the recording, filled with silence
 _PREROLL_SECONDS = 0.05  # a decoder needs the packet before the cut; the player does not show it
 
@@ -35,7 +37,13 @@ class AudioFeed:
     """
 
     def __init__(
-        self, output: av.container.OutputContainer, path: Path, *, start: float, duration: float | None
+        self,
+        output: av.container.OutputContainer,
+        path: Path,
+        *,
+        start: float,
+        duration: float | None,
+        encoding: Encoding,
     ) -> None:
         """Opens the sound of `path`.
 
@@ -44,6 +52,7 @@ class AudioFeed:
             path: the file with the sound.
             start: where the cut begins, in seconds.
             duration: of the cut in seconds; None takes the sound to its end.
+            encoding: of the output, which says which sound it copies and what any other sound becomes.
 
         Raises:
             LookupError: the file has no sound that can be used.
@@ -56,12 +65,12 @@ class AudioFeed:
         try:
             self._stream = self._input.streams.audio[0]
             self._zero = self._find_zero() + Fraction(start)
-            self.is_copied = _codec_name(self._stream) in COPIED_CODECS
+            self.is_copied = _codec_name(self._stream) in encoding.copied_sound
             self._packets: Iterator[av.Packet]
             if self.is_copied:
                 self._packets = self._copy(output.add_stream_from_template(self._stream))
             else:
-                self._packets = self._transcode(_aac_stream(output, self._stream))
+                self._packets = self._transcode(_sound_stream(output, encoding, self._stream))
             self._seek(start)
         except BaseException:
             self._input.close()
@@ -179,6 +188,15 @@ class AudioFeed:
                     yield position + skipped, samples[:, skipped : None if last is None else last - position]
 
 
+def has_sound(path: Path) -> bool:
+    """Whether a file has sound that can be read."""
+    try:
+        _open_with_sound(path).close()
+    except LookupError:
+        return False
+    return True
+
+
 def _open_with_sound(path: Path) -> av.container.InputContainer:
     try:
         container = open_container(path)
@@ -195,10 +213,13 @@ def _codec_name(stream: av.AudioStream) -> str:
     return getattr(codec, "canonical_name", codec.name)  # one decoder of `mp3` is named `mp3float`
 
 
-def _aac_stream(output: av.container.OutputContainer, source: av.AudioStream) -> av.AudioStream:
+def _sound_stream(output: av.container.OutputContainer, encoding: Encoding, source: av.AudioStream) -> av.AudioStream:
+    codec = encoding.sound_codec
+    if codec is None:
+        raise ValueError("expected an encoding with sound, got one without")
     wanted = source.codec_context.sample_rate or 48000
-    rate = min(_AAC_RATES, key=lambda rate: (rate < wanted, abs(rate - wanted)))
-    stream = output.add_stream("aac", rate=rate)
+    rate = min(_RATES[codec], key=lambda rate: (rate < wanted, abs(rate - wanted)))
+    stream = output.add_stream(codec, rate=rate)
     stream.codec_context.layout = "mono" if source.codec_context.channels == 1 else "stereo"
     stream.codec_context.bit_rate = 96_000 if source.codec_context.channels == 1 else 160_000
     return stream

@@ -15,6 +15,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from flame.errors import InputError
 from preprocess.files.atomic import atomic_path
 from preprocess.files.file_check import check_file
+from preprocess.media.mark import png_marks
 
 if TYPE_CHECKING:
     import torch
@@ -154,12 +155,16 @@ def to_uint8(tensor: "torch.Tensor") -> np.ndarray:
     return pixels.cpu().numpy()
 
 
-def write_png(path: str | Path, image: np.ndarray) -> None:
-    """Writes `uint8 [H, W]`, `[H, W, 3]` or `[H, W, 4]` as PNG; the file appears only when it is whole."""
+def write_png(path: str | Path, image: np.ndarray, *, is_synthetic: bool = True) -> None:
+    """Writes `uint8 [H, W]`, `[H, W, 3]` or `[H, W, 4]` as PNG; the file appears only when it is whole.
+
+    It is marked as made by this program (see `preprocess.media.mark`), unless it is a photo as it was.
+    """
     if image.dtype != np.uint8:
         raise ValueError(f"expected uint8, got {image.dtype}")
     with atomic_path(path) as temporary:
-        Image.fromarray(image).save(temporary, format="PNG", compress_level=3)
+        marks = png_marks() if is_synthetic else None
+        Image.fromarray(image).save(temporary, format="PNG", compress_level=3, pnginfo=marks)
 
 
 def png_bytes(image: np.ndarray) -> bytes:

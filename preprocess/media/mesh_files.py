@@ -13,7 +13,6 @@ glTF defines linear ones, no `.ply` names the unit, and bytes may change with it
 
 import io
 import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,23 @@ from PIL import Image
 
 from flame.errors import InputError
 from preprocess.files.atomic import atomic_path
+from preprocess.files.program import NAME
+from preprocess.media.gltf import (
+    CLAMP,
+    FLOAT,
+    INDEX_BUFFER,
+    LINEAR,
+    LINEAR_MIPMAP,
+    UNSIGNED_INT,
+    UNSIGNED_SHORT,
+    VERTEX_BUFFER,
+    GltfBuffer,
+    pack_glb,
+)
 from preprocess.media.image import write_png
+from preprocess.media.mark import gltf_asset, mark
 
 SUFFIXES = (".glb", ".ply", ".obj")
-
-# numbers of the glTF 2.0 specification
-_FLOAT, _UNSIGNED_SHORT, _UNSIGNED_INT = 5126, 5123, 5125
-_VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
-_LINEAR, _LINEAR_MIPMAP, _CLAMP = 9729, 9987, 33071
-_JSON_CHUNK, _BINARY_CHUNK = 0x4E4F534A, 0x004E4942
 
 
 @dataclass(frozen=True)
@@ -127,22 +134,22 @@ def _check(vertices: Any, faces: Any, uv: Any, texture: Any, colours: Any, norma
 
 
 def _glb(mesh: _Mesh) -> bytes:
-    buffer = _GltfBuffer()
+    buffer = GltfBuffer()
     attributes = {
-        "POSITION": buffer.add_array(mesh.vertices, _FLOAT, "VEC3", target=_VERTEX_BUFFER, has_bounds=True),
-        "NORMAL": buffer.add_array(mesh.normals, _FLOAT, "VEC3", target=_VERTEX_BUFFER),
+        "POSITION": buffer.add_array(mesh.vertices, FLOAT, "VEC3", target=VERTEX_BUFFER, has_bounds=True),
+        "NORMAL": buffer.add_array(mesh.normals, FLOAT, "VEC3", target=VERTEX_BUFFER),
     }
     if mesh.uv is not None:
-        attributes["TEXCOORD_0"] = buffer.add_array(mesh.uv, _FLOAT, "VEC2", target=_VERTEX_BUFFER)
+        attributes["TEXCOORD_0"] = buffer.add_array(mesh.uv, FLOAT, "VEC2", target=VERTEX_BUFFER)
     if mesh.colours is not None and mesh.texture is None:  # together they would be multiplied
         attributes["COLOR_0"] = buffer.add_array(
-            _linear_colours(mesh.colours), _UNSIGNED_SHORT, "VEC4", target=_VERTEX_BUFFER, is_normalised=True
+            _linear_colours(mesh.colours), UNSIGNED_SHORT, "VEC4", target=VERTEX_BUFFER, is_normalised=True
         )
-    indices = buffer.add_array(mesh.faces.reshape(-1), _UNSIGNED_INT, "SCALAR", target=_INDEX_BUFFER)
+    indices = buffer.add_array(mesh.faces.reshape(-1), UNSIGNED_INT, "SCALAR", target=INDEX_BUFFER)
     surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
     material = {"pbrMetallicRoughness": surface, "extensions": {"KHR_materials_unlit": {}}}
     document: dict[str, Any] = {
-        "asset": {"version": "2.0", "generator": "portrait4d"},
+        "asset": gltf_asset(),
         "extensionsUsed": ["KHR_materials_unlit"],
         "scene": 0,
         "scenes": [{"nodes": [0]}],
@@ -154,7 +161,7 @@ def _glb(mesh: _Mesh) -> bytes:
         surface["baseColorTexture"] = {"index": 0}
         document["images"] = [{"bufferView": buffer.add_bytes(_png(mesh.texture)), "mimeType": "image/png"}]
         document["samplers"] = [
-            {"magFilter": _LINEAR, "minFilter": _LINEAR_MIPMAP, "wrapS": _CLAMP, "wrapT": _CLAMP},
+            {"magFilter": LINEAR, "minFilter": LINEAR_MIPMAP, "wrapS": CLAMP, "wrapT": CLAMP},
         ]
         document["textures"] = [{"source": 0, "sampler": 0}]
     transparent = mesh.texture if mesh.texture is not None else mesh.colours
@@ -162,58 +169,7 @@ def _glb(mesh: _Mesh) -> bytes:
         material.update({"alphaMode": "BLEND"})
     document |= {"accessors": buffer.accessors, "bufferViews": buffer.views}
     document["buffers"] = [{"byteLength": len(buffer.data)}]
-    return _pack_glb(json.dumps(document, separators=(",", ":")).encode(), bytes(buffer.data))
-
-
-class _GltfBuffer:
-    """The one binary buffer of a glTF file, with the views and accessors into it."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.views: list[dict[str, Any]] = []
-        self.accessors: list[dict[str, Any]] = []
-
-    def add_bytes(self, data: bytes, *, target: int | None = None) -> int:
-        """Append data at a multiple of 4 bytes; returns the index of its view."""
-        view = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(data)}
-        self.views.append(view if target is None else view | {"target": target})
-        self.data += data + b"\0" * (-len(data) % 4)
-        return len(self.views) - 1
-
-    def add_array(
-        self,
-        array: np.ndarray,
-        component: int,
-        kind: str,
-        *,
-        target: int,
-        has_bounds: bool = False,
-        is_normalised: bool = False,
-    ) -> int:
-        """Append an array, little endian; returns the index of its accessor."""
-        dtype = {_FLOAT: "<f4", _UNSIGNED_SHORT: "<u2", _UNSIGNED_INT: "<u4"}[component]
-        view = self.add_bytes(np.ascontiguousarray(array, dtype).tobytes(), target=target)
-        accessor: dict[str, Any] = {"bufferView": view, "componentType": component, "count": len(array), "type": kind}
-        if has_bounds:
-            accessor |= {"min": array.min(axis=0).tolist(), "max": array.max(axis=0).tolist()}
-        if is_normalised:
-            accessor["normalized"] = True
-        self.accessors.append(accessor)
-        return len(self.accessors) - 1
-
-
-def _pack_glb(document: bytes, binary: bytes) -> bytes:
-    document += b" " * (-len(document) % 4)
-    length = 12 + 8 + len(document) + 8 + len(binary)
-    return b"".join(
-        [
-            struct.pack("<4sII", b"glTF", 2, length),
-            struct.pack("<II", len(document), _JSON_CHUNK),
-            document,
-            struct.pack("<II", len(binary), _BINARY_CHUNK),
-            binary,
-        ]
-    )
+    return pack_glb(json.dumps(document, separators=(",", ":")).encode(), bytes(buffer.data))
 
 
 def _linear_colours(colours: np.ndarray) -> np.ndarray:
@@ -242,7 +198,8 @@ def _ply(mesh: _Mesh, unit: str) -> bytes:
     header = [
         "ply",
         "format binary_little_endian 1.0",
-        f"comment portrait4d, {unit}, y up",
+        f"comment {NAME}, {unit}, y up",
+        f"comment {mark()}",
         f"element vertex {len(table)}",
         *properties,
         f"element face {len(polygons)}",
@@ -264,7 +221,7 @@ def _sample_texture(mesh: _Mesh) -> np.ndarray | None:
 def _write_obj(path: Path, mesh: _Mesh, unit: str) -> None:
     companion = path.with_suffix("").name.replace(" ", "_")  # names with spaces break many readers
     text = io.StringIO()
-    text.write(f"# portrait4d, {unit}, y up\n")
+    text.write(f"# {NAME}, {unit}, y up\n# {mark()}\n")
     if mesh.texture is not None:
         write_png(path.with_name(companion + ".png"), mesh.texture)
         material = f"newmtl head\nKa 0 0 0\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {companion}.png\n"

@@ -20,8 +20,13 @@ _MIN_OVERLAP = 0.35
 _CUT_DIFFERENCE = 22.0
 """Mean change of the frame's thumbnail (0-255) above which a cut is assumed."""
 
+RIVAL_SHARE = 0.5
+"""A face at least this share as wide as the chosen one may have been meant."""
+
 _PATIENCE = 12
 """Frames after which a lost face is searched for in the whole picture."""
+
+_LUMA = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709
 
 Box = NDArray[np.float64]
 """`[4]` x0, y0, x1, y1, picture px."""
@@ -67,6 +72,14 @@ class FaceFollower:
             return None
         self._previous, self._last_box, self._num_lost = found, bounding_box(found.points), 0
         return found
+
+    @property
+    def has_rival(self) -> bool:
+        """Whether the last look around saw another face at least `RIVAL_SHARE` as wide as the one that is followed."""
+        if self._last_box is None:
+            return False
+        width = self._last_box[2] - self._last_box[0]
+        return any(other[2] - other[0] >= RIVAL_SHARE * width for other in self._others)
 
     def _is_plausible(self, found: FaceLandmarks) -> bool:
         if not found.is_face or not np.isfinite(found.points).all():
@@ -136,6 +149,14 @@ def choose_face(faces: Sequence[FaceLandmarks], face: int, *, place: str) -> Fac
 def bounding_box(points: NDArray) -> Box:
     """Returns the bounding box of the face mesh points among landmarks `[478, 2 or 3]` (picture px)."""
     return np.concatenate([points[:NUM_MESH, :2].min(0), points[:NUM_MESH, :2].max(0)]).astype(np.float64)
+
+
+def face_level(image: NDArray[np.uint8], points: NDArray) -> float:
+    """Returns the median brightness of a face, 0 to 255, by its landmarks (image px); 255 if it lies outside."""
+    height, width = image.shape[:2]
+    left, top, right, bottom = bounding_box(points).round().astype(int)
+    part = image[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    return float(np.median(part @ _LUMA)) if part.size else 255.0
 
 
 def overlap(first: Box, second: Box) -> float:

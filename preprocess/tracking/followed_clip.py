@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from flame.landmarks.groups import NUM_LANDMARKS
 from preprocess.faces.landmarker import FaceLandmarks
 from preprocess.media.video import Frame
-from preprocess.tracking.follow import FaceFollower
+from preprocess.tracking.follow import FaceFollower, face_level
 
 MIN_FACE_PX = 24
 """Width of a face in the picture, px, below which nothing is tracked."""
+
+LEVEL_EVERY = 25
+"""Frames between two looks at the brightness of the face."""
 
 BLOCK = 128
 """Frames of a clip whose landmarks are stored and mapped to the crop together."""
@@ -29,6 +32,8 @@ class FollowedClip:
         seconds: `[T]` float64 from the start of the clip.
         codes: T motion codes `[C]`, None where there is none.
         image_size: (height, width) of the last frame.
+        has_rival: `[T]` bool, whether a frame shows another face that may have been meant.
+        levels: median brightness of the face, 0 to 255, in some of the frames.
     """
 
     landmarks: NDArray[np.float32]
@@ -37,6 +42,8 @@ class FollowedClip:
     seconds: NDArray[np.float64]
     codes: list[NDArray[np.float32] | None]
     image_size: tuple[int, int]
+    has_rival: NDArray[np.bool_]
+    levels: NDArray[np.float64]
 
 
 def follow_clip(
@@ -62,6 +69,8 @@ def follow_clip(
     cuts: list[bool] = []
     seconds: list[float] = []
     codes: list[NDArray[np.float32] | None] = []
+    rivals: list[bool] = []
+    levels: list[float] = []
     image_size = (0, 0)
     for frame in frames:
         image_size = (frame.image.shape[0], frame.image.shape[1])
@@ -70,11 +79,23 @@ def follow_clip(
         codes.append(encode(frame.image, landmarks))
         if landmarks is not None:
             points.append(landmarks.points)
+            if len(levels) * LEVEL_EVERY <= len(seen):
+                levels.append(face_level(frame.image, landmarks.points))
+        rivals.append(landmarks is not None and follower.has_rival)
         cuts.append(follower.is_cut)
         seconds.append(frame.seconds)
         if progress is not None:
             progress(len(seconds))
-    return FollowedClip(points.take(), np.array(seen, bool), np.array(cuts, bool), np.array(seconds), codes, image_size)
+    return FollowedClip(
+        landmarks=points.take(),
+        seen=np.array(seen, bool),
+        cuts=np.array(cuts, bool),
+        seconds=np.array(seconds),
+        codes=codes,
+        image_size=image_size,
+        has_rival=np.array(rivals, bool),
+        levels=np.array(levels),
+    )
 
 
 class _LandmarkRows:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from preprocess.files.atomic import atomic_path
 from preprocess.files.npz import read_npz
 from preprocess.tracking.blendshape_csv import Layout, read_blendshapes, write_blendshapes
 from preprocess.tracking.edit import Values, edited, values_of
+from preprocess.tracking.motion_arrays import MOST_INFLATION, check_headers, numbers_of, text_of, whole_of
 from preprocess.tracking.motion_fields import PER_FRAME, MotionFields, NeutralFrame
 from preprocess.tracking.rest import Weights, rest_fields, weights_by_name
 
@@ -111,6 +113,7 @@ class Motion(MotionFields):
         arrays = {name: np.asarray(getattr(self, name)) for name in (*PER_FRAME, *_PER_CLIP)}
         arrays["frame_rate"] = np.array([self.frame_rate.numerator, self.frame_rate.denominator], np.int64)
         arrays["warnings"] = np.array(self.warnings, dtype=np.str_)
+        arrays["origin"] = np.array(self.origin)
         if self.neutral is not None:
             arrays |= {f"{_NEUTRAL}{item.name}": getattr(self.neutral, item.name) for item in fields(NeutralFrame)}
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -130,10 +133,15 @@ class Motion(MotionFields):
             found = read_blendshapes(path)
             motion = cls.from_arkit(found.weights, frame_rate=found.frame_rate, source=path.name, **found.pose)
             return replace(motion, warnings=found.warnings)
+        known = {*PER_FRAME, *_PER_CLIP, "frame_rate", "warnings", "origin", "format", "version", *_NEUTRAL_NAMES}
+        check = partial(check_headers, per_frame=PER_FRAME)
         try:
-            arrays = read_npz(path)
+            arrays = read_npz(path, names=known, check=check, most_inflation=MOST_INFLATION)
         except ValueError as error:
-            raise InputError(f"'{path}' is damaged or not a motion file: make one with `portrait4d track`") from error
+            raise InputError(
+                f"'{path}' is damaged or not a motion file ({printable(str(error)[:200])}): make one with "
+                "`portrait4d track`"
+            ) from error
         if str(arrays.get("format")) != FORMAT:
             raise InputError(f"'{path}' is not a motion file: make one with `portrait4d track`")
         version = str(arrays.get("version"))
@@ -158,6 +166,7 @@ class Motion(MotionFields):
 _PER_CLIP = ("head_model", "shape", "crop_matrix", "crop_size", "frame_height", "frame_width", "source")
 
 _NEUTRAL = "neutral_"
+_NEUTRAL_NAMES = tuple(f"{_NEUTRAL}{item.name}" for item in fields(NeutralFrame))
 
 
 def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
@@ -170,11 +179,11 @@ def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
         ValueError: a field has another dtype or shape, is not finite, or a size is not above 0.
         KeyError: a field is missing.
     """
-    numbers = {name: _numbers(arrays, name) for name in (*PER_FRAME, "shape", "crop_matrix")}
-    numerator, denominator = (_whole(value, "frame_rate") for value in np.atleast_1d(arrays["frame_rate"]))
+    numbers = {name: numbers_of(arrays, name) for name in (*PER_FRAME, "shape", "crop_matrix")}
+    numerator, denominator = (whole_of(value, "frame_rate") for value in np.atleast_1d(arrays["frame_rate"]))
     if not (numerator > 0 and denominator > 0 and len(np.atleast_1d(numbers["seconds"])) > 0):
         raise ValueError("it holds no frames or no frame rate")
-    sizes = {name: _whole(arrays[name], name) for name in ("crop_size", "frame_height", "frame_width")}
+    sizes = {name: whole_of(arrays[name], name) for name in ("crop_size", "frame_height", "frame_width")}
     kinds = {"seconds": np.float64, "valid": np.bool_, "crop_matrix": np.float64}
     with np.errstate(over="ignore"):
         values: dict = {name: value.astype(kinds.get(name, np.float32)) for name, value in numbers.items()}
@@ -186,9 +195,10 @@ def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
     if texts.size and texts.dtype.kind != "U":
         raise ValueError("its warnings are not text")
     return Motion(
-        head_model=_text(arrays, "head_model"),
+        head_model=text_of(arrays, "head_model"),
         frame_rate=Fraction(numerator, denominator),
-        source=_text(arrays, "source"),
+        source=text_of(arrays, "source"),
+        origin=text_of(arrays, "origin") if "origin" in arrays else "",
         warnings=tuple(str(line) for line in texts.reshape(-1)),
         neutral=_neutral(arrays),
         **sizes,
@@ -197,31 +207,11 @@ def motion_from_arrays(arrays: Mapping[str, NDArray]) -> Motion:
 
 
 def _neutral(arrays: Mapping[str, NDArray]) -> NeutralFrame | None:
-    if not any(name.startswith(_NEUTRAL) for name in arrays):
+    if arrays.keys().isdisjoint(_NEUTRAL_NAMES):
         return None
-    names = [item.name for item in fields(NeutralFrame)]
-    if missing := [name for name in names if f"{_NEUTRAL}{name}" not in arrays]:
-        raise ValueError(f"its neutral frame lacks {', '.join(missing)}")
-    values = {name: _numbers(arrays, f"{_NEUTRAL}{name}").astype(np.float32) for name in names}
+    if missing := [name for name in _NEUTRAL_NAMES if name not in arrays]:
+        raise ValueError(f"it lacks {', '.join(missing)} of its neutral frame")
+    values = {name.removeprefix(_NEUTRAL): numbers_of(arrays, name).astype(np.float32) for name in _NEUTRAL_NAMES}
     if not all(np.isfinite(value).all() for value in values.values()):
         raise ValueError("its neutral frame holds numbers that are not finite")
     return NeutralFrame(**values)
-
-
-def _numbers(arrays: Mapping[str, NDArray], name: str) -> NDArray:
-    if arrays[name].dtype.kind not in "biuf":
-        raise ValueError(f"{name} holds {arrays[name].dtype} instead of numbers")
-    return arrays[name]
-
-
-def _whole(value: NDArray, name: str) -> int:
-    value = np.asarray(value)
-    if value.shape != () or value.dtype.kind not in "iuf" or not np.isfinite(value):
-        raise ValueError(f"{name} holds {value.dtype} {list(value.shape)} instead of a whole number")
-    return int(value)
-
-
-def _text(arrays: Mapping[str, NDArray], name: str) -> str:
-    if arrays[name].dtype.kind != "U" or arrays[name].shape != ():
-        raise ValueError(f"{name} is not text")
-    return str(arrays[name])

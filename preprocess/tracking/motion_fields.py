@@ -82,6 +82,7 @@ class MotionFields:
         fit_error: `[T]` mean distance of the fitted model from the landmarks, as a fraction of the outer-eye distance.
         codes: `[T, C]` motion codes (PD-FGC, C = 548); C = 0 where the clip was tracked without a motion encoder.
         warnings: defects of the track that a user should know, one sentence each.
+        origin: where pictures and sound came from, as of `preprocess.tracking.origin`; empty if it is not known.
         neutral: what relative motion is counted from; None: a frame of the clip (`neutral.neutral_of` finds it).
     """
 
@@ -106,6 +107,7 @@ class MotionFields:
     fit_error: NDArray[np.float32]
     codes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     warnings: tuple[str, ...] = ()
+    origin: str = ""
     neutral: NeutralFrame | None = None
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from flame.errors import InputError
+from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
 from flame.landmarks.ibug import to_68
@@ -22,15 +23,13 @@ from preprocess.fitting.frames import HeadFitter
 from preprocess.media.image import to_tensor
 from preprocess.media.video import Frame
 from preprocess.tracking.follow import FaceFollower, bounding_box, choose_face
-from preprocess.tracking.followed_clip import BLOCK, MIN_FACE_PX, follow_clip
+from preprocess.tracking.followed_clip import BLOCK, follow_clip
 from preprocess.tracking.live import RATE, LiveTracker
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 from preprocess.tracking.motion_fields import head_fields
+from preprocess.tracking.picture_warnings import clip_warnings, face_warnings, photo_warnings, stranger_warnings
 from preprocess.tracking.smooth import smooth_motion
-
-SMALL_FACE_PX = 100
-"""Width of a face in the picture, px, below which a warning is given."""
 
 
 @dataclass(frozen=True)
@@ -95,20 +94,34 @@ class Tracker:
             raise InputError("expected at least one picture of the person, got none: give one")
         _check_choices(face, 0.0)
         names = ["the picture"] if len(images) == 1 else [f"picture {index + 1}" for index in range(len(images))]
-        faces = [self._find_face(image, face, name) for image, name in zip(images, names, strict=True)]
-        sizes = [(image.shape[0], image.shape[1]) for image in images]
-        warnings = [_picture_warnings(found.points[None], size) for found, size in zip(faces, sizes, strict=True)]
+        found = [self._find_faces(image, name) for image, name in zip(images, names, strict=True)]
+        chosen = [choose_face(faces, face, place=name) for faces, name in zip(found, names, strict=True)]
+        for one, image in zip(chosen, images, strict=True):
+            face_warnings(one.points[None], image.shape[:2])  # refuses what is too small before the fit
         crops = [
-            face_crop(found.points, image_size=size, is_inside=True) for found, size in zip(faces, sizes, strict=True)
+            face_crop(one.points, image_size=image.shape[:2], is_inside=True)
+            for one, image in zip(chosen, images, strict=True)
         ]
-        points = [crop.to_crop(found.points) for crop, found in zip(crops, faces, strict=True)]
+        points = [crop.to_crop(one.points) for crop, one in zip(crops, chosen, strict=True)]
         fits = fit_photos(self._fitter, points)
+        strangers = self._stranger_warnings(fits, points, names)
         frames = []
-        for image, fit, crop, found, lines in zip(images, fits, crops, faces, warnings, strict=True):
+        for image, fit, crop, faces, one in zip(images, fits, crops, found, chosen, strict=True):
+            roll = float(matrix_to_euler_degrees(axis_angle_to_matrix(torch.from_numpy(fit.pose.rotation)))[2][0])
+            lines = [*photo_warnings(image, faces, one, roll_degrees=roll, face=face), *strangers]
             motion = self._motion(fit, crop, np.zeros(1), Fraction(25), source="", warnings=lines)
-            motion = dataclasses.replace(motion, codes=_fill_codes([self._code(image, found)]))
-            frames.append(TrackedFrame(image, motion, crop, found))
+            motion = dataclasses.replace(motion, codes=_fill_codes([self._code(image, one)]))
+            frames.append(TrackedFrame(image, motion, crop, one))
         return frames
+
+    def _stranger_warnings(
+        self, fits: Sequence[ClipFit], points: Sequence[NDArray[np.float32]], names: Sequence[str]
+    ) -> list[str]:
+        """Warnings about photos of different people, by a fit of each of `points` [478, 3] (crop px) alone."""
+        if len(fits) < 2:
+            return []
+        alone = [float(fit_photos(self._fitter, [one])[0].fit_error[0]) for one in points]
+        return stranger_warnings([float(fit.fit_error[0]) for fit in fits], alone, names)
 
     def _code(self, image: NDArray[np.uint8], face: FaceLandmarks | None) -> NDArray[np.float32] | None:
         """Returns the motion code `[548]` of a picture; None without a face or an encoder."""
@@ -119,11 +132,14 @@ class Tracker:
         code = self._encoder(to_tensor(crop.apply(image)), torch.from_numpy(points.astype(np.float32))[None])
         return code[0].cpu().numpy()
 
-    def _find_face(self, image: NDArray[np.uint8], face: int, name: str) -> FaceLandmarks:
+    def _find_faces(self, image: NDArray[np.uint8], name: str) -> list[FaceLandmarks]:
         faces = find_faces(image, self._detector, self._landmarker)
-        if not faces:
-            raise InputError(_no_face(name))
-        return choose_face(faces, face, place=name)
+        if faces:
+            return faces
+        turned = np.ascontiguousarray(image[::-1, ::-1])
+        if find_faces(turned, self._detector, self._landmarker, num_steps=1):
+            raise InputError(f"no face found in {name} as it is, but upside down: turn it by 180 degrees")
+        raise InputError(_no_face(name))
 
     def track_video(
         self,
@@ -156,7 +172,7 @@ class Tracker:
         if not seen.any():
             raise InputError(_no_face(source or "the clip"))
         crop = face_crop(found, image_size=followed.image_size, is_inside=True)
-        warnings = _picture_warnings(found, followed.image_size)
+        warnings = clip_warnings(followed, float(frame_rate), face=face)
         gap = _longest_gap(seen)
         if gap > MAX_BRIDGED_FRAMES:
             warnings.append(f"no face in {int((~seen).sum())} of {len(seen)} frames: the last pose is held there")
@@ -237,30 +253,6 @@ def _check_choices(face: int, smooth: float) -> None:
 
 def _no_face(name: str) -> str:
     return f"no face found in {name}: expected a clearly visible human face, use a clearer or closer picture of one"
-
-
-def _picture_warnings(points: NDArray, size: tuple[int, int]) -> list[str]:
-    """Returns warnings about faces `[N, 478, 3]` (image px) in pictures of `size` (height, width).
-
-    Raises:
-        InputError: the faces are too small.
-    """
-    boxes = np.stack([bounding_box(face) for face in points])
-    width_px = float(np.median(boxes[:, 2] - boxes[:, 0]))
-    if width_px < MIN_FACE_PX:
-        raise InputError(
-            f"expected a face at least {MIN_FACE_PX} px wide, found {width_px:.0f} px: use a larger picture of it"
-        )
-    warnings = []
-    if width_px < SMALL_FACE_PX:
-        warnings.append(f"the face is only {width_px:.0f} px wide: expect a soft result")
-    height, width = size
-    flat = points[..., :2]
-    outside = ((flat < 0) | (flat > np.array([width, height]))).any(-1).mean(-1)
-    if np.median(outside) > 0.05:
-        percent = 100 * float(np.median(outside))
-        warnings.append(f"{percent:.0f} % of the face lies outside the picture: that part is guessed")
-    return warnings
 
 
 def _longest_gap(seen: NDArray[np.bool_]) -> int:

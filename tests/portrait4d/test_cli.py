@@ -102,8 +102,10 @@ def test_avatar_file_stands_for_the_photo(folder: Path, capsys: pytest.CaptureFi
     assert run(["avatar", "photo.png", "-o", "photo.safetensors"]) == 0
     assert run(["reenact", "photo.safetensors", "nod.mp4", "-o", "one.mp4", "--quiet"]) == 0
     assert probe(folder / "one.mp4").num_frames_estimate == NUM_FRAMES
+    assert run(["avatar", "photo.png", "-o", "bare.safetensors", "--no-photo"]) == 0
     for option in ("--paste-back", "--side-by-side"):
-        assert run(["reenact", "photo.safetensors", "nod.mp4", "-o", "two.mp4", "--quiet", option]) == 2
+        assert run(["reenact", "photo.safetensors", "nod.mp4", "-o", "two.mp4", "--quiet", option]) == 0
+        assert run(["reenact", "bare.safetensors", "nod.mp4", "-o", "two.mp4", "--quiet", option]) == 2
         assert f"{option} needs the picture" in capsys.readouterr().err
 
 

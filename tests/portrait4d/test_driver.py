@@ -134,9 +134,15 @@ def test_panels_take_one_more_pass(folder: Path, opened: Counter[str]) -> None:
 
 
 def test_a_motion_file_is_never_probed(folder: Path, opened: Counter[str]) -> None:
+    (folder / "nod.mp4").unlink()
     report = reenact(folder / "photo.png", folder / "nod.npz", folder / "out.mp4", models=fake_models())
     assert report.num_frames == NUM_FRAMES and not report.has_audio
-    assert not [name for name in opened if "nod.npz" in name]
+    assert not [name for name in opened if "nod" in name and name != "sort nod.npz"]
+
+
+def test_the_clip_of_a_motion_file_is_probed_once(folder: Path, opened: Counter[str]) -> None:
+    report = reenact(folder / "photo.png", folder / "nod.npz", folder / "out.mp4", models=fake_models())
+    assert report.num_frames == NUM_FRAMES and report.has_audio and opened["probe nod.mp4"] == 1
 
 
 def test_a_batch_looks_at_each_driver_once(folder: Path, opened: Counter[str]) -> None:

@@ -23,7 +23,7 @@ from portrait4d.engines.retarget_options import RetargetOptions
 from portrait4d.jobs.eg3d.options import ORIGINAL_MARGIN, SampleOptions, SeedShapeOptions, StyleVideoOptions
 from portrait4d.jobs.evaluation.options import EvaluateOptions
 from portrait4d.jobs.scene_options import SceneOptions
-from portrait4d.options import AvatarOptions, ReenactOptions, RenderOptions, TrackOptions
+from portrait4d.options import AvatarOptions, ReenactOptions, RenderOptions, TrackOptions, option_facts
 from portrait4d.runtime.records import digest
 from preprocess.dataset.building.build_options import BuildOptions, ClipBuildOptions
 from preprocess.dataset.building.stage_options import StageOptions
@@ -126,7 +126,7 @@ def test_keys_of_finished_work_are_those_of_earlier_versions() -> None:
     """Taken from commit 8c783d8: another name, value or set of fields would do all batches and samples again."""
     chosen = ReenactOptions(engine="lift", gaze="camera", yaw_limit=None, jitter=3, fps=30.0)
     assert (
-        digest(asdict(replace(chosen, device="any", flame=None)))
+        digest(option_facts(replace(chosen, device="any", flame=None)))
         == "58c275a5cbc642613eadb30cf50381229b22641828b9ccad15c419ce7a25c165"
     )
     sample = {name: value for name, value in asdict(SampleOptions()).items() if name not in ("seeds", "has_grid")}

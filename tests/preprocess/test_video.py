@@ -127,7 +127,7 @@ def test_rate_and_duration(tmp_path, rate):
 
 def test_colours_survive(tmp_path):
     images = [smooth(index / 5) for index in range(10)]
-    with VideoWriter(tmp_path / "a.mp4", height=128, width=128, frame_rate=25, crf=8) as writer:
+    with VideoWriter(tmp_path / "a.mp4", height=128, width=128, frame_rate=25, quality=100) as writer:
         for image in images:
             writer.write(image)
     read = [frame.image.astype(float) for frame in read_frames(tmp_path / "a.mp4")]
@@ -444,7 +444,8 @@ def test_cut_off_and_damaged_files(tmp_path, caplog):
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole[: len(whole) * 6 // 10])
     numbers = [decoded(frame.image) for frame in read_frames(cut)]
-    assert 30 < len(numbers) < 90 and numbers == list(range(len(numbers)))
+    assert 30 < len(numbers) < 90 and numbers[:-1] == list(range(len(numbers) - 1))
+    assert len(numbers) - 1 <= numbers[-1] < len(numbers) + 3  # the last may be one that lost frames refer to
     damaged = bytearray(whole)
     damaged[len(whole) // 2 : len(whole) // 2 + 300] = b"\xff" * 300
     (tmp_path / "damaged.mkv").write_bytes(damaged)
@@ -577,7 +578,7 @@ def test_memory_does_not_grow_with_the_clip(tmp_path):
         peak = before
         path = tmp_path / f"{num_frames}.mp4"
         noise = np.random.default_rng(0).integers(0, 256, (320, 320, 3), dtype=np.uint8)
-        with VideoWriter(path, height=320, width=320, frame_rate=25, crf=35) as writer:
+        with VideoWriter(path, height=320, width=320, frame_rate=25, quality=48) as writer:
             for index in range(num_frames):
                 writer.write(np.roll(noise, index, axis=0))
                 peak = max(peak, process.memory_info().rss)

@@ -23,7 +23,7 @@ ROOMS = {
             "eg3d",
         ),
         *("reconstructor", "priors", "engines", "options", "reenactment", "pipeline", "api"),
-        *("live", "jobs", "studio", "cli"),
+        *("live", "jobs", "studio", "cli", "__main__"),
     ],
     "genhead": [
         *(

@@ -40,7 +40,7 @@ def write_samples(
     """
     folder = Path(folder)
     check_not_input(folder, network)
-    check_device(device)
+    device = check_device(device)
 
     def load() -> RenderSeed:
         generator = EG3DGenerator.from_pretrained(network, device=device)

@@ -53,7 +53,7 @@ def write_seed_shape(
     options, output = options or SeedShapeOptions(), Path(output)
     check_output(output, MESH_SUFFIXES)
     check_not_input(output, network)
-    check_device(device)
+    device = check_device(device)
     shape = seed_shape(EG3DGenerator.from_pretrained(network, device=device), options, progress=progress)
     write_mesh(
         output,

@@ -16,7 +16,7 @@ from portrait4d.jobs.eg3d.options import CameraPath, Shown, StyleVideoOptions
 from portrait4d.jobs.eg3d.samples import map_seeds
 from portrait4d.reenactment.output import write_video
 from portrait4d.runtime.device import check_device
-from portrait4d.runtime.paths import WRITABLE_VIDEO_SUFFIXES, check_output
+from portrait4d.runtime.paths import MOVING_SUFFIXES, check_output
 from portrait4d.runtime.progress import Progress, ignore_progress
 from preprocess.files.file_check import check_not_input
 from preprocess.media.image import to_uint8
@@ -57,9 +57,9 @@ def write_style_video(
         InputError: the network, the device or the output cannot be used.
     """
     output = Path(output)
-    check_output(output, WRITABLE_VIDEO_SUFFIXES)
+    check_output(output, MOVING_SUFFIXES)
     check_not_input(output, network)
-    check_device(device)
+    device = check_device(device)
     generator = EG3DGenerator.from_pretrained(network, device=device)
     rate = Fraction(options.fps).limit_denominator(1001)
     frames = render_frames(generator, options)

@@ -28,7 +28,7 @@ from portrait4d.jobs.evaluation.items import EvaluationItem, find_result
 from portrait4d.jobs.evaluation.material import Workshop, drawn_material, read_material
 from portrait4d.jobs.evaluation.options import EvaluateOptions
 from portrait4d.jobs.evaluation.report import Report, write_report
-from portrait4d.options import ReenactOptions
+from portrait4d.options import ReenactOptions, option_facts
 from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.runtime.device import check_device
 from portrait4d.runtime.progress import Progress, ignore_progress
@@ -143,7 +143,7 @@ class EvaluationRun:
             return digest({**facts, "result": file_facts(find_result(item.name, subject.folder)), **chosen})
         # without the path of the FLAME file: `weights` holds a digest of its content
         options = replace(self._options.reenact, engine=subject.name, device="any", flame=None)
-        return digest({**facts, "options": asdict(options), "weights": subject.weights})
+        return digest({**facts, "options": option_facts(options), "weights": subject.weights})
 
     def _record(self, item: EvaluationItem) -> Path:
         return self._folder / "records" / f"{item.name}.json"
@@ -181,7 +181,7 @@ def evaluate(
             overwrite an input.
     """
     options, folder = options or EvaluateOptions(), Path(folder)
-    check_device(options.reenact.device)
+    options = replace(options, reenact=replace(options.reenact, device=check_device(options.reenact.device)))
     load_protocol(options.protocol).check_clips(len(items))
     subject = _subject(options.reenact, None if results is None else Path(results), models)
     _check_outputs(items, folder, options)

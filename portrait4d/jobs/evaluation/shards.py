@@ -44,4 +44,4 @@ def _unpack(dataset: Dataset, rows: list[int], folder: Path) -> None:
     for number, row in enumerate(rows):
         picture = folder / f"{number:06d}.png"
         if not picture.is_file():  # it is written whole or not at all
-            write_png(picture, dataset[row].image)
+            write_png(picture, dataset[row].image, is_synthetic=False)

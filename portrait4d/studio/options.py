@@ -14,7 +14,7 @@ class StudioOptions(EngineOptions):
     """lift; or another engine, or a path of its weights, where this machine draws it in real time (a GPU)."""
 
     host: str = "127.0.0.1"
-    """Address to listen at. Others than this machine's own (127.0.0.1, localhost, ::1) need --allow-remote."""
+    """Address to listen at. Those of other machines need --allow-remote."""
 
     port: int = 8765
     """Port to listen at; 0 takes a free one."""

@@ -194,7 +194,8 @@ def test_a_split_batch_gives_the_gradients_of_the_whole(
         scale = max(float(gradient.abs().max()) for gradient in gradients.values())
         assert scale > 0, name
         for key, gradient in gradients.items():
-            assert (gradient - found[1][name][key]).abs().max() < 1e-5 * scale, (name, key)
+            # 1e-5 on AMD; on an Intel Xeon 1.3e-4 now and then, where rounding flips a rectifier near zero
+            assert (gradient - found[1][name][key]).abs().max() < 5e-4 * scale, (name, key)
     assert means[0].abs().sum() > 0 and means[0].allclose(means[1], atol=1e-7)
     assert reports[0] == reports[1] and reports[0]["augment/strength"] != config.adaptive.initial
     task.samples.stream.close()

@@ -29,7 +29,19 @@ from preprocess.dataset.building.build_options import BuildOptions, ClipBuildOpt
 from preprocess.dataset.building.stage_options import StageOptions
 from preprocess.dataset.formats.options import ConvertOptions
 
-INPUTS = {"config", "output", "manifest", "name", "keep_download", "discriminator", "sources", "results"}
+INPUTS = {
+    "config",
+    "output",
+    "manifest",
+    "name",
+    "keep_download",
+    "discriminator",
+    "sources",
+    "results",
+    "source",
+    "camera",
+    "record",
+}
 """Options that say what a command works on; they have no place among the options of the library."""
 
 

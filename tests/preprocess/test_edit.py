@@ -13,7 +13,15 @@ from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.expression_names import ARKIT_ACTIONS, ARKIT_NAMES, GROUPS, LOOK_RADIANS, actions_of
 from flame.heads.head_pose import HEAD_CENTRE
 from flame.heads.open_head import OpenHead
-from flame.landmarks.groups import INNER_LIP_MIDDLES, INNER_LIPS, IRIS_CENTRES, LEFT_LIDS, RIGHT_LIDS
+from flame.landmarks.groups import (
+    INNER_LIP_MIDDLES,
+    INNER_LIPS,
+    IRIS_CENTRES,
+    LEFT_LIDS,
+    NOSE_TIP,
+    OUTER_EYE_CORNERS,
+    RIGHT_LIDS,
+)
 from motions import make_motion
 from portrait4d.engines.own_drive import edited_drive
 from portrait4d.engines.retarget import RetargetOptions, retarget
@@ -122,7 +130,7 @@ def test_an_angle_turns_the_head_around_its_middle_and_leaves_the_others(clip: M
         turned = axis_angle_to_matrix(torch.from_numpy(motion.rotation)) @ torch.tensor(HEAD_CENTRE)
         place = turned.numpy() + motion.translation
         assert np.allclose(place, place[0], atol=1e-5)
-    nose = edited.landmarks[:, 1, 0] - edited.landmarks[:, [33, 263], 0].mean(1)
+    nose = edited.landmarks[:, NOSE_TIP, 0] - edited.landmarks[:, OUTER_EYE_CORNERS, 0].mean(1)
     assert (np.diff(nose) > 5).all()  # yaw > 0: to the viewer's right
     assert np.array_equal(edited.expression, clip.expression)
 
@@ -212,5 +220,5 @@ def test_the_neutral_frame_is_kept_in_the_file_and_in_parts(clip: Motion, tmp_pa
             Motion.load(tmp_path / "bad.npz")
     del arrays["neutral_eye_open"]
     np.savez(tmp_path / "bad.npz", **arrays)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InputError, match="lacks eye_open"):
+    with pytest.raises(InputError, match="lacks neutral_eye_open"):
         Motion.load(tmp_path / "bad.npz")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from flame.errors import InputError, printable
 from flame.heads.expression_names import ARKIT_NAMES, actions_of
 from preprocess.files.atomic import atomic_path
-from preprocess.tracking.edit import ANGLES, values_of
+from preprocess.tracking.edit import ANGLES, arkit_of, values_of
 from preprocess.tracking.motion_fields import MotionFields
 
 Layout = Literal["plain", "live-link-face"]
@@ -97,7 +97,7 @@ def write_blendshapes(path: Path, motion: MotionFields, *, layout: Layout = "pla
     Raises:
         InputError: there is no such layout, or the motion's head model has no such expressions.
     """
-    weights = np.stack([values_of(motion, name) for name in ARKIT_NAMES], 1)
+    weights = np.stack(list(arkit_of(motion).values()), 1)
     if layout == "plain":
         header = ["seconds", *ARKIT_NAMES, *ANGLES]
         angles = np.stack([values_of(motion, name) for name in ANGLES], 1)

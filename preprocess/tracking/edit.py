@@ -20,7 +20,7 @@ from flame.geometry.rotation import (
     matrix_to_axis_angle,
     matrix_to_euler_degrees,
 )
-from flame.heads.expression_names import LOOK_RADIANS, LOOKS, actions_of
+from flame.heads.expression_names import ARKIT_NAMES, LOOK_RADIANS, LOOKS, actions_of
 from flame.heads.head_model import HeadModel
 from flame.heads.head_pose import HEAD_CENTRE
 from flame.heads.open_head import OpenHead, load_open_head
@@ -97,10 +97,8 @@ class _Draft:
         """Turns both eyes to `gaze` `[T, 2]`; the lids follow."""
         right, up = gaze[:, 0] * LOOK_RADIANS, gaze[:, 1] * LOOK_RADIANS
         self.eyes[:] = np.stack([-up, right, np.zeros_like(up)], -1)[:, None]
-        for grows, falls, joint, axis in LOOKS:
-            share = self.eyes[:, _EYES.index(joint), axis] / LOOK_RADIANS
-            self.expression[:, model.expression_names.index(grows)] = share.clip(0, 1)
-            self.expression[:, model.expression_names.index(falls)] = (-share).clip(0, 1)
+        for name, values in _looks_of(self.eyes).items():
+            self.expression[:, model.expression_names.index(name)] = values
 
     def set_angle(self, index: int, degrees: NDArray[np.float32]) -> None:
         """Sets yaw, pitch or roll; the others stay."""
@@ -157,6 +155,24 @@ def values_of(motion: MotionFields, name: str, *, model: HeadModel | None = None
         return np.stack([turn[:, 1], -turn[:, 0]], -1)
     columns = [model.expression_names.index(action) for action in actions_of(name)]
     return motion.expression[:, columns].mean(1)
+
+
+def arkit_of(motion: MotionFields) -> dict[str, NDArray[np.float32]]:
+    """The 52 expressions by ARKit name, `[T]` each, in their order; see `Motion.to_arkit`.
+
+    Raises:
+        InputError: the motion's head model has no such expressions.
+    """
+    return {**{name: values_of(motion, name) for name in ARKIT_NAMES}, **_looks_of(motion.eyes)}
+
+
+def _looks_of(eyes: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """The eyeLook actions `[T]` that turns of the eyeballs `[T, 2, 3]` stand for, at most 1."""
+    looks = {}
+    for grows, falls, joint, axis in LOOKS:
+        share = eyes[:, _EYES.index(joint), axis] / LOOK_RADIANS
+        looks[grows], looks[falls] = share.clip(0, 1), (-share).clip(0, 1)
+    return looks
 
 
 def _checked(

@@ -1,5 +1,6 @@
 """Tables of blendshapes in and out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,19 @@ def test_a_table_of_the_app_there_and_back(motion: Motion, tmp_path: Path) -> No
     assert again.frame_rate == 25
     assert np.allclose(again.expression, motion.edit(gaze=(0.25, -0.5)).expression, atol=2e-6)
     assert np.allclose(again.values("gaze"), [0.25, -0.5], atol=1e-5)
+
+
+def test_the_gaze_of_a_tracked_clip_is_in_its_table(motion: Motion, tmp_path: Path) -> None:
+    """A tracked clip turns its eyeballs further than its lids tell; a table has nothing but the looks for both."""
+    turned = np.zeros((40, 2, 3), np.float32)
+    turned[:, 0], turned[:, 1] = (0.1, 0.2, 0), (0.1, -0.3, 0)  # down; the left eye out, the right eye out
+    tracked = replace(motion, eyes=turned)
+    tracked.save(tmp_path / "M.CSV")
+    assert np.allclose(Motion.load(tmp_path / "M.CSV").eyes, turned, atol=1e-5)
+    values = tracked.to_arkit()
+    assert list(values) == list(ARKIT_NAMES)
+    assert np.allclose(values["eyeLookOutLeft"], 0.2 / 0.55) and np.allclose(values["eyeLookOutRight"], 0.3 / 0.55)
+    assert np.allclose(values["eyeLookDownLeft"], 0.1 / 0.55) and not values["eyeLookInLeft"].any()
 
 
 def test_other_spellings_and_times(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.errors import InputError
+from flame.heads.expression_names import ANGLES
 from portrait4d.api.video import Video, encode
 from portrait4d.engines.abilities import check_follows
 from portrait4d.engines.base import Avatar, Engine, Mesh, check_avatar, is_avatar
@@ -21,13 +22,15 @@ from portrait4d.pipeline import track_driver
 from portrait4d.reenactment.driver import Driver
 from portrait4d.reenactment.head_crops import render_drive, render_frames
 from portrait4d.reenactment.models import Models, check_models, load_models
+from portrait4d.runtime.checks import check_range
 from portrait4d.runtime.paths import is_avatar_file, require_file
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.media.given_picture import Picture, is_one_picture, picture_of
 from preprocess.media.image import png_bytes
 from preprocess.media.video import Frame
-from preprocess.tracking.edit import ANGLES, Values
+from preprocess.tracking.edit import Values
 from preprocess.tracking.motion import Motion
+from preprocess.tracking.rest import RATES
 
 DriverLike: TypeAlias = "Motion | Picture | Iterable[Picture]"
 """A motion; the path of a video, picture, folder of frames or motion file; a picture; or pictures in their order."""
@@ -65,8 +68,8 @@ class Head:
         cls,
         images: Picture | Avatar | Sequence[Picture],
         *,
-        engine: str = "auto",
-        device: str = "cpu",
+        engine: str | None = None,
+        device: str | None = None,
         options: ReenactOptions | None = None,
         models: Models | None = None,
     ) -> Head:
@@ -75,16 +78,21 @@ class Head:
         Args:
             images: a picture, or several: paths, bytes of files, pictures of Pillow, uint8 `[H, W, 3]` RGB. Or an
                 avatar file, or an avatar.
-            engine: as `--engine`: a name, `auto`, or a path of weights.
-            device: `cpu`, `cuda`, ...
-            options: everything else, as `face`, `flame`, `mode`; the engine and device here count.
-            models: loaded before, to be shared by several heads; engine and device are theirs.
+            engine: as `--engine`: a name, `auto`, or a path of weights; by default that of the models or options.
+            device: `cpu`, `cuda`, ...; by default that of the models or options.
+            options: everything else, as `face`, `flame`, `mode`.
+            models: loaded before, to be shared by several heads; engine and device of the options are then ignored.
 
         Raises:
-            InputError: a picture or file cannot be used, no face is found, or the engine cannot be loaded.
+            InputError: a picture or file cannot be used, no face is found, the engine cannot be loaded, or the models
+                are of another engine or on another device than these arguments name.
         """
+        named = {name: value for name, value in (("engine", engine), ("device", device)) if value is not None}
         if models is None:
-            models = load_models(replace(options or ReenactOptions(), engine=engine, device=device))
+            models = load_models(replace(options or ReenactOptions(), **named))
+        else:
+            held = ReenactOptions(device=models.device, placement=models.engine.placement)
+            check_models(models, replace(held, **named))
         return cls(_avatar_of(images, models, 0 if options is None else options.face), models, options=options)
 
     @property
@@ -109,7 +117,7 @@ class Head:
 
         Args:
             driver: a motion is cut as the options say; anything else is read or tracked.
-            frame_rate: frames per second of pictures; files have their own.
+            frame_rate: frames per second of pictures, from 0.01 to 1000; files have their own.
             options: in place of the head's own; their engine and device are ignored.
 
         Raises:
@@ -118,6 +126,7 @@ class Head:
         settled = self.options if options is None else options_for(self.models, options)
         if isinstance(driver, Motion | str | Path):
             return track_driver(driver, options=settled, models=self.models)
+        check_range("frame_rate", float(frame_rate), *RATES)
         pictures = [driver] if is_one_picture(driver) else driver
         return _track_pictures(pictures, Fraction(frame_rate).limit_denominator(1001), settled, self.models)
 
@@ -176,7 +185,12 @@ class Head:
         Args:
             yaw_degrees: > 0 nose to the viewer's right.
             pitch_degrees: > 0 looks up.
+
+        Raises:
+            InputError: an angle is not within -180 and 180.
         """
+        for name, value in (("yaw_degrees", yaw_degrees), ("pitch_degrees", pitch_degrees)):
+            check_range(name, value, -180.0, 180.0)
         angles = np.array([yaw_degrees], np.float64), np.array([pitch_degrees], np.float64)
         drive = orbit_drive(self.avatar, self.models.head_model, *angles, jitter=self.options.jitter)
         return render_drive(self.avatar, drive, models=self.models)[0]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flame.heads.expression_names import actions_of
+from flame.heads.expression_names import ANGLES, GAZE, actions_of
 from portrait4d.engines.abilities import check_follows
 from portrait4d.engines.base import Avatar, is_avatar
 from portrait4d.engines.choose import choose_engine, named_files
@@ -16,7 +16,6 @@ from portrait4d.runtime.paths import check_output, require_file
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.files.file_check import check_not_input
 from preprocess.media.image import write_png
-from preprocess.tracking.edit import ANGLES, GAZE
 
 
 @dataclass(frozen=True)

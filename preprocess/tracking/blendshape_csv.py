@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.errors import InputError, printable
-from flame.heads.expression_names import ARKIT_NAMES, actions_of
+from flame.heads.expression_names import ANGLES, ARKIT_NAMES, actions_of
 from preprocess.files.atomic import atomic_path
-from preprocess.tracking.edit import ANGLES, arkit_of, values_of
+from preprocess.tracking.edit import arkit_of, values_of
 from preprocess.tracking.motion_fields import MotionFields
 
 Layout = Literal["plain", "live-link-face"]

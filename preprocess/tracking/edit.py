@@ -20,7 +20,7 @@ from flame.geometry.rotation import (
     matrix_to_axis_angle,
     matrix_to_euler_degrees,
 )
-from flame.heads.expression_names import ARKIT_NAMES, LOOK_RADIANS, LOOKS, actions_of
+from flame.heads.expression_names import ANGLES, ARKIT_NAMES, GAZE, LOOK_RADIANS, LOOKS, actions_of
 from flame.heads.head_model import HeadModel
 from flame.heads.head_pose import HEAD_CENTRE
 from flame.heads.open_head import OpenHead, load_open_head
@@ -31,9 +31,6 @@ from preprocess.tracking.neutral import neutral_of
 
 Values: TypeAlias = "float | Sequence[float] | NDArray"
 """One number for all frames, or `[T]`; of a gaze two numbers, or `[T, 2]`."""
-
-ANGLES = ("yaw_degrees", "pitch_degrees", "roll_degrees")
-GAZE = "gaze"
 
 _EYES = ("eye_left", "eye_right")
 

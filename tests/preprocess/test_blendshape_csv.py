@@ -76,6 +76,14 @@ def test_a_head_rotation_that_nobody_defined_is_told(tmp_path: Path) -> None:
     assert Motion.load(path).warnings == ()
 
 
+def test_values_beyond_the_range_are_cut_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("jawOpen,mouthLeft\n1.25,0.5\n0.5,-0.005\n")
+    read = Motion.load(path)
+    assert np.allclose(read.values("jawOpen"), [1, 0.5]) and np.allclose(read.values("mouthLeft"), [0.5, 0])
+    assert read.warnings == ("jawOpen was cut to 0 to 1, the table has 0.50 to 1.25",)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -88,6 +96,11 @@ def test_a_head_rotation_that_nobody_defined_is_told(tmp_path: Path) -> None:
         ("jawOpen\n", "got 1 rows"),
         ("a,b\n1,2\n", "expected columns with the names of blendshapes"),
         ("Timecode,jawOpen\nnow,0.5\n", "expected time codes like"),
+        ("jawOpen\n0\n50\n", "jawOpen from 0 to 1 in m.csv, got 0 to 50: divide percent"),
+        ("jawOpen\n-5\n0.5\n", "jawOpen from 0 to 1 in m.csv, got -5 to 0.5"),
+        ("seconds,jawOpen\n0,0\n33,1\n", "1 to 240 frames a second in m.csv, got steps of 33 seconds"),
+        ("seconds,jawOpen\n1,0\n0,1\n", "got steps of -1 seconds"),
+        ("timestamp_ms,jawOpen\n0,0\n0,1\n", "got steps of 0 seconds"),
     ],
 )
 def test_tables_that_cannot_be_read(text: str, message: str, tmp_path: Path) -> None:

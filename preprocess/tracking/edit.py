@@ -51,13 +51,13 @@ def edited(motion: AnyMotion, changes: Mapping[str, Values], *, model: HeadModel
     draft = _Draft.of(motion)
     for name, values in changes.items():
         if name in ANGLES:
-            draft.set_angle(ANGLES.index(name), _checked(name, values, (), motion, 90.0))
+            draft.set_angle(ANGLES.index(name), checked_values(name, values, len(motion)))
             continue
         _check_can_follow(motion, model, name)
         if name == GAZE:
-            draft.set_gaze(_checked(name, values, (2,), motion, 1.0), model)
+            draft.set_gaze(checked_values(name, values, len(motion)), model)
         else:
-            draft.set_expression(actions_of(name), _checked(name, values, (), motion, None), model)
+            draft.set_expression(actions_of(name), checked_values(name, values, len(motion)), model)
     return replace(motion, **draft.fields(model))
 
 
@@ -172,16 +172,21 @@ def _looks_of(eyes: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     return looks
 
 
-def _checked(
-    name: str, values: Values, tail: tuple[int, ...], motion: MotionFields, limit: float | None
-) -> NDArray[np.float32]:
-    """Values `[T, *tail]` within -limit and limit, or within 0 and 1.
+def checked_values(name: str, values: Values, num_frames: int) -> NDArray[np.float32]:
+    """What a name is set to in each frame: `[T]`, of a gaze `[T, 2]`.
 
     Raises:
-        InputError: they are no such numbers.
+        InputError: the name is unknown, or the values are out of its range or of another shape.
     """
-    low, high = (0.0, 1.0) if limit is None else (-limit, limit)
-    shape = (len(motion), *tail)
+    tail: tuple[int, ...] = ()
+    if name == GAZE:
+        low, high, tail = -1.0, 1.0, (2,)
+    elif name in ANGLES:
+        low, high = -90.0, 90.0
+    else:
+        actions_of(name)
+        low, high = 0.0, 1.0
+    shape = (num_frames, *tail)
     try:
         array = np.asarray(values, np.float32)
         full = np.broadcast_to(array, shape) if array.shape in (tail, shape) else None
@@ -189,7 +194,7 @@ def _checked(
         full = None
     if full is None or not np.isfinite(full).all() or full.min() < low or full.max() > high:
         wanted = "two numbers" if tail else "a number"
-        each = f", or so for each of {len(motion)} frames" if len(motion) > 1 else ""
+        each = f", or so for each of {num_frames} frames" if num_frames > 1 else ""
         raise InputError(
             f"expected {name} as {wanted} from {low:g} to {high:g}{each}, got {printable(repr(values))[:60]}"
         )

@@ -127,7 +127,7 @@ class Head:
         if isinstance(driver, Motion | str | Path):
             return track_driver(driver, options=settled, models=self.models)
         check_range("frame_rate", float(frame_rate), *RATES)
-        pictures = [driver] if is_one_picture(driver) else driver
+        pictures = [driver] if is_one_picture(driver) else _several(driver, "a motion, a path, a picture or several")
         return _track_pictures(pictures, Fraction(frame_rate).limit_denominator(1001), settled, self.models)
 
     def animate(
@@ -238,8 +238,19 @@ def _avatar_of(images: Picture | Avatar | Sequence[Picture], models: Models, fac
         return models.engine.load(require_file(Path(images), "avatar file"))
     if is_avatar(images):
         return images
-    pictures = [images] if is_one_picture(images) else images
+    pictures = [images] if is_one_picture(images) else _several(images, "a picture, several, or an avatar")
     return models.engine.build(models.tracker.track_images([picture_of(item) for item in pictures], face=face))
+
+
+def _several(given: Iterable[Picture], expected: str) -> Iterable[Picture]:
+    """Pictures in their order, as they were given.
+
+    Raises:
+        InputError: they are no pictures.
+    """
+    if not isinstance(given, Iterable):
+        raise InputError(f"expected {expected}, got {type(given).__name__}")
+    return given
 
 
 @one_torch_thread()

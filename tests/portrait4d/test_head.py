@@ -106,6 +106,8 @@ def test_the_engine_is_the_one_that_was_named(head: Head, photo: np.ndarray, mon
         (np.zeros((8, 8, 3), np.uint8), "8 x 8 pixels is too small"),
         (b"no picture", "got 10 bytes of something else"),
         (np.zeros((256, 256, 3), np.uint8), "no face found"),
+        (None, "a picture, several, or an avatar, got NoneType"),
+        (Motion.from_arkit({"jawOpen": 1}), "a picture, several, or an avatar, got Motion"),
     ],
 )
 def test_what_is_no_picture_of_a_face_is_refused(head: Head, given: object, message: str) -> None:
@@ -161,6 +163,8 @@ def test_drivers_of_all_kinds_are_animated(head: Head, motion: Motion, photo: np
         assert len(head.track(one)) == 1
     with pytest.raises(InputError, match="cut the pictures themselves"):
         head.track(pictures(), options=ReenactOptions(start=1.0))
+    with pytest.raises(InputError, match="a motion, a path, a picture or several, got int"):
+        head.track(5)  # pyright: ignore[reportArgumentType]  (the error is tested)
     with pytest.raises(InputError, match="driver not found"):
         head.animate(tmp_path / "none.mp4")
     with pytest.raises(InputError, match="belongs to head model 'flame'"):

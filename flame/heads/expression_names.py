@@ -103,17 +103,22 @@ LOOK_RADIANS = 0.55
 """Turn of the eyeball that belongs to a full eyeLook action."""
 
 
+ANGLES = ("yaw_degrees", "pitch_degrees", "roll_degrees")
+GAZE = "gaze"
+"""What is set by name besides expressions: the head's turn, and both eyes'."""
+
+
 def actions_of(name: str) -> tuple[str, ...]:
     """Returns the ARKit names that a name stands for: `smile` -> `mouthSmileLeft`, `mouthSmileRight`.
 
     A name is a short name of `GROUPS` or an ARKit name; capitals, underscores and hyphens do not matter.
 
     Raises:
-        InputError: there is no such name; the message has the nearest one.
+        InputError: there is no such name; the message has the nearest one, which may be an angle or the gaze.
     """
     found = _BY_PLAIN_NAME.get(_plain(name))
     if found is None:
-        known = [*GROUPS, *ARKIT_NAMES]
+        known = [*GROUPS, *ARKIT_NAMES, *ANGLES, GAZE]
         nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
         raise InputError(
             f"expected the name of an expression, such as smile or jawOpen, got {printable(name)!r}: did you mean "

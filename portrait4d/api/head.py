@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.errors import InputError
+from flame.heads.expression_names import ANGLES
 from portrait4d.api.video import Video, encode
 from portrait4d.engines.abilities import check_follows
 from portrait4d.engines.base import Avatar, Engine, Mesh, check_avatar, is_avatar
@@ -22,13 +23,15 @@ from portrait4d.reenactment.driver import Driver
 from portrait4d.reenactment.head_crops import render_drive, render_frames
 from portrait4d.reenactment.models import Models, check_models, load_models
 from portrait4d.reenactment.sound import wanted_sound
+from portrait4d.runtime.checks import check_range
 from portrait4d.runtime.paths import is_avatar_file, require_file
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.media.given_picture import Picture, is_one_picture, picture_of
 from preprocess.media.image import png_bytes
 from preprocess.media.video import Frame
-from preprocess.tracking.edit import ANGLES, Values
+from preprocess.tracking.edit import Values
 from preprocess.tracking.motion import Motion
+from preprocess.tracking.rest import RATES
 
 DriverLike: TypeAlias = "Motion | Picture | Iterable[Picture]"
 """A motion; the path of a video, picture, folder of frames or motion file; a picture; or pictures in their order."""
@@ -66,8 +69,8 @@ class Head:
         cls,
         images: Picture | Avatar | Sequence[Picture],
         *,
-        engine: str = "auto",
-        device: str = "cpu",
+        engine: str | None = None,
+        device: str | None = None,
         options: ReenactOptions | None = None,
         models: Models | None = None,
     ) -> Head:
@@ -76,16 +79,21 @@ class Head:
         Args:
             images: a picture, or several: paths, bytes of files, pictures of Pillow, uint8 `[H, W, 3]` RGB. Or an
                 avatar file, or an avatar.
-            engine: as `--engine`: a name, `auto`, or a path of weights.
-            device: `cpu`, `cuda`, ...
-            options: everything else, as `face`, `flame`, `mode`; the engine and device here count.
-            models: loaded before, to be shared by several heads; engine and device are theirs.
+            engine: as `--engine`: a name, `auto`, or a path of weights; by default that of the models or options.
+            device: `cpu`, `cuda`, ...; by default that of the models or options.
+            options: everything else, as `face`, `flame`, `mode`.
+            models: loaded before, to be shared by several heads; engine and device of the options are then ignored.
 
         Raises:
-            InputError: a picture or file cannot be used, no face is found, or the engine cannot be loaded.
+            InputError: a picture or file cannot be used, no face is found, the engine cannot be loaded, or the models
+                are of another engine or on another device than these arguments name.
         """
+        named = {name: value for name, value in (("engine", engine), ("device", device)) if value is not None}
         if models is None:
-            models = load_models(replace(options or ReenactOptions(), engine=engine, device=device))
+            models = load_models(replace(options or ReenactOptions(), **named))
+        else:
+            held = ReenactOptions(device=models.device, placement=models.engine.placement)
+            check_models(models, replace(held, **named))
         return cls(_avatar_of(images, models, 0 if options is None else options.face), models, options=options)
 
     @property
@@ -110,7 +118,7 @@ class Head:
 
         Args:
             driver: a motion is cut as the options say; anything else is read or tracked.
-            frame_rate: frames per second of pictures; files have their own.
+            frame_rate: frames per second of pictures, from 0.01 to 1000; files have their own.
             options: in place of the head's own; their engine and device are ignored.
 
         Raises:
@@ -119,7 +127,8 @@ class Head:
         settled = self.options if options is None else options_for(self.models, options)
         if isinstance(driver, Motion | str | Path):
             return track_driver(driver, options=settled, models=self.models)
-        pictures = [driver] if is_one_picture(driver) else driver
+        check_range("frame_rate", float(frame_rate), *RATES)
+        pictures = [driver] if is_one_picture(driver) else _several(driver, "a motion, a path, a picture or several")
         return _track_pictures(pictures, Fraction(frame_rate).limit_denominator(1001), settled, self.models)
 
     def animate(
@@ -175,7 +184,12 @@ class Head:
         Args:
             yaw_degrees: > 0 nose to the viewer's right.
             pitch_degrees: > 0 looks up.
+
+        Raises:
+            InputError: an angle is not within -180 and 180.
         """
+        for name, value in (("yaw_degrees", yaw_degrees), ("pitch_degrees", pitch_degrees)):
+            check_range(name, value, -180.0, 180.0)
         angles = np.array([yaw_degrees], np.float64), np.array([pitch_degrees], np.float64)
         drive = orbit_drive(self.avatar, self.models.head_model, *angles, jitter=self.options.jitter)
         return render_drive(self.avatar, drive, models=self.models)[0]
@@ -223,8 +237,19 @@ def _avatar_of(images: Picture | Avatar | Sequence[Picture], models: Models, fac
         return models.engine.load(require_file(Path(images), "avatar file"))
     if is_avatar(images):
         return images
-    pictures = [images] if is_one_picture(images) else images
+    pictures = [images] if is_one_picture(images) else _several(images, "a picture, several, or an avatar")
     return models.engine.build(models.tracker.track_images([picture_of(item) for item in pictures], face=face))
+
+
+def _several(given: Iterable[Picture], expected: str) -> Iterable[Picture]:
+    """Pictures in their order, as they were given.
+
+    Raises:
+        InputError: they are no pictures.
+    """
+    if not isinstance(given, Iterable):
+        raise InputError(f"expected {expected}, got {type(given).__name__}")
+    return given
 
 
 @one_torch_thread()

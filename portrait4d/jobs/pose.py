@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flame.heads.expression_names import actions_of
+from flame.heads.expression_names import ANGLES
 from portrait4d.engines.abilities import check_follows
 from portrait4d.engines.base import Avatar, is_avatar
 from portrait4d.engines.choose import choose_engine, named_files
@@ -16,7 +16,7 @@ from portrait4d.runtime.paths import check_output, require_file
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.files.file_check import check_not_input
 from preprocess.media.image import write_png
-from preprocess.tracking.edit import ANGLES, GAZE
+from preprocess.tracking.edit import checked_values
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,8 @@ def pose_avatar(
     check_output(output, frozenset({".png"}))
     check_not_input(output, None if is_avatar(source) else source, options.flame, *named_files(options.engine))
     changes, faces = options.changes, _of_the_face(options)
-    for name in faces:
-        if name != GAZE:
-            actions_of(name)  # raises for an unknown name before anything is loaded
+    for name, value in changes.items():
+        checked_values(name, value, 1)  # before anything is loaded
     options = with_engine(options) if models is None else options
     check_follows(choose_engine(options.engine) if models is None else models.engine, faces)
     models = load_models(options) if models is None else check_models(models, options)

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.errors import InputError, printable
-from flame.heads.expression_names import ARKIT_NAMES, actions_of
+from flame.heads.expression_names import ANGLES, ARKIT_NAMES, actions_of
 from preprocess.files.atomic import atomic_path
-from preprocess.tracking.edit import ANGLES, values_of
+from preprocess.tracking.edit import arkit_of, values_of
 from preprocess.tracking.motion_fields import MotionFields
 
 Layout = Literal["plain", "live-link-face"]
@@ -29,6 +29,9 @@ DEFAULT_RATE = Fraction(30)
 
 APP_RATE = 60
 """Frames per second that the Live Link Face app records by default; taken where time codes span less than a second."""
+
+SLOWEST, FASTEST = 1, 240
+"""Frames per second that the times of a table may mean."""
 
 MOST_BYTES = 500_000_000
 """Largest table that is read: more than an hour."""
@@ -76,7 +79,7 @@ def read_blendshapes(path: Path) -> Blendshapes:
             f"{printable(', '.join(names[:5]))}: give a CSV of Live Link Face or of MediaPipe's blendshapes"
         )
     columns = {name: [row[index] for row in rows] for index, name in enumerate(names)}
-    weights, pose, seconds = {}, {}, None
+    weights, pose, warnings, seconds = {}, {}, [], None
     for name, texts in columns.items():
         if name in _TIMES:
             seconds = _seconds(name, texts, path) if seconds is None else seconds
@@ -84,11 +87,15 @@ def read_blendshapes(path: Path) -> Blendshapes:
             pose[_PLAIN_ANGLES[name]] = _numbers(name, texts, path)
         elif name not in _UNUSED:
             (action,) = _action(name, path)
-            weights[action] = _numbers(name, texts, path).clip(0, 1)
+            values = _numbers(name, texts, path)
+            weights[action] = values.clip(0, 1)
+            warnings += _cut(action, values, path)
     has_turned_head = any(
         _numbers(name, columns[name], path).any() for name in map(str.lower, _HEAD) if name in columns
     )
-    return Blendshapes(weights, _rate(seconds), pose, (HEAD_NOT_READ,) if has_turned_head and not pose else ())
+    if has_turned_head and not pose:
+        warnings.append(HEAD_NOT_READ)
+    return Blendshapes(weights, _rate(seconds, path), pose, tuple(warnings))
 
 
 def write_blendshapes(path: Path, motion: MotionFields, *, layout: Layout = "plain") -> None:
@@ -97,7 +104,7 @@ def write_blendshapes(path: Path, motion: MotionFields, *, layout: Layout = "pla
     Raises:
         InputError: there is no such layout, or the motion's head model has no such expressions.
     """
-    weights = np.stack([values_of(motion, name) for name in ARKIT_NAMES], 1)
+    weights = np.stack(list(arkit_of(motion).values()), 1)
     if layout == "plain":
         header = ["seconds", *ARKIT_NAMES, *ANGLES]
         angles = np.stack([values_of(motion, name) for name in ANGLES], 1)
@@ -179,6 +186,21 @@ def _numbers(name: str, texts: Sequence[str], path: Path) -> NDArray[np.float64]
     return values
 
 
+def _cut(action: str, values: NDArray[np.float64], path: Path) -> list[str]:
+    """A warning where values are cut to 0 to 1 by more than a sensor's rounding.
+
+    Raises:
+        InputError: they are no shares at all, such as percent.
+    """
+    low, high = values.min(), values.max()
+    if low < -1 or high > 2:
+        raise InputError(
+            f"expected {action} from 0 to 1 in {path.name}, got {low:g} to {high:g}: divide percent by 100"
+        )
+    is_far = low < -0.01 or high > 1.01
+    return [f"{action} was cut to 0 to 1, the table has {low:.2f} to {high:.2f}"] if is_far else []
+
+
 def _seconds(name: str, texts: Sequence[str], path: Path) -> NDArray[np.float64] | None:
     """The times of a column in seconds; None where it only counts the frames."""
     if name == "frame":
@@ -196,13 +218,21 @@ def _seconds(name: str, texts: Sequence[str], path: Path) -> NDArray[np.float64]
     return whole + frames / rate
 
 
-def _rate(seconds: NDArray[np.float64] | None) -> Fraction:
-    """The rate of times: one over their median distance, to a hundredth."""
+def _rate(seconds: NDArray[np.float64] | None, path: Path) -> Fraction:
+    """The rate of times: one over their median distance, to a hundredth.
+
+    Raises:
+        InputError: the times do not grow, or are too far apart or too close to be seconds.
+    """
     if seconds is None or len(seconds) < 2:
         return DEFAULT_RATE
     step = float(np.median(np.diff(seconds)))
-    rate = 1 / step if step > 0 else 0.0
-    return Fraction(round(100 * rate), 100).limit_denominator(1001) if 1 <= rate <= 240 else DEFAULT_RATE
+    if not 1 / FASTEST <= step <= 1 / SLOWEST:
+        raise InputError(
+            f"expected times of {SLOWEST} to {FASTEST} frames a second in {path.name}, got steps of {step:g} seconds: "
+            "name milliseconds timestamp_ms, or leave the column out for 30 a second"
+        )
+    return Fraction(round(100 / step), 100).limit_denominator(1001)
 
 
 def _texts(row: NDArray) -> list[str]:

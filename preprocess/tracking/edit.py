@@ -20,7 +20,7 @@ from flame.geometry.rotation import (
     matrix_to_axis_angle,
     matrix_to_euler_degrees,
 )
-from flame.heads.expression_names import LOOK_RADIANS, LOOKS, actions_of
+from flame.heads.expression_names import ANGLES, ARKIT_NAMES, GAZE, LOOK_RADIANS, LOOKS, actions_of
 from flame.heads.head_model import HeadModel
 from flame.heads.head_pose import HEAD_CENTRE
 from flame.heads.open_head import OpenHead, load_open_head
@@ -31,9 +31,6 @@ from preprocess.tracking.neutral import neutral_of
 
 Values: TypeAlias = "float | Sequence[float] | NDArray"
 """One number for all frames, or `[T]`; of a gaze two numbers, or `[T, 2]`."""
-
-ANGLES = ("yaw_degrees", "pitch_degrees", "roll_degrees")
-GAZE = "gaze"
 
 _EYES = ("eye_left", "eye_right")
 
@@ -54,13 +51,13 @@ def edited(motion: AnyMotion, changes: Mapping[str, Values], *, model: HeadModel
     draft = _Draft.of(motion)
     for name, values in changes.items():
         if name in ANGLES:
-            draft.set_angle(ANGLES.index(name), _checked(name, values, (), motion, 90.0))
+            draft.set_angle(ANGLES.index(name), checked_values(name, values, len(motion)))
             continue
         _check_can_follow(motion, model, name)
         if name == GAZE:
-            draft.set_gaze(_checked(name, values, (2,), motion, 1.0), model)
+            draft.set_gaze(checked_values(name, values, len(motion)), model)
         else:
-            draft.set_expression(actions_of(name), _checked(name, values, (), motion, None), model)
+            draft.set_expression(actions_of(name), checked_values(name, values, len(motion)), model)
     return replace(motion, **draft.fields(model))
 
 
@@ -97,10 +94,8 @@ class _Draft:
         """Turns both eyes to `gaze` `[T, 2]`; the lids follow."""
         right, up = gaze[:, 0] * LOOK_RADIANS, gaze[:, 1] * LOOK_RADIANS
         self.eyes[:] = np.stack([-up, right, np.zeros_like(up)], -1)[:, None]
-        for grows, falls, joint, axis in LOOKS:
-            share = self.eyes[:, _EYES.index(joint), axis] / LOOK_RADIANS
-            self.expression[:, model.expression_names.index(grows)] = share.clip(0, 1)
-            self.expression[:, model.expression_names.index(falls)] = (-share).clip(0, 1)
+        for name, values in _looks_of(self.eyes).items():
+            self.expression[:, model.expression_names.index(name)] = values
 
     def set_angle(self, index: int, degrees: NDArray[np.float32]) -> None:
         """Sets yaw, pitch or roll; the others stay."""
@@ -159,16 +154,39 @@ def values_of(motion: MotionFields, name: str, *, model: HeadModel | None = None
     return motion.expression[:, columns].mean(1)
 
 
-def _checked(
-    name: str, values: Values, tail: tuple[int, ...], motion: MotionFields, limit: float | None
-) -> NDArray[np.float32]:
-    """Values `[T, *tail]` within -limit and limit, or within 0 and 1.
+def arkit_of(motion: MotionFields) -> dict[str, NDArray[np.float32]]:
+    """The 52 expressions by ARKit name, `[T]` each, in their order; see `Motion.to_arkit`.
 
     Raises:
-        InputError: they are no such numbers.
+        InputError: the motion's head model has no such expressions.
     """
-    low, high = (0.0, 1.0) if limit is None else (-limit, limit)
-    shape = (len(motion), *tail)
+    return {**{name: values_of(motion, name) for name in ARKIT_NAMES}, **_looks_of(motion.eyes)}
+
+
+def _looks_of(eyes: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """The eyeLook actions `[T]` that turns of the eyeballs `[T, 2, 3]` stand for, at most 1."""
+    looks = {}
+    for grows, falls, joint, axis in LOOKS:
+        share = eyes[:, _EYES.index(joint), axis] / LOOK_RADIANS
+        looks[grows], looks[falls] = share.clip(0, 1), (-share).clip(0, 1)
+    return looks
+
+
+def checked_values(name: str, values: Values, num_frames: int) -> NDArray[np.float32]:
+    """What a name is set to in each frame: `[T]`, of a gaze `[T, 2]`.
+
+    Raises:
+        InputError: the name is unknown, or the values are out of its range or of another shape.
+    """
+    tail: tuple[int, ...] = ()
+    if name == GAZE:
+        low, high, tail = -1.0, 1.0, (2,)
+    elif name in ANGLES:
+        low, high = -90.0, 90.0
+    else:
+        actions_of(name)
+        low, high = 0.0, 1.0
+    shape = (num_frames, *tail)
     try:
         array = np.asarray(values, np.float32)
         full = np.broadcast_to(array, shape) if array.shape in (tail, shape) else None
@@ -176,7 +194,7 @@ def _checked(
         full = None
     if full is None or not np.isfinite(full).all() or full.min() < low or full.max() > high:
         wanted = "two numbers" if tail else "a number"
-        each = f", or so for each of {len(motion)} frames" if len(motion) > 1 else ""
+        each = f", or so for each of {num_frames} frames" if num_frames > 1 else ""
         raise InputError(
             f"expected {name} as {wanted} from {low:g} to {high:g}{each}, got {printable(repr(values))[:60]}"
         )

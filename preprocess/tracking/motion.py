@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flame.errors import InputError, printable
-from flame.heads.expression_names import ARKIT_NAMES
 from flame.heads.head_model import HeadModel
 from preprocess.files.atomic import atomic_path
 from preprocess.files.npz import read_npz
 from preprocess.tracking.blendshape_csv import Layout, read_blendshapes, write_blendshapes
-from preprocess.tracking.edit import Values, edited, values_of
+from preprocess.tracking.edit import Values, arkit_of, edited, values_of
 from preprocess.tracking.motion_arrays import MOST_INFLATION, check_headers, numbers_of, text_of, whole_of
 from preprocess.tracking.motion_fields import PER_FRAME, MotionFields, NeutralFrame
 from preprocess.tracking.rest import Weights, rest_fields, weights_by_name
@@ -89,10 +88,13 @@ class Motion(MotionFields):
     def to_arkit(self) -> dict[str, NDArray[np.float32]]:
         """The 52 expressions by their ARKit names, `[T]` each, in their order.
 
+        Those of a look are the turn of the eyeball, as ARKit has them: the lids of a tracked face, which
+        `values("eyeLookOutLeft")` gives, follow it only in part.
+
         Raises:
             InputError: the motion's head model has no such expressions.
         """
-        return {name: self.values(name) for name in ARKIT_NAMES}
+        return arkit_of(self)
 
     def save(self, path: str | Path, *, layout: Layout = "plain") -> None:
         """Writes an `.npz`, or the 52 expressions as a `.csv`; the file appears whole or not at all.
@@ -106,9 +108,9 @@ class Motion(MotionFields):
             InputError: the name has another suffix, or the motion's head model has no such expressions.
         """
         path = Path(path)
-        if path.suffix == ".csv":
+        if path.suffix.lower() == ".csv":
             return write_blendshapes(path, self, layout=layout)
-        if path.suffix != ".npz":
+        if path.suffix.lower() != ".npz":
             raise InputError(f"expected a motion file name ending in .npz or .csv, got '{path.name}': rename it")
         arrays = {name: np.asarray(getattr(self, name)) for name in (*PER_FRAME, *_PER_CLIP)}
         arrays["frame_rate"] = np.array([self.frame_rate.numerator, self.frame_rate.denominator], np.int64)

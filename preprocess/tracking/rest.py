@@ -23,6 +23,9 @@ Weights: TypeAlias = "Mapping[str, float | Sequence[float] | NDArray] | NDArray"
 REST_TRANSLATION = (0.0, -0.095, -1.7)
 """Place of a head at rest in camera space, metres: its face is in the middle of the crop, as large as a tracked one."""
 
+RATES = (0.01, 1000.0)
+"""Least and most frames per second of motions that are not read from files."""
+
 NO_ACTION = "_neutral"
 """What MediaPipe calls the share of no expression at all."""
 
@@ -31,10 +34,13 @@ def rest_fields(num_frames: int, frame_rate: float | Fraction, source: str) -> d
     """The fields of a motion of the mean open head, frontal and without expression, `num_frames` long.
 
     Raises:
-        InputError: there are no frames, or the rate is not above 0.
+        InputError: there are no frames, or the rate is not within `RATES`.
     """
-    if num_frames < 1 or not 0 < frame_rate <= 1000:
-        raise InputError(f"expected frames at a rate from 0 to 1000 a second, got {num_frames} at {frame_rate}")
+    if num_frames < 1 or not RATES[0] <= frame_rate <= RATES[1]:
+        low, high = RATES
+        raise InputError(
+            f"expected frames at a rate from {low:g} to {high:g} a second, got {num_frames} at {frame_rate}"
+        )
     head, rate = open_head(), Fraction(frame_rate).limit_denominator(1001)
     none = np.zeros((num_frames, 3), np.float32)
     translation = np.tile(np.array(REST_TRANSLATION, np.float32), (num_frames, 1))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import portrait4d.api.head
 from flame.errors import InputError
 from portrait4d import (
     Head,
@@ -23,6 +24,7 @@ from portrait4d import (
 )
 from portrait4d.jobs.demo import demo_photo
 from portrait4d.pipeline import reenact
+from portrait4d.reenactment.models import Models
 from preprocess.media.given_picture import picture_of
 from preprocess.media.image import png_bytes, read_image, write_png
 from preprocess.media.video import probe, read_frames
@@ -75,6 +77,27 @@ def test_an_avatar_is_taken_as_file_and_as_object(head: Head, tmp_path: Path) ->
     assert np.abs(of_file.pose().astype(int) - head.pose()).max() <= 2  # pictures are kept in half precision
 
 
+def test_the_engine_is_the_one_that_was_named(head: Head, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the argument, or by the options; models of another are refused."""
+    loaded = []
+
+    def load(options: ReenactOptions) -> Models:
+        loaded.append((options.engine, options.device, options.face))
+        return head.models
+
+    monkeypatch.setattr(portrait4d.api.head, "load_models", load)
+    options = ReenactOptions(engine="toy", device="cuda")
+    Head.from_image(photo)
+    Head.from_image(photo, options=options)
+    Head.from_image(photo, engine="lift", device="cpu", options=options)
+    assert loaded == [("auto", "cpu", 0), ("toy", "cuda", 0), ("lift", "cpu", 0)]
+    with pytest.raises(InputError, match="models of engine 'toy', got 'lift'"):
+        Head.from_image(photo, engine="toy", models=head.models)
+    with pytest.raises(InputError, match="models on meta, got them on cpu"):
+        Head.from_image(photo, device="meta", models=head.models)
+    assert Head.from_image(photo, engine="lift", models=head.models).engine is head.engine
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -83,6 +106,8 @@ def test_an_avatar_is_taken_as_file_and_as_object(head: Head, tmp_path: Path) ->
         (np.zeros((8, 8, 3), np.uint8), "8 x 8 pixels is too small"),
         (b"no picture", "got 10 bytes of something else"),
         (np.zeros((256, 256, 3), np.uint8), "no face found"),
+        (None, "a picture, several, or an avatar, got NoneType"),
+        (Motion.from_arkit({"jawOpen": 1}), "a picture, several, or an avatar, got Motion"),
     ],
 )
 def test_what_is_no_picture_of_a_face_is_refused(head: Head, given: object, message: str) -> None:
@@ -105,6 +130,19 @@ def test_pose_view_and_mesh(head: Head, photo: np.ndarray) -> None:
         head.mesh(resolution=64)
 
 
+def test_numbers_that_cannot_be_are_refused(head: Head, photo: np.ndarray) -> None:
+    for angle in (181, float("nan")):
+        with pytest.raises(InputError, match="yaw_degrees to be -180 to 180"):
+            head.view(angle)
+        with pytest.raises(InputError, match="pitch_degrees to be -180 to 180"):
+            head.view(0, angle)
+    for rate in (0, -25, float("nan")):
+        with pytest.raises(InputError, match="frame_rate to be 0.01 to 1000"):
+            head.track([photo], frame_rate=rate)
+    with pytest.raises(InputError, match="did you mean 'yaw_degrees'"):
+        head.pose(yaw=10)
+
+
 def test_drivers_of_all_kinds_are_animated(head: Head, motion: Motion, photo: np.ndarray, tmp_path: Path) -> None:
     frames = list(head.animate(motion))
     assert len(frames) == 3 and frames[0].shape == (512, 512, 3) and frames[0].dtype == np.uint8
@@ -125,6 +163,8 @@ def test_drivers_of_all_kinds_are_animated(head: Head, motion: Motion, photo: np
         assert len(head.track(one)) == 1
     with pytest.raises(InputError, match="cut the pictures themselves"):
         head.track(pictures(), options=ReenactOptions(start=1.0))
+    with pytest.raises(InputError, match="a motion, a path, a picture or several, got int"):
+        head.track(5)  # pyright: ignore[reportArgumentType]  (the error is tested)
     with pytest.raises(InputError, match="driver not found"):
         head.animate(tmp_path / "none.mp4")
     with pytest.raises(InputError, match="belongs to head model 'flame'"):

@@ -1,5 +1,6 @@
 """Tables of blendshapes in and out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,19 @@ def test_a_table_of_the_app_there_and_back(motion: Motion, tmp_path: Path) -> No
     assert np.allclose(again.values("gaze"), [0.25, -0.5], atol=1e-5)
 
 
+def test_the_gaze_of_a_tracked_clip_is_in_its_table(motion: Motion, tmp_path: Path) -> None:
+    """A tracked clip turns its eyeballs further than its lids tell; a table has nothing but the looks for both."""
+    turned = np.zeros((40, 2, 3), np.float32)
+    turned[:, 0], turned[:, 1] = (0.1, 0.2, 0), (0.1, -0.3, 0)  # down; the left eye out, the right eye out
+    tracked = replace(motion, eyes=turned)
+    tracked.save(tmp_path / "M.CSV")
+    assert np.allclose(Motion.load(tmp_path / "M.CSV").eyes, turned, atol=1e-5)
+    values = tracked.to_arkit()
+    assert list(values) == list(ARKIT_NAMES)
+    assert np.allclose(values["eyeLookOutLeft"], 0.2 / 0.55) and np.allclose(values["eyeLookOutRight"], 0.3 / 0.55)
+    assert np.allclose(values["eyeLookDownLeft"], 0.1 / 0.55) and not values["eyeLookInLeft"].any()
+
+
 def test_other_spellings_and_times(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("timestamp_ms,_neutral,JawOpen,mouth_smile_left\n0,0.9,0.25,1.0001\n20,0.9,0.5,0\n40,1,0.75,0\n")
@@ -62,6 +76,14 @@ def test_a_head_rotation_that_nobody_defined_is_told(tmp_path: Path) -> None:
     assert Motion.load(path).warnings == ()
 
 
+def test_values_beyond_the_range_are_cut_and_told(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("jawOpen,mouthLeft\n1.25,0.5\n0.5,-0.005\n")
+    read = Motion.load(path)
+    assert np.allclose(read.values("jawOpen"), [1, 0.5]) and np.allclose(read.values("mouthLeft"), [0.5, 0])
+    assert read.warnings == ("jawOpen was cut to 0 to 1, the table has 0.50 to 1.25",)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -74,6 +96,11 @@ def test_a_head_rotation_that_nobody_defined_is_told(tmp_path: Path) -> None:
         ("jawOpen\n", "got 1 rows"),
         ("a,b\n1,2\n", "expected columns with the names of blendshapes"),
         ("Timecode,jawOpen\nnow,0.5\n", "expected time codes like"),
+        ("jawOpen\n0\n50\n", "jawOpen from 0 to 1 in m.csv, got 0 to 50: divide percent"),
+        ("jawOpen\n-5\n0.5\n", "jawOpen from 0 to 1 in m.csv, got -5 to 0.5"),
+        ("seconds,jawOpen\n0,0\n33,1\n", "1 to 240 frames a second in m.csv, got steps of 33 seconds"),
+        ("seconds,jawOpen\n1,0\n0,1\n", "got steps of -1 seconds"),
+        ("timestamp_ms,jawOpen\n0,0\n0,1\n", "got steps of 0 seconds"),
     ],
 )
 def test_tables_that_cannot_be_read(text: str, message: str, tmp_path: Path) -> None:

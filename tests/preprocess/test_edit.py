@@ -163,6 +163,7 @@ def test_an_avatar_in_its_own_motion_is_its_source(clip: Motion, head: OpenHead)
     [
         ({"smil": 0.5}, "got 'smil': did you mean 'smile'"),
         ({"jawOpn": 0.5}, "did you mean 'jawOpen'"),
+        ({"pitch": 5}, "did you mean 'pitch_degrees'"),
         ({"smile": 1.2}, r"expected smile as a number from 0 to 1, .*got 1.2"),
         ({"smile": -0.1}, "from 0 to 1"),
         ({"smile": float("nan")}, "got nan"),
@@ -200,6 +201,9 @@ def test_weights_alone_make_a_motion_that_counts_from_the_face_at_rest(head: Ope
     array = np.stack(list(motion.to_arkit().values()), 1)
     assert array.shape == (2, 52)
     assert np.allclose(Motion.from_arkit(array).expression, motion.expression)
+    for rate in (0, 1e-5, float("nan")):
+        with pytest.raises(InputError, match="rate from 0.01 to 1000"):
+            Motion.from_arkit({"jawOpen": [0, 1]}, frame_rate=rate)
     with pytest.raises(InputError, match=r"weights \[T, 52\]"):
         Motion.from_arkit(np.zeros((2, 51)))
     with pytest.raises(InputError, match=r"one number of frames, got \[2, 3\]"):

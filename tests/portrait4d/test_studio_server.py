@@ -82,3 +82,5 @@ def test_what_a_killed_studio_left_the_next_one_removes(studio: StudioProcess) -
     assert left.is_dir() and list(left.iterdir())
     with studio_process(studio.home) as second:
         assert not left.exists() and second.folder.is_dir()
+        with ask(second, "GET /KEY/ HTTP/1.1", "Connection: close") as connection:  # it serves, so it can be stopped
+            assert status(connection) == 200

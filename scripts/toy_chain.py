@@ -5,7 +5,7 @@ learns from those -> a dynamic one goes on from it -> it learns from clips of pe
 is measured on people and motions that nobody has seen. Every stage is a command that a user would type, printed before
 it runs; stopped, the same line goes on where it was. Nothing in it is licensed or photographed.
 
-At 64 px on two cores the defaults take about two and a half hours, half of them for GenHead, which `--genhead
+At 64 px on two cores the defaults take about two hours, half of them for GenHead, which `--genhead
 genhead-toy64` leaves out: a network of that kind comes with the package. `--share 0.004` tries every stage in minutes.
 """
 
@@ -23,7 +23,7 @@ PEOPLE, CLIP_PEOPLE, CLIP_FRAMES = 1088, 1024, 8
 SUBJECTS = 2500
 """Of each kind, dynamic and static."""
 
-GENHEAD_IMAGES, STATIC_IMAGES, DYNAMIC_IMAGES, CLIP_IMAGES = 64_000, 6_000, 6_000, 48_000
+GENHEAD_IMAGES, STATIC_IMAGES, DYNAMIC_IMAGES, CLIP_IMAGES = 64_000, 6_000, 6_000, 27_568
 _LEAST_IMAGES = 48
 
 TRAINED_SECONDS = 6

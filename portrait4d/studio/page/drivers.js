@@ -7,16 +7,30 @@ export class Camera {
   #canvas = document.createElement("canvas");
   #stream = null;
   #isBusy = false;
+  #starting = null;
+  #callback = null;
 
   get isOn() {
     return this.#stream !== null;
   }
 
-  async start() {
+  /** Asks for the camera; who asks again while the browser still does waits for the same one. */
+  start() {
+    this.#starting ??= this.#open().finally(() => (this.#starting = null));
+    return this.#starting;
+  }
+
+  async #open() {
+    if (!navigator.mediaDevices) throw new Error("browsers give it to pages of localhost or https only");
     const video = { width: { ideal: 640 }, height: { ideal: 480 }, facingMode: "user" };
     this.#stream = await navigator.mediaDevices.getUserMedia({ video, audio: false });
-    this.#video.srcObject = this.#stream;
-    await this.#video.play();
+    try {
+      this.#video.srcObject = this.#stream;
+      await this.#video.play();
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
   }
 
   stop() {
@@ -25,13 +39,14 @@ export class Camera {
     this.#video.srcObject = null;
   }
 
-  /** Calls back with each new picture of the camera, as long as it is on. */
+  /** Calls back with each new picture of the camera, as long as it is on and nobody else asks for them. */
   eachPicture(callback) {
     const next = () => {
-      if (!this.isOn) return;
+      if (!this.isOn || this.#callback !== callback) return;
       callback();
       this.#video.requestVideoFrameCallback(next);
     };
+    this.#callback = callback;
     this.#video.requestVideoFrameCallback(next);
   }
 
@@ -118,7 +133,9 @@ export class Clip {
     return this.#canPlay;
   }
 
+  /** The frame to draw; what was not followed of a long clip is not played either. */
   get index() {
+    if (this.#canPlay && this.#video.currentTime >= this.numFrames / this.frameRate) this.#video.currentTime = 0;
     const seconds = this.#canPlay ? this.#video.currentTime : (performance.now() - this.#begun) / 1000;
     return Math.floor(seconds * this.frameRate) % this.numFrames;
   }

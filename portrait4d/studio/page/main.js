@@ -63,7 +63,7 @@ link.addEventListener("hello", ({ detail }) => {
   $("no-names").hidden = detail.follows_names;
 });
 link.addEventListener("closed", ({ detail }) => {
-  $("link").textContent = `the studio has ended or closed this page${detail.reason ? `: ${detail.reason}` : ""}`;
+  $("link").textContent = `the studio has ended or closed this page: ${detail.reason || "start it again, or load the page again"}`;
   $("link").className = "bad";
   camera.stop();
   clip.stop();
@@ -73,6 +73,7 @@ link.addEventListener("head", ({ detail }) => {
   hasHead = true;
   meter.clear();
   $("drop").hidden = true;
+  $("faces").hidden = true; // those of the photo before
   $("other-photo").hidden = false;
   $("notices").replaceChildren(); // those of the photo before
   detail.warnings.forEach((text) => notice(text));
@@ -143,18 +144,26 @@ setInterval(() => {
 
 // --- photo and drivers -----------------------------------------------------------------------------------------------
 
-async function take(file) {
-  const isMotion = file.name.endsWith(".npz"), isClip = file.type.startsWith("video/") || file.type === "image/gif";
-  const kind = isMotion ? "motion" : isClip ? "clip" : "photo";
+function kindOf(file) {
+  if (file.name.toLowerCase().endsWith(".npz")) return "motion";
+  return file.type.startsWith("video/") || file.type === "image/gif" ? "clip" : "photo";
+}
+
+/** Sends a file; what was in its place stays where it is refused. */
+async function take(file, kind = kindOf(file)) {
+  const [photoBefore, clipBefore] = [photo, clipFile];
   if (kind === "photo") photo = file;
   else clipFile = file;
   const refusal = await link.sendFile(kind, file);
-  if (refusal) notice(refusal, "error");
+  if (!refusal) return;
+  [photo, clipFile] = [photoBefore, clipBefore];
+  notice(refusal, "error");
 }
 
 for (const id of ["photo", "photo-again", "clip"]) {
   $(id).onchange = () => {
-    if ($(id).files[0]) take($(id).files[0]);
+    const [file] = $(id).files;
+    if (file) take(file, id === "clip" && kindOf(file) === "photo" ? "clip" : kindOf(file)); // pictures may be moving
     $(id).value = "";
   };
 }
@@ -206,6 +215,7 @@ $("by-camera").onclick = () => drive("camera");
 $("snap").onclick = async () => take(await camera.photo());
 $("play").onclick = () => (clip.isLoaded && !clip.isPlaying ? drive("clip") : drive("hand"));
 $("neutral").onclick = () => {
+  if (!camera.isOn || !hasHead) return;
   link.say("hold_neutral");
   notice("your pose and face of now count as neutral", "hint");
 };
@@ -255,7 +265,9 @@ $("cancel").onclick = () => link.say("cancel");
 // --- keys and colours ------------------------------------------------------------------------------------------------
 
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|BUTTON|SUMMARY)$/.test(event.target.tagName)) return;
+  const { tagName } = event.target; // a select finds its entries by letters, a space presses what has the focus
+  if (event.ctrlKey || event.metaKey || event.altKey || tagName === "SELECT") return;
+  if (event.key === " " && /^(INPUT|BUTTON|SUMMARY|VIDEO)$/.test(tagName)) return;
   if (event.key === "r") sliders.reset();
   else if (event.key === "n") $("neutral").click();
   else if (event.key === " " && clip.isLoaded) $("play").click();

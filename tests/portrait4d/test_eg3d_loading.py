@@ -137,7 +137,7 @@ def test_weights_of_another_size_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_weights_that_are_not_here_are_told_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORTRAIT4D_HOME", str(tmp_path))
-    with pytest.raises(InputError, match="portrait4d weights fetch"):
+    with pytest.raises(InputError, match=r"accept the licence at https://.*`portrait4d weights convert"):
         EG3DGenerator.from_pretrained("eg3d-ffhq512-128")
     with pytest.raises(InputError, match="expected a checkpoint folder or an official file"):
         EG3DGenerator.from_pretrained(tmp_path / "none.pkl")

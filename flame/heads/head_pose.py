@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle
+
 if TYPE_CHECKING:
     from typing_extensions import Self, TypeVar
 
@@ -98,6 +100,12 @@ class HeadPose(ArrayFields, Generic[Array]):
     def map(self, change: Callable[[Array], Other]) -> HeadPose[Other]:
         """Returns the same pose with `change` applied to each array."""
         return super().map(change)
+
+    def turned_to(self: HeadPose[Tensor], rotation: Tensor) -> HeadPose[Tensor]:
+        """Returns the pose with rotations `[B, 3, 3]` in place of its own, the middle of the head where it was."""
+        own, centre = axis_angle_to_matrix(self.rotation), rotation.new_tensor(HEAD_CENTRE)
+        translation = own @ centre + self.translation - rotation @ centre
+        return HeadPose(rotation=matrix_to_axis_angle(rotation), translation=translation)
 
 
 def join(arrays: Sequence[Any], axis: int = 0) -> Any:

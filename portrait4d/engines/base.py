@@ -16,6 +16,7 @@ from flame.errors import InputError
 from flame.heads.head_pose import ArrayFields, HeadPose
 from portrait4d.engines.abilities import Abilities
 from portrait4d.engines.modes import Placement
+from preprocess.media.mesh_files import write_mesh
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +77,18 @@ class Mesh:
     texture: np.ndarray | None = None
     colours: np.ndarray | None = None
     normals: np.ndarray | None = None
+
+    def write(self, path: Path) -> None:
+        """Writes a `.glb`, `.ply` or `.obj`, see `write_mesh`."""
+        write_mesh(
+            path,
+            self.vertices,
+            self.faces,
+            uv=self.uv,
+            texture=self.texture,
+            vertex_colours=self.colours,
+            normals=self.normals,
+        )
 
 
 class Avatar(Protocol):

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flame.geometry.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix_to_axis_angle
+from flame.geometry.rotation import euler_degrees_to_matrix
 from flame.heads.head_model import HeadModel, expression_index
-from flame.heads.head_pose import HEAD_CENTRE, HeadPose
 from portrait4d.engines.base import Avatar, Drive
 from portrait4d.engines.jitter import frame_seeds
 from portrait4d.engines.retarget import SHUT_EYES
@@ -61,15 +60,12 @@ def orbit_drive(
     count = len(yaw_degrees)
     yaw, pitch = torch.as_tensor(yaw_degrees, dtype=torch.float32), torch.as_tensor(pitch_degrees, dtype=torch.float32)
     rotation = euler_degrees_to_matrix(yaw, pitch, torch.zeros_like(yaw))
-    own = axis_angle_to_matrix(_tensor(source.rotation)[0])
-    centre = rotation.new_tensor(HEAD_CENTRE)
-    translation = own @ centre + _tensor(source.translation)[0] - rotation @ centre
 
     def repeat(values: np.ndarray | Tensor) -> Tensor:
         return _tensor(values)[:1].expand(count, *values.shape[1:]).clone()
 
     return Drive(
-        pose=HeadPose(rotation=matrix_to_axis_angle(rotation), translation=translation),
+        pose=source.pose.map(_tensor)[0].turned_to(rotation),
         head=source.head.map(repeat).replace(neck=torch.zeros(count, 3)),
         eye_closed=torch.zeros(count, 2),
         residual=repeat(landmark_residual(model, source)),

@@ -27,7 +27,6 @@ from portrait4d.runtime.progress import Progress, ignore_progress
 from portrait4d.runtime.streams import one_torch_thread
 from preprocess.files.file_check import check_not_input
 from preprocess.media.image import write_png
-from preprocess.media.mesh_files import write_mesh
 from preprocess.media.rigged_glb import write_rigged_glb
 
 ORBIT_YAW_DEGREES = 20.0
@@ -150,16 +149,7 @@ def _write_mesh(avatar: Avatar, output: Path, options: RenderOptions, models: Mo
         model = models.head_model
         assert isinstance(avatar, LiftAvatar) and isinstance(model, OpenHead), "the engine was checked before"
         return write_rigged_glb(output, whole_head(avatar, model))
-    mesh = models.engine.mesh(avatar, resolution=options.mesh_resolution)
-    write_mesh(
-        output,
-        mesh.vertices,
-        mesh.faces,
-        uv=mesh.uv,
-        texture=mesh.texture,
-        vertex_colours=mesh.colours,
-        normals=mesh.normals,
-    )
+    models.engine.mesh(avatar, resolution=options.mesh_resolution).write(output)
 
 
 def _write_pictures(avatar: Avatar, output: Path, options: RenderOptions, models: Models) -> list[Path]:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from flame.errors import InputError
-from flame.geometry.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix_to_axis_angle
+from flame.geometry.rotation import axis_angle_to_matrix, euler_degrees_to_matrix
 from flame.heads.expression_names import LOOK_RADIANS, LOOKS
 from flame.heads.head_model import HeadModel
-from flame.heads.head_pose import HEAD_CENTRE, HeadPose
+from flame.heads.head_pose import HeadPose
 from portrait4d.engines.base import Avatar, Drive
 from portrait4d.engines.retarget import SHUT_EYES
 from preprocess.tracking.head_landmarks import landmark_residual
@@ -116,11 +116,7 @@ def move_by_hand(drive: Drive, by_hand: ByHand, avatar: Avatar, model: HeadModel
 def _turned(pose: HeadPose[Tensor], by_hand: ByHand) -> HeadPose[Tensor]:
     """The pose turned about the middle of the head, seen from the camera."""
     angles = (torch.tensor([value]) for value in (by_hand.yaw_degrees, by_hand.pitch_degrees, by_hand.roll_degrees))
-    own = axis_angle_to_matrix(pose.rotation)
-    rotation = euler_degrees_to_matrix(*angles) @ own
-    centre = own.new_tensor(HEAD_CENTRE)
-    translation = own @ centre + pose.translation - rotation @ centre
-    return HeadPose(rotation=matrix_to_axis_angle(rotation), translation=translation)
+    return pose.turned_to(euler_degrees_to_matrix(*angles) @ axis_angle_to_matrix(pose.rotation))
 
 
 def _looks(gaze: tuple[float, float]) -> list[tuple[str, float]]:

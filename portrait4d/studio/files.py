@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from flame.errors import InputError
-from portrait4d.engines.base import Drive, Mesh
+from portrait4d.engines.base import Drive
 from portrait4d.engines.retarget import retarget_parts
 from portrait4d.live.by_hand import TURN_DEGREES, ByHand, move_by_hand
 from portrait4d.live.puppet import Puppet
@@ -26,7 +26,6 @@ from portrait4d.reenactment.output import write_video
 from portrait4d.reenactment.sound import wanted_sound
 from portrait4d.runtime.progress import Progress
 from preprocess.media.image import to_uint8, write_png
-from preprocess.media.mesh_files import write_mesh
 from preprocess.tracking.motion import Motion
 
 TURN_FRAMES, TURN_RATE, TURN_YAW_DEGREES = 100, Fraction(25), 20.0
@@ -85,19 +84,6 @@ def write_clip(
             progress=progress,
         )
     return written.warnings
-
-
-def write_surface(path: Path, mesh: Mesh) -> None:
-    """Writes the drawn surface in the source's expression, textured, in metres."""
-    write_mesh(
-        path,
-        mesh.vertices,
-        mesh.faces,
-        uv=mesh.uv,
-        texture=mesh.texture,
-        vertex_colours=mesh.colours,
-        normals=mesh.normals,
-    )
 
 
 def write_turn(path: Path, puppet: Puppet, *, by_hand: ByHand, models: Models, progress: Progress) -> None:

@@ -23,7 +23,7 @@ from portrait4d.runtime.paths import is_avatar_file
 from portrait4d.runtime.progress import Progress
 from portrait4d.studio.camera import decode_camera
 from portrait4d.studio.content import Kind, check_size
-from portrait4d.studio.files import Clip, write_clip, write_picture, write_surface, write_turn
+from portrait4d.studio.files import Clip, write_clip, write_picture, write_turn
 from portrait4d.studio.limits import CLIP_SECONDS
 from portrait4d.studio.messages import FRAME, ChooseFace, Do, Draw, Said, SetHand, Settings, WantFile
 from portrait4d.studio.outbox import Outbox
@@ -212,7 +212,7 @@ class Session:
                 case "avatar":
                     puppet.avatar.save(path)
                 case "mesh":
-                    write_surface(path, self._models.engine.mesh(puppet.avatar))
+                    self._models.engine.mesh(puppet.avatar).write(path)
                 case "motion":
                     motion = puppet.avatar.motion if clip is None else clip.motion
                     motion_by_hand(motion, by_hand, self._models.head_model).save(path)

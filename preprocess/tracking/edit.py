@@ -12,17 +12,16 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from flame.errors import InputError, printable
 from flame.geometry.rotation import (
     axis_angle_to_matrix,
     euler_degrees_to_matrix,
-    matrix_to_axis_angle,
     matrix_to_euler_degrees,
 )
 from flame.heads.expression_names import ANGLES, ARKIT_NAMES, GAZE, LOOK_RADIANS, LOOKS, actions_of
 from flame.heads.head_model import HeadModel
-from flame.heads.head_pose import HEAD_CENTRE
 from flame.heads.open_head import OpenHead, load_open_head
 from flame.landmarks.groups import eye_opening
 from preprocess.tracking.head_landmarks import moved_landmarks
@@ -119,10 +118,8 @@ class _Draft:
     def _pose(self) -> dict[str, NDArray[np.float32]]:
         if self.degrees is None:
             return {}
-        old, centre = axis_angle_to_matrix(torch.from_numpy(self.motion.rotation)), torch.tensor(HEAD_CENTRE)
-        new = euler_degrees_to_matrix(*torch.from_numpy(self.degrees).unbind(-1))
-        translation = torch.from_numpy(self.motion.translation) + old @ centre - new @ centre
-        return {"rotation": matrix_to_axis_angle(new).numpy(), "translation": translation.numpy()}
+        rotation = euler_degrees_to_matrix(*torch.from_numpy(self.degrees).unbind(-1))
+        return self.motion.pose.map(torch.from_numpy).turned_to(rotation).map(Tensor.numpy).named()
 
     def _column(self, name: str, model: HeadModel) -> NDArray[np.float32]:
         return self.expression[:, model.expression_names.index(name)]

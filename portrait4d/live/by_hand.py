@@ -12,11 +12,12 @@ from torch import Tensor
 
 from flame.errors import InputError
 from flame.geometry.rotation import axis_angle_to_matrix, euler_degrees_to_matrix
-from flame.heads.expression_names import LOOK_RADIANS, LOOKS
+from flame.heads.expression_names import LOOK_RADIANS
 from flame.heads.head_model import HeadModel
 from flame.heads.head_pose import HeadPose
 from portrait4d.engines.base import Avatar, Drive
 from portrait4d.engines.retarget import SHUT_EYES
+from preprocess.tracking.edit import looks_of
 from preprocess.tracking.head_landmarks import landmark_residual
 from preprocess.tracking.motion import Motion
 
@@ -99,13 +100,14 @@ def move_by_hand(drive: Drive, by_hand: ByHand, avatar: Avatar, model: HeadModel
         return drive
     check_names(by_hand, model)
     change = torch.zeros(model.num_expression)
-    for name, value in (*_looks(by_hand.gaze), *by_hand.expression.items()):
+    turned = LOOK_RADIANS * torch.tensor([-by_hand.gaze[1], by_hand.gaze[0], 0.0])
+    looks = looks_of(turned.expand(1, 2, 3).numpy())
+    for name, value in (*((name, float(share[0])) for name, share in looks.items()), *by_hand.expression.items()):
         if name in model.expression_names:
             change[model.expression_names.index(name)] += value
     expression = torch.maximum(
         torch.minimum(drive.head.expression + change, model.expression_max), model.expression_min
     )
-    turned = LOOK_RADIANS * torch.tensor([-by_hand.gaze[1], by_hand.gaze[0], 0.0])
     head = drive.head.replace(expression=expression, eyes=drive.head.eyes + turned)
     can_shut = float(avatar.motion.eye_open[0].max()) > SHUT_EYES
     blinks = torch.tensor([by_hand.expression.get(f"eyeBlink{side}", 0.0) for side in ("Left", "Right")])
@@ -117,15 +119,6 @@ def _turned(pose: HeadPose[Tensor], by_hand: ByHand) -> HeadPose[Tensor]:
     """The pose turned about the middle of the head, seen from the camera."""
     angles = (torch.tensor([value]) for value in (by_hand.yaw_degrees, by_hand.pitch_degrees, by_hand.roll_degrees))
     return pose.turned_to(euler_degrees_to_matrix(*angles) @ axis_angle_to_matrix(pose.rotation))
-
-
-def _looks(gaze: tuple[float, float]) -> list[tuple[str, float]]:
-    """The change of the lids' expressions under a gaze."""
-    change = []
-    for grows, falls, _, axis in LOOKS:
-        share = -gaze[1] if axis == 0 else gaze[0]
-        change += [(grows, max(share, 0.0)), (falls, max(-share, 0.0))]
-    return change
 
 
 def motion_by_hand(motion: Motion, by_hand: ByHand, model: HeadModel) -> Motion:

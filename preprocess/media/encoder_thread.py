@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 _QUEUE_LENGTH = 4  # frames waiting for the encoder; more would only cost memory
 
 
@@ -48,3 +50,9 @@ class EncoderThread:
                 self._encode(frame)
             except BaseException as error:  # raised again in the caller's thread
                 self._error = error
+
+
+def check_frame(image: np.ndarray, shape: tuple[int, int, int], *, index: int) -> None:
+    """Refuses a frame of another size or type than the first; raises ValueError with its index."""
+    if image.shape != shape or image.dtype != np.uint8:
+        raise ValueError(f"expected uint8 {list(shape)}, got {image.dtype} {list(image.shape)} as frame {index}")

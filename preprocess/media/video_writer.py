@@ -19,7 +19,7 @@ import numpy as np
 from flame.errors import InputError
 from preprocess.files.atomic import abort_atomic, begin_atomic, commit_atomic
 from preprocess.files.disk import explain_full_disk
-from preprocess.media.encoder_thread import EncoderThread
+from preprocess.media.encoder_thread import EncoderThread, check_frame
 from preprocess.media.encodings import DEFAULT_QUALITY, encoding_of
 from preprocess.media.mark import mark, mark_gif
 from preprocess.media.palette import PaletteFilter
@@ -116,11 +116,7 @@ class VideoWriter:
         """Appends one frame, `uint8 [H, W, 3]` RGB (with opacity `[H, W, 4]`), which may change afterwards."""
         import av
 
-        expected = (self.height, self.width, self._channels)
-        if image.shape != expected or image.dtype != np.uint8:
-            raise ValueError(
-                f"expected uint8 {list(expected)}, got {image.dtype} {list(image.shape)} as frame {self.num_frames}"
-            )
+        check_frame(image, (self.height, self.width, self._channels), index=self.num_frames)
         if self._encoding.is_yuv and (self.height % 2 or self.width % 2):
             image = np.pad(image, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(

@@ -19,7 +19,7 @@ from PIL import Image
 from flame.errors import InputError
 from preprocess.files.atomic import abort_atomic, begin_atomic, commit_atomic
 from preprocess.files.disk import explain_full_disk
-from preprocess.media.encoder_thread import EncoderThread
+from preprocess.media.encoder_thread import EncoderThread, check_frame
 from preprocess.media.encodings import DEFAULT_QUALITY
 from preprocess.media.mark import xmp
 
@@ -88,11 +88,7 @@ class WebpWriter:
 
     def write(self, image: np.ndarray) -> None:
         """Appends one frame, `uint8 [H, W, 3]` RGB, or `[H, W, 4]` with opacity."""
-        expected = (self.height, self.width, self._channels)
-        if image.shape != expected or image.dtype != np.uint8:
-            raise ValueError(
-                f"expected uint8 {list(expected)}, got {image.dtype} {list(image.shape)} as frame {self.num_frames}"
-            )
+        check_frame(image, (self.height, self.width, self._channels), index=self.num_frames)
         self._encoder.put((self.num_frames, image.copy()))
         self.num_frames += 1
 

@@ -93,7 +93,7 @@ class _Draft:
         """Turns both eyes to `gaze` `[T, 2]`; the lids follow."""
         right, up = gaze[:, 0] * LOOK_RADIANS, gaze[:, 1] * LOOK_RADIANS
         self.eyes[:] = np.stack([-up, right, np.zeros_like(up)], -1)[:, None]
-        for name, values in _looks_of(self.eyes).items():
+        for name, values in looks_of(self.eyes).items():
             self.expression[:, model.expression_names.index(name)] = values
 
     def set_angle(self, index: int, degrees: NDArray[np.float32]) -> None:
@@ -157,10 +157,10 @@ def arkit_of(motion: MotionFields) -> dict[str, NDArray[np.float32]]:
     Raises:
         InputError: the motion's head model has no such expressions.
     """
-    return {**{name: values_of(motion, name) for name in ARKIT_NAMES}, **_looks_of(motion.eyes)}
+    return {**{name: values_of(motion, name) for name in ARKIT_NAMES}, **looks_of(motion.eyes)}
 
 
-def _looks_of(eyes: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+def looks_of(eyes: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """The eyeLook actions `[T]` that turns of the eyeballs `[T, 2, 3]` stand for, at most 1."""
     looks = {}
     for grows, falls, joint, axis in LOOKS:

@@ -29,6 +29,7 @@ from golden_steps import (
     compare_gradients,
     compare_judged,
     compare_scalars,
+    precise,
 )
 from portrait4d.gan.discriminator import DualDiscriminator
 from portrait4d.losses.identity import Embedder
@@ -64,7 +65,8 @@ def fixture(shared: Path) -> Fixture:
 
 @pytest.fixture(scope="module")
 def networks(fixture: Fixture) -> tuple[Reconstructor, DualDiscriminator]:
-    return make_networks(fixture, size=FINAL)
+    network, discriminator = make_networks(fixture, size=FINAL)
+    return precise(network), precise(discriminator)
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +80,7 @@ def fresh(shared: Path, networks: tuple[Reconstructor, DualDiscriminator]) -> No
 def wanted(fixture: Fixture, synthetic_flame: Path) -> WantedHeads:
     camera = Camera.from_label25(torch.from_numpy(fixture.arrays["out.real_c_recon"]), axes="opengl")
     landmarks = from_below(torch.from_numpy(fixture.arrays["out.Gmain_1500k_dynamic.gen.landmarks"]))
-    return WantedHeads(
+    wanted = WantedHeads(
         source=enlarged(fixture.input("img_app_low")),
         source_motion=fixture.input("motions_app"),
         driver_motion=fixture.input("motions"),
@@ -89,6 +91,7 @@ def wanted(fixture: Fixture, synthetic_flame: Path) -> WantedHeads:
         correspondence=correspondence(fixture, synthetic_flame / "geometry" / "generic_model.pkl", camera),
         landmarks=landmarks,
     )
+    return precise(wanted)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +100,7 @@ def true(fixture: Fixture) -> TrueHeads:
     mask = F.interpolate(low, size=SIZE, mode="bilinear", align_corners=False)
     names = ("depth", "feature", "feature_bg", "triplane_points", "triplane_feature")
     volume = TrueVolume(*(fixture.input(name) for name in names))
-    return TrueHeads(enlarged(fixture.input("img_recon_low")), mask, volume)
+    return precise(TrueHeads(enlarged(fixture.input("img_recon_low")), mask, volume))
 
 
 @pytest.fixture(scope="module")

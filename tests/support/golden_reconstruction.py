@@ -97,7 +97,7 @@ def make_embedder(shared: Path, steps: str) -> Embedder:
     weights = generated_weights(shared, steps, "facenet", listed_in=steps)
     layer.load_state_dict({name.removeprefix("fc."): value for name, value in weights.items()})
     layer.requires_grad_(False)
-    return lambda faces: F.normalize(layer(F.adaptive_avg_pool2d(faces, 8).flatten(1)))
+    return lambda faces: F.normalize(layer.to(faces.dtype)(F.adaptive_avg_pool2d(faces, 8).flatten(1)))
 
 
 def compare_terms(about: dict, terms: dict[str, Tensor]) -> None:

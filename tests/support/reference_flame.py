@@ -20,19 +20,22 @@ _UNIT = 3
 
 
 class ReferenceFlame:
-    """`model(params)` gives posed vertices `[B, V, 3]` around the neck joint, in the released networks' unit."""
+    """`model(params)` gives posed vertices `[B, V, 3]` around the neck joint, in the released networks' unit.
 
-    def __init__(self, path: Path) -> None:
+    Products of matrices round by the kind of processor; parameters and tables in float64 give the same everywhere.
+    """
+
+    def __init__(self, path: Path, dtype: torch.dtype = torch.float32) -> None:
         content = read_numbers(path)
         names = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights")
-        tables = {name: torch.from_numpy(np.ascontiguousarray(content[name], np.float32)) for name in names}
+        tables = {name: torch.from_numpy(np.ascontiguousarray(content[name], np.float32)).to(dtype) for name in names}
         self.template, self.basis = tables["v_template"] * _UNIT, tables["shapedirs"] * _UNIT
         self.pose_basis = (
             tables["posedirs"].reshape(-1, 36).T * _UNIT
         )  # transposed in place: the layout decides how a product rounds
         self.regressor, self.weights = tables["J_regressor"].T.contiguous().T, tables["weights"]
-        zeros = HeadParams(*(torch.zeros(1, *size) for size in ((300,), (100,), (3,), (3,), (2, 3))))
-        _, joints = self._skin(zeros.replace(jaw=torch.tensor([[_JAW_OPEN, 0, 0]])))
+        zeros = HeadParams(*(torch.zeros(1, *size, dtype=dtype) for size in ((300,), (100,), (3,), (3,), (2, 3))))
+        _, joints = self._skin(zeros.replace(jaw=torch.tensor([[_JAW_OPEN, 0, 0]], dtype=dtype)))
         self.template = self.template - joints[:, _NECK]
 
     def __call__(self, params: HeadParams) -> Tensor:
@@ -45,7 +48,7 @@ class ReferenceFlame:
         coefficients = torch.cat([params.shape, params.expression], 1)
         shaped = self.template + torch.einsum("bk,vik->bvi", coefficients, self.basis)
         joints = torch.einsum("bvi,jv->bji", shaped, self.regressor)
-        bent = (rotations[:, 1:] - torch.eye(3)).reshape(batch, -1) @ self.pose_basis
+        bent = (rotations[:, 1:] - torch.eye(3, dtype=shaped.dtype)).reshape(batch, -1) @ self.pose_basis
         rest = bent.reshape(batch, -1, 3) + shaped
 
         steps = torch.cat([joints[:, :1], joints[:, 1:] - joints[:, list(_PARENTS[1:])]], 1)
@@ -68,4 +71,4 @@ def _rodrigues(turns: Tensor) -> Tensor:
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(-1, 3, 3)
     sine, cosine = angle.sin()[..., None], angle.cos()[..., None]
-    return torch.eye(3) + sine * cross + (1 - cosine) * (cross @ cross)
+    return torch.eye(3, dtype=turns.dtype) + sine * cross + (1 - cosine) * (cross @ cross)

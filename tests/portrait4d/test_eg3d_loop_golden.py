@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from eg3d_steps import LOOP, STEPS, enlarged, final_resolution, loss_config, make_networks, phase_terms
 from golden import Fixture
-from golden_steps import note
+from golden_steps import note, precise
 from portrait4d.eg3d.generator import EG3DGenerator
 from portrait4d.eg3d.losses import RealPictures, Wanted
 from portrait4d.train.average import AverageConfig
@@ -33,7 +33,7 @@ class LoopTask(Task):
 
     def __init__(self, shared: Path) -> None:
         self.fixture, self.calls = Fixture.load(shared, LOOP), Fixture.load(shared, STEPS).about["cases"]
-        generator, discriminator = make_networks(shared, self.fixture)
+        generator, discriminator = (precise(network) for network in make_networks(shared, self.fixture))
         self.networks = {"generator": generator, "discriminator": discriminator}
         self.averaged = ("generator",)
         options = self.fixture.about["kwargs"]
@@ -54,11 +54,11 @@ class LoopTask(Task):
             self.is_bad = (index, official) == (1, "Gmain")
             batch = part.step.batch_size
             rows = slice(list(PHASES).index(name) * batch, (list(PHASES).index(name) + 1) * batch)
-            labels = self.fixture.input("label_pool")
+            labels = precise(self.fixture.input("label_pool"))
             label = labels[self.fixture.input("gen_label_index")[index, rows]]
-            wanted = Wanted(self.fixture.input("all_gen_z")[index, rows], label, label.roll(1, 0))
+            wanted = Wanted(precise(self.fixture.input("all_gen_z"))[index, rows], label, label.roll(1, 0))
             real = RealPictures(
-                enlarged(self.fixture.input("real_img_low")[index]),
+                enlarged(precise(self.fixture.input("real_img_low"))[index]),
                 labels[self.fixture.input("real_label_index")[index]],
             )
             generator, discriminator = self.networks.values()

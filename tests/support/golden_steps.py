@@ -59,7 +59,7 @@ def precise(value: Any) -> Any:
     """
     if isinstance(value, nn.Module) or (isinstance(value, Tensor) and value.is_floating_point()):
         return value.double()
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{field.name: precise(getattr(value, field.name)) for field in fields(value)})
     return value
 

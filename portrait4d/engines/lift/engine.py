@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.bind import build_rig, patch_faces, residual_weights
 from portrait4d.engines.lift.canvas import MARGIN, Canvas, cut_canvas, keep_component, refine_matte, split_canvas
 from portrait4d.engines.lift.eyes import IRIS, LIDS, Eye, build_eye, complete_eye
-from portrait4d.engines.lift.lids import build_lid, lid_texture
+from portrait4d.engines.lift.lids import Lid, build_lid
 from portrait4d.engines.lift.lighting import fit_light, light_asymmetry
 from portrait4d.engines.lift.mouth import (
     build_interior,
@@ -33,6 +34,7 @@ from portrait4d.engines.lift.mouth import (
 )
 from portrait4d.engines.lift.render import draw_frames
 from portrait4d.engines.lift.rig import Rig, vertex_normals
+from portrait4d.engines.lift.shut_eyes import BROWS, EyeFrame, shut_eye
 from portrait4d.engines.lift.view import SourceView
 from portrait4d.engines.modes import Placement
 from portrait4d.engines.retarget import SHUT_EYES
@@ -82,24 +84,25 @@ class LiftEngine:
         residual = landmark_residual(model, motion)[0]
         rig = build_rig(model, motion, canvas, residual, self._landmark_weights)
         lids, lips = self._opening_points(rig)
-        lid_gaps = [float((rig.rest[upper] - rig.rest[lower]).norm()) for upper, lower in lids]
+        gaps = [float((rig.rest[upper] - rig.rest[lower]).norm()) for upper, lower in lids]
+        sides = ("left", "right")
+        open_lids = {side: build_lid(model, side, rig, view, gap) for side, gap in zip(sides, gaps, strict=True)}
         eyes, under = self._eyes(motion, view, canvas.photo, landmarks)
         depth = -float(view.to_camera(rig.rest[lips].mean(0)[None])[0, 2])
         own_teeth = teeth_colour(canvas.photo, inner)
         own_mouth = build_own_mouth(inner, depth, view, shows_teeth=own_teeth is not None)
         mouth_rows = slice(int(inner[:, 1].min()) - 12 - own_teeth_reach(inner), int(inner[:, 1].max()) + 12)
         under[mouth_rows] = torch.from_numpy(own_mouth_texture(canvas.photo, inner))[mouth_rows]
-        changed = torch.from_numpy(lid_texture(canvas.photo, landmarks))
+        changed, (left_lid, right_lid) = _shut_eyes(canvas.photo, landmarks, rig, open_lids)
         changed[mouth_rows] = torch.from_numpy(own_teeth_texture(canvas.photo, inner))[mouth_rows]
-        faces = rig.patch_faces
         light = _fit_face_light(canvas, rig, view)
         inside = slice(MARGIN, MARGIN + crop.size)
         return LiftAvatar(
             rig=rig,
             left_eye=eyes[0],
             right_eye=eyes[1],
-            left_lid=build_lid(model, "left", rig.patch_vertices, faces, lid_gaps[0]),
-            right_lid=build_lid(model, "right", rig.patch_vertices, faces, lid_gaps[1]),
+            left_lid=left_lid,
+            right_lid=right_lid,
             interior=build_interior(
                 model, shape, canvas.photo, inner, landmarks[list(OUTER_LIPS)], own_teeth=own_teeth
             ),
@@ -216,6 +219,27 @@ class LiftEngine:
             (rig.uv[used] * scale).numpy(),
             (pixels * 255).round().byte().numpy(),
         )
+
+
+def _shut_eyes(photo: np.ndarray, landmarks: np.ndarray, rig: Rig, lids: dict[str, Lid]) -> tuple[Tensor, list[Lid]]:
+    """The canvas [H, W, 4] with both eyes shut and nothing else, and the lids with their lashes.
+
+    Args:
+        photo: float32 [H, W, 3] in [0, 1].
+        landmarks: [478, 2] canvas pixels.
+        rig: the bound source.
+        lids: by the side of their eye.
+    """
+    picture, finished = np.zeros((*photo.shape[:2], 4), np.float32), []
+    for side, lid in lids.items():
+        upper, lower, shut = rig.uv[lid.upper], rig.uv[lid.lower], lid.shut_uv[lid.upper]
+        frame = EyeFrame.of(upper.numpy(), lower.numpy(), shut.numpy(), len(photo))
+        part = picture[frame.rows, frame.columns]
+        painted, lashes = shut_eye(photo, frame, landmarks[list(BROWS[side])])
+        np.maximum(part, painted, out=part)
+        length = lashes.length * (rig.rest[lid.upper[-1]] - rig.rest[lid.upper[0]]).norm()
+        finished.append(replace(lid, lash_length=length, lashes=torch.from_numpy(lashes.picture)))
+    return torch.from_numpy(picture), finished
 
 
 def _fit_face_light(canvas: Canvas, rig: Rig, view: SourceView) -> np.ndarray:

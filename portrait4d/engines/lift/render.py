@@ -10,7 +10,8 @@ from torch import Tensor
 from flame.geometry.rotation import axis_angle_to_matrix
 from portrait4d.engines.base import Drive, Rendering
 from portrait4d.engines.lift.avatar import LiftAvatar
-from portrait4d.engines.lift.draw import blur, bounding_box, draw_surface, put_over, soften_edges
+from portrait4d.engines.lift.draw import bounding_box, draw_surface, put_over, soften_edges
+from portrait4d.engines.lift.lids import OVERLAP
 from portrait4d.engines.lift.lighting import shading_ratio
 from portrait4d.engines.lift.rig import smooth_normals
 from portrait4d.engines.lift.view import project_points
@@ -20,9 +21,6 @@ SHUT_FROM, SHUT_AT = 0.42, 0.6
 
 The tracker measures some opening in shut eyes, and a blink shape alone may leave a gap.
 """
-
-LID_OVERLAP = 0.0008
-"""Metres by which shut lids overlap, so that no line of eye is left between them."""
 
 WIDE_OPENING = 0.014
 """Lip gap in metres at which the inside of the mouth is fully lit."""
@@ -43,6 +41,7 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
     size = avatar.background.shape[0]
     expression = _shut_lids(avatar, drive, expression_names)
     points = rig.deform(expression, drive.residual)
+    openness = _set_lids(avatar, points, expression, expression_names)
     screen = rig.project(rig.pose(points, drive.pose.rotation, drive.pose.translation), size)
     gain = _shading(avatar, points, drive.pose.rotation)
     rotation = axis_angle_to_matrix(drive.pose.rotation)
@@ -51,7 +50,6 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
         return project_points(rest @ rotation.mT + drive.pose.translation[:, None], rig.focal_px, size)
 
     gap = avatar.own_mouth.opening + (points - rig.rest)[:, avatar.lips, 1] @ points.new_tensor([1.0, -1.0])
-    lid_gaps = (points[:, avatar.lids[:, 0]] - points[:, avatar.lids[:, 1]]).norm(dim=-1)
     jaw = points[:, avatar.lips[1]] - rig.rest[avatar.lips[1]]
     mouth = avatar.own_mouth.rest + avatar.own_mouth.with_jaw[:, None] * jaw[:, None]
     layers = _Layers(
@@ -63,9 +61,13 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
             on_screen(avatar.left_eye.turned(drive.head.eyes[:, 0])),
             on_screen(avatar.right_eye.turned(drive.head.eyes[:, 1])),
         ],
+        lashes=[
+            on_screen(lid.lash_strip(points, openness[:, index]))
+            for index, lid in enumerate((avatar.left_lid, avatar.right_lid))
+        ],
         gap=gap,
         lid_strength=torch.stack(
-            [avatar.left_lid.strength(lid_gaps[:, 0]), avatar.right_lid.strength(lid_gaps[:, 1])], 1
+            [avatar.left_lid.strength(openness[:, 0]), avatar.right_lid.strength(openness[:, 1])], 1
         ),
     )
     picture = avatar.background.new_zeros(len(drive), size, size, 4)
@@ -79,8 +81,9 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
 class _Layers:
     """Everything to be drawn for a batch.
 
-    `screen`, `interior`, `mouth` and each of `eyes` are screen positions [B, V, 3] of a surface; `gain` [B, V] is a
-    brightness factor, `gap` [B] that of the lips in metres, `lid_strength` [B, 2] the share of the lid textures.
+    `screen`, `interior`, `mouth` and each of `eyes` and `lashes` are screen positions [B, V, 3] of a surface; `gain`
+    [B, V] is a brightness factor, `gap` [B] that of the lips in metres, `lid_strength` [B, 2] the share of the shut
+    eyes' picture.
     """
 
     screen: Tensor
@@ -88,6 +91,7 @@ class _Layers:
     interior: Tensor
     mouth: Tensor
     eyes: list[Tensor]
+    lashes: list[Tensor]
     gap: Tensor
     lid_strength: Tensor
 
@@ -108,8 +112,21 @@ def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ..
         gap = points[:, index, 0, 1] - points[:, index, 1, 1]
         share = ((drive.eye_closed[:, index] - SHUT_FROM) / (SHUT_AT - SHUT_FROM)).clamp(0, 1)
         share = share * share * (3 - 2 * share)
-        expression[:, column] += share * ((gap + LID_OVERLAP) / slope.clamp(min=1e-4)).clamp(0, 1.5)
+        expression[:, column] += share * ((gap + OVERLAP) / slope.clamp(min=1e-4)).clamp(0, 1.5)
     return expression
+
+
+def _set_lids(avatar: LiftAvatar, points: Tensor, expression: Tensor, expression_names: tuple[str, ...]) -> Tensor:
+    """Sets the lid edges of `points` [B, V, 3], in place; returns how open the eyes are [B, 2], 1 as in the source."""
+    columns = [expression_names.index(f"eyeBlink{side}") for side in ("Left", "Right")]
+    blinks = (expression - avatar.rig.source_expression)[:, columns].unbind(1)
+    patch = points[:, : avatar.rig.num_patch]
+    gaps = points[:, avatar.lids[:, 0]] - points[:, avatar.lids[:, 1]]
+    lids = (avatar.left_lid, avatar.right_lid)
+    openness = [lid.openness(gaps[:, index]) for index, lid in enumerate(lids)]
+    moved = [lid.set_edges(patch, *state) for lid, *state in zip(lids, openness, blinks, strict=True)]
+    patch += moved[0] + moved[1]
+    return torch.stack(openness, 1)
 
 
 def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
@@ -141,12 +158,14 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
                 layer,
                 patch,
                 lid.faces,
-                rig.uv[: rig.num_patch],
+                lid.shut_uv,
                 lid.gain,
                 avatar.changed,
                 strength=strength,
-                is_blurred=True,
             )
+            lashes, (uv, faces) = layers.lashes[side][index], lid.lash_grid
+            if len(faces):
+                _put(layer, lashes, faces, uv, lashes.new_ones(len(uv)), lid.lashes, strength=strength)
     moved = (screen[: rig.num_patch, :2] - _source_screen(avatar)).abs().mean()
     put_over(target, soften_edges(layer, depth, float((2 * moved).clamp(0, 1))))
 
@@ -188,7 +207,6 @@ def _put(
     texture: Tensor,
     *,
     strength: float = 1.0,
-    is_blurred: bool = False,
 ) -> None:
     """Draws a surface over the picture, in place."""
     box = bounding_box(screen, *target.shape[:2])
@@ -196,5 +214,4 @@ def _put(
         return
     top, left, bottom, right = box
     layer, _ = draw_surface(screen, faces, uv, gain, texture, box=box)
-    layer = blur(layer) if is_blurred else layer
     put_over(target[top:bottom, left:right], layer if strength == 1 else strength * layer)

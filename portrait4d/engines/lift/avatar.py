@@ -17,7 +17,7 @@ from portrait4d.engines.avatar_file import (
     read_warnings,
     write_avatar,
 )
-from portrait4d.engines.lift.eyes import Eye
+from portrait4d.engines.lift.eyes import Eye, plain_eye
 from portrait4d.engines.lift.lids import Lid, plain_lid
 from portrait4d.engines.lift.mouth import Interior, OwnMouth
 from portrait4d.engines.lift.rig import Rig
@@ -26,7 +26,7 @@ from preprocess.tracking.motion import Motion
 
 FORMAT = "portrait4d-lift-avatar"
 VERSION = 2
-"""Version 1 had lids without set edges and lashes."""
+"""Version 1 had lids without set edges and lashes, and eyes without their shadow."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,9 @@ class LiftAvatar:
             for name in ("left_lid", "right_lid"):
                 plain = plain_lid(tensors["rig.uv"], tensors[f"{name}.gain"])
                 tensors |= {f"{name}.{key}": value for key, value in plain.items()}
+            for name in ("left_eye", "right_eye"):
+                plain = plain_eye(len(tensors[f"{name}.rest"]))
+                tensors |= {f"{name}.{key}": value for key, value in plain.items()}
         _check_tensors(tensors)
         parts: dict[str, Any] = {}
         for name, kind in _PARTS.items():
@@ -165,11 +168,12 @@ _LAYOUT: dict[str, tuple[str | int | None, ...]] = {
     "rig.source_residual": (478, 3),
     "rig.focal_px": (),
     **{
-        f"{eye}.{name}": tuple(eye if side == "N" else side for side in shape)
+        f"{eye}.{name}": tuple({"N": eye, "U": f"{eye[:-3]}lid upper"}.get(str(side), side) for side in shape)
         for eye in ("left_eye", "right_eye")
         for name, shape in (
             ("rest", ("N", 3)), ("from_centre", ("N", 3)), ("follow", ("N",)), ("uv", ("N", 2)), ("faces", (None, 3)),
-            ("source_gaze", (3,)),
+            ("source_gaze", (3,)), ("iris_height", ()), ("below_lid", ("N", "U")), ("picture", (None, None, 4)),
+            ("picture_at", (2,)),
         )
     },
     **{

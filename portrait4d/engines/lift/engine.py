@@ -21,7 +21,8 @@ from portrait4d.engines.lift.abilities import ABILITIES
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.bind import build_rig, patch_faces, residual_weights
 from portrait4d.engines.lift.canvas import MARGIN, Canvas, cut_canvas, keep_component, refine_matte, split_canvas
-from portrait4d.engines.lift.eyes import IRIS, LIDS, Eye, build_eye, complete_eye
+from portrait4d.engines.lift.eyeballs import believable_iris, complete_eye
+from portrait4d.engines.lift.eyes import IRIS, LIDS, Eye, build_eye
 from portrait4d.engines.lift.lids import Lid, build_lid
 from portrait4d.engines.lift.lighting import fit_light, light_asymmetry
 from portrait4d.engines.lift.mouth import (
@@ -87,7 +88,8 @@ class LiftEngine:
         gaps = [float((rig.rest[upper] - rig.rest[lower]).norm()) for upper, lower in lids]
         sides = ("left", "right")
         open_lids = {side: build_lid(model, side, rig, view, gap) for side, gap in zip(sides, gaps, strict=True)}
-        eyes, under = self._eyes(motion, view, canvas.photo, landmarks)
+        edges = [rig.rest[lid.upper] for lid in open_lids.values()]
+        eyes, under = self._eyes(motion, view, canvas.photo, landmarks, edges)
         depth = -float(view.to_camera(rig.rest[lips].mean(0)[None])[0, 2])
         own_teeth = teeth_colour(canvas.photo, inner)
         own_mouth = build_own_mouth(inner, depth, view, shows_teeth=own_teeth is not None)
@@ -133,23 +135,34 @@ class LiftEngine:
         return split_canvas(photo, known, alpha)
 
     def _eyes(
-        self, motion: Motion, view: SourceView, photo: np.ndarray, landmarks: np.ndarray
+        self, motion: Motion, view: SourceView, photo: np.ndarray, landmarks: np.ndarray, edges: list[Tensor]
     ) -> tuple[list[Eye], Tensor]:
-        """Both eyes (subject's left first) and their texture [H, W, 4]: the canvas with the eyes completed."""
+        """Both eyes (subject's left first) and their texture [H, W, 4]: the canvas with the eyes completed.
+
+        Args:
+            motion: the tracked source.
+            view: its camera.
+            photo: float32 [H, W, 3] in [0, 1].
+            landmarks: [478, 2] canvas pixels.
+            edges: [U, 3] of each upper lid in the head frame, from corner to corner.
+        """
         params = motion.params(self.head_model, 0)
         joints = self.head_model.joints(params)[0]
         fitted = self.head_model.shaped(params.shape, params.expression)[0]
         texture = np.concatenate([photo, np.ones_like(photo[..., :1])], -1)
-        middle = int(landmarks[list(LIDS["left"] + LIDS["right"]), 0].mean())
         eyes = []
         for index, side in enumerate(("left", "right")):
-            lids, iris = landmarks[list(LIDS[side])], landmarks[list(IRIS[side])]
-            columns = slice(middle, None) if lids[:, 0].mean() > middle else slice(None, middle)
-            texture[:, columns, :3] = complete_eye(photo, lids, iris)[:, columns]
+            lids = landmarks[list(LIDS[side])]
+            iris = believable_iris(lids, landmarks[list(IRIS[side])])
+            completed = complete_eye(photo, lids, iris)
+            texture[completed.rows, completed.columns, :3] = completed.seen
             centre = joints[self.head_model.joint_names.index(f"eye_{side}")]
             eyeball = fitted[self.head_model.regions[f"{side}_eyeball"]]
             radius = float((eyeball - centre).norm(dim=-1).median())
-            eyes.append(build_eye(lids, centre, radius, params.eyes[0, index], view))
+            eye = build_eye(lids, iris[0], centre, radius, params.eyes[0, index], edges[index], view)
+            free = np.concatenate([completed.free, np.ones_like(completed.free[..., :1])], -1)
+            at = torch.tensor([completed.columns.start, completed.rows.start], dtype=torch.float32)
+            eyes.append(replace(eye, picture=torch.from_numpy(free), picture_at=at))
         return eyes, torch.from_numpy(texture)
 
     def _opening_points(self, rig: Rig) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from flame.heads.head_model import HeadModel
-from portrait4d.engines.lift.eyes import flat_patch
+from portrait4d.engines.lift.eyes import flat_patch, interpolation
 from portrait4d.engines.lift.rig import Rig
 from portrait4d.engines.lift.view import SourceView
 
@@ -145,10 +145,10 @@ def build_lid(model: HeadModel, side: str, rig: Rig, view: SourceView, gap: floa
     is_upper = points[:, 1] > corners[0, 1] + slope * (points[:, 0] - corners[0, 0])
     is_corner = (loop == loop[0]) | (loop == loop[-1])
     upper, lower = loop[is_upper[loop] | is_corner], loop[~is_upper[loop] | is_corner]
-    below = _between(points[upper, 0], points[lower, 0])
+    below = interpolation(points[upper, 0], points[lower, 0])
     distance = torch.cdist(points, points[loop]).min(1).values
     is_lid = distance < LID_WIDTH
-    at = _between(points[:, 0], points[upper, 0])
+    at = interpolation(points[:, 0], points[upper, 0])
     blink = model.expression_basis[rig.patch_vertices, :, model.expression_names.index(f"eyeBlink{side.title()}")]
     reach = blink.norm(dim=-1)
     with_edge = (reach / (at @ reach[upper]).clamp(min=1e-4)).clamp(0, 1) * (is_lid & is_upper)
@@ -198,15 +198,3 @@ def plain_lid(uv: Tensor, gain: Tensor) -> dict[str, Tensor]:
         "lash_length": torch.tensor(0.0),
         "lashes": torch.zeros(1, 1, 4),
     }
-
-
-def _between(x: Tensor, knots: Tensor) -> Tensor:
-    """Weights [N, K] of linear interpolation at `x` [N] between ascending `knots` [K], constant beyond their ends."""
-    x = x.clamp(float(knots[0]), float(knots[-1]))
-    right = torch.searchsorted(knots.contiguous(), x.contiguous()).clamp(1, len(knots) - 1)
-    share = (x - knots[right - 1]) / (knots[right] - knots[right - 1]).clamp(min=1e-6)
-    weights = x.new_zeros(len(x), len(knots))
-    rows = torch.arange(len(x))
-    weights[rows, right - 1] = 1 - share
-    weights[rows, right] += share
-    return weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,9 @@ SHUT_FROM, SHUT_AT = 0.42, 0.6
 
 The tracker measures some opening in shut eyes, and a blink shape alone may leave a gap.
 """
+
+WIDENS_FROM, WIDENED_AT = 1.05, 1.4
+"""How far the lids are open, 1 as in the source, when the photo's eye gives way to the one without lashes."""
 
 WIDE_OPENING = 0.014
 """Lip gap in metres at which the inside of the mouth is fully lit."""
@@ -57,10 +61,8 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
         gain=gain,
         interior=on_screen(avatar.interior.deform(expression)),
         mouth=on_screen(mouth),
-        eyes=[
-            on_screen(avatar.left_eye.turned(drive.head.eyes[:, 0])),
-            on_screen(avatar.right_eye.turned(drive.head.eyes[:, 1])),
-        ],
+        eyes=[_place_eye(avatar, index, points, drive.head.eyes[:, index], on_screen) for index in range(2)],
+        openness=openness,
         lashes=[
             on_screen(lid.lash_strip(points, openness[:, index]))
             for index, lid in enumerate((avatar.left_lid, avatar.right_lid))
@@ -81,16 +83,17 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
 class _Layers:
     """Everything to be drawn for a batch.
 
-    `screen`, `interior`, `mouth` and each of `eyes` and `lashes` are screen positions [B, V, 3] of a surface; `gain`
-    [B, V] is a brightness factor, `gap` [B] that of the lips in metres, `lid_strength` [B, 2] the share of the shut
-    eyes' picture.
+    `screen`, `interior`, `mouth` and each of `lashes` are screen positions [B, V, 3] of a surface; `gain` [B, V] is a
+    brightness factor, `eyes` the positions and the lids' shadow of each eye, `openness` [B, 2] that of the lids, 1 as
+    in the source, `gap` [B] that of the lips in metres, `lid_strength` [B, 2] the share of the shut eyes' picture.
     """
 
     screen: Tensor
     gain: Tensor
     interior: Tensor
     mouth: Tensor
-    eyes: list[Tensor]
+    eyes: list[tuple[Tensor, Tensor]]
+    openness: Tensor
     lashes: list[Tensor]
     gap: Tensor
     lid_strength: Tensor
@@ -129,6 +132,28 @@ def _set_lids(avatar: LiftAvatar, points: Tensor, expression: Tensor, expression
     return torch.stack(openness, 1)
 
 
+def _place_eye(
+    avatar: LiftAvatar, index: int, points: Tensor, gaze: Tensor, on_screen: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Screen positions [B, V, 3] of one eye and the brightness [B, V] that the upper lid's shadow leaves it.
+
+    Args:
+        avatar: as in `draw_frames`.
+        index: 0 for the subject's left eye.
+        points: [B, V, 3] rig points, head frame, metres.
+        gaze: [B, 3] the eyeball's rotation, axis-angle.
+        on_screen: takes head-frame points to the screen.
+    """
+    eye, lid = ((avatar.left_eye, avatar.left_lid), (avatar.right_eye, avatar.right_lid))[index]
+    upper, lower = avatar.lids[index]
+    if len(lid.upper):
+        highest = points[:, upper, 1].maximum(avatar.rig.rest[upper, 1])
+        lowest = points[:, lower, 1].minimum(avatar.rig.rest[lower, 1])
+        gaze = eye.within_lids(gaze, lowest, highest)
+    turned = eye.turned(gaze)
+    return on_screen(turned), eye.shadow(turned, points[:, lid.upper])
+
+
 def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
     """Brightness factor [B, V] under a light that stays in place while the face turns and folds.
 
@@ -146,8 +171,13 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
     size = avatar.background.shape[0]
     target[..., :3] = avatar.background
     _draw_mouth(avatar, layers, index, target)
-    for eye, screen in zip((avatar.left_eye, avatar.right_eye), layers.eyes, strict=True):
-        _put(target, screen[index], eye.faces, eye.uv, screen.new_ones(screen.shape[1]), avatar.under)
+    for side, (eye, lid) in enumerate(((avatar.left_eye, avatar.left_lid), (avatar.right_eye, avatar.right_lid))):
+        at, shadow = (values[index] for values in layers.eyes[side])
+        photographed = eye.shadow(eye.rest[None], avatar.rig.rest[None, lid.upper])[0]
+        _put(target, at, eye.faces, eye.uv, shadow / photographed, avatar.under)
+        widened = float(((layers.openness[index, side] - WIDENS_FROM) / (WIDENED_AT - WIDENS_FROM)).clamp(0, 1))
+        if widened > 0:
+            _put(target, at, eye.faces, eye.uv - eye.picture_at, shadow, eye.picture, strength=widened)
     rig, screen = avatar.rig, layers.screen[index]
     layer, depth = draw_surface(screen, rig.faces, rig.uv, layers.gain[index], avatar.person, box=(0, 0, size, size))
     for side, lid in enumerate((avatar.left_lid, avatar.right_lid)):

@@ -40,7 +40,7 @@ from preprocess.dataset.records.shards import read_shard, write_shard  # noqa: E
 from preprocess.tracking.motion import Motion  # noqa: E402
 from preprocess.tracking.tracker import TrackedFrame  # noqa: E402
 
-NUM_PATCH, NUM_REST, NUM_INSIDE = 24, 16, 20
+NUM_PATCH, NUM_REST, NUM_INSIDE = 72, 16, 20
 """Points that are kept of an avatar: of the face, around it, and of the mouth's inside."""
 
 STRIDE = 20
@@ -113,7 +113,9 @@ def write_avatars(folder: Path, photo: TrackedFrame, engine: Any) -> dict[str, A
 def thin(avatar: LiftAvatar) -> LiftAvatar:
     """The avatar with few points; what refers to points that are left out goes with them."""
     rig, inside = avatar.rig, avatar.interior
-    marks = torch.cat([avatar.lids.reshape(-1), avatar.lips])
+    lids = {name: getattr(avatar, name) for name in ("left_lid", "right_lid")}
+    edges = [points for lid in lids.values() for points in (lid.upper, lid.lower)]
+    marks = torch.cat([avatar.lids.reshape(-1), avatar.lips, *edges])
     kept = torch.cat([marks, rig.patch_faces.reshape(-1)])
     kept = torch.tensor(list(dict.fromkeys(kept.tolist()))[:NUM_PATCH])
     points = torch.cat([kept, torch.arange(rig.num_patch, rig.num_patch + NUM_REST)])
@@ -131,9 +133,14 @@ def thin(avatar: LiftAvatar) -> LiftAvatar:
         name: getattr(avatar, name)[::STRIDE, ::STRIDE] for name in ("person", "under", "changed", "background")
     }
     changes |= {
-        name: replace(lid, faces=faces_of(lid.faces), gain=lid.gain[kept])
-        for name in ("left_lid", "right_lid")
-        for lid in [getattr(avatar, name)]
+        name: replace(
+            lid,
+            faces=faces_of(lid.faces),
+            upper=renumbered[lid.upper],
+            lower=renumbered[lid.lower],
+            **{field: getattr(lid, field)[kept] for field in ("gain", "shut_uv", "follow", "rise", "held")},
+        )
+        for name, lid in lids.items()
     }
     return replace(
         avatar,

@@ -17,15 +17,16 @@ from portrait4d.engines.avatar_file import (
     read_warnings,
     write_avatar,
 )
-from portrait4d.engines.lift.eyes import Eye
-from portrait4d.engines.lift.lids import Lid
+from portrait4d.engines.lift.eyes import Eye, plain_eye
+from portrait4d.engines.lift.lids import Lid, plain_lid
 from portrait4d.engines.lift.mouth import Interior, OwnMouth
 from portrait4d.engines.lift.rig import Rig
 from preprocess.faces.crop import Crop
 from preprocess.tracking.motion import Motion
 
 FORMAT = "portrait4d-lift-avatar"
-VERSION = 1
+VERSION = 2
+"""Version 1 had lids without set edges and lashes, and eyes without their shadow."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,13 @@ class LiftAvatar:
 
     @classmethod
     def _from_tensors(cls, header: dict[str, Any], tensors: dict[str, Tensor]) -> LiftAvatar:
+        if header.get("version") == 1:
+            for name in ("left_lid", "right_lid"):
+                plain = plain_lid(tensors["rig.uv"], tensors[f"{name}.gain"])
+                tensors |= {f"{name}.{key}": value for key, value in plain.items()}
+            for name in ("left_eye", "right_eye"):
+                plain = plain_eye(len(tensors[f"{name}.rest"]))
+                tensors |= {f"{name}.{key}": value for key, value in plain.items()}
         _check_tensors(tensors)
         parts: dict[str, Any] = {}
         for name, kind in _PARTS.items():
@@ -160,17 +168,32 @@ _LAYOUT: dict[str, tuple[str | int | None, ...]] = {
     "rig.source_residual": (478, 3),
     "rig.focal_px": (),
     **{
-        f"{eye}.{name}": tuple(eye if side == "N" else side for side in shape)
+        f"{eye}.{name}": tuple({"N": eye, "U": f"{eye[:-3]}lid upper"}.get(str(side), side) for side in shape)
         for eye in ("left_eye", "right_eye")
         for name, shape in (
             ("rest", ("N", 3)), ("from_centre", ("N", 3)), ("follow", ("N",)), ("uv", ("N", 2)), ("faces", (None, 3)),
-            ("source_gaze", (3,)),
+            ("source_gaze", (3,)), ("iris_height", ()), ("below_lid", ("N", "U")), ("picture", (None, None, 4)),
+            ("picture_at", (2,)),
         )
     },
     **{
         f"{lid}.{name}": shape
         for lid in ("left_lid", "right_lid")
-        for name, shape in (("faces", (None, 3)), ("gain", ("P",)), ("gap", ()))
+        for name, shape in (
+            ("faces", (None, 3)),
+            ("gain", ("P",)),
+            ("gap", ()),
+            ("shut_uv", ("P", 2)),
+            ("upper", (f"{lid} upper",)),
+            ("lower", (f"{lid} lower",)),
+            ("below", (f"{lid} upper", f"{lid} lower")),
+            ("opening", (f"{lid} upper", 3)),
+            ("follow", ("P", f"{lid} upper")),
+            ("rise", ("P", f"{lid} upper")),
+            ("held", ("P", 3)),
+            ("lash_length", ()),
+            ("lashes", (None, None, 4)),
+        )
     },
     "interior.rest": ("I", 3),
     "interior.expression_basis": ("3I", "E"),
@@ -199,8 +222,7 @@ _INDICES = {
     "rig.patch_vertices": None,
     "left_eye.faces": "left_eye",
     "right_eye.faces": "right_eye",
-    "left_lid.faces": "P",
-    "right_lid.faces": "P",
+    **{f"{lid}_lid.{name}": "P" for lid in ("left", "right") for name in ("faces", "upper", "lower")},
     "interior.faces": "I",
     "own_mouth.faces": "O",
     "lids": "P",

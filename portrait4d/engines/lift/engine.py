@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from portrait4d.engines.lift.abilities import ABILITIES
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.bind import build_rig, patch_faces, residual_weights
 from portrait4d.engines.lift.canvas import MARGIN, Canvas, cut_canvas, keep_component, refine_matte, split_canvas
-from portrait4d.engines.lift.eyes import IRIS, LIDS, Eye, build_eye, complete_eye
-from portrait4d.engines.lift.lids import build_lid, lid_texture
+from portrait4d.engines.lift.eyeballs import believable_iris, complete_eye
+from portrait4d.engines.lift.eyes import IRIS, LIDS, Eye, build_eye
+from portrait4d.engines.lift.lids import Lid, build_lid
 from portrait4d.engines.lift.lighting import fit_light, light_asymmetry
 from portrait4d.engines.lift.mouth import (
     build_interior,
@@ -33,6 +35,7 @@ from portrait4d.engines.lift.mouth import (
 )
 from portrait4d.engines.lift.render import draw_frames
 from portrait4d.engines.lift.rig import Rig, vertex_normals
+from portrait4d.engines.lift.shut_eyes import BROWS, EyeFrame, shut_eye
 from portrait4d.engines.lift.view import SourceView
 from portrait4d.engines.modes import Placement
 from portrait4d.engines.retarget import SHUT_EYES
@@ -82,24 +85,26 @@ class LiftEngine:
         residual = landmark_residual(model, motion)[0]
         rig = build_rig(model, motion, canvas, residual, self._landmark_weights)
         lids, lips = self._opening_points(rig)
-        lid_gaps = [float((rig.rest[upper] - rig.rest[lower]).norm()) for upper, lower in lids]
-        eyes, under = self._eyes(motion, view, canvas.photo, landmarks)
+        gaps = [float((rig.rest[upper] - rig.rest[lower]).norm()) for upper, lower in lids]
+        sides = ("left", "right")
+        open_lids = {side: build_lid(model, side, rig, view, gap) for side, gap in zip(sides, gaps, strict=True)}
+        edges = [rig.rest[lid.upper] for lid in open_lids.values()]
+        eyes, under = self._eyes(motion, view, canvas.photo, landmarks, edges)
         depth = -float(view.to_camera(rig.rest[lips].mean(0)[None])[0, 2])
         own_teeth = teeth_colour(canvas.photo, inner)
         own_mouth = build_own_mouth(inner, depth, view, shows_teeth=own_teeth is not None)
         mouth_rows = slice(int(inner[:, 1].min()) - 12 - own_teeth_reach(inner), int(inner[:, 1].max()) + 12)
         under[mouth_rows] = torch.from_numpy(own_mouth_texture(canvas.photo, inner))[mouth_rows]
-        changed = torch.from_numpy(lid_texture(canvas.photo, landmarks))
+        changed, (left_lid, right_lid) = _shut_eyes(canvas.photo, landmarks, rig, open_lids)
         changed[mouth_rows] = torch.from_numpy(own_teeth_texture(canvas.photo, inner))[mouth_rows]
-        faces = rig.patch_faces
         light = _fit_face_light(canvas, rig, view)
         inside = slice(MARGIN, MARGIN + crop.size)
         return LiftAvatar(
             rig=rig,
             left_eye=eyes[0],
             right_eye=eyes[1],
-            left_lid=build_lid(model, "left", rig.patch_vertices, faces, lid_gaps[0]),
-            right_lid=build_lid(model, "right", rig.patch_vertices, faces, lid_gaps[1]),
+            left_lid=left_lid,
+            right_lid=right_lid,
             interior=build_interior(
                 model, shape, canvas.photo, inner, landmarks[list(OUTER_LIPS)], own_teeth=own_teeth
             ),
@@ -130,23 +135,34 @@ class LiftEngine:
         return split_canvas(photo, known, alpha)
 
     def _eyes(
-        self, motion: Motion, view: SourceView, photo: np.ndarray, landmarks: np.ndarray
+        self, motion: Motion, view: SourceView, photo: np.ndarray, landmarks: np.ndarray, edges: list[Tensor]
     ) -> tuple[list[Eye], Tensor]:
-        """Both eyes (subject's left first) and their texture [H, W, 4]: the canvas with the eyes completed."""
+        """Both eyes (subject's left first) and their texture [H, W, 4]: the canvas with the eyes completed.
+
+        Args:
+            motion: the tracked source.
+            view: its camera.
+            photo: float32 [H, W, 3] in [0, 1].
+            landmarks: [478, 2] canvas pixels.
+            edges: [U, 3] of each upper lid in the head frame, from corner to corner.
+        """
         params = motion.params(self.head_model, 0)
         joints = self.head_model.joints(params)[0]
         fitted = self.head_model.shaped(params.shape, params.expression)[0]
         texture = np.concatenate([photo, np.ones_like(photo[..., :1])], -1)
-        middle = int(landmarks[list(LIDS["left"] + LIDS["right"]), 0].mean())
         eyes = []
         for index, side in enumerate(("left", "right")):
-            lids, iris = landmarks[list(LIDS[side])], landmarks[list(IRIS[side])]
-            columns = slice(middle, None) if lids[:, 0].mean() > middle else slice(None, middle)
-            texture[:, columns, :3] = complete_eye(photo, lids, iris)[:, columns]
+            lids = landmarks[list(LIDS[side])]
+            iris = believable_iris(lids, landmarks[list(IRIS[side])])
+            completed = complete_eye(photo, lids, iris)
+            texture[completed.rows, completed.columns, :3] = completed.seen
             centre = joints[self.head_model.joint_names.index(f"eye_{side}")]
             eyeball = fitted[self.head_model.regions[f"{side}_eyeball"]]
             radius = float((eyeball - centre).norm(dim=-1).median())
-            eyes.append(build_eye(lids, centre, radius, params.eyes[0, index], view))
+            eye = build_eye(lids, iris[0], centre, radius, params.eyes[0, index], edges[index], view)
+            free = np.concatenate([completed.free, np.ones_like(completed.free[..., :1])], -1)
+            at = torch.tensor([completed.columns.start, completed.rows.start], dtype=torch.float32)
+            eyes.append(replace(eye, picture=torch.from_numpy(free), picture_at=at))
         return eyes, torch.from_numpy(texture)
 
     def _opening_points(self, rig: Rig) -> tuple[Tensor, Tensor]:
@@ -216,6 +232,27 @@ class LiftEngine:
             (rig.uv[used] * scale).numpy(),
             (pixels * 255).round().byte().numpy(),
         )
+
+
+def _shut_eyes(photo: np.ndarray, landmarks: np.ndarray, rig: Rig, lids: dict[str, Lid]) -> tuple[Tensor, list[Lid]]:
+    """The canvas [H, W, 4] with both eyes shut and nothing else, and the lids with their lashes.
+
+    Args:
+        photo: float32 [H, W, 3] in [0, 1].
+        landmarks: [478, 2] canvas pixels.
+        rig: the bound source.
+        lids: by the side of their eye.
+    """
+    picture, finished = np.zeros((*photo.shape[:2], 4), np.float32), []
+    for side, lid in lids.items():
+        upper, lower, shut = rig.uv[lid.upper], rig.uv[lid.lower], lid.shut_uv[lid.upper]
+        frame = EyeFrame.of(upper.numpy(), lower.numpy(), shut.numpy(), len(photo))
+        part = picture[frame.rows, frame.columns]
+        painted, lashes = shut_eye(photo, frame, landmarks[list(BROWS[side])])
+        np.maximum(part, painted, out=part)
+        length = lashes.length * (rig.rest[lid.upper[-1]] - rig.rest[lid.upper[0]]).norm()
+        finished.append(replace(lid, lash_length=length, lashes=torch.from_numpy(lashes.picture)))
+    return torch.from_numpy(picture), finished
 
 
 def _fit_face_light(canvas: Canvas, rig: Rig, view: SourceView) -> np.ndarray:

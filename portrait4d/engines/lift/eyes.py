@@ -1,6 +1,7 @@
 """The eyes: what shows through the lid openings.
 
-The photo's own eye, completed under the lids, is the texture of a part of a sphere that turns with the gaze.
+The photo's own eye, completed under the lids (`eyeballs`), is the texture of a part of a sphere that turns with the
+gaze. The upper lid throws a soft shadow on it, which the photo shows where its lid is, and which moves with the edge.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.landmarks.groups import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
-from portrait4d.engines.lift.canvas import fill
 from portrait4d.engines.lift.view import SourceView
 
 LIDS = {"left": LEFT_EYE, "right": RIGHT_EYE}
@@ -23,7 +23,13 @@ LIDS = {"left": LEFT_EYE, "right": RIGHT_EYE}
 IRIS = {"left": LEFT_IRIS, "right": RIGHT_IRIS}
 """Landmarks of the iris: centre and four points of the rim."""
 
-_ROWS, _COLUMNS = 9, 13
+SHADOW, SHADOW_DEPTH = 0.3, 0.0022
+"""Share of the light that the upper lid takes at its edge, and metres below it within which that falls to 1/e."""
+
+LID_MARGIN, LEAST_ROOM = 0.12, 0.0006
+"""Share of the opening that the iris's centre stays away from the lids; metres that it may move in any eye."""
+
+_ROWS, _COLUMNS = 25, 21
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,10 @@ class Eye:
         uv: [V, 2] canvas pixels.
         faces: [F, 3].
         source_gaze: [3] the eyeball's rotation in the source, axis-angle in radians.
+        iris_height: [] y of the iris's centre in the source, head frame, metres.
+        below_lid: [V, U] weights that make of the upper lid's edge, U points, the points above those of the eye.
+        picture: [h, w, 4] the eye without what lids and lashes do to it in the photo, for lids that open wider.
+        picture_at: [2] canvas pixel of its top-left corner, x and y.
     """
 
     rest: Tensor
@@ -45,6 +55,10 @@ class Eye:
     uv: Tensor
     faces: Tensor
     source_gaze: Tensor
+    iris_height: Tensor
+    below_lid: Tensor
+    picture: Tensor
+    picture_at: Tensor
 
     def to(self, device: torch.device | str) -> Eye:
         """The same eye on another device."""
@@ -55,6 +69,45 @@ class Eye:
         turn = axis_angle_to_matrix(gaze) @ axis_angle_to_matrix(self.source_gaze).T
         moved = self.from_centre @ turn.mT - self.from_centre
         return self.rest + self.follow[:, None] * moved
+
+    def within_lids(self, gaze: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
+        """Limits eyeball rotations [B, 3] so that the iris does not leave the eye; the source's own stays.
+
+        Args:
+            gaze: axis-angle; its first number is the angle down.
+            lowest: [B] y in metres, head frame, of the lower lid.
+            highest: [B] likewise of the upper lid.
+        """
+        radius = self.from_centre.norm(dim=-1).amax().clamp(min=1e-4)
+        own = torch.sin(self.source_gaze[0])
+        raised = radius * (own - torch.sin(gaze[:, 0]))
+        margin = LID_MARGIN * (highest - lowest)
+        room = torch.where(raised > 0, highest - margin - self.iris_height, self.iris_height - lowest - margin)
+        room = room.clamp(min=LEAST_ROOM)
+        free = 0.5 * room
+        beyond = (raised.abs() - free).clamp(min=0)
+        limited = raised.sign() * (
+            raised.abs().minimum(free) + (room - free) * (1 - torch.exp(-beyond / (room - free)))
+        )
+        pitch = torch.asin((own - limited / radius).clamp(-0.9, 0.9))
+        return torch.cat([torch.where(beyond > 0, pitch, gaze[:, 0])[:, None], gaze[:, 1:]], 1)
+
+    def shadow(self, points: Tensor, edge: Tensor) -> Tensor:
+        """Brightness [B, V] at points [B, V, 3] of the eye under an upper lid with the edge [B, U, 3], head frame."""
+        if not self.below_lid.shape[1]:
+            return torch.ones_like(points[..., 0])
+        below = (self.below_lid @ edge)[..., 1] - points[..., 1]
+        return 1 - SHADOW * torch.exp(-below.clamp(min=0) / SHADOW_DEPTH)
+
+
+def plain_eye(points: int) -> dict[str, Tensor]:
+    """What an eye of `points` points lacks in a file of version 1: no shadow, one picture, the iris free."""
+    return {
+        "iris_height": torch.tensor(0.0),
+        "below_lid": torch.zeros(points, 0),
+        "picture": torch.zeros(1, 1, 4),
+        "picture_at": torch.zeros(2),
+    }
 
 
 def polygon_mask(points: np.ndarray, side: int, grow: float = 0.0) -> np.ndarray:
@@ -68,84 +121,18 @@ def polygon_mask(points: np.ndarray, side: int, grow: float = 0.0) -> np.ndarray
     return mask.astype(np.float32) / 255
 
 
-def complete_eye(photo: np.ndarray, lids: np.ndarray, iris: np.ndarray) -> np.ndarray:
-    """Completes an eye under its lids: the photo inside the opening, white and iris continued outside it.
-
-    Args:
-        photo: float32 [H, W, 3] in [0, 1].
-        lids: [16, 2] lid edge in canvas pixels.
-        iris: [5, 2] centre and rim in canvas pixels.
-
-    Returns:
-        Picture float32 [H, W, 3], to be used only around the eye.
-    """
-    side = photo.shape[0]
-    centre = iris[0]
-    radius = float(np.linalg.norm(iris[1:] - centre, axis=-1).mean())
-    y, x = np.mgrid[:side, :side].astype(np.float32) + 0.5
-    distance = np.hypot(x - centre[0], y - centre[1])
-    inside = polygon_mask(lids, side, grow=-2)
-    white_known = (inside > 0.5) & (distance > 1.15 * radius)
-    if white_known.sum() < 6:
-        white_known = (polygon_mask(lids, side) > 0.5) & (distance > radius)
-    white = fill(photo, _brighter_half(photo, white_known)) if white_known.any() else np.full_like(photo, 0.75)
-    outside = np.clip(cv2.distanceTransform((inside < 0.5).astype(np.uint8), cv2.DIST_L2, 5) / (2 * radius), 0, 1)
-    white = white * (1 - 0.25 * outside[..., None])
-
-    iris_texture = _complete_iris(photo, inside > 0.5, centre, radius, distance)
-    soft = np.clip((1.06 * radius - distance) / max(0.12 * radius, 1.0) + 0.5, 0, 1)[..., None]
-    completed = white * (1 - soft) + iris_texture * soft
-    seen = cv2.GaussianBlur(polygon_mask(lids, side, grow=1), (0, 0), 0.6)
-    seen = np.maximum(seen, polygon_mask(lids, side, grow=1))[..., None]
-    return (photo * seen + completed * (1 - seen)).astype(np.float32)
-
-
-def _brighter_half(photo: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The brighter half of known pixels: lashes and their shadows are no white of an eye, which may open wider."""
-    light = photo.mean(-1)
-    return known & (light >= np.median(light[known]))
-
-
-def _complete_iris(
-    photo: np.ndarray, inside: np.ndarray, centre: np.ndarray, radius: float, distance: np.ndarray
-) -> np.ndarray:
-    """Fills the hidden pixels of the iris from the visible ones.
-
-    A hidden pixel becomes the mean of its ring's median and its mirror image, top to bottom, or, where that is hidden
-    too, the median alone.
-    """
-    side = photo.shape[0]
-    disc = distance < 1.3 * radius
-    visible = inside & disc
-    rings = np.minimum((distance / radius * 12).astype(int), 15)
-    colours = np.zeros((16, 3), np.float32)
-    for ring in range(16):
-        chosen = visible & (rings == ring)
-        colours[ring] = np.median(photo[chosen], axis=0) if chosen.sum() > 2 else np.nan
-    known = ~np.isnan(colours[:, 0])
-    if not known.any():
-        return np.full_like(photo, 0.2)
-    for channel in range(3):
-        colours[:, channel] = np.interp(np.arange(16), np.flatnonzero(known), colours[known, channel])
-    texture = colours[rings]
-    rows, columns = np.nonzero(disc & ~visible)
-    mirrored = np.clip(np.round(2 * centre[1] - rows - 1).astype(int), 0, side - 1)
-    from_mirror = visible[mirrored, columns]
-    texture[rows[from_mirror], columns[from_mirror]] = 0.5 * (
-        texture[rows[from_mirror], columns[from_mirror]] + photo[mirrored[from_mirror], columns[from_mirror]]
-    )
-    texture[visible] = photo[visible]
-    return texture
-
-
-def build_eye(lids: np.ndarray, centre: Tensor, radius: float, gaze: Tensor, view: SourceView) -> Eye:
+def build_eye(
+    lids: np.ndarray, iris: np.ndarray, centre: Tensor, radius: float, gaze: Tensor, edge: Tensor, view: SourceView
+) -> Eye:
     """Builds the geometry of one eye.
 
     Args:
         lids: [16, 2] canvas pixels.
+        iris: [2] its centre, canvas pixels.
         centre: [3] the eyeball's centre in the head frame, metres.
         radius: that of the head model's eyeball, metres; the tracker measures gaze with it.
         gaze: [3] the eyeball's rotation in the source, axis-angle.
+        edge: [U, 3] the upper lid's edge in the source, head frame, from corner to corner.
         view: the camera of the source.
     """
     low, high = lids.min(0), lids.max(0)
@@ -161,7 +148,9 @@ def build_eye(lids: np.ndarray, centre: Tensor, radius: float, gaze: Tensor, vie
     forward = (radius**2 - plane.square().sum(-1)).clamp(min=0).sqrt()
     from_centre = torch.cat([plane, forward[:, None]], -1) @ view.rotation
     follow = ((1.3 - across / radius) / 0.5).clamp(0, 1)
-    return Eye(rest, from_centre, follow, uv, faces, gaze.float())
+    iris_at = view.from_canvas(torch.from_numpy(iris[None]).float(), -(camera_centre[2] + 0.8 * radius))
+    about = {"iris_height": iris_at[0, 1], "below_lid": interpolation(rest[:, 0], edge[:, 0])}
+    return Eye(rest, from_centre, follow, uv, faces, gaze.float(), **{**plain_eye(len(rest)), **about})
 
 
 def flat_patch(low: np.ndarray, high: np.ndarray, *, rows: int, columns: int) -> tuple[Tensor, Tensor]:
@@ -171,3 +160,15 @@ def flat_patch(low: np.ndarray, high: np.ndarray, *, rows: int, columns: int) ->
     a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
     faces = np.concatenate([np.stack([a, c, b], -1), np.stack([b, c, d], -1)])
     return torch.from_numpy(grid.reshape(-1, 2).astype(np.float32)), torch.from_numpy(faces)
+
+
+def interpolation(x: Tensor, knots: Tensor) -> Tensor:
+    """Weights [N, K] of linear interpolation at `x` [N] between ascending `knots` [K], constant beyond their ends."""
+    x = x.clamp(float(knots[0]), float(knots[-1]))
+    right = torch.searchsorted(knots.contiguous(), x.contiguous()).clamp(1, len(knots) - 1)
+    share = (x - knots[right - 1]) / (knots[right] - knots[right - 1]).clamp(min=1e-6)
+    weights = x.new_zeros(len(x), len(knots))
+    rows = torch.arange(len(x))
+    weights[rows, right - 1] = 1 - share
+    weights[rows, right] += share
+    return weights

@@ -1,106 +1,200 @@
-"""Closed lids: skin without lashes, shown while an eye shuts.
+"""Lids: how their edges meet, and where the picture of the shut eye lies on them.
 
-An open eye shows its upper lid as a few rows of pixels with lashes in front. Stretched over the closing eye they
-would become stripes, so a second texture holds the skin around the eye, continued over it, and the lash line is drawn
-as a dark edge.
+The head model's blink was made for its own wide eyes: on another face the upper lid stops short of the lower one or
+runs past it, and the edge between them becomes a zigzag. So while an eye shuts, the edge is set: the opening keeps the
+shape it has in the source and only its height shrinks, until both edges lie on one line. The skin above follows as far
+as the blink moves it, the lower lid rises a little.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from flame.heads.head_model import HeadModel
-from flame.landmarks.groups import LEFT_BROW, RIGHT_BROW
-from portrait4d.engines.lift.canvas import fill
-from portrait4d.engines.lift.eyes import LIDS, polygon_mask
-
-BROWS = {"left": LEFT_BROW[:5] + LEFT_BROW[:4:-1], "right": RIGHT_BROW[:5] + RIGHT_BROW[:4:-1]}
-"""Outline of a brow: the lower edge from outside to inside, the upper edge back."""
-
-LASH_GAIN, LASH_WIDTH = 0.25, 0.005
-"""Brightness factor at the upper lid's edge, and the distance in metres at which it reaches 1, that of skin."""
+from portrait4d.engines.lift.eyes import flat_patch, interpolation
+from portrait4d.engines.lift.rig import Rig
+from portrait4d.engines.lift.view import SourceView
 
 LID_WIDTH = 0.013
-"""Distance from the lid edge, in metres, within which skin can be replaced."""
+"""Distance from the lid edge, in metres, within which skin belongs to the lids."""
 
-CLOSES_FROM, CLOSES_AT = 0.15, 0.6
-"""Share of the source's lid gap that is closed when the lid texture begins to show, and when it is fully shown."""
+RISE = 0.12
+"""Share of the opening by which the lower lid rises until the eye is shut."""
+
+OVERLAP = 0.0008
+"""Metres by which shut lids overlap, so that no line of eye is left between them."""
+
+LASH_ROOTS = 0.2
+"""How far the strip with the lashes reaches above the lid edge, in lengths of the lashes."""
+
+EDGE_SET_AT = 0.3
+"""Share of the source's lid gap that is closed when the edge follows the source's own shape alone."""
+
+CLOSES_FROM, CLOSES_AT = 0.05, 0.4
+"""Share of the source's lid gap that is closed when the shut eye's picture begins to show, and when it is all there."""
 
 
 @dataclass(frozen=True)
 class Lid:
-    """Both lids of one eye.
+    """Both lids of one eye; U points of the upper edge, from corner to corner, and W of the lower one.
 
     Attributes:
         faces: [F, 3] of the rig's patch points.
-        gain: [P] brightness factor of the rig's patch points.
+        gain: [P] brightness factor of the rig's patch points under the picture of the shut eye.
         gap: [] the source's lid gap in metres.
+        shut_uv: [P, 2] where the patch points lie in the picture of the shut eye, canvas pixels.
+        upper: [U] patch points of the upper edge.
+        lower: [W] patch points of the lower edge.
+        below: [U, W] weights that make of the lower edge the points below those of the upper edge.
+        opening: [U, 3] from the lower to the upper edge in the source, metres, head frame.
+        follow: [P, U] how far patch points go with those of the upper edge.
+        rise: [P, U] by which share of the opening patch points of the lower lid rise.
+        held: [P, 3] what the head model's blink would do to the lower lid and the corners, metres per unit.
+        lash_length: [] metres of the lashes of a shut eye.
+        lashes: [h, w, 4] premultiplied, the upper lashes of the shut eye hanging from its edge, see `shut_eyes`.
     """
 
     faces: Tensor
     gain: Tensor
     gap: Tensor
+    shut_uv: Tensor
+    upper: Tensor
+    lower: Tensor
+    below: Tensor
+    opening: Tensor
+    follow: Tensor
+    rise: Tensor
+    held: Tensor
+    lash_length: Tensor
+    lashes: Tensor
 
     def to(self, device: torch.device | str) -> Lid:
         """The same lids on another device."""
-        return Lid(self.faces.to(device), self.gain.to(device), self.gap.to(device))
+        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
-    def strength(self, gap: Tensor) -> Tensor:
-        """How far the lid texture replaces the photo, [B] in [0, 1], at lid gaps [B] in metres."""
-        share = (1 - gap / self.gap.clamp(min=1e-4) - CLOSES_FROM) / (CLOSES_AT - CLOSES_FROM)
-        share = share.clamp(0, 1)
-        return share * share * (3 - 2 * share)
+    def openness(self, gap: Tensor) -> Tensor:
+        """Lid gaps [B, 3] in metres, from the lower to the upper lid, as shares [B] of the source's, at least 0."""
+        return gap.norm(dim=-1) * (gap[:, 1] > 0) / self.gap.clamp(min=1e-4)
+
+    def strength(self, openness: Tensor) -> Tensor:
+        """How far the picture of the shut eye replaces the photo, [B] in [0, 1]."""
+        return _smooth((1 - openness - CLOSES_FROM) / (CLOSES_AT - CLOSES_FROM))
+
+    def set_edges(self, points: Tensor, openness: Tensor, blink: Tensor) -> Tensor:
+        """What to add to patch points [B, P, 3], head frame, so that the edges lie as they should; none from 1 up.
+
+        Args:
+            points: as the expression moved them.
+            openness: [B] see `openness`.
+            blink: [B] how far the expression's blink exceeds the source's.
+        """
+        closed = (1 - openness).clamp(0, 1)[:, None, None]
+        share = _smooth(closed / EDGE_SET_AT)
+        held = share * blink[:, None, None] * self.held
+        height = self.opening[:, 1].abs()
+        wanted = self.below @ (points - held)[:, self.lower] + (1 - (1 - RISE) * closed) * self.opening
+        wanted[..., 2] += OVERLAP * closed[..., 0]
+        wanted[..., 1] -= OVERLAP * closed[..., 0] * height / (height.sum() / max(len(height), 1)).clamp(min=1e-6)
+        moved = share * (wanted - points[:, self.upper])
+        return self.follow @ moved + self.rise @ (closed * self.opening) - held
+
+    def lash_strip(self, points: Tensor, openness: Tensor) -> Tensor:
+        """The lashes [B, 2 U, 3] at patch points [B, P, 3], head frame: a strip that hangs from the upper edge."""
+        edge = points[:, self.upper]
+        down = torch.zeros_like(edge)
+        down[..., 1] = -self.lash_length
+        hanging = (1 - openness).clamp(0, 1)[:, None, None]
+        return torch.cat([edge - LASH_ROOTS * down, edge + hanging * down], 1)
+
+    @cached_property
+    def lash_grid(self) -> tuple[Tensor, Tensor]:
+        """Texture positions [2 U, 2] of the strip in pixels of `lashes`, and its faces [F, 3]."""
+        height, width = self.lashes.shape[:2]
+        uv, faces = flat_patch(np.zeros(2), np.array([width, height]), rows=2, columns=max(len(self.upper), 1))
+        return uv.to(self.lashes), faces.to(self.lashes.device)
 
 
-def build_lid(model: HeadModel, side: str, patch_vertices: Tensor, patch_faces: Tensor, gap: float) -> Lid:
+def _smooth(share: Tensor) -> Tensor:
+    share = share.clamp(0, 1)
+    return share * share * (3 - 2 * share)
+
+
+def build_lid(model: HeadModel, side: str, rig: Rig, view: SourceView, gap: float) -> Lid:
     """Builds the lids of the subject's left or right eye.
 
     Args:
         model: the head model.
         side: "left" or "right".
-        patch_vertices: [P] numbers of the patch points in the head model.
-        patch_faces: [F, 3] in patch numbers.
+        rig: the bound source.
+        view: its camera.
         gap: the source's lid gap in metres.
     """
-    edge = model.template[model.loops[f"eye_{side}_loop"]]
-    corners = edge[[int(edge[:, 0].argmin()), int(edge[:, 0].argmax())]]
-    along = ((edge[:, 0] - corners[0, 0]) / (corners[1, 0] - corners[0, 0]))[:, None]
-    is_upper = edge[:, 1] > (corners[0] + along * (corners[1] - corners[0]))[:, 1]
-    points = model.template[patch_vertices]
-    is_lid = torch.cdist(points, edge).min(1).values < LID_WIDTH
-    from_lashes = torch.cdist(points, edge[is_upper]).min(1).values
-    gain = LASH_GAIN + (1 - LASH_GAIN) * (from_lashes / LASH_WIDTH).clamp(0, 1)
-    return Lid(patch_faces[is_lid[patch_faces].all(1)], gain, torch.tensor(float(gap)))
+    points = model.template[rig.patch_vertices]
+    numbers = torch.full((len(model.template),), -1, dtype=torch.long)
+    numbers[rig.patch_vertices] = torch.arange(rig.num_patch)
+    loop = numbers[model.loops[f"eye_{side}_loop"]]
+    loop = loop[loop >= 0]
+    loop = loop[points[loop, 0].argsort()]
+    corners = points[loop[[0, -1]]]
+    slope = (corners[1, 1] - corners[0, 1]) / (corners[1, 0] - corners[0, 0])
+    is_upper = points[:, 1] > corners[0, 1] + slope * (points[:, 0] - corners[0, 0])
+    is_corner = (loop == loop[0]) | (loop == loop[-1])
+    upper, lower = loop[is_upper[loop] | is_corner], loop[~is_upper[loop] | is_corner]
+    below = interpolation(points[upper, 0], points[lower, 0])
+    distance = torch.cdist(points, points[loop]).min(1).values
+    is_lid = distance < LID_WIDTH
+    at = interpolation(points[:, 0], points[upper, 0])
+    blink = model.expression_basis[rig.patch_vertices, :, model.expression_names.index(f"eyeBlink{side.title()}")]
+    reach = blink.norm(dim=-1)
+    with_edge = (reach / (at @ reach[upper]).clamp(min=1e-4)).clamp(0, 1) * (is_lid & is_upper)
+    with_edge[upper] = 1
+    with_edge[loop[[0, -1]]] = 1
+    near = _smooth(1 - distance / LID_WIDTH)
+    rises = near * ~is_upper
+    rises[loop[[0, -1]]] = 0
+    gain = torch.ones(rig.num_patch)
+    edges = {
+        "upper": upper,
+        "lower": lower,
+        "below": below,
+        "opening": rig.rest[upper] - below @ rig.rest[lower],
+        "follow": with_edge[:, None] * at,
+        "rise": RISE * rises[:, None] * at,
+        "held": blink * (near * ~is_upper)[:, None],
+    }
+    lid = Lid(
+        faces=rig.patch_faces[is_lid[rig.patch_faces].all(1)],
+        gain=gain,
+        gap=torch.tensor(float(gap)),
+        **{**plain_lid(rig.uv, gain), **edges},
+    )
+    rest = rig.rest[None, : rig.num_patch]
+    shut = rest + lid.set_edges(rest, torch.zeros(1), torch.zeros(1))
+    return replace(lid, shut_uv=view.to_canvas(shut[0])[:, :2].contiguous())
 
 
-def lid_texture(photo: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Skin over both eyes, premultiplied float32 [H, W, 4].
-
-    It is solid over lids and lashes, fades into the skin around them, and never covers the brows.
+def plain_lid(uv: Tensor, gain: Tensor) -> dict[str, Tensor]:
+    """The arrays of a lid that shuts by the head model's blink alone, over a picture of the open eye: as it once was.
 
     Args:
-        photo: float32 [H, W, 3] in [0, 1].
-        landmarks: [478, 2] canvas pixels.
+        uv: [V, 2] that of the rig.
+        gain: [P] that of the lid.
     """
-    side = photo.shape[0]
-    hidden, alpha, brow = (np.zeros((side, side), np.float32) for _ in range(3))
-    for name in ("left", "right"):
-        lids = landmarks[list(LIDS[name])]
-        width = float(np.ptp(lids[:, 0]))
-        hidden = np.maximum(hidden, polygon_mask(lids, side, grow=max(3, 0.2 * width)))
-        solid = polygon_mask(lids, side, grow=max(3, 0.23 * width))
-        alpha = np.maximum(alpha, cv2.GaussianBlur(solid, (0, 0), max(1.0, 0.06 * width)))
-        over = polygon_mask(landmarks[list(BROWS[name])], side, grow=max(2, 0.05 * width))
-        brow = np.maximum(brow, cv2.GaussianBlur(over, (0, 0), max(1.0, 0.04 * width)))
-    alpha = (alpha * (1 - brow))[..., None]
-    around = (alpha[..., 0] > 0.02) & (hidden < 0.5)
-    luminance = cv2.GaussianBlur(photo.mean(-1), (0, 0), 1.0)
-    typical = np.median(luminance[around]) if around.any() else 0.5
-    is_skin = np.clip((luminance / typical - 0.5) / 0.3, 0, 1)  # lashes are not lid skin
-    skin = fill(photo, (1 - hidden) * (1 - brow) * is_skin)
-    return np.concatenate([skin * alpha, alpha], -1).astype(np.float32)
+    points = len(gain)
+    return {
+        "shut_uv": uv[:points],
+        "upper": torch.zeros(0, dtype=torch.long),
+        "lower": torch.zeros(0, dtype=torch.long),
+        "below": torch.zeros(0, 0),
+        "opening": torch.zeros(0, 3),
+        "follow": torch.zeros(points, 0),
+        "rise": torch.zeros(points, 0),
+        "held": torch.zeros(points, 3),
+        "lash_length": torch.tensor(0.0),
+        "lashes": torch.zeros(1, 1, 4),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 from flame.geometry.rotation import axis_angle_to_matrix
 from portrait4d.engines.base import Drive, Rendering
 from portrait4d.engines.lift.avatar import LiftAvatar
-from portrait4d.engines.lift.draw import blur, bounding_box, draw_surface, put_over, soften_edges
+from portrait4d.engines.lift.draw import bounding_box, draw_surface, put_over, soften_edges
+from portrait4d.engines.lift.lids import OVERLAP
 from portrait4d.engines.lift.lighting import shading_ratio
 from portrait4d.engines.lift.rig import smooth_normals
 from portrait4d.engines.lift.view import project_points
@@ -21,8 +23,8 @@ SHUT_FROM, SHUT_AT = 0.42, 0.6
 The tracker measures some opening in shut eyes, and a blink shape alone may leave a gap.
 """
 
-LID_OVERLAP = 0.0008
-"""Metres by which shut lids overlap, so that no line of eye is left between them."""
+WIDENS_FROM, WIDENED_AT = 1.05, 1.4
+"""How far the lids are open, 1 as in the source, when the photo's eye gives way to the one without lashes."""
 
 WIDE_OPENING = 0.014
 """Lip gap in metres at which the inside of the mouth is fully lit."""
@@ -43,6 +45,7 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
     size = avatar.background.shape[0]
     expression = _shut_lids(avatar, drive, expression_names)
     points = rig.deform(expression, drive.residual)
+    openness = _set_lids(avatar, points, expression, expression_names)
     screen = rig.project(rig.pose(points, drive.pose.rotation, drive.pose.translation), size)
     gain = _shading(avatar, points, drive.pose.rotation)
     rotation = axis_angle_to_matrix(drive.pose.rotation)
@@ -51,7 +54,6 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
         return project_points(rest @ rotation.mT + drive.pose.translation[:, None], rig.focal_px, size)
 
     gap = avatar.own_mouth.opening + (points - rig.rest)[:, avatar.lips, 1] @ points.new_tensor([1.0, -1.0])
-    lid_gaps = (points[:, avatar.lids[:, 0]] - points[:, avatar.lids[:, 1]]).norm(dim=-1)
     jaw = points[:, avatar.lips[1]] - rig.rest[avatar.lips[1]]
     mouth = avatar.own_mouth.rest + avatar.own_mouth.with_jaw[:, None] * jaw[:, None]
     layers = _Layers(
@@ -59,13 +61,15 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
         gain=gain,
         interior=on_screen(avatar.interior.deform(expression)),
         mouth=on_screen(mouth),
-        eyes=[
-            on_screen(avatar.left_eye.turned(drive.head.eyes[:, 0])),
-            on_screen(avatar.right_eye.turned(drive.head.eyes[:, 1])),
+        eyes=[_place_eye(avatar, index, points, drive.head.eyes[:, index], on_screen) for index in range(2)],
+        openness=openness,
+        lashes=[
+            on_screen(lid.lash_strip(points, openness[:, index]))
+            for index, lid in enumerate((avatar.left_lid, avatar.right_lid))
         ],
         gap=gap,
         lid_strength=torch.stack(
-            [avatar.left_lid.strength(lid_gaps[:, 0]), avatar.right_lid.strength(lid_gaps[:, 1])], 1
+            [avatar.left_lid.strength(openness[:, 0]), avatar.right_lid.strength(openness[:, 1])], 1
         ),
     )
     picture = avatar.background.new_zeros(len(drive), size, size, 4)
@@ -79,15 +83,18 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
 class _Layers:
     """Everything to be drawn for a batch.
 
-    `screen`, `interior`, `mouth` and each of `eyes` are screen positions [B, V, 3] of a surface; `gain` [B, V] is a
-    brightness factor, `gap` [B] that of the lips in metres, `lid_strength` [B, 2] the share of the lid textures.
+    `screen`, `interior`, `mouth` and each of `lashes` are screen positions [B, V, 3] of a surface; `gain` [B, V] is a
+    brightness factor, `eyes` the positions and the lids' shadow of each eye, `openness` [B, 2] that of the lids, 1 as
+    in the source, `gap` [B] that of the lips in metres, `lid_strength` [B, 2] the share of the shut eyes' picture.
     """
 
     screen: Tensor
     gain: Tensor
     interior: Tensor
     mouth: Tensor
-    eyes: list[Tensor]
+    eyes: list[tuple[Tensor, Tensor]]
+    openness: Tensor
+    lashes: list[Tensor]
     gap: Tensor
     lid_strength: Tensor
 
@@ -108,8 +115,43 @@ def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ..
         gap = points[:, index, 0, 1] - points[:, index, 1, 1]
         share = ((drive.eye_closed[:, index] - SHUT_FROM) / (SHUT_AT - SHUT_FROM)).clamp(0, 1)
         share = share * share * (3 - 2 * share)
-        expression[:, column] += share * ((gap + LID_OVERLAP) / slope.clamp(min=1e-4)).clamp(0, 1.5)
+        expression[:, column] += share * ((gap + OVERLAP) / slope.clamp(min=1e-4)).clamp(0, 1.5)
     return expression
+
+
+def _set_lids(avatar: LiftAvatar, points: Tensor, expression: Tensor, expression_names: tuple[str, ...]) -> Tensor:
+    """Sets the lid edges of `points` [B, V, 3], in place; returns how open the eyes are [B, 2], 1 as in the source."""
+    columns = [expression_names.index(f"eyeBlink{side}") for side in ("Left", "Right")]
+    blinks = (expression - avatar.rig.source_expression)[:, columns].unbind(1)
+    patch = points[:, : avatar.rig.num_patch]
+    gaps = points[:, avatar.lids[:, 0]] - points[:, avatar.lids[:, 1]]
+    lids = (avatar.left_lid, avatar.right_lid)
+    openness = [lid.openness(gaps[:, index]) for index, lid in enumerate(lids)]
+    moved = [lid.set_edges(patch, *state) for lid, *state in zip(lids, openness, blinks, strict=True)]
+    patch += moved[0] + moved[1]
+    return torch.stack(openness, 1)
+
+
+def _place_eye(
+    avatar: LiftAvatar, index: int, points: Tensor, gaze: Tensor, on_screen: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Screen positions [B, V, 3] of one eye and the brightness [B, V] that the upper lid's shadow leaves it.
+
+    Args:
+        avatar: as in `draw_frames`.
+        index: 0 for the subject's left eye.
+        points: [B, V, 3] rig points, head frame, metres.
+        gaze: [B, 3] the eyeball's rotation, axis-angle.
+        on_screen: takes head-frame points to the screen.
+    """
+    eye, lid = ((avatar.left_eye, avatar.left_lid), (avatar.right_eye, avatar.right_lid))[index]
+    upper, lower = avatar.lids[index]
+    if len(lid.upper):
+        highest = points[:, upper, 1].maximum(avatar.rig.rest[upper, 1])
+        lowest = points[:, lower, 1].minimum(avatar.rig.rest[lower, 1])
+        gaze = eye.within_lids(gaze, lowest, highest)
+    turned = eye.turned(gaze)
+    return on_screen(turned), eye.shadow(turned, points[:, lid.upper])
 
 
 def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
@@ -129,8 +171,13 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
     size = avatar.background.shape[0]
     target[..., :3] = avatar.background
     _draw_mouth(avatar, layers, index, target)
-    for eye, screen in zip((avatar.left_eye, avatar.right_eye), layers.eyes, strict=True):
-        _put(target, screen[index], eye.faces, eye.uv, screen.new_ones(screen.shape[1]), avatar.under)
+    for side, (eye, lid) in enumerate(((avatar.left_eye, avatar.left_lid), (avatar.right_eye, avatar.right_lid))):
+        at, shadow = (values[index] for values in layers.eyes[side])
+        photographed = eye.shadow(eye.rest[None], avatar.rig.rest[None, lid.upper])[0]
+        _put(target, at, eye.faces, eye.uv, shadow / photographed, avatar.under)
+        widened = float(((layers.openness[index, side] - WIDENS_FROM) / (WIDENED_AT - WIDENS_FROM)).clamp(0, 1))
+        if widened > 0:
+            _put(target, at, eye.faces, eye.uv - eye.picture_at, shadow, eye.picture, strength=widened)
     rig, screen = avatar.rig, layers.screen[index]
     layer, depth = draw_surface(screen, rig.faces, rig.uv, layers.gain[index], avatar.person, box=(0, 0, size, size))
     for side, lid in enumerate((avatar.left_lid, avatar.right_lid)):
@@ -141,12 +188,14 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
                 layer,
                 patch,
                 lid.faces,
-                rig.uv[: rig.num_patch],
+                lid.shut_uv,
                 lid.gain,
                 avatar.changed,
                 strength=strength,
-                is_blurred=True,
             )
+            lashes, (uv, faces) = layers.lashes[side][index], lid.lash_grid
+            if len(faces):
+                _put(layer, lashes, faces, uv, lashes.new_ones(len(uv)), lid.lashes, strength=strength)
     moved = (screen[: rig.num_patch, :2] - _source_screen(avatar)).abs().mean()
     put_over(target, soften_edges(layer, depth, float((2 * moved).clamp(0, 1))))
 
@@ -188,7 +237,6 @@ def _put(
     texture: Tensor,
     *,
     strength: float = 1.0,
-    is_blurred: bool = False,
 ) -> None:
     """Draws a surface over the picture, in place."""
     box = bounding_box(screen, *target.shape[:2])
@@ -196,5 +244,4 @@ def _put(
         return
     top, left, bottom, right = box
     layer, _ = draw_surface(screen, faces, uv, gain, texture, box=box)
-    layer = blur(layer) if is_blurred else layer
     put_over(target[top:bottom, left:right], layer if strength == 1 else strength * layer)

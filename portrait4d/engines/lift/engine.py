@@ -13,7 +13,7 @@ from torch import Tensor
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
-from flame.landmarks.groups import INNER_LIP_MIDDLES, INNER_LIPS, LID_MIDDLES, OUTER_LIPS
+from flame.landmarks.groups import INNER_LIP_MIDDLES, INNER_LIPS, LID_MIDDLES
 from portrait4d.engines.abilities import check_choices
 from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering, own_avatar
 from portrait4d.engines.lift.abilities import ABILITIES
@@ -23,14 +23,8 @@ from portrait4d.engines.lift.canvas import MARGIN, Canvas, cut_canvas, keep_comp
 from portrait4d.engines.lift.eyes import IRIS, LIDS, Eye, build_eye, complete_eye
 from portrait4d.engines.lift.lids import build_lid, lid_texture
 from portrait4d.engines.lift.lighting import fit_light, light_asymmetry
-from portrait4d.engines.lift.mouth import (
-    build_interior,
-    build_own_mouth,
-    own_mouth_texture,
-    own_teeth_reach,
-    own_teeth_texture,
-    teeth_colour,
-)
+from portrait4d.engines.lift.mouth import build_own_mouth, fill_opening, own_mouth_texture
+from portrait4d.engines.lift.mouth_interior import MouthSource, build_interior
 from portrait4d.engines.lift.render import draw_frames
 from portrait4d.engines.lift.rig import Rig, vertex_normals
 from portrait4d.engines.lift.view import SourceView
@@ -85,12 +79,11 @@ class LiftEngine:
         lid_gaps = [float((rig.rest[upper] - rig.rest[lower]).norm()) for upper, lower in lids]
         eyes, under = self._eyes(motion, view, canvas.photo, landmarks)
         depth = -float(view.to_camera(rig.rest[lips].mean(0)[None])[0, 2])
-        own_teeth = teeth_colour(canvas.photo, inner)
-        own_mouth = build_own_mouth(inner, depth, view, shows_teeth=own_teeth is not None)
-        mouth_rows = slice(int(inner[:, 1].min()) - 12 - own_teeth_reach(inner), int(inner[:, 1].max()) + 12)
+        relaxed = rig.deform_some(lips[:1], torch.zeros(1, model.num_expression), residual[None])[0, 0]
+        mouth = MouthSource(shape, canvas.photo, landmarks, view, relaxed.numpy())
+        mouth_rows = slice(int(inner[:, 1].min()) - 12, int(inner[:, 1].max()) + 12)
         under[mouth_rows] = torch.from_numpy(own_mouth_texture(canvas.photo, inner))[mouth_rows]
         changed = torch.from_numpy(lid_texture(canvas.photo, landmarks))
-        changed[mouth_rows] = torch.from_numpy(own_teeth_texture(canvas.photo, inner))[mouth_rows]
         faces = rig.patch_faces
         light = _fit_face_light(canvas, rig, view)
         inside = slice(MARGIN, MARGIN + crop.size)
@@ -100,10 +93,8 @@ class LiftEngine:
             right_eye=eyes[1],
             left_lid=build_lid(model, "left", rig.patch_vertices, faces, lid_gaps[0]),
             right_lid=build_lid(model, "right", rig.patch_vertices, faces, lid_gaps[1]),
-            interior=build_interior(
-                model, shape, canvas.photo, inner, landmarks[list(OUTER_LIPS)], own_teeth=own_teeth
-            ),
-            own_mouth=own_mouth,
+            interior=build_interior(model, mouth),
+            own_mouth=build_own_mouth(inner, depth, view, fill_opening(model, rig.patch_vertices)),
             person=torch.from_numpy(np.concatenate([canvas.person, canvas.alpha[..., None]], -1)),
             under=under,
             changed=changed,

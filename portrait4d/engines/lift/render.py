@@ -12,6 +12,7 @@ from portrait4d.engines.base import Drive, Rendering
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.draw import blur, bounding_box, draw_surface, put_over, soften_edges
 from portrait4d.engines.lift.lighting import shading_ratio
+from portrait4d.engines.lift.mouth_draw import MouthFrame, draw_mouth, mouth_frames
 from portrait4d.engines.lift.rig import smooth_normals
 from portrait4d.engines.lift.view import project_points
 
@@ -23,9 +24,6 @@ The tracker measures some opening in shut eyes, and a blink shape alone may leav
 
 LID_OVERLAP = 0.0008
 """Metres by which shut lids overlap, so that no line of eye is left between them."""
-
-WIDE_OPENING = 0.014
-"""Lip gap in metres at which the inside of the mouth is fully lit."""
 
 
 def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ...]) -> Rendering:
@@ -50,20 +48,17 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
     def on_screen(rest: Tensor) -> Tensor:
         return project_points(rest @ rotation.mT + drive.pose.translation[:, None], rig.focal_px, size)
 
-    gap = avatar.own_mouth.opening + (points - rig.rest)[:, avatar.lips, 1] @ points.new_tensor([1.0, -1.0])
     lid_gaps = (points[:, avatar.lids[:, 0]] - points[:, avatar.lids[:, 1]]).norm(dim=-1)
-    jaw = points[:, avatar.lips[1]] - rig.rest[avatar.lips[1]]
-    mouth = avatar.own_mouth.rest + avatar.own_mouth.with_jaw[:, None] * jaw[:, None]
     layers = _Layers(
         screen=screen,
         gain=gain,
-        interior=on_screen(avatar.interior.deform(expression)),
-        mouth=on_screen(mouth),
+        mouth=mouth_frames(
+            avatar, points, screen, expression, expression[:, expression_names.index("tongueOut")], on_screen
+        ),
         eyes=[
             on_screen(avatar.left_eye.turned(drive.head.eyes[:, 0])),
             on_screen(avatar.right_eye.turned(drive.head.eyes[:, 1])),
         ],
-        gap=gap,
         lid_strength=torch.stack(
             [avatar.left_lid.strength(lid_gaps[:, 0]), avatar.right_lid.strength(lid_gaps[:, 1])], 1
         ),
@@ -79,16 +74,14 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
 class _Layers:
     """Everything to be drawn for a batch.
 
-    `screen`, `interior`, `mouth` and each of `eyes` are screen positions [B, V, 3] of a surface; `gain` [B, V] is a
-    brightness factor, `gap` [B] that of the lips in metres, `lid_strength` [B, 2] the share of the lid textures.
+    `screen` and each of `eyes` are screen positions [B, V, 3] of a surface; `gain` [B, V] is a brightness factor,
+    `lid_strength` [B, 2] the share of the lid textures, `mouth` has B elements.
     """
 
     screen: Tensor
     gain: Tensor
-    interior: Tensor
-    mouth: Tensor
+    mouth: list[MouthFrame]
     eyes: list[Tensor]
-    gap: Tensor
     lid_strength: Tensor
 
 
@@ -128,7 +121,7 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
     """Draws one frame into an empty target [S, S, 4]: colour in [0, 1] and alpha."""
     size = avatar.background.shape[0]
     target[..., :3] = avatar.background
-    _draw_mouth(avatar, layers, index, target)
+    draw_mouth(avatar, layers.mouth[index], target)
     for eye, screen in zip((avatar.left_eye, avatar.right_eye), layers.eyes, strict=True):
         _put(target, screen[index], eye.faces, eye.uv, screen.new_ones(screen.shape[1]), avatar.under)
     rig, screen = avatar.rig, layers.screen[index]
@@ -155,28 +148,6 @@ def _source_screen(avatar: LiftAvatar) -> Tensor:
     """Positions of patch points in the unmoved picture, [V, 2] crop pixels."""
     margin = (avatar.person.shape[0] - avatar.background.shape[0]) / 2
     return avatar.rig.uv[: avatar.rig.num_patch] - margin
-
-
-def _draw_mouth(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> None:
-    """Draws the mouth from back to front.
-
-    Teeth, tongue and cavity come first, then the photo's own teeth if they show, then its whole mouth until it opens
-    further.
-    """
-    interior, own = avatar.interior, avatar.own_mouth
-    light = 0.55 + 0.45 * (layers.gap[index] / WIDE_OPENING).clamp(0, 1)
-    box = bounding_box(layers.mouth[index], *target.shape[:2], pad=target.shape[0] // 8)
-    if box is None:
-        return
-    top, left, bottom, right = box
-    gain = interior.occlusion * light
-    layer, depth = draw_surface(layers.interior[index], interior.faces, interior.uv, gain, interior.atlas, box=box)
-    put_over(target[top:bottom, left:right], soften_edges(layer, depth, 1.0, step=0.001))
-    opened = float(((layers.gap[index] - own.opening - 0.001) / 0.003).clamp(0, 1))
-    ones = target.new_ones(len(own.uv))
-    for texture, strength in ((avatar.changed, float(own.shows_teeth)), (avatar.under, 1 - opened)):
-        if strength > 0:
-            _put(target, layers.mouth[index], own.faces, own.uv, ones, texture, strength=strength)
 
 
 def _put(

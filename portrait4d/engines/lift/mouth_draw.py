@@ -1,0 +1,117 @@
+"""Draws the inside of the mouth, before the face is drawn over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from flame.mesh.raster import cover
+from portrait4d.engines.lift.avatar import LiftAvatar
+from portrait4d.engines.lift.draw import Box, bounding_box, draw_surface, put_over, soften_edges
+from portrait4d.engines.lift.mouth import CAVITY, LOWER_TEETH, TONGUE, UPPER_TEETH
+from portrait4d.engines.lift.mouth_light import opening_light
+
+SAME_FROM, SAME_TO = 0.001, 0.004
+"""Change of the lip gap in metres from which the photo's own inside fades out, and at which it is gone."""
+
+TONGUE_OUT = 0.3
+"""How far the tongue is out, in [0, 1], when it begins to lie over the lower teeth."""
+
+
+@dataclass(frozen=True)
+class MouthFrame:
+    """The mouth in one frame.
+
+    Attributes:
+        interior: [V, 3] screen positions of the interior.
+        own: [O, 3] screen positions of the photo's own inside.
+        lips: [P, 3] screen positions of the patch points.
+        change: of the lip gap since the photo, metres.
+        tongue_out: how far the tongue is out, in [0, 1].
+    """
+
+    interior: Tensor
+    own: Tensor
+    lips: Tensor
+    change: float
+    tongue_out: float
+
+
+def mouth_frames(
+    avatar: LiftAvatar,
+    points: Tensor,
+    screen: Tensor,
+    expression: Tensor,
+    tongue_out: Tensor,
+    on_screen: Callable[[Tensor], Tensor],
+) -> list[MouthFrame]:
+    """The mouths of B frames.
+
+    Args:
+        avatar: the avatar.
+        points: [B, V, 3] the rig's points in the head frame.
+        screen: [B, V, 3] the same on the screen.
+        expression: [B, E].
+        tongue_out: [B] the expression of that name.
+        on_screen: takes head-frame points [V, 3] or [B, V, 3] to the screen, [B, V, 3].
+    """
+    rig, own = avatar.rig, avatar.own_mouth
+    moved = (points - rig.rest)[:, avatar.lips]
+    change = moved[:, 0, 1] - moved[:, 1, 1]
+    interior = on_screen(avatar.interior.deform(expression))
+    mouth = on_screen(own.rest + own.with_jaw[:, None] * moved[:, 1:])
+    rows = zip(interior, mouth, screen[:, : rig.num_patch], change.tolist(), tongue_out.tolist(), strict=True)
+    return [MouthFrame(*row) for row in rows]
+
+
+def draw_mouth(avatar: LiftAvatar, frame: MouthFrame, target: Tensor) -> None:
+    """Draws the inside of the mouth into a picture [S, S, 4], in place.
+
+    Cavity, tongue and teeth come first, in the light of the opening, then what the photo itself shows, while the lips
+    are about as far apart as in the photo.
+    """
+    own = avatar.own_mouth
+    box = bounding_box(frame.own, *target.shape[:2], pad=target.shape[0] // 8)
+    if box is None:
+        return
+    top, left, bottom, right = box
+    inside = _draw_interior(avatar, frame, box)
+    if len(own.opening_faces):
+        inside[..., :3] *= opening_light(_opening(avatar, frame, box), _pixels_per_metre(avatar, frame))
+    put_over(target[top:bottom, left:right], inside)
+    changed = min(max((abs(frame.change) - SAME_FROM) / (SAME_TO - SAME_FROM), 0.0), 1.0)
+    ones = target.new_ones(len(own.uv))
+    for texture, strength in ((avatar.changed, float(own.shows_teeth)), (avatar.under, 1 - changed)):
+        if strength > 0:
+            layer, _ = draw_surface(frame.own, own.faces, own.uv, ones, texture, box=box)
+            put_over(target[top:bottom, left:right], strength * layer)
+
+
+def _draw_interior(avatar: LiftAvatar, frame: MouthFrame, box: Box) -> Tensor:
+    """The unlit interior [h, w, 4] of a box, premultiplied."""
+    interior = avatar.interior
+    top, left, bottom, right = box
+    target = interior.atlas.new_zeros(bottom - top, right - left, 4)
+    order = [CAVITY, TONGUE, LOWER_TEETH, UPPER_TEETH]
+    if frame.tongue_out > TONGUE_OUT:
+        order = [CAVITY, LOWER_TEETH, TONGUE, UPPER_TEETH]
+    for number in order:
+        faces = interior.faces[interior.layer == number]
+        if len(faces):
+            layer, depth = draw_surface(frame.interior, faces, interior.uv, interior.occlusion, interior.atlas, box=box)
+            put_over(target, soften_edges(layer, depth, 1.0, step=0.001))
+    return target
+
+
+def _opening(avatar: LiftAvatar, frame: MouthFrame, box: Box) -> Tensor:
+    """Mask [h, w] of a box: 1 between the lips."""
+    top, left, bottom, right = box
+    shifted = frame.lips - frame.lips.new_tensor([left, top, 0])
+    faces, height, width = avatar.own_mouth.opening_faces, bottom - top, right - left
+    return cover(shifted, faces, height=height, width=width, cull_backfaces=True).to(shifted.dtype)
+
+
+def _pixels_per_metre(avatar: LiftAvatar, frame: MouthFrame) -> float:
+    return float(avatar.rig.focal_px / frame.lips[avatar.lips, 2].mean())

@@ -152,6 +152,7 @@ def _added_in_version_2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {
         "interior.layer": torch.zeros(len(tensors["interior.faces"]), dtype=torch.int64),
         "own_mouth.opening_faces": torch.zeros(0, 3, dtype=torch.int64),
+        "own_mouth.lip_faces": torch.zeros(0, 3, dtype=torch.int64),
     }
 
 
@@ -198,6 +199,7 @@ _LAYOUT: dict[str, tuple[str | int | None, ...]] = {
     "own_mouth.opening": (),
     "own_mouth.shows_teeth": (),
     "own_mouth.opening_faces": (None, 3),
+    "own_mouth.lip_faces": (None, 3),
     "person": ("C", "C", 4),
     "under": ("C", "C", 4),
     "changed": ("C", "C", 4),
@@ -218,6 +220,7 @@ _INDICES = {
     "interior.faces": "I",
     "own_mouth.faces": "O",
     "own_mouth.opening_faces": "P",
+    "own_mouth.lip_faces": "P",
     "lids": "P",
     "lips": "P",
 }

@@ -13,7 +13,7 @@ from torch import Tensor
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
-from flame.landmarks.groups import INNER_LIP_MIDDLES, INNER_LIPS, LID_MIDDLES
+from flame.landmarks.groups import INNER_LIP_MIDDLES, INNER_LIPS, LID_MIDDLES, OUTER_LIPS
 from portrait4d.engines.abilities import check_choices
 from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering, own_avatar
 from portrait4d.engines.lift.abilities import ABILITIES
@@ -23,7 +23,7 @@ from portrait4d.engines.lift.canvas import MARGIN, Canvas, cut_canvas, keep_comp
 from portrait4d.engines.lift.eyes import IRIS, LIDS, Eye, build_eye, complete_eye
 from portrait4d.engines.lift.lids import build_lid, lid_texture
 from portrait4d.engines.lift.lighting import fit_light, light_asymmetry
-from portrait4d.engines.lift.mouth import build_own_mouth, fill_opening, own_mouth_texture
+from portrait4d.engines.lift.mouth import build_own_mouth, closed_lips_texture, own_mouth_texture
 from portrait4d.engines.lift.mouth_interior import MouthSource, build_interior
 from portrait4d.engines.lift.render import draw_frames
 from portrait4d.engines.lift.rig import Rig, vertex_normals
@@ -84,6 +84,8 @@ class LiftEngine:
         mouth_rows = slice(int(inner[:, 1].min()) - 12, int(inner[:, 1].max()) + 12)
         under[mouth_rows] = torch.from_numpy(own_mouth_texture(canvas.photo, inner))[mouth_rows]
         changed = torch.from_numpy(lid_texture(canvas.photo, landmarks))
+        closed_lips = closed_lips_texture(canvas.photo, inner, landmarks[list(OUTER_LIPS)])
+        changed[mouth_rows] = torch.from_numpy(closed_lips)[mouth_rows]
         faces = rig.patch_faces
         light = _fit_face_light(canvas, rig, view)
         inside = slice(MARGIN, MARGIN + crop.size)
@@ -94,7 +96,7 @@ class LiftEngine:
             left_lid=build_lid(model, "left", rig.patch_vertices, faces, lid_gaps[0]),
             right_lid=build_lid(model, "right", rig.patch_vertices, faces, lid_gaps[1]),
             interior=build_interior(model, mouth),
-            own_mouth=build_own_mouth(inner, depth, view, fill_opening(model, rig.patch_vertices)),
+            own_mouth=build_own_mouth(model, inner, depth, view, rig.patch_vertices, faces),
             person=torch.from_numpy(np.concatenate([canvas.person, canvas.alpha[..., None]], -1)),
             under=under,
             changed=changed,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from flame.heads.head_model import HeadModel
+from portrait4d.engines.lift.canvas import fill
 from portrait4d.engines.lift.eyes import flat_patch, polygon_mask
 from portrait4d.engines.lift.view import SourceView
 
@@ -64,6 +65,7 @@ class OwnMouth:
         opening: [] the source's lip gap in metres.
         shows_teeth: bool [], whether teeth are drawn from `LiftAvatar.changed`: only in an earlier version's files.
         opening_faces: int64 [N, 3] triangles of patch points that fill the lip opening; none in such files.
+        lip_faces: int64 [N, 3] triangles of patch points around the opening; none in such files.
     """
 
     rest: Tensor
@@ -73,25 +75,37 @@ class OwnMouth:
     opening: Tensor
     shows_teeth: Tensor
     opening_faces: Tensor
+    lip_faces: Tensor
 
     def to(self, device: torch.device | str) -> OwnMouth:
         """The same mouth on another device."""
         return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def build_own_mouth(inner_lips: np.ndarray, depth: float, view: SourceView, opening_faces: Tensor) -> OwnMouth:
+def build_own_mouth(
+    model: HeadModel, inner_lips: np.ndarray, depth: float, view: SourceView, patch_vertices: Tensor, faces: Tensor
+) -> OwnMouth:
     """Builds the geometry of the inside that the photo shows: a flat patch at the lips' depth.
 
     Args:
+        model: the head model.
         inner_lips: [20, 2] canvas pixels.
         depth: metres from the camera along its axis.
         view: the camera of the source.
-        opening_faces: see `OwnMouth`.
+        patch_vertices: [P] numbers of the patch points in the head model.
+        faces: [F, 3] of the patch, in patch numbers.
     """
-    uv, faces = flat_patch(inner_lips.min(0) - 4, inner_lips.max(0) + 4, rows=9, columns=17)
+    uv, grid = flat_patch(inner_lips.min(0) - 4, inner_lips.max(0) + 4, rows=9, columns=17)
     opening = torch.tensor(float(np.ptp(inner_lips[:, 1])) * depth / view.focal_px)
     return OwnMouth(
-        view.from_canvas(uv, depth), uv, faces, torch.zeros(len(uv)), opening, torch.tensor(False), opening_faces
+        view.from_canvas(uv, depth),
+        uv,
+        grid,
+        torch.zeros(len(uv)),
+        opening,
+        torch.tensor(False),
+        fill_opening(model, patch_vertices),
+        faces[model.regions["lips"][patch_vertices][faces].any(1)],
     )
 
 
@@ -115,3 +129,27 @@ def own_mouth_texture(photo: np.ndarray, inner_lips: np.ndarray) -> np.ndarray:
     solid = polygon_mask(inner_lips, side, grow=2)
     alpha = np.maximum(solid, cv2.GaussianBlur(solid, (0, 0), 1.0))[..., None]
     return np.concatenate([photo * alpha, alpha], -1).astype(np.float32)
+
+
+_SEAM_SHADE = np.array([0.55, 0.68, 0.68], np.float32)
+"""Share of red, green and blue that is lost where lips meet."""
+
+
+def closed_lips_texture(photo: np.ndarray, inner_lips: np.ndarray, outer_lips: np.ndarray) -> np.ndarray:
+    """Lips without what lies between them, premultiplied float32 [H, W, 4], for an open mouth that closes.
+
+    The mesh's lips never end exactly where the photo's do: without this, a line of teeth would stay between shut lips.
+
+    Args:
+        photo: float32 [H, W, 3] in [0, 1].
+        inner_lips: [20, 2] outline of the opening, canvas pixels.
+        outer_lips: [20, 2] outline of the lips.
+    """
+    side, width = photo.shape[0], float(np.ptp(outer_lips[:, 0]))
+    inside = polygon_mask(inner_lips, side, grow=max(2.0, 0.025 * width))
+    lips = polygon_mask(outer_lips, side) * (1 - inside)
+    colours = fill(photo, lips > 0.5) if (lips > 0.5).any() else photo
+    alpha = cv2.GaussianBlur(inside, (0, 0), max(1.0, 0.012 * width))[..., None]
+    seam = cv2.GaussianBlur(polygon_mask(inner_lips, side, grow=0.5), (0, 0), max(0.7, 0.01 * width))[..., None]
+    colours = colours * (1 - seam * _SEAM_SHADE)
+    return np.concatenate([colours * alpha, alpha], -1).astype(np.float32)

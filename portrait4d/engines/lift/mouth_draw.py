@@ -1,4 +1,4 @@
-"""Draws the inside of the mouth, before the face is drawn over it."""
+"""Draws the inside of the mouth, before the face is drawn over it, and the lips that close over it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from portrait4d.engines.lift.mouth_light import opening_light
 SAME_FROM, SAME_TO = 0.001, 0.004
 """Change of the lip gap in metres from which the photo's own inside fades out, and at which it is gone."""
 
+CLOSES_FROM, CLOSES_AT = 0.1, 0.7
+"""Share of the photo's lip gap that is closed when the lips begin to lose what lay between them, and when they have."""
+
+LEAST_GAP = 0.001
+"""Lip gap in metres below which a photo's mouth counts as shut."""
+
 TONGUE_OUT = 0.3
 """How far the tongue is out, in [0, 1], when it begins to lie over the lower teeth."""
 
@@ -28,6 +34,7 @@ class MouthFrame:
         interior: [V, 3] screen positions of the interior.
         own: [O, 3] screen positions of the photo's own inside.
         lips: [P, 3] screen positions of the patch points.
+        gain: [P] brightness factors of the patch points.
         change: of the lip gap since the photo, metres.
         tongue_out: how far the tongue is out, in [0, 1].
     """
@@ -35,6 +42,7 @@ class MouthFrame:
     interior: Tensor
     own: Tensor
     lips: Tensor
+    gain: Tensor
     change: float
     tongue_out: float
 
@@ -43,6 +51,7 @@ def mouth_frames(
     avatar: LiftAvatar,
     points: Tensor,
     screen: Tensor,
+    gain: Tensor,
     expression: Tensor,
     tongue_out: Tensor,
     on_screen: Callable[[Tensor], Tensor],
@@ -53,6 +62,7 @@ def mouth_frames(
         avatar: the avatar.
         points: [B, V, 3] the rig's points in the head frame.
         screen: [B, V, 3] the same on the screen.
+        gain: [B, V] brightness factors of the rig's points.
         expression: [B, E].
         tongue_out: [B] the expression of that name.
         on_screen: takes head-frame points [V, 3] or [B, V, 3] to the screen, [B, V, 3].
@@ -62,7 +72,8 @@ def mouth_frames(
     change = moved[:, 0, 1] - moved[:, 1, 1]
     interior = on_screen(avatar.interior.deform(expression))
     mouth = on_screen(own.rest + own.with_jaw[:, None] * moved[:, 1:])
-    rows = zip(interior, mouth, screen[:, : rig.num_patch], change.tolist(), tongue_out.tolist(), strict=True)
+    patch = slice(0, rig.num_patch)
+    rows = zip(interior, mouth, screen[:, patch], gain[:, patch], change.tolist(), tongue_out.tolist(), strict=True)
     return [MouthFrame(*row) for row in rows]
 
 
@@ -87,6 +98,23 @@ def draw_mouth(avatar: LiftAvatar, frame: MouthFrame, target: Tensor) -> None:
         if strength > 0:
             layer, _ = draw_surface(frame.own, own.faces, own.uv, ones, texture, box=box)
             put_over(target[top:bottom, left:right], strength * layer)
+
+
+def draw_closing_lips(avatar: LiftAvatar, frame: MouthFrame, face: Tensor) -> None:
+    """Draws lips without the photo's teeth over the face's layer [S, S, 4], in place, as far as they close."""
+    rig, own = avatar.rig, avatar.own_mouth
+    upper, lower = rig.rest[avatar.lips, 1].tolist()
+    gap = upper - lower
+    if gap < LEAST_GAP or not len(own.lip_faces):
+        return
+    share = min(max((-frame.change / gap - CLOSES_FROM) / (CLOSES_AT - CLOSES_FROM), 0.0), 1.0)
+    box = bounding_box(frame.lips[own.lip_faces.flatten()], *face.shape[:2])
+    if share == 0 or box is None:
+        return
+    top, left, bottom, right = box
+    uv = rig.uv[: rig.num_patch]
+    layer, _ = draw_surface(frame.lips, own.lip_faces, uv, frame.gain, avatar.changed, box=box)
+    put_over(face[top:bottom, left:right], share * share * (3 - 2 * share) * layer)
 
 
 def _draw_interior(avatar: LiftAvatar, frame: MouthFrame, box: Box) -> Tensor:

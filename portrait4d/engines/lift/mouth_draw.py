@@ -22,6 +22,12 @@ CLOSES_FROM, CLOSES_AT = 0.1, 0.7
 LEAST_GAP = 0.001
 """Lip gap in metres below which a photo's mouth counts as shut."""
 
+TEETH_PART_AT = 0.12
+"""`jawOpen` at which upper and lower teeth part; what is tracked below it is mostly the lips' doing."""
+
+_AROUND = 12
+"""Pixels around the lip opening in which its inside is drawn."""
+
 TONGUE_OUT = 0.3
 """How far the tongue is out, in [0, 1], when it begins to lie over the lower teeth."""
 
@@ -53,7 +59,7 @@ def mouth_frames(
     screen: Tensor,
     gain: Tensor,
     expression: Tensor,
-    tongue_out: Tensor,
+    expression_names: tuple[str, ...],
     on_screen: Callable[[Tensor], Tensor],
 ) -> list[MouthFrame]:
     """The mouths of B frames.
@@ -64,17 +70,26 @@ def mouth_frames(
         screen: [B, V, 3] the same on the screen.
         gain: [B, V] brightness factors of the rig's points.
         expression: [B, E].
-        tongue_out: [B] the expression of that name.
+        expression_names: [E] names of the head model's expressions.
         on_screen: takes head-frame points [V, 3] or [B, V, 3] to the screen, [B, V, 3].
     """
     rig, own = avatar.rig, avatar.own_mouth
     moved = (points - rig.rest)[:, avatar.lips]
     change = moved[:, 0, 1] - moved[:, 1, 1]
-    interior = on_screen(avatar.interior.deform(expression))
+    interior = on_screen(avatar.interior.deform(_with_slow_teeth(expression, expression_names)))
     mouth = on_screen(own.rest + own.with_jaw[:, None] * moved[:, 1:])
+    tongue_out = expression[:, expression_names.index("tongueOut")]
     patch = slice(0, rig.num_patch)
     rows = zip(interior, mouth, screen[:, patch], gain[:, patch], change.tolist(), tongue_out.tolist(), strict=True)
     return [MouthFrame(*row) for row in rows]
+
+
+def _with_slow_teeth(expression: Tensor, expression_names: tuple[str, ...]) -> Tensor:
+    """Expressions [B, E] for the inside of the mouth: lips part before teeth do."""
+    jaw = expression_names.index("jawOpen")
+    slowed = expression.clone()
+    slowed[:, jaw] = (expression[:, jaw] - TEETH_PART_AT).clamp(min=0) / (1 - TEETH_PART_AT)
+    return slowed
 
 
 def draw_mouth(avatar: LiftAvatar, frame: MouthFrame, target: Tensor) -> None:
@@ -84,12 +99,14 @@ def draw_mouth(avatar: LiftAvatar, frame: MouthFrame, target: Tensor) -> None:
     are about as far apart as in the photo.
     """
     own = avatar.own_mouth
-    box = bounding_box(frame.own, *target.shape[:2], pad=target.shape[0] // 8)
+    is_shaded = len(own.opening_faces) > 0
+    opening = frame.lips[own.opening_faces.flatten()] if is_shaded else frame.own
+    box = bounding_box(opening, *target.shape[:2], pad=_AROUND if is_shaded else target.shape[0] // 8)
     if box is None:
         return
     top, left, bottom, right = box
     inside = _draw_interior(avatar, frame, box)
-    if len(own.opening_faces):
+    if is_shaded:
         inside[..., :3] *= opening_light(_opening(avatar, frame, box), _pixels_per_metre(avatar, frame))
     put_over(target[top:bottom, left:right], inside)
     changed = min(max((abs(frame.change) - SAME_FROM) / (SAME_TO - SAME_FROM), 0.0), 1.0)
@@ -129,7 +146,8 @@ def _draw_interior(avatar: LiftAvatar, frame: MouthFrame, box: Box) -> Tensor:
         faces = interior.faces[interior.layer == number]
         if len(faces):
             layer, depth = draw_surface(frame.interior, faces, interior.uv, interior.occlusion, interior.atlas, box=box)
-            put_over(target, soften_edges(layer, depth, 1.0, step=0.001))
+            has_soft_edges = number in (LOWER_TEETH, UPPER_TEETH)  # by the opacity of their texture
+            put_over(target, layer if has_soft_edges else soften_edges(layer, depth, 1.0, step=0.001))
     return target
 
 

@@ -46,6 +46,9 @@ _BEHIND_LIPS, _BELOW_LIP = 0.006, 0.0035
 _LOWER_TINT = np.array([0.9, 0.87, 0.85, 1])
 """Lower teeth are darker than upper ones: they stand further back, and the lip shades them."""
 
+_USUAL_TEETH = 0.88
+"""Brightness of teeth that no photo shows, over that of the official portraits, whose smiles are of the whitest."""
+
 _TONGUE_DROP = 0.004
 """Metres by which the head model's tongue is lowered: in speech, most of it lies below the lower teeth."""
 
@@ -108,12 +111,11 @@ def _own_or_usual_teeth(
         strip = sample_strip(canvas, source.view, usual)
         score, shift = match_teeth(strip, look.mean.mean(-1), look.opacity)
         if score > LEAST_MATCH:
-            own = shift.warp(strip)
-            light = np.clip(tooth_colour(own) / look.tooth_colour, 0.2, 1.4)
-            return shift.applied(usual), complete_teeth(look, own), light
-    edge = np.array([0.0, source.upper_lip[1] - _BELOW_LIP, min(usual.edge[2], source.upper_lip[2] - _BEHIND_LIPS)])
+            light = np.clip(tooth_colour(strip) / look.tooth_colour, 0.15, 1.5)
+            return shift.applied(usual), complete_teeth(look, shift.warp(strip)), light
     skin = skin_around(source.photo, source.landmarks[list(OUTER_LIPS)])
-    light = np.clip(skin / look.skin_colour, 0.15, 1.5) ** 0.6  # dark skin is not dark light
+    light = _USUAL_TEETH * np.clip(skin / look.skin_colour, 0.15, 1.5) ** 0.6  # dark skin is not dark light
+    edge = np.array([0.0, source.upper_lip[1] - _BELOW_LIP, min(usual.edge[2], source.upper_lip[2] - _BEHIND_LIPS)])
     return Placement(edge), np.clip(look.mean * look.tooth_colour * light, 0, 1), light
 
 
@@ -136,11 +138,8 @@ def _tongue_picture(light: np.ndarray) -> np.ndarray:
     grain = 1 + 0.025 * np.clip(buds / buds.std(), -2, 2)
     groove = 1 - 0.22 * np.exp(-((x / 0.09) ** 2)) * np.clip(1.5 - 1.5 * y, 0, 1)
     side = 1 - 0.25 * x**2
-    shine = (
-        0.22
-        * np.exp(-(((np.abs(x) - 0.32) / 0.2) ** 2) - ((y - 0.78) / 0.12) ** 2)
-        * np.clip(0.6 + 0.8 * buds / buds.std(), 0, 2)
-    )
+    wet = cv2.GaussianBlur(np.random.default_rng(1).normal(size=x.shape), (0, 0), 16.0, sigmaY=4.0)
+    shine = 0.16 * np.exp(-(((np.abs(x) - 0.3) / 0.24) ** 2) - ((y - 0.8) / 0.14) ** 2) * (1 + 0.4 * wet / wet.std())
     colour = _TONGUE_COLOUR * light * (grain * groove * side)[..., None] + (shine * light.mean())[..., None]
     return np.concatenate([colour.clip(0, 1), np.ones_like(x)[..., None]], -1)
 

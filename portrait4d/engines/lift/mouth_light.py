@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, pad
 
-REACH = 0.007
+REACH = 0.0055
 """Half the width in metres of the surroundings from which light comes."""
 
-LEAST = 0.16
+LEAST = 0.25
 """Brightness where no light comes from the opening."""
 
-FULL_FROM = 0.75
+FULL_FROM = 0.55
 """Share of opening around a pixel that lights it fully."""
 
 _REDNESS = (0.8, 1.12, 1.1)
@@ -33,8 +33,8 @@ def opening_light(opening: Tensor, pixels_per_metre: float) -> Tensor:
     """
     reach = max(1, round(REACH * pixels_per_metre / 2))
     share = opening[None, None]
-    for _ in range(2):  # two boxes are nearly a bell
-        share = avg_pool2d(pad(share, (reach,) * 4), 2 * reach + 1, 1)
+    for size in ((1, 2 * reach + 1), (2 * reach + 1, 1)) * 2:  # two boxes are nearly a bell
+        share = avg_pool2d(pad(share, (size[1] // 2,) * 2 + (size[0] // 2,) * 2), size, 1)
     down = max(1, round(0.35 * REACH * pixels_per_metre))
     share = torch.cat([share[..., :1, :].expand(-1, -1, down, -1), share[..., :-down, :]], 2)
     share = (share[0, 0] / FULL_FROM).clamp(0, 1)

@@ -42,7 +42,7 @@ def unlit_mouth(photo: np.ndarray, inner_lips: np.ndarray, view: SourceView, pla
     known = polygon_mask(inner_lips, side, grow=-1)
     upper_edge = np.argmax(known > 0.5, axis=0)
     known[np.arange(side)[:, None] > upper_edge + _TALLEST * pixels_per_metre] = 0
-    return np.concatenate([photo / np.maximum(light, 0.3), known[..., None]], -1).astype(np.float32)
+    return np.concatenate([np.minimum(photo / np.maximum(light, 0.3), 1.1), known[..., None]], -1).astype(np.float32)
 
 
 def skin_around(photo: np.ndarray, outer_lips: np.ndarray) -> np.ndarray:

@@ -52,9 +52,7 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
     layers = _Layers(
         screen=screen,
         gain=gain,
-        mouth=mouth_frames(
-            avatar, points, screen, gain, expression, expression[:, expression_names.index("tongueOut")], on_screen
-        ),
+        mouth=mouth_frames(avatar, points, screen, gain, expression, expression_names, on_screen),
         eyes=[
             on_screen(avatar.left_eye.turned(drive.head.eyes[:, 0])),
             on_screen(avatar.right_eye.turned(drive.head.eyes[:, 1])),

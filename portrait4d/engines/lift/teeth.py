@@ -35,8 +35,12 @@ MARGIN = 0.006
 _ARCH_HALF_WIDTH, _ARCH_DEPTH = 0.036, 0.05
 """Half axes in metres of the ellipse, fitted to the head model's teeth: across, and from front to back."""
 
-LEAST_MATCH = 0.45
+LEAST_MATCH = 0.4
 """Correlation with the mean below which what shows between the lips is not taken for upper teeth."""
+
+
+MOST_UNUSUAL = 6.0
+"""`Shift.cost` of the most unusual place where teeth are looked for."""
 
 
 @dataclass(frozen=True)
@@ -186,13 +190,13 @@ def match_teeth(
         brightness, known = np.moveaxis(shift.warp(reduced), -1, 0)
         both = known * weight
         total = float(both.sum())
-        if total < 150:
+        if total < 150 or shift.cost > MOST_UNUSUAL:
             return -9.0
         first = brightness - (both * brightness).sum() / total
         second = target - (both * target).sum() / total
         spread = np.sqrt((both * first**2).sum() * (both * second**2).sum()) + 1e-6
         missed = 1 - total / available
-        return float((both * first * second).sum() / spread) - 0.03 * shift.cost - 0.3 * missed
+        return float((both * first * second).sum() / spread) - 0.03 * shift.cost - 0.6 * missed
 
     tried = [Shift()] if start is None else [start]
     if start is None:

@@ -1,11 +1,18 @@
 """The mouth of the embedded engine: teeth on their arch, found in a photo, and the light between the lips."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import skimage.data
 import torch
 
 from flame.heads.open_head import load_open_head
+from flame.landmarks.groups import INNER_LIPS
+from portrait4d.engines.base import Drive
+from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.bind import patch_faces
+from portrait4d.engines.lift.engine import LiftEngine
 from portrait4d.engines.lift.mouth import fill_opening
 from portrait4d.engines.lift.mouth_light import opening_light
 from portrait4d.engines.lift.teeth import (
@@ -16,6 +23,9 @@ from portrait4d.engines.lift.teeth import (
     match_teeth,
     strip_grid,
 )
+from portrait4d.engines.own_drive import edited_drive
+from preprocess.media.image import to_uint8
+from preprocess.tracking.tracker import Tracker
 
 
 def test_steps_along_the_arch_are_as_long_as_they_say() -> None:
@@ -30,14 +40,15 @@ def test_steps_along_the_arch_are_as_long_as_they_say() -> None:
 @pytest.mark.parametrize(("along", "up"), [(0.0012, -0.003), (-0.0018, 0.0024)])
 def test_a_row_of_teeth_is_found_where_it_was_put(along: float, up: float) -> None:
     model = load_teeth_model()
-    x, height = strip_grid(0.006)
+    x, _ = strip_grid(0.006)
     placed = np.concatenate([model.mean * 0.8, model.opacity[..., None]], -1)
-    strip = np.zeros((*x.shape, 4), np.float32)
+    height_px, width_px = len(x), len(x[0])
+    strip = np.zeros((height_px, width_px, 4), np.float32)
     strip[20:-20, 20:-20] = placed
     moved = np.zeros_like(strip)
     rows, columns = round(-up / 0.0003), round(along / 0.0003)
-    moved[max(rows, 0) : len(strip) + min(rows, 0), max(columns, 0) : strip.shape[1] + min(columns, 0)] = strip[
-        max(-rows, 0) : len(strip) - max(rows, 0), max(-columns, 0) : strip.shape[1] - max(columns, 0)
+    moved[max(rows, 0) : height_px + min(rows, 0), max(columns, 0) : width_px + min(columns, 0)] = strip[
+        max(-rows, 0) : height_px - max(rows, 0), max(-columns, 0) : width_px - max(columns, 0)
     ]
     score, found = match_teeth(moved, model.mean.mean(-1), model.opacity)
     assert score > 0.5
@@ -96,3 +107,72 @@ def test_the_opening_is_filled_in_front_view() -> None:
     following = loop.roll(-1, 0)
     enclosed = (loop[:, 0] * following[:, 1] - loop[:, 1] * following[:, 0]).sum().abs()
     assert doubled.clamp(min=0).sum() == pytest.approx(float(enclosed), rel=0.02)
+
+
+def _drive(avatar: LiftAvatar, engine: LiftEngine, **values: float) -> Drive:
+    motion = avatar.motion.edit(values, model=engine.head_model)
+    return edited_drive(avatar, motion, engine.head_model)
+
+
+@pytest.fixture(scope="module")
+def engine() -> LiftEngine:
+    return LiftEngine()
+
+
+@pytest.fixture(scope="module")
+def smiling(engine: LiftEngine) -> LiftAvatar:
+    """The astronaut, whose smile shows upper teeth."""
+    return engine.build([Tracker(head_model=engine.head_model).track_image(skimage.data.astronaut())])
+
+
+def _mouth(avatar: LiftAvatar, engine: LiftEngine, **values: float) -> np.ndarray:
+    """The opening of the photo's lips in a picture, float [h, w, 3] in [0, 255]."""
+    image = to_uint8(engine.render(avatar, _drive(avatar, engine, **values)).image)[0]
+    lips = avatar.motion.landmarks[0, list(INNER_LIPS), :2].round().astype(int)
+    (left, top), (right, bottom) = lips.min(0), lips.max(0)
+    middle = (right - left) // 4
+    return image[top:bottom, left + middle : right - middle].astype(float)
+
+
+def _share_of_teeth(picture: np.ndarray) -> float:
+    """Share of pixels that are bright and hardly coloured, as neither lips nor this skin are."""
+    return float(((picture.min(-1) > 150) & (picture.min(-1) > 0.8 * picture.max(-1))).mean())
+
+
+def _redness(picture: np.ndarray) -> float:
+    return float((picture[..., 0] - picture[..., 2]).mean())
+
+
+def test_a_smile_that_shows_teeth_shuts(smiling: LiftAvatar, engine: LiftEngine) -> None:
+    shown = _mouth(smiling, engine, smile_left=float(smiling.motion.values("smile_left")[0]))
+    shut = _mouth(smiling, engine, jaw_open=0.0, smile=0.2)
+    assert _share_of_teeth(shown) > 0.3
+    assert _share_of_teeth(shut) < 0.12  # what shines on the lower lip
+
+
+def test_an_opened_mouth_is_neither_black_nor_grey(smiling: LiftAvatar, engine: LiftEngine) -> None:
+    image = to_uint8(engine.render(smiling, _drive(smiling, engine, jaw_open=1.0)).image)[0]
+    lips = smiling.motion.landmarks[0, [61, 291], :2].mean(0).round().astype(int)
+    inside = image[lips[1] + 6 : lips[1] + 26, lips[0] - 8 : lips[0] + 8].astype(float)
+    assert inside.mean() > 12 and _redness(inside) > 5
+
+
+def test_a_tongue_that_is_out_covers_the_lower_lip(smiling: LiftAvatar, engine: LiftEngine) -> None:
+    names = {"jaw_open": 0.6, "smile": 0.0}
+    inside, out = (
+        to_uint8(engine.render(smiling, _drive(smiling, engine, **names, tongueOut=amount)).image)[0].astype(float)
+        for amount in (0.0, 1.0)
+    )
+    changed = np.abs(out - inside).sum(-1) > 40
+    rows, columns = np.nonzero(changed)
+    corners = smiling.motion.landmarks[0, [61, 291], :2]
+    assert rows.max() > smiling.motion.landmarks[0, 17, 1]  # below the photo's lower lip
+    assert corners[:, 0].min() < columns.mean() < corners[:, 0].max()
+
+
+def test_files_of_the_first_version_are_drawn(engine: LiftEngine) -> None:
+    path = Path(__file__).parents[1] / "data" / "old" / "8c783d8" / "lift.safetensors"
+    old = engine.load(path)
+    assert len(old.own_mouth.opening_faces) == 0
+    still = engine.render(old, edited_drive(old, old.motion, engine.head_model)).image
+    assert torch.isfinite(still).all()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from flame.mesh.raster import cover
 from portrait4d.engines.lift.avatar import LiftAvatar
-from portrait4d.engines.lift.draw import Box, bounding_box, draw_surface, put_over, soften_edges
+from portrait4d.engines.lift.draw import Box, blur, bounding_box, draw_surface, put_over, soften_edges
 from portrait4d.engines.lift.mouth import CAVITY, LOWER_TEETH, TONGUE, UPPER_TEETH
 from portrait4d.engines.lift.mouth_light import opening_light
 
@@ -24,6 +25,9 @@ LEAST_GAP = 0.001
 
 TEETH_PART_AT = 0.12
 """`jawOpen` at which upper and lower teeth part; what is tracked below it is mostly the lips' doing."""
+
+TONGUE_ON_LIP, TONGUE_OVER_LIP, TONGUE_HANGS = 0.004, 0.003, 0.8
+"""Metres around the lower lip's edge where a tongue that is out lies, and above it; how steeply it hangs beyond."""
 
 _AROUND = 12
 """Pixels around the lip opening in which its inside is drawn."""
@@ -76,9 +80,10 @@ def mouth_frames(
     rig, own = avatar.rig, avatar.own_mouth
     moved = (points - rig.rest)[:, avatar.lips]
     change = moved[:, 0, 1] - moved[:, 1, 1]
-    interior = on_screen(avatar.interior.deform(_with_slow_teeth(expression, expression_names)))
-    mouth = on_screen(own.rest + own.with_jaw[:, None] * moved[:, 1:])
     tongue_out = expression[:, expression_names.index("tongueOut")]
+    inside = avatar.interior.deform(_with_slow_teeth(expression, expression_names))
+    interior = on_screen(_hung_tongue(avatar, inside, points[:, avatar.lips[1]]) if tongue_out.any() else inside)
+    mouth = on_screen(own.rest + own.with_jaw[:, None] * moved[:, 1:])
     patch = slice(0, rig.num_patch)
     rows = zip(interior, mouth, screen[:, patch], gain[:, patch], change.tolist(), tongue_out.tolist(), strict=True)
     return [MouthFrame(*row) for row in rows]
@@ -90,6 +95,20 @@ def _with_slow_teeth(expression: Tensor, expression_names: tuple[str, ...]) -> T
     slowed = expression.clone()
     slowed[:, jaw] = (expression[:, jaw] - TEETH_PART_AT).clamp(min=0) / (1 - TEETH_PART_AT)
     return slowed
+
+
+def _hung_tongue(avatar: LiftAvatar, inside: Tensor, lip: Tensor) -> Tensor:
+    """Points [B, V, 3] of the interior whose tongue, where it is out, lies on the lower lip `lip` [B, 3] and hangs."""
+    tongue = torch.unique(avatar.interior.faces[avatar.interior.layer == TONGUE])
+    if not len(tongue):
+        return inside
+    points = inside[:, tongue]
+    out = points[..., 2] - lip[:, None, 2]
+    on_lip = torch.where(out.abs() < TONGUE_ON_LIP, points[..., 1], -torch.inf).amax(1)
+    is_out = torch.isfinite(on_lip)
+    raised = torch.where(is_out, (lip[:, 1] + TONGUE_OVER_LIP - on_lip).clamp(min=0), torch.zeros_like(on_lip))
+    points[..., 1] += raised[:, None] - TONGUE_HANGS * out.clamp(min=0)
+    return inside.index_copy(1, tongue, points)
 
 
 def draw_mouth(avatar: LiftAvatar, frame: MouthFrame, target: Tensor) -> None:
@@ -132,6 +151,21 @@ def draw_closing_lips(avatar: LiftAvatar, frame: MouthFrame, face: Tensor) -> No
     uv = rig.uv[: rig.num_patch]
     layer, _ = draw_surface(frame.lips, own.lip_faces, uv, frame.gain, avatar.changed, box=box)
     put_over(face[top:bottom, left:right], share * share * (3 - 2 * share) * layer)
+
+
+def draw_tongue_out(avatar: LiftAvatar, frame: MouthFrame, face: Tensor) -> None:
+    """Draws what of the tongue is out over the face's layer [S, S, 4], in place."""
+    interior = avatar.interior
+    faces = interior.faces[interior.layer == TONGUE]
+    if frame.tongue_out <= TONGUE_OUT or not len(faces):
+        return
+    box = bounding_box(frame.interior[faces.flatten()], *face.shape[:2])
+    if box is None:
+        return
+    top, left, bottom, right = box
+    layer, near = draw_surface(frame.interior, faces, interior.uv, interior.occlusion, interior.atlas, box=box)
+    is_out = near < frame.lips[avatar.lips[1], 2] + TONGUE_ON_LIP
+    put_over(face[top:bottom, left:right], blur(layer * is_out[..., None]))
 
 
 def _draw_interior(avatar: LiftAvatar, frame: MouthFrame, box: Box) -> Tensor:

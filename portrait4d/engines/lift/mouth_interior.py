@@ -40,8 +40,9 @@ from portrait4d.engines.lift.view import SourceView
 _TONGUE_COLOUR, _CAVITY_COLOUR = np.array([0.70, 0.40, 0.38]), np.array([0.52, 0.24, 0.22])
 """sRGB in [0, 1] in the even light of the portraits that the teeth were learned from."""
 
-_BEHIND_LIPS, _BELOW_LIP = 0.006, 0.0035
-"""Metres by which upper teeth stand at least behind the upper lip, and show under it at rest."""
+_BEHIND_LIPS, _BELOW_LIP = 0.006, 0.0039
+"""Metres by which upper teeth stand at least behind the upper lip, and reach below it at rest (34 smiles: 3.9 mm,
+standard deviation 1.4)."""
 
 _LOWER_TINT = np.array([0.9, 0.87, 0.85, 1])
 """Lower teeth are darker than upper ones: they stand further back, and the lip shades them."""
@@ -167,7 +168,7 @@ def _skin_part(model: HeadModel, rest: Tensor, name: str, layer: int, row: int) 
     if layer == TONGUE:
         normals = vertex_normals(points[None], faces)[0]
         facing = (normals @ torch.nn.functional.normalize(torch.tensor([0.0, 0.6, 0.8]), dim=0)).clamp(min=0)
-        bright = (0.35 + 0.65 * facing) * torch.exp(-(behind - 0.014).clamp(min=0) / 0.018)
+        bright = (0.5 + 0.5 * facing) * torch.exp(-(behind - 0.014).clamp(min=0) / 0.018)
     else:
         bright = torch.exp(-behind / 0.014).clamp(0.04, 1)
     uv = torch.tensor([COLUMNS / 2, row + 2.0]).repeat(len(chosen), 1)

@@ -12,7 +12,7 @@ from portrait4d.engines.base import Drive, Rendering
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.draw import blur, bounding_box, draw_surface, put_over, soften_edges
 from portrait4d.engines.lift.lighting import shading_ratio
-from portrait4d.engines.lift.mouth_draw import MouthFrame, draw_closing_lips, draw_mouth, mouth_frames
+from portrait4d.engines.lift.mouth_draw import MouthFrame, draw_closing_lips, draw_mouth, draw_tongue_out, mouth_frames
 from portrait4d.engines.lift.rig import smooth_normals
 from portrait4d.engines.lift.view import project_points
 
@@ -139,6 +139,7 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
                 is_blurred=True,
             )
     draw_closing_lips(avatar, layers.mouth[index], layer)
+    draw_tongue_out(avatar, layers.mouth[index], layer)
     moved = (screen[: rig.num_patch, :2] - _source_screen(avatar)).abs().mean()
     put_over(target, soften_edges(layer, depth, float((2 * moved).clamp(0, 1))))
 

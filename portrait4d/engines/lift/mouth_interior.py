@@ -107,15 +107,15 @@ def _own_or_usual_teeth(
 ) -> tuple[Placement, np.ndarray, np.ndarray]:
     """Where the upper teeth stand, their strip [ROWS, COLUMNS, 3], and the light [3] relative to usual light."""
     usual = usual_placement(model, source.shape)
+    skin = skin_around(source.photo, source.landmarks[list(OUTER_LIPS)])
+    light = _USUAL_TEETH * np.clip(skin / look.skin_colour, 0.15, 1.5) ** 0.6  # dark skin is not dark light
     if teeth_colour(source.photo, source.inner_lips) is not None:
         canvas = unlit_mouth(source.photo, source.inner_lips, source.view, usual)
         strip = sample_strip(canvas, source.view, usual)
         score, shift = match_teeth(strip, look.mean.mean(-1), look.opacity)
         if score > LEAST_MATCH:
-            light = np.clip(tooth_colour(strip) / look.tooth_colour, 0.15, 1.5)
-            return shift.applied(usual), complete_teeth(look, shift.warp(strip)), light
-    skin = skin_around(source.photo, source.landmarks[list(OUTER_LIPS)])
-    light = _USUAL_TEETH * np.clip(skin / look.skin_colour, 0.15, 1.5) ** 0.6  # dark skin is not dark light
+            own = np.clip(tooth_colour(strip) / look.tooth_colour, 0.15, 1.5)
+            return shift.applied(usual), complete_teeth(look, shift.warp(strip)), np.maximum(own, light)
     edge = np.array([0.0, source.upper_lip[1] - _BELOW_LIP, min(usual.edge[2], source.upper_lip[2] - _BEHIND_LIPS)])
     return Placement(edge), np.clip(look.mean * look.tooth_colour * light, 0, 1), light
 

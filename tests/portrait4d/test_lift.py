@@ -13,7 +13,7 @@ from portrait4d.engines.base import Drive
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.bind import patch_faces, residual_weights
 from portrait4d.engines.lift.engine import LiftEngine, source_warnings
-from portrait4d.engines.lift.mouth import teeth_colour
+from portrait4d.engines.lift.mouth_photo import teeth_colour
 from portrait4d.engines.own_drive import orbit_drive
 from portrait4d.engines.retarget import RetargetOptions, retarget
 from preprocess.media.image import to_uint8

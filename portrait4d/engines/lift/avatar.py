@@ -26,7 +26,7 @@ from preprocess.tracking.motion import Motion
 
 FORMAT = "portrait4d-lift-avatar"
 VERSION = 2
-"""Version 1 had lids without set edges and lashes, and eyes without their shadow."""
+"""Version 1 had lids without set edges and lashes, eyes without their shadow, and mouths without teeth of their own."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class LiftAvatar:
         own_mouth: the inside of the mouth that the photo shows.
         person: [H, W, 4] premultiplied canvas.
         under: [H, W, 4] what shows through the openings: eyes completed under the lids, the photo's mouth.
-        changed: [H, W, 4] the skin of closed lids, and the photo's teeth without the lips around them.
+        changed: [H, W, 4] the skin of closed lids, and lips without the teeth between them.
         background: [S, S, 3] the crop without the person, who is filled in.
         light: [4], see `lighting.fit_light`.
         lids: [2, 2] patch points (upper, lower) of the subject's left and right eye.
@@ -119,6 +119,8 @@ class LiftAvatar:
         """
         header, tensors = read_avatar(path, file_format=FORMAT, version=VERSION)
         try:
+            if header["version"] < 2:
+                tensors |= _added_in_version_2(tensors)
             return cls._from_tensors(header, tensors)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise incomplete(path, error) from error
@@ -151,6 +153,17 @@ _PARTS: dict[str, type[Any]] = {
     "interior": Interior,
     "own_mouth": OwnMouth,
 }
+
+
+def _added_in_version_2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What files of version 1 lack: their mouths are one surface, and unshaded."""
+    return {
+        "interior.layer": torch.zeros(len(tensors["interior.faces"]), dtype=torch.int64),
+        "own_mouth.opening_faces": torch.zeros(0, 3, dtype=torch.int64),
+        "own_mouth.lip_faces": torch.zeros(0, 3, dtype=torch.int64),
+    }
+
+
 _PICTURES = ("person", "under", "changed", "background")
 
 _LAYOUT: dict[str, tuple[str | int | None, ...]] = {
@@ -201,12 +214,15 @@ _LAYOUT: dict[str, tuple[str | int | None, ...]] = {
     "interior.occlusion": ("I",),
     "interior.faces": (None, 3),
     "interior.atlas": (None, None, 4),
+    "interior.layer": (None,),
     "own_mouth.rest": ("O", 3),
     "own_mouth.uv": ("O", 2),
     "own_mouth.faces": (None, 3),
     "own_mouth.with_jaw": ("O",),
     "own_mouth.opening": (),
     "own_mouth.shows_teeth": (),
+    "own_mouth.opening_faces": (None, 3),
+    "own_mouth.lip_faces": (None, 3),
     "person": ("C", "C", 4),
     "under": ("C", "C", 4),
     "changed": ("C", "C", 4),
@@ -225,6 +241,8 @@ _INDICES = {
     **{f"{lid}_lid.{name}": "P" for lid in ("left", "right") for name in ("faces", "upper", "lower")},
     "interior.faces": "I",
     "own_mouth.faces": "O",
+    "own_mouth.opening_faces": "P",
+    "own_mouth.lip_faces": "P",
     "lids": "P",
     "lips": "P",
 }
@@ -248,7 +266,11 @@ def _check_tensors(tensors: dict[str, Tensor]) -> None:
             side if not isinstance(side, str) else 3 * sizes[side[1:]] if side.startswith("3") else sizes.get(side)
             for side in layout
         )
-        kinds = {"own_mouth.shows_teeth": torch.bool, **dict.fromkeys(_PICTURES, torch.half)}
+        kinds = {
+            "own_mouth.shows_teeth": torch.bool,
+            "interior.layer": torch.int64,
+            **dict.fromkeys(_PICTURES, torch.half),
+        }
         check_tensor(tensors, name, shape, torch.int64 if name in _INDICES else kinds.get(name, torch.float32))
     if sizes["P"] > sizes["V"]:
         raise ValueError(f"{sizes['P']} points of the face among {sizes['V']} points")

@@ -25,14 +25,8 @@ from portrait4d.engines.lift.eyeballs import believable_iris, complete_eye
 from portrait4d.engines.lift.eyes import IRIS, LIDS, Eye, build_eye
 from portrait4d.engines.lift.lids import Lid, build_lid
 from portrait4d.engines.lift.lighting import fit_light, light_asymmetry
-from portrait4d.engines.lift.mouth import (
-    build_interior,
-    build_own_mouth,
-    own_mouth_texture,
-    own_teeth_reach,
-    own_teeth_texture,
-    teeth_colour,
-)
+from portrait4d.engines.lift.mouth import build_own_mouth, closed_lips_texture, own_mouth_texture
+from portrait4d.engines.lift.mouth_interior import MouthSource, build_interior
 from portrait4d.engines.lift.render import draw_frames
 from portrait4d.engines.lift.rig import Rig, vertex_normals
 from portrait4d.engines.lift.shut_eyes import BROWS, EyeFrame, shut_eye
@@ -91,12 +85,13 @@ class LiftEngine:
         edges = [rig.rest[lid.upper] for lid in open_lids.values()]
         eyes, under = self._eyes(motion, view, canvas.photo, landmarks, edges)
         depth = -float(view.to_camera(rig.rest[lips].mean(0)[None])[0, 2])
-        own_teeth = teeth_colour(canvas.photo, inner)
-        own_mouth = build_own_mouth(inner, depth, view, shows_teeth=own_teeth is not None)
-        mouth_rows = slice(int(inner[:, 1].min()) - 12 - own_teeth_reach(inner), int(inner[:, 1].max()) + 12)
+        relaxed = rig.deform_some(lips[:1], torch.zeros(1, model.num_expression), residual[None])[0, 0]
+        mouth = MouthSource(shape, canvas.photo, landmarks, view, relaxed.numpy())
+        mouth_rows = slice(int(inner[:, 1].min()) - 12, int(inner[:, 1].max()) + 12)
         under[mouth_rows] = torch.from_numpy(own_mouth_texture(canvas.photo, inner))[mouth_rows]
         changed, (left_lid, right_lid) = _shut_eyes(canvas.photo, landmarks, rig, open_lids)
-        changed[mouth_rows] = torch.from_numpy(own_teeth_texture(canvas.photo, inner))[mouth_rows]
+        closed_lips = closed_lips_texture(canvas.photo, inner, landmarks[list(OUTER_LIPS)])
+        changed[mouth_rows] = torch.from_numpy(closed_lips)[mouth_rows]
         light = _fit_face_light(canvas, rig, view)
         inside = slice(MARGIN, MARGIN + crop.size)
         return LiftAvatar(
@@ -105,10 +100,8 @@ class LiftEngine:
             right_eye=eyes[1],
             left_lid=left_lid,
             right_lid=right_lid,
-            interior=build_interior(
-                model, shape, canvas.photo, inner, landmarks[list(OUTER_LIPS)], own_teeth=own_teeth
-            ),
-            own_mouth=own_mouth,
+            interior=build_interior(model, mouth),
+            own_mouth=build_own_mouth(model, inner, depth, view, rig.patch_vertices, rig.patch_faces),
             person=torch.from_numpy(np.concatenate([canvas.person, canvas.alpha[..., None]], -1)),
             under=under,
             changed=changed,

@@ -14,6 +14,7 @@ from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.draw import bounding_box, draw_surface, put_over, soften_edges
 from portrait4d.engines.lift.lids import OVERLAP
 from portrait4d.engines.lift.lighting import shading_ratio
+from portrait4d.engines.lift.mouth_draw import MouthFrame, draw_closing_lips, draw_mouth, draw_tongue_out, mouth_frames
 from portrait4d.engines.lift.rig import smooth_normals
 from portrait4d.engines.lift.view import project_points
 
@@ -25,9 +26,6 @@ The tracker measures some opening in shut eyes, and a blink shape alone may leav
 
 WIDENS_FROM, WIDENED_AT = 1.05, 1.4
 """How far the lids are open, 1 as in the source, when the photo's eye gives way to the one without lashes."""
-
-WIDE_OPENING = 0.014
-"""Lip gap in metres at which the inside of the mouth is fully lit."""
 
 
 def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ...]) -> Rendering:
@@ -53,21 +51,16 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
     def on_screen(rest: Tensor) -> Tensor:
         return project_points(rest @ rotation.mT + drive.pose.translation[:, None], rig.focal_px, size)
 
-    gap = avatar.own_mouth.opening + (points - rig.rest)[:, avatar.lips, 1] @ points.new_tensor([1.0, -1.0])
-    jaw = points[:, avatar.lips[1]] - rig.rest[avatar.lips[1]]
-    mouth = avatar.own_mouth.rest + avatar.own_mouth.with_jaw[:, None] * jaw[:, None]
     layers = _Layers(
         screen=screen,
         gain=gain,
-        interior=on_screen(avatar.interior.deform(expression)),
-        mouth=on_screen(mouth),
+        mouth=mouth_frames(avatar, points, screen, gain, expression, expression_names, on_screen),
         eyes=[_place_eye(avatar, index, points, drive.head.eyes[:, index], on_screen) for index in range(2)],
         openness=openness,
         lashes=[
             on_screen(lid.lash_strip(points, openness[:, index]))
             for index, lid in enumerate((avatar.left_lid, avatar.right_lid))
         ],
-        gap=gap,
         lid_strength=torch.stack(
             [avatar.left_lid.strength(openness[:, 0]), avatar.right_lid.strength(openness[:, 1])], 1
         ),
@@ -83,19 +76,17 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
 class _Layers:
     """Everything to be drawn for a batch.
 
-    `screen`, `interior`, `mouth` and each of `lashes` are screen positions [B, V, 3] of a surface; `gain` [B, V] is a
-    brightness factor, `eyes` the positions and the lids' shadow of each eye, `openness` [B, 2] that of the lids, 1 as
-    in the source, `gap` [B] that of the lips in metres, `lid_strength` [B, 2] the share of the shut eyes' picture.
+    `screen` and each of `lashes` are screen positions [B, V, 3] of a surface; `gain` [B, V] is a brightness factor,
+    `eyes` the positions and the lids' shadow of each eye, `openness` [B, 2] that of the lids, 1 as in the source,
+    `lid_strength` [B, 2] the share of the shut eyes' picture, `mouth` has B elements.
     """
 
     screen: Tensor
     gain: Tensor
-    interior: Tensor
-    mouth: Tensor
+    mouth: list[MouthFrame]
     eyes: list[tuple[Tensor, Tensor]]
     openness: Tensor
     lashes: list[Tensor]
-    gap: Tensor
     lid_strength: Tensor
 
 
@@ -170,7 +161,7 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
     """Draws one frame into an empty target [S, S, 4]: colour in [0, 1] and alpha."""
     size = avatar.background.shape[0]
     target[..., :3] = avatar.background
-    _draw_mouth(avatar, layers, index, target)
+    draw_mouth(avatar, layers.mouth[index], target)
     for side, (eye, lid) in enumerate(((avatar.left_eye, avatar.left_lid), (avatar.right_eye, avatar.right_lid))):
         at, shadow = (values[index] for values in layers.eyes[side])
         photographed = eye.shadow(eye.rest[None], avatar.rig.rest[None, lid.upper])[0]
@@ -196,6 +187,8 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
             lashes, (uv, faces) = layers.lashes[side][index], lid.lash_grid
             if len(faces):
                 _put(layer, lashes, faces, uv, lashes.new_ones(len(uv)), lid.lashes, strength=strength)
+    draw_closing_lips(avatar, layers.mouth[index], layer)
+    draw_tongue_out(avatar, layers.mouth[index], layer)
     moved = (screen[: rig.num_patch, :2] - _source_screen(avatar)).abs().mean()
     put_over(target, soften_edges(layer, depth, float((2 * moved).clamp(0, 1))))
 
@@ -204,28 +197,6 @@ def _source_screen(avatar: LiftAvatar) -> Tensor:
     """Positions of patch points in the unmoved picture, [V, 2] crop pixels."""
     margin = (avatar.person.shape[0] - avatar.background.shape[0]) / 2
     return avatar.rig.uv[: avatar.rig.num_patch] - margin
-
-
-def _draw_mouth(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> None:
-    """Draws the mouth from back to front.
-
-    Teeth, tongue and cavity come first, then the photo's own teeth if they show, then its whole mouth until it opens
-    further.
-    """
-    interior, own = avatar.interior, avatar.own_mouth
-    light = 0.55 + 0.45 * (layers.gap[index] / WIDE_OPENING).clamp(0, 1)
-    box = bounding_box(layers.mouth[index], *target.shape[:2], pad=target.shape[0] // 8)
-    if box is None:
-        return
-    top, left, bottom, right = box
-    gain = interior.occlusion * light
-    layer, depth = draw_surface(layers.interior[index], interior.faces, interior.uv, gain, interior.atlas, box=box)
-    put_over(target[top:bottom, left:right], soften_edges(layer, depth, 1.0, step=0.001))
-    opened = float(((layers.gap[index] - own.opening - 0.001) / 0.003).clamp(0, 1))
-    ones = target.new_ones(len(own.uv))
-    for texture, strength in ((avatar.changed, float(own.shows_teeth)), (avatar.under, 1 - opened)):
-        if strength > 0:
-            _put(target, layers.mouth[index], own.faces, own.uv, ones, texture, strength=strength)
 
 
 def _put(

@@ -11,6 +11,7 @@ from flame.geometry.rotation import axis_angle_to_matrix
 from portrait4d.engines.base import Drive, Rendering
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.draw import blur, bounding_box, draw_surface, put_over, soften_edges
+from portrait4d.engines.lift.following import crookedness
 from portrait4d.engines.lift.lighting import shading_ratio
 from portrait4d.engines.lift.rig import smooth_normals
 from portrait4d.engines.lift.view import project_points
@@ -43,7 +44,8 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
     size = avatar.background.shape[0]
     expression = _shut_lids(avatar, drive, expression_names)
     points = rig.deform(expression, drive.residual)
-    screen = rig.project(rig.pose(points, drive.pose.rotation, drive.pose.translation), size)
+    crooked = crookedness(drive.head.expression - rig.source_expression, expression_names)
+    screen = rig.project(rig.pose(points, drive.pose, crooked, drive.residual), size)
     gain = _shading(avatar, points, drive.pose.rotation)
     rotation = axis_angle_to_matrix(drive.pose.rotation)
 

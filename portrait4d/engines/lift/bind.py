@@ -267,7 +267,7 @@ def _grid_weight(
     grid: Grid, surface: _Surface, under_patch: np.ndarray, model: HeadModel, chin_y: float, face_height: float
 ) -> np.ndarray:
     """Share of the head's motion [V] that each grid point follows, in [0, 1]."""
-    share = {"root": 0.0, "neck": 0.4}
+    share = {"root": 0.0, "neck": 0.3}
     belongs = np.array([share.get(name, 1.0) for name in model.joint_names], np.float32)
     vertex_weight = model.skinning_weights.numpy() @ belongs
     known = (vertex_weight[surface.corners] * surface.barycentric).sum(-1)
@@ -275,7 +275,7 @@ def _grid_weight(
     x, y = grid.points.T
     still = (y >= y.max()) | (((x <= 0) | (x >= x.max())) & (y > chin_y))
     values = np.where(under_patch, 1.0, 0.0).astype(np.float32)
-    screening = np.where(surface.hit, 0.08, 0.06)
+    screening = np.where(surface.hit, 0.2, 0.1)
     return np.clip(extend(grid, values, under_patch | still, screening=screening, target=target), 0, 1)
 
 

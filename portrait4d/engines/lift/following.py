@@ -23,7 +23,7 @@ SKULL_LANDMARKS = (
 )  # fmt: skip
 """Forehead, temples, bridge of the nose and corners of the eyes."""
 
-DOUBT_DEGREES, DOUBT_SIDEWAYS, DOUBT_DEPTH = (2.0, 12.0), (0.0005, 0.003), (0.03, 0.08)
+DOUBT_DEGREES, DOUBT_SIDEWAYS, DOUBT_DEPTH = (2.5, 14.0), (0.0008, 0.003), (0.06, 0.08)
 """Turn in degrees, and motions in metres, of which the skull makes half: always, and per unit of crookedness.
 
 Measured on eight clips against the optical flow of hair, whose error falls from 0.95 to 0.51 of the hair's own motion.

@@ -113,7 +113,7 @@ def render_plain_mesh(
     count = len(rig.patch_vertices)
     faces = rig.faces[(rig.faces < count).all(1)]
     crop = source.crop
-    canvas, _ = cut_canvas(source.image, crop)
+    canvas = cut_canvas(source.image, crop)
     texture = torch.from_numpy(np.concatenate([canvas, np.ones_like(canvas[..., :1])], -1).astype(np.float32))
     inside = slice(MARGIN, MARGIN + crop.size)
     photo = texture[inside, inside, :3].contiguous()

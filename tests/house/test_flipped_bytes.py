@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from flame.errors import InputError
+from flame.heads.head_pose import HeadPose
 from flame.pickles.bounded_bytes import BoundedBytes
 from flame.pickles.machine import PickleMachine
 from official_pickles import official_names, save_official, small_module
@@ -176,7 +177,15 @@ def use_lift(avatar: LiftAvatar) -> None:
         torch.from_numpy(avatar.crop.to_image(np.zeros((1, 2)))),
         rig.source_normals,
         rig.deform(expression, rig.source_residual[None]),
-        rig.project(rig.pose(rig.rest[None], torch.zeros(1, 3), torch.zeros(1, 3)), avatar.background.shape[0]),
+        rig.project(
+            rig.pose(
+                rig.rest[None],
+                HeadPose(rotation=torch.zeros(1, 3), translation=torch.zeros(1, 3)),
+                torch.zeros(1, 1),
+                rig.source_residual[None],
+            ),
+            avatar.background.shape[0],
+        ),
         *(rig.rest[chosen] for chosen in (rig.faces, avatar.lids, avatar.lips)),
         *(eye.turned(torch.zeros(1, 3))[:, eye.faces] for eye in eyes),
         *(eye.uv[eye.faces] for eye in eyes),

@@ -189,9 +189,9 @@ def _surface_under(points: np.ndarray, screen: Tensor, faces: Tensor, side: int)
 
 
 def _rooted_weight(points: np.ndarray, chin_y: float, face_height: float) -> np.ndarray:
-    """Share of the head's motion [V] of grid points off the head model, by height: 1 at the face, 0 at the chest."""
+    """Share of the head's motion [V] of grid points off the head model, by height, as measured on clips."""
     below = (points[:, 1] - chin_y) / face_height
-    return 1 - np.clip(below / 0.5, 0, 1)
+    return np.interp(below, (-0.8, -0.55, -0.2, 0.0, 0.3), (1.0, 0.85, 0.35, 0.1, 0.0))
 
 
 def _drop_grazing(vertices: Tensor, faces: Tensor, view: SourceView) -> Tensor:
@@ -267,7 +267,7 @@ def _grid_weight(
     grid: Grid, surface: _Surface, under_patch: np.ndarray, model: HeadModel, chin_y: float, face_height: float
 ) -> np.ndarray:
     """Share of the head's motion [V] that each grid point follows, in [0, 1]."""
-    share = {"root": 0.0, "neck": 0.5}
+    share = {"root": 0.0, "neck": 0.3}
     belongs = np.array([share.get(name, 1.0) for name in model.joint_names], np.float32)
     vertex_weight = model.skinning_weights.numpy() @ belongs
     known = (vertex_weight[surface.corners] * surface.barycentric).sum(-1)
@@ -275,7 +275,7 @@ def _grid_weight(
     x, y = grid.points.T
     still = (y >= y.max()) | (((x <= 0) | (x >= x.max())) & (y > chin_y))
     values = np.where(under_patch, 1.0, 0.0).astype(np.float32)
-    screening = np.where(surface.hit, 0.05, 0.02)
+    screening = np.where(surface.hit, 0.2, 0.1)
     return np.clip(extend(grid, values, under_patch | still, screening=screening, target=target), 0, 1)
 
 

@@ -1,8 +1,10 @@
 """The photo as a texture: a canvas around the crop, cut into person and background, which together give the photo.
 
-With matte a, photo I and filled-in background G, the person layer is stored premultiplied: `P = I - (1 - a) G`.
-Unmoved, `P + (1 - a) G = I` exactly, whatever the matte and the fill. An error in either therefore shows only where the
-person moves, and there as a faint ghost rather than a halo.
+With matte a, the person's colour F and the filled-in background G are first guessed, F from the person's inside and G
+from the wall around. What the guesses lack, `r = I - a F - (1 - a) G`, is shared: the person layer is `a F + q r`, the
+wall `G + r (1 - q) / (1 - a)`, so that person and wall give the photo exactly where nothing moved, whatever matte,
+guesses and share q. Hair goes along with the head (q near 1), and a pattern stays on the wall (q near 0): otherwise the
+one stays behind as an outline, or the other swims around the hair as a halo.
 """
 
 from __future__ import annotations
@@ -12,13 +14,20 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from portrait4d.engines.lift.patches import complete
 from preprocess.faces.crop import Crop
 
 MARGIN = 64
 """Canvas pixels beyond each side of the crop, from which content can move into the picture."""
 
-MIRRORED_PX = 70
-"""Depth in pixels of the strip along the person's outline that is filled with mirrored background."""
+GOES_ALONG = 25.0
+"""How much rather the person's colours are corrected than those of the wall where a difference is not the wall's."""
+
+WISPS_PX = 9
+"""Distance in pixels from the matte within which what differs from the wall is taken for hair."""
+
+FILLED_PX = 90
+"""Depth in pixels of the strip along the person's outline that is filled with patches of the background."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Canvas:
     background: np.ndarray
 
 
-def cut_canvas(image: np.ndarray, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
+def cut_canvas(image: np.ndarray, crop: Crop) -> np.ndarray:
     """Resamples the photo onto the canvas.
 
     Args:
@@ -46,8 +55,7 @@ def cut_canvas(image: np.ndarray, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
         crop: where the rendered square lies in it.
 
     Returns:
-        The canvas float32 [side, side, 3] in [0, 1], where side is the crop's with `MARGIN` at both ends, and the mask
-        bool [side, side] of its pixels that lie inside the photo.
+        The canvas float32 [side, side, 3] in [0, 1], where side is the crop's with `MARGIN` at both ends.
     """
     height, width = image.shape[:2]
     border = min(int(np.ceil((MARGIN + 2) / crop.scale)), height - 1, width - 1)
@@ -56,49 +64,7 @@ def cut_canvas(image: np.ndarray, crop: Crop) -> tuple[np.ndarray, np.ndarray]:
     from_padded = np.array([[1, 0, -border], [0, 1, -border], [0, 0, 1]], np.float64)
     side = crop.size + 2 * MARGIN
     photo = Crop(to_canvas @ from_padded, side, (padded.shape[0], padded.shape[1])).apply(padded)
-    centres = (np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1) + 0.5 - to_canvas[:2, 2]) / crop.scale
-    known = np.all((centres >= 0) & (centres < [width, height]), axis=-1)
-    return photo.astype(np.float32) / 255, known
-
-
-def refine_matte(photo: np.ndarray, matte: np.ndarray, *, radius: int = 9, epsilon: float = 2e-4) -> np.ndarray:
-    """Aligns a coarse matte with the photo's edges; returns float32 [H, W] in [0, 1].
-
-    Guided filter with a colour guide (He, Sun, Tang, "Guided Image Filtering", 2013, eq. 19-21), whose coefficients are
-    computed at half size ("Fast Guided Filter", 2015); values near 0 and 1 are then set to 0 and 1.
-
-    Args:
-        photo: float32 [H, W, 3] in [0, 1].
-        matte: float32 [H, W] in [0, 1].
-        radius: side of the filter's window, in pixels of the half-size picture.
-        epsilon: variance of colours in [0, 1] below which a window counts as flat.
-    """
-    window = (radius, radius)
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return cv2.blur(values, window)
-
-    guide = cv2.resize(photo, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    coarse = cv2.resize(matte, (guide.shape[1], guide.shape[0]), interpolation=cv2.INTER_AREA)
-    average = mean(guide)
-    second = np.stack([mean(guide * guide[..., k : k + 1]) for k in range(3)], axis=-1)
-    covariance = second - average[..., :, None] * average[..., None, :] + epsilon * np.eye(3, dtype=np.float32)
-    cross = mean(guide * coarse[..., None]) - average * mean(coarse)[..., None]
-    slope = np.linalg.solve(covariance, cross[..., None])[..., 0].astype(np.float32)
-    offset = mean(coarse) - (slope * average).sum(-1)
-    size = (photo.shape[1], photo.shape[0])
-    refined = (cv2.resize(mean(slope), size) * photo).sum(-1) + cv2.resize(mean(offset), size)
-    return np.clip((refined - 0.08) / 0.84, 0, 1).astype(np.float32)
-
-
-def keep_component(matte: np.ndarray, row: int, column: int) -> np.ndarray:
-    """Removes every part of a matte [H, W] that is not connected with the given pixel, such as other people."""
-    _, labels = cv2.connectedComponents((matte > 0.3).astype(np.uint8))
-    label = labels[row, column]
-    if label == 0:
-        return matte
-    keep = cv2.dilate((labels == label).astype(np.uint8), np.ones((9, 9), np.uint8))
-    return matte * keep
+    return photo.astype(np.float32) / 255
 
 
 def fill(image: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -123,33 +89,21 @@ def fill(image: np.ndarray, known: np.ndarray) -> np.ndarray:
     return filled.astype(np.float32)
 
 
-def continue_background(photo: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Guesses the background behind the person [H, W, 3]: mirrored at the outline, smoother further inside.
-
-    A mirrored background keeps the grain and the pattern of the real one, which a smooth fill does not; only a strip
-    along the outline is ever seen.
+def continue_background(photo: np.ndarray, known: np.ndarray, covered: np.ndarray) -> np.ndarray:
+    """Guesses the background behind the person, float32 [H, W, 3]: patches near the outline, smooth further inside.
 
     Args:
         photo: float32 [H, W, 3] in [0, 1].
         known: bool [H, W], pixels that show background.
+        covered: bool [H, W], pixels to be filled.
     """
     smooth = fill(photo, known)
     if not known.any():
         return smooth
-    distance, labels = cv2.distanceTransformWithLabels(
-        (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    labels = np.asarray(labels, np.int64)
-    rows, columns = np.nonzero(known)
-    nearest = np.zeros((labels.max() + 1, 2), np.float32)
-    nearest[labels[rows, columns]] = np.stack([columns, rows], -1)
-    y, x = np.mgrid[: photo.shape[0], : photo.shape[1]].astype(np.float32)
-    outline = cv2.GaussianBlur(nearest[labels], (0, 0), 4)  # neighbours mirror at about the same place
-    mirrored = 2 * outline - np.stack([x, y], -1)
-    filled = np.where(known[..., None], photo, smooth)
-    picture = cv2.remap(filled, mirrored[..., 0], mirrored[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    share = np.exp(-np.square(distance / MIRRORED_PX))[..., None]
-    return share * picture + (1 - share) * smooth
+    distance = cv2.distanceTransform((~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    patched = complete(photo, known, covered & (distance < FILLED_PX), smooth)
+    share = np.clip((FILLED_PX - distance) / (FILLED_PX / 4), 0, 1)[..., None]
+    return share * patched + (1 - share) * smooth
 
 
 def split_canvas(photo: np.ndarray, known: np.ndarray, alpha: np.ndarray) -> Canvas:
@@ -157,9 +111,31 @@ def split_canvas(photo: np.ndarray, known: np.ndarray, alpha: np.ndarray) -> Can
 
     Args:
         photo: float32 [H, W, 3] in [0, 1].
-        known: bool [H, W], pixels that lie inside the photo.
+        known: bool [H, W], pixels that show nobody.
         alpha: float32 [H, W] in [0, 1], the refined matte.
     """
-    covered = cv2.dilate((alpha > 0.03).astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (21, 21))) > 0
-    behind = np.where(covered[..., None], continue_background(photo, known & ~covered), photo).astype(np.float32)
-    return Canvas(photo, alpha, (photo - (1 - alpha[..., None]) * behind).astype(np.float32), behind)
+    away = cv2.distanceTransform((alpha <= 0.02).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    covered = away <= WISPS_PX
+    guess = np.where(covered[..., None], continue_background(photo, known & ~covered, covered), photo)
+    share = alpha[..., None]
+    person = share * fill(photo, np.clip(10 * alpha - 9, 0, 1))
+    lacking = photo - person - (1 - share) * guess
+    foreign = _stands_out(lacking, photo, known & ~covered)
+    odds = GOES_ALONG * (0.3 + 0.7 * foreign) * alpha**2
+    moves = odds / (odds + (1 - alpha) ** 2)
+    moves = np.maximum(moves, np.clip(1.5 - 1.5 * away / WISPS_PX, 0, 1) * foreign)[..., None]
+    behind = guess + lacking * (1 - moves) / np.maximum(1 - share, 1e-6)
+    return Canvas(photo, alpha, (person + moves * lacking).astype(np.float32), behind.astype(np.float32))
+
+
+def _stands_out(lacking: np.ndarray, photo: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """How much more a difference [H, W, 3] is than the wall's own variation around the place, [H, W] in [0, 1]."""
+    if not known.any():
+        return np.ones(known.shape, np.float32)
+    window = (41, 41)
+    weight = cv2.blur(known.astype(np.float32), window)[..., None] + 1e-6
+    mean = cv2.blur(photo * known[..., None], window) / weight
+    square = cv2.blur(np.square(photo) * known[..., None], window) / weight
+    variation = fill((square - mean**2).sum(-1, keepdims=True), known)[..., 0]
+    difference = cv2.blur(np.square(lacking).sum(-1), (5, 5))
+    return difference / (difference + 2 * np.maximum(variation, 0) + 1e-4)

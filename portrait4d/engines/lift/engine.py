@@ -15,16 +15,18 @@ from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degree
 from flame.heads.head_model import HeadModel
 from flame.heads.open_head import load_open_head
 from flame.landmarks.groups import INNER_LIP_MIDDLES, INNER_LIPS, LID_MIDDLES, OUTER_LIPS
+from flame.mesh.raster import rasterize
 from portrait4d.engines.abilities import check_choices
 from portrait4d.engines.base import Avatar, Drive, Mesh, Rendering, own_avatar
 from portrait4d.engines.lift.abilities import ABILITIES
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.bind import build_rig, patch_faces, residual_weights
-from portrait4d.engines.lift.canvas import MARGIN, Canvas, cut_canvas, keep_component, refine_matte, split_canvas
+from portrait4d.engines.lift.canvas import MARGIN, Canvas, cut_canvas, split_canvas
 from portrait4d.engines.lift.eyeballs import believable_iris, complete_eye
 from portrait4d.engines.lift.eyes import IRIS, LIDS, Eye, build_eye
 from portrait4d.engines.lift.lids import Lid, build_lid
 from portrait4d.engines.lift.lighting import fit_light, light_asymmetry
+from portrait4d.engines.lift.matte import keep_component, solve_matte
 from portrait4d.engines.lift.mouth import build_own_mouth, closed_lips_texture, own_mouth_texture
 from portrait4d.engines.lift.mouth_interior import MouthSource, build_interior
 from portrait4d.engines.lift.render import draw_frames
@@ -33,12 +35,17 @@ from portrait4d.engines.lift.shut_eyes import BROWS, EyeFrame, shut_eye
 from portrait4d.engines.lift.view import SourceView
 from portrait4d.engines.modes import Placement
 from portrait4d.engines.retarget import SHUT_EYES
-from preprocess.faces.crop import Crop
 from preprocess.faces.matte import PortraitMatte
 from preprocess.tracking.head_landmarks import landmark_residual
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.motion_code.encoder import MotionEncoder
 from preprocess.tracking.tracker import TrackedFrame
+
+NECK_HEIGHT = 0.05
+"""Height in the head frame, in metres, above which the skin belongs to the head."""
+
+OTHERS = 0.2
+"""Coarse matte from which a pixel shows somebody, whom the wall behind the person is not made of."""
 
 TURNED_DEGREES = 25.0
 ONE_SIDED_LIGHT = 0.75
@@ -75,7 +82,7 @@ class LiftEngine:
         view, shape = SourceView.of(motion), motion.params(self.head_model, 0).shape
         landmarks = motion.landmarks[0, :, :2] + MARGIN
         inner = landmarks[list(INNER_LIPS)]
-        canvas = self._canvas(source.image, crop, landmarks)
+        canvas = self._canvas(source, view, landmarks)
         residual = landmark_residual(model, motion)[0]
         rig = build_rig(model, motion, canvas, residual, self._landmark_weights)
         lids, lips = self._opening_points(rig)
@@ -119,13 +126,14 @@ class LiftEngine:
         """The weights of `bind.residual_weights`, which are the same for every source."""
         return residual_weights(self.head_model, torch.unique(patch_faces(self.head_model)).numpy())
 
-    def _canvas(self, image: np.ndarray, crop: Crop, landmarks: np.ndarray) -> Canvas:
-        """Cuts a photo uint8 [H, W, 3] into layers; `landmarks` [478, 2] in canvas pixels tell whose matte is kept."""
-        photo, known = cut_canvas(image, crop)
+    def _canvas(self, source: TrackedFrame, view: SourceView, landmarks: np.ndarray) -> Canvas:
+        """Cuts a photo into layers; `landmarks` [478, 2] in canvas pixels tell whose matte is kept."""
+        photo = cut_canvas(source.image, source.crop)
         coarse = self._matte(np.round(photo * 255).astype(np.uint8))
         column, row = np.clip(landmarks[1], 0, len(photo) - 1).astype(int)
-        alpha = refine_matte(photo, keep_component(coarse, row, column))
-        return split_canvas(photo, known, alpha)
+        head = _head_mask(self.head_model, source.motion, view, len(photo))
+        alpha = solve_matte(photo, keep_component(coarse, row, column), head)
+        return split_canvas(photo, coarse < OTHERS, alpha)
 
     def _eyes(
         self, motion: Motion, view: SourceView, photo: np.ndarray, landmarks: np.ndarray, edges: list[Tensor]
@@ -246,6 +254,15 @@ def _shut_eyes(photo: np.ndarray, landmarks: np.ndarray, rig: Rig, lids: dict[st
         length = lashes.length * (rig.rest[lid.upper[-1]] - rig.rest[lid.upper[0]]).norm()
         finished.append(replace(lid, lash_length=length, lashes=torch.from_numpy(lashes.picture)))
     return torch.from_numpy(picture), finished
+
+
+def _head_mask(model: HeadModel, motion: Motion, view: SourceView, side: int) -> np.ndarray:
+    """Pixels of the canvas, bool [side, side], that the fitted head of a tracked source covers, without its neck."""
+    params = motion.params(model, 0)
+    fitted = model.shaped(params.shape, params.expression)[0]
+    above = model.regions["skin"] & (fitted[:, 1] > NECK_HEIGHT)
+    fragments = rasterize(view.to_canvas(fitted), model.faces[above[model.faces].all(1)], height=side, width=side)
+    return fragments.face_id.numpy() >= 0
 
 
 def _fit_face_light(canvas: Canvas, rig: Rig, view: SourceView) -> np.ndarray:

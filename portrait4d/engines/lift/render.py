@@ -12,6 +12,7 @@ from flame.geometry.rotation import axis_angle_to_matrix
 from portrait4d.engines.base import Drive, Rendering
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.draw import bounding_box, draw_surface, put_over, soften_edges
+from portrait4d.engines.lift.following import crookedness
 from portrait4d.engines.lift.lids import OVERLAP
 from portrait4d.engines.lift.lighting import shading_ratio
 from portrait4d.engines.lift.mouth_draw import MouthFrame, draw_closing_lips, draw_mouth, draw_tongue_out, mouth_frames
@@ -44,7 +45,8 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
     expression = _shut_lids(avatar, drive, expression_names)
     points = rig.deform(expression, drive.residual)
     openness = _set_lids(avatar, points, expression, expression_names)
-    screen = rig.project(rig.pose(points, drive.pose.rotation, drive.pose.translation), size)
+    crooked = crookedness(drive.head.expression - rig.source_expression, expression_names)
+    screen = rig.project(rig.pose(points, drive.pose, crooked, drive.residual), size)
     gain = _shading(avatar, points, drive.pose.rotation)
     rotation = axis_angle_to_matrix(drive.pose.rotation)
 

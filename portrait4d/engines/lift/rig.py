@@ -2,7 +2,8 @@
 
 A point lies at `rest` in the head frame of the source. An expression change `de` and a landmark displacement `r`
 (metres, head frame) move it to `x = rest + expression_basis de + residual_basis r`, and the head pose `R, t` to
-`w (R x + t) + (1 - w) (R0 x + t0)` in camera space: `w` is its share of the head's motion, `R0, t0` the source's pose.
+`w (R x + t) + (1 - w) (R0 x + t0 + d)` in camera space: `w` is its share of the head's motion, `R0, t0` the source's
+pose and `d` the shift of the torso. Around the face `R, t` passes into the pose of the skull (`following.py`).
 Its texture coordinate is where the photo shows it, so that the source's pose draws the photo itself.
 """
 
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix
+from flame.heads.head_pose import HeadPose
+from portrait4d.engines.lift.following import THROAT, skull_pose, skull_shares, torso_shift
 from portrait4d.engines.lift.view import project_points
 
 
@@ -72,6 +75,17 @@ class Rig:
         normals = smooth_normals(self.rest[None, : self.num_patch], self.patch_faces)[0]
         return normals @ axis_angle_to_matrix(self.source_rotation).T
 
+    @cached_property
+    def skull_shares(self) -> Tensor:
+        """Share [V] of the points that follows the skull rather than the face."""
+        return skull_shares(self.rest, self.uv, self.light_weight)
+
+    @cached_property
+    def skull_centre(self) -> Tensor:
+        """Middle [3] of the patch points that follow the skull, head frame, metres."""
+        share = self.skull_shares[: self.num_patch, None]
+        return (share * self.rest[: self.num_patch]).sum(0) / share.sum().clamp(min=1e-6)
+
     def deform(self, expression: Tensor, residual: Tensor) -> Tensor:
         """Head-frame positions [B, V, 3] for expressions [B, E] and landmark displacements [B, 478, 3], in metres."""
         batch, count = expression.shape[0], self.rest.shape[0]
@@ -86,10 +100,31 @@ class Rig:
         moved = torch.einsum("nie,be->bni", basis, expression - self.source_expression) + self.rest[chosen]
         return moved + self.residual_basis[chosen] @ (residual - self.source_residual)
 
-    def pose(self, points: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
-        """Takes head-frame points [B, V, 3] to camera space, under axis-angle rotations and translations [B, 3]."""
-        turned = points @ axis_angle_to_matrix(rotation).mT + translation[:, None]
-        still = points @ axis_angle_to_matrix(self.source_rotation).mT + self.source_translation
+    def pose(self, points: Tensor, head: HeadPose, crooked: Tensor, residual: Tensor) -> Tensor:
+        """Takes head-frame points [B, V, 3] to camera space, [B, V, 3] metres.
+
+        Args:
+            points: what `deform` gave.
+            head: B poses of the face.
+            crooked: [B, 1], see `following.crookedness`.
+            residual: [B, 478, 3], as in `deform`.
+        """
+        turned = points @ axis_angle_to_matrix(head.rotation).mT + head.translation[:, None]
+        rotation, translation = skull_pose(
+            head.rotation,
+            head.translation,
+            source_rotation=self.source_rotation,
+            source_translation=self.source_translation,
+            centre=self.skull_centre,
+            crooked=crooked,
+            residual_change=residual - self.source_residual,
+        )
+        share = self.skull_shares[:, None]
+        turned = turned + share * (points @ rotation.mT + translation[:, None] - turned)
+        source = axis_angle_to_matrix(self.source_rotation)
+        throat = points.new_tensor(THROAT)
+        shift = torso_shift((rotation - source) @ throat + translation - self.source_translation)
+        still = points @ source.mT + self.source_translation + shift[:, None]
         return still + self.head_weight[:, None] * (turned - still)
 
     def project(self, camera_points: Tensor, size: int) -> Tensor:

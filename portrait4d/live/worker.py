@@ -130,7 +130,7 @@ class LiveWorker:
             answer: called with each drawn frame, on the drawing thread.
             taken: called when the next request can be tracked at once, on the tracking thread: one request per call
                 keeps both threads busy and lets none wait long.
-            failed: called in place of `answer` when a request cannot be drawn.
+            failed: called when a request cannot be drawn, or when `answer` fails; the next one is drawn all the same.
         """
         self.puppet, self.meter = puppet, FrameMeter()
         self._answer, self._taken, self._failed = answer, taken, failed
@@ -211,11 +211,11 @@ class LiveWorker:
         while (tracked := self._tracked.take()) is not None:
             request, motion, is_lost = tracked
             try:
-                image = self.puppet.draw(self.puppet.drive(motion, request.by_hand, neutral=request.neutral))
-            except Exception as error:  # as above
+                drive, is_turned = self.puppet.drive_and_turn(motion, request.by_hand, neutral=request.neutral)
+                self._answer(Answer(request, self.puppet.draw(drive), motion, is_lost, is_turned))
+            except Exception as error:  # as above; also where the answer cannot be shown or kept
                 self._fail(request, error)
                 continue
-            self._answer(Answer(request, image, motion, is_lost, self.puppet.is_turned))
             self.meter.add(request.begun)
 
     def _fail(self, request: Request, error: Exception) -> None:

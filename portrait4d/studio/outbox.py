@@ -49,7 +49,7 @@ class Outbox:
             self._filled.clear()
             while self._texts or self._frame is not None:
                 if self._texts:
-                    await send_text(json.dumps(self._texts.popleft(), ensure_ascii=False))
+                    await send_text(json.dumps(self._texts.popleft()))  # ASCII: a page may name half a character
                 frame, self._frame = self._frame, None
                 if frame is not None:
                     await send_bytes(frame)

@@ -262,9 +262,7 @@ class Session:
             take.add(answer)
             if take.is_over:
                 self._outbox.say("full")
-        is_encoded, jpeg = cv2.imencode(".jpg", answer.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        assert is_encoded
-        self._outbox.show(FRAME.pack(answer.request.stamp, answer.is_lost + 2 * answer.is_turned) + jpeg.tobytes())
+        self._outbox.show(lambda: _frame_message(answer))
 
     def _ask(self, request: Request) -> None:
         """Tells the page that the next request will be begun at once; runs on the tracking thread."""
@@ -287,6 +285,12 @@ class Session:
 
 
 _SUFFIXES = {"png": "png", "video": "mp4", "motion": "npz", "avatar": "safetensors", "mesh": "glb"}
+
+
+def _frame_message(answer: Answer) -> bytes:
+    is_encoded, jpeg = cv2.imencode(".jpg", answer.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert is_encoded
+    return FRAME.pack(answer.request.stamp, answer.is_lost + 2 * answer.is_turned) + jpeg.tobytes()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import io
 import threading
 import time
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -383,11 +384,16 @@ def test_the_52_names_are_in_groups_and_no_other() -> None:
 
 def test_an_outbox_keeps_the_newest_frame_and_the_newest_progress() -> None:
     sent: list[object] = []
+    encoded: list[int] = []
+
+    def frame(number: int) -> bytes:
+        encoded.append(number)
+        return bytes([number])
 
     async def run() -> None:
         outbox = Outbox()
         for number in range(5):
-            outbox.show(bytes([number]))
+            outbox.show(partial(frame, number))
             outbox.say("progress", done=number)
         outbox.say("done")
 
@@ -399,7 +405,7 @@ def test_an_outbox_keeps_the_newest_frame_and_the_newest_progress() -> None:
         await asyncio.wait_for(outbox.send_all(send, send), timeout=10)
 
     asyncio.run(run())
-    assert sent == ['{"kind": "progress", "done": 4}', b"\x04", '{"kind": "done"}']
+    assert sent == ['{"kind": "progress", "done": 4}', b"\x04", '{"kind": "done"}'] and encoded == [4]
 
 
 def test_the_motion_of_a_recording_has_a_constant_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """Drawing: textured triangles over a picture, one surface at a time, premultiplied "over" (Porter, Duff 1984).
 
 Texture coordinates are interpolated linearly on the screen, not in perspective: they are positions in the photo, and
-where nothing moved, the map from screen to photo must be the identity. The torch code of `shade` and `soften_edges` is
-the definition; on the CPU numba loops compute the same.
+where nothing moved, the map from screen to photo must be the identity. The torch code is the definition; on the CPU
+numba loops compute the same.
 """
 
 from __future__ import annotations
@@ -43,10 +43,14 @@ def shade(
         texture: [Ht, Wt, 4] premultiplied, in [0, 1]; sampled bilinearly, its border repeated.
         backend: "auto" is numba on the CPU, else torch.
     """
-    if backend == "numba" or (backend == "auto" and screen.device.type == "cpu"):
+    if _is_numba(backend, screen):
         arrays = (fragments.face_id, fragments.barycentric, screen, faces, uv, gain, texture)
         return torch.from_numpy(_shade_numba(*(array.detach().contiguous().numpy() for array in arrays)))
     return _shade_torch(fragments, screen, faces, uv, gain, texture)
+
+
+def _is_numba(backend: Backend, tensor: Tensor) -> bool:
+    return backend == "numba" or (backend == "auto" and tensor.device.type == "cpu")
 
 
 def _shade_torch(
@@ -110,15 +114,47 @@ def _shade_numba(face_id, barycentric, screen, faces, uv, gain, texture):
     return result
 
 
-def put_over(target: Tensor, layer: Tensor) -> None:
-    """Puts a premultiplied layer [H, W, 4] over a premultiplied picture [H, W, 4], in place."""
+def put_over(target: Tensor, layer: Tensor, *, backend: Backend = "auto") -> None:
+    """Puts a premultiplied layer [H, W, 4] over a premultiplied picture of its size, in place; `backend` as above."""
+    if _is_numba(backend, target):
+        return _over_numba(target.numpy(), layer.numpy())
     target.mul_(1 - layer[..., 3:]).add_(layer)
 
 
-def blur(layer: Tensor) -> Tensor:
-    """3 x 3 mean of a layer [H, W, 4]."""
+@compiled()
+def _over_numba(target, layer):
+    height, width, channels = target.shape
+    for row in range(height):
+        for column in range(width):
+            rest = np.float32(1) - layer[row, column, 3]
+            for channel in range(channels):
+                target[row, column, channel] = target[row, column, channel] * rest + layer[row, column, channel]
+
+
+def blur(layer: Tensor, *, backend: Backend = "auto") -> Tensor:
+    """3 x 3 mean of a layer [H, W, 4]; `backend` as in `shade`."""
+    if _is_numba(backend, layer):
+        return torch.from_numpy(_blur_numba(layer.numpy()))
     mean = torch.nn.functional.avg_pool2d(layer.permute(2, 0, 1)[None], 3, 1, 1, count_include_pad=False)
     return mean[0].permute(1, 2, 0)
+
+
+@compiled()
+def _blur_numba(layer):
+    height, width, channels = layer.shape
+    result = np.zeros_like(layer)
+    for row in range(height):
+        top, bottom = max(row - 1, 0), min(row + 2, height)
+        for column in range(width):
+            left, right = max(column - 1, 0), min(column + 2, width)
+            for y in range(top, bottom):
+                for x in range(left, right):
+                    for channel in range(channels):
+                        result[row, column, channel] += layer[y, x, channel]
+            count = np.float32((bottom - top) * (right - left))
+            for channel in range(channels):
+                result[row, column, channel] /= count
+    return result
 
 
 def soften_edges(
@@ -135,27 +171,31 @@ def soften_edges(
     """
     if amount <= 0:
         return layer
-    if backend == "numba" or (backend == "auto" and layer.device.type == "cpu"):
+    if _is_numba(backend, layer):
         return torch.from_numpy(_soften_numba(layer.contiguous().numpy(), depth.contiguous().numpy(), amount, step))
     near = torch.nn.functional.max_pool2d(-depth[None, None], 3, 1, 1)[0, 0]
     far = torch.nn.functional.max_pool2d(depth[None, None], 3, 1, 1)[0, 0]
     edge = ((far + near > step) & torch.isfinite(near))[..., None].to(layer.dtype) * amount
-    return layer + edge * (blur(layer) - layer)
+    return layer + edge * (blur(layer, backend="torch") - layer)
 
 
 @compiled()
 def _soften_numba(layer, depth, amount, step):
     height, width = depth.shape
     result = layer.copy()
+    nearest, farthest = np.empty(width, np.float32), np.empty(width, np.float32)  # of the three rows, by column
     for row in range(height):
+        top, bottom = max(row - 1, 0), min(row + 2, height)
+        nearest[:], farthest[:] = depth[row], depth[row]
+        for y in range(top, bottom):
+            for column in range(width):
+                nearest[column] = min(nearest[column], depth[y, column])
+                farthest[column] = max(farthest[column], depth[y, column])
         for column in range(width):
-            nearest, farthest = np.inf, -np.inf
-            top, bottom = max(row - 1, 0), min(row + 2, height)
             left, right = max(column - 1, 0), min(column + 2, width)
-            for y in range(top, bottom):
-                for x in range(left, right):
-                    nearest, farthest = min(nearest, depth[y, x]), max(farthest, depth[y, x])
-            if nearest == np.inf or farthest - nearest <= step:
+            near = min(nearest[left], nearest[column], nearest[right - 1])
+            far = max(farthest[left], farthest[column], farthest[right - 1])
+            if near == np.inf or far - near <= step:
                 continue
             share = np.float32(amount / ((bottom - top) * (right - left)))
             for channel in range(4):

@@ -80,29 +80,35 @@ def _shade_torch(
 @compiled(fastmath=True)
 def _shade_numba(face_id, barycentric, screen, faces, uv, gain, texture):
     height, width = face_id.shape
-    texture_height, texture_width = texture.shape[0], texture.shape[1]
+    one, half = np.float32(1), np.float32(0.5)  # plain numbers would make all of it float64
+    right, bottom = texture.shape[1] - 1, texture.shape[0] - 1
     result = np.zeros((height, width, 4), np.float32)
+    last = -1
+    za = zb = zc = ua = ub = uc = va = vb = vc = ga = gb = gc = one
     for row in range(height):
         for column in range(width):
             face = face_id[row, column]
             if face < 0:
                 continue
-            a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
-            wa = barycentric[row, column, 0] * screen[a, 2]
-            wb = barycentric[row, column, 1] * screen[b, 2]
-            wc = barycentric[row, column, 2] * screen[c, 2]
-            scale = np.float32(1) / (wa + wb + wc)
+            if face != last:  # neighbours mostly show the same triangle
+                last = face
+                a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
+                za, zb, zc = screen[a, 2], screen[b, 2], screen[c, 2]
+                ua, ub, uc = uv[a, 0], uv[b, 0], uv[c, 0]
+                va, vb, vc = uv[a, 1], uv[b, 1], uv[c, 1]
+                ga, gb, gc = gain[a], gain[b], gain[c]
+            weights = barycentric[row, column]
+            wa, wb, wc = weights[0] * za, weights[1] * zb, weights[2] * zc
+            scale = one / (wa + wb + wc)
             wa, wb, wc = wa * scale, wb * scale, wc * scale
-            u = uv[a, 0] * wa + uv[b, 0] * wb + uv[c, 0] * wc - np.float32(0.5)
-            v = uv[a, 1] * wa + uv[b, 1] * wb + uv[c, 1] * wc - np.float32(0.5)
-            brightness = gain[a] * wa + gain[b] * wb + gain[c] * wc
-            u = min(max(u, np.float32(0)), np.float32(texture_width - 1))
-            v = min(max(v, np.float32(0)), np.float32(texture_height - 1))
+            brightness = ga * wa + gb * wb + gc * wc
+            u = min(max(ua * wa + ub * wb + uc * wc - half, np.float32(0)), np.float32(right))
+            v = min(max(va * wa + vb * wb + vc * wc - half, np.float32(0)), np.float32(bottom))
             x0, y0 = int(u), int(v)
-            x1, y1 = min(x0 + 1, texture_width - 1), min(y0 + 1, texture_height - 1)
+            x1, y1 = min(x0 + 1, right), min(y0 + 1, bottom)
             fx, fy = u - np.float32(x0), v - np.float32(y0)
-            w00, w01 = (1 - fx) * (1 - fy), fx * (1 - fy)
-            w10, w11 = (1 - fx) * fy, fx * fy
+            w00, w01 = (one - fx) * (one - fy), fx * (one - fy)
+            w10, w11 = (one - fx) * fy, fx * fy
             for channel in range(4):
                 value = (
                     texture[y0, x0, channel] * w00

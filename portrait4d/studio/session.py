@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-
 from flame.errors import InputError
 from portrait4d.live.by_hand import ByHand, check_names, motion_by_hand
 from portrait4d.live.puppet import Puppet
@@ -25,15 +23,15 @@ from portrait4d.runtime.progress import Progress
 from portrait4d.studio.camera import decode_camera
 from portrait4d.studio.content import Kind, check_size
 from portrait4d.studio.files import Clip, write_clip, write_picture, write_turn
+from portrait4d.studio.frames import frame_message
 from portrait4d.studio.lanes import Duration, Lanes
 from portrait4d.studio.limits import CLIP_SECONDS
-from portrait4d.studio.messages import FRAME, ChooseFace, Do, Draw, Said, SetHand, Settings, WantFile
+from portrait4d.studio.messages import ChooseFace, Do, Draw, Said, SetHand, Settings, WantFile
 from portrait4d.studio.outbox import Outbox
 from portrait4d.studio.take import Take
 from portrait4d.studio.work import Job, Work
 from preprocess.tracking.motion import Motion
 
-JPEG_QUALITY = 88
 NUM_RESULTS = 6
 """Files of a tab that can be downloaded; older ones are removed."""
 
@@ -262,7 +260,7 @@ class Session:
             take.add(answer)
             if take.is_over:
                 self._outbox.say("full")
-        self._outbox.show(lambda: _frame_message(answer))
+        self._outbox.show(lambda: frame_message(answer))
 
     def _ask(self, request: Request) -> None:
         """Tells the page that the next request can come; runs on the tracking thread."""
@@ -285,13 +283,6 @@ class Session:
 
 
 _SUFFIXES = {"png": "png", "video": "mp4", "motion": "npz", "avatar": "safetensors", "mesh": "glb"}
-
-
-def _frame_message(answer: Answer) -> bytes:
-    swapped = cv2.cvtColor(answer.image, cv2.COLOR_RGB2BGR)  # four times as fast as numpy's view of it
-    is_encoded, jpeg = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    assert is_encoded
-    return FRAME.pack(answer.request.stamp, answer.is_lost + 2 * answer.is_turned) + jpeg.tobytes()
 
 
 @contextmanager

@@ -269,15 +269,17 @@ def test_work_is_cancelled_and_its_file_removed(head: FakePage, clip: bytes, cli
 
 def test_the_file_of_a_cancelled_photo_is_removed(page: FakePage, client, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was kept until the tab was closed."""
-    gate = threading.Event()
+    begun, gate = threading.Event(), threading.Event()
 
     def slow_source(path: Path, **options: object) -> Source:
+        begun.set()
         assert gate.wait(20)
         return known_source(path, models=free_models(), face=0)
 
     monkeypatch.setattr(portrait4d.studio.session, "build_source", slow_source)
     folder = client.app.state.studio.sessions[page.session].folder
     page.upload("photo", as_file(portrait()))
+    assert begun.wait(20)
     page.say("cancel")
     page.say("record")
     while "expected a photo first" not in page.wait_any().get("text", ""):  # it has heard of the cancel

@@ -191,7 +191,7 @@ def _put(
     is_blurred: bool = False,
 ) -> None:
     """Draws a surface over the picture, in place."""
-    box = bounding_box(screen, *target.shape[:2])
+    box = bounding_box(screen[faces.unique()], *target.shape[:2])  # lids are a few triangles of a whole face
     if box is None:
         return
     top, left, bottom, right = box

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from portrait4d.runtime.streams import one_torch_thread
 from preprocess.files.file_check import check_not_input
 from preprocess.media.encodings import VIDEO_SUFFIXES
 
+logger = logging.getLogger(__name__)
+
 SCREEN_RATE = 25.0
 
 
@@ -45,6 +48,7 @@ class LiveReport:
         p95_ms: what 95 of 100 frames stay below.
         seconds: length of the session.
         record: the video that was written, if one was.
+        num_left_out: drawn frames that are not in the recording, because writing was too slow; the one before stays.
         warnings: what makes the photo hard for the engine.
     """
 
@@ -57,7 +61,20 @@ class LiveReport:
     p95_ms: float | None
     seconds: float
     record: str | None
+    num_left_out: int
     warnings: tuple[str, ...]
+
+
+class LiveStopped(KeyboardInterrupt):
+    """Ctrl-C ended a session. Its recording is kept.
+
+    Attributes:
+        report: as of a session that ended by itself.
+    """
+
+    def __init__(self, report: LiveReport) -> None:
+        super().__init__()
+        self.report = report
 
 
 @one_torch_thread()
@@ -81,13 +98,14 @@ def run_live(
         progress: called with "load", then with "live" after each frame.
 
     Raises:
-        InputError: a file, camera or screen cannot be used; nothing is written.
+        InputError: a file, camera or screen cannot be used, or the recording failed; nothing is written.
+        LiveStopped: Ctrl-C after the first frame; the recording up to there is written.
     """
     options = options or LiveOptions()
     _check(source, clip, camera, record, options)
     pictures = camera_pictures(camera or 0) if clip is None else clip_pictures(clip)
     with closing(pictures):  # pyright: ignore[reportArgumentType]
-        screen = open_screen(options.show, side=512, frames_per_second=SCREEN_RATE)
+        screen = open_screen(options.show, frames_per_second=SCREEN_RATE)
         with closing(screen):
             progress("load", 0, None)
             models = load_models(options)
@@ -95,9 +113,15 @@ def run_live(
             puppet = Puppet(avatar, models, options, face=options.driver_face)
             is_mirrored = clip is None if options.is_mirrored is None else options.is_mirrored
             with Recorder(record) if record is not None else nullcontext() as recorder:
-                session = _Session(puppet, screen, recorder, progress)
-                session.run(pictures, seconds=options.seconds, is_mirrored=is_mirrored)
-    return session.report(avatar.engine, record, tuple(avatar.warnings))
+                session = _Session(puppet, screen, recorder, progress, is_seen=options.show != "nothing")
+                try:
+                    session.run(pictures, seconds=options.seconds, is_mirrored=is_mirrored)
+                except KeyboardInterrupt:  # the usual end of a camera: what was recorded counts
+                    session.is_stopped = True
+    report = session.report(avatar.engine, record, tuple(avatar.warnings))
+    if not session.is_stopped:
+        return report
+    raise LiveStopped(report) if report.num_frames else KeyboardInterrupt
 
 
 def _check(
@@ -118,8 +142,12 @@ def _check(
 class _Session:
     """One run: pictures go to the worker, the newest drawn frame to screen and recorder."""
 
-    def __init__(self, puppet: Puppet, screen: LiveScreen, recorder: Recorder | None, progress: Progress) -> None:
+    def __init__(
+        self, puppet: Puppet, screen: LiveScreen, recorder: Recorder | None, progress: Progress, *, is_seen: bool
+    ) -> None:
         self._puppet, self._screen, self._recorder, self._progress = puppet, screen, recorder, progress
+        self._is_seen = is_seen
+        self.is_stopped = self._is_recording_lost = False
         self._lock = Lock()
         self._shown: NDArray[np.uint8] | None = None
         self._error: Exception | None = None
@@ -131,6 +159,7 @@ class _Session:
             worker = stack.enter_context(
                 LiveWorker(self._puppet, answer=self._answer, failed=lambda request, error: self._fail(error))
             )
+            stack.callback(self._measure, worker)
             for now, picture in pictures:
                 if seconds is not None and now >= seconds:
                     break
@@ -142,7 +171,9 @@ class _Session:
                 if not self._show(worker):
                     break
             self._wait_for_last(worker)
-            self._rates, self._num_dropped = worker.meter.rates(), worker.num_dropped
+
+    def _measure(self, worker: LiveWorker) -> None:
+        self._rates, self._num_dropped = worker.meter.rates(), worker.num_dropped
 
     def _wait_for_last(self, worker: LiveWorker) -> None:
         """Waits until every picture is drawn or dropped, so that the end of a clip is in the recording."""
@@ -157,10 +188,21 @@ class _Session:
             image, self._shown, error = self._shown, None, self._error
         if error is not None:
             raise error
+        self._tell_failed_recording()
         key = self._screen.show(image)
         if key == "n":
             worker.hold_neutral()
         return key != "q"
+
+    def _tell_failed_recording(self) -> None:
+        """Says so once and goes on for who watches; the end of the session raises it."""
+        error = None if self._recorder is None else self._recorder.error
+        if error is None or self._is_recording_lost:
+            return
+        if not self._is_seen:
+            raise error
+        self._is_recording_lost = True
+        logger.warning("nothing is recorded any longer: %s", error)
 
     def _answer(self, answer: Answer) -> None:
         if self._recorder is not None:
@@ -187,5 +229,6 @@ class _Session:
             p95_ms=rates.p95_ms,
             seconds=self._seconds,
             record=None if record is None or not self._num_drawn else str(record),
+            num_left_out=0 if self._recorder is None else self._recorder.num_left_out,
             warnings=warnings,
         )

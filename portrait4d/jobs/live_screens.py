@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ NO_WINDOW = (
     "opencv-python; or use --show virtual-camera, or --show nothing with --record, or portrait4d studio"
 )
 TITLE = "portrait4d live: n holds neutral, q ends"
+TRIED_SIDE = 512
 
 
 class LiveScreen(Protocol):
@@ -32,8 +33,8 @@ class LiveScreen(Protocol):
         ...
 
 
-def open_screen(kind: Screen, *, side: int, frames_per_second: float) -> LiveScreen:
-    """Opens a screen for frames of a side in pixels.
+def open_screen(kind: Screen, *, frames_per_second: float) -> LiveScreen:
+    """Opens a screen, which takes the size of the first frame.
 
     Raises:
         InputError: this machine has no such screen; the message says what to do.
@@ -42,7 +43,7 @@ def open_screen(kind: Screen, *, side: int, frames_per_second: float) -> LiveScr
         case "window":
             return _Window()
         case "virtual-camera":
-            return _VirtualCamera(side, frames_per_second)
+            return _VirtualCamera(frames_per_second)
         case "nothing":
             return _Nothing()
 
@@ -71,13 +72,18 @@ class _Window:
 
 
 class _VirtualCamera:
-    def __init__(self, side: int, frames_per_second: float) -> None:
+    def __init__(self, frames_per_second: float) -> None:
+        """Tries it at once, so that one that is absent is told before any model is loaded."""
+        self._rate, self._camera = frames_per_second, None
+        self._open(TRIED_SIDE, TRIED_SIDE).close()
+
+    def _open(self, height: int, width: int) -> Any:
         try:
             import pyvirtualcam  # pyright: ignore[reportMissingImports]  # an extra
         except ModuleNotFoundError as error:
             raise InputError("a virtual camera needs pyvirtualcam: pip install 'portrait4d[live]'") from error
         try:
-            self._camera = pyvirtualcam.Camera(side, side, frames_per_second)
+            return pyvirtualcam.Camera(width, height, self._rate)
         except RuntimeError as error:
             raise InputError(
                 f"no virtual camera can be opened here ({' '.join(str(error).split())}): install OBS, or on Linux "
@@ -86,11 +92,14 @@ class _VirtualCamera:
 
     def show(self, image: NDArray[np.uint8] | None) -> str:
         if image is not None:
+            if self._camera is None:
+                self._camera = self._open(*image.shape[:2])
             self._camera.send(image)
         return ""
 
     def close(self) -> None:
-        self._camera.close()
+        if self._camera is not None:
+            self._camera.close()
 
 
 class _Nothing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 
 import numpy as np
@@ -27,11 +26,10 @@ NEUTRAL_FRAMES = 10
 
 
 class Puppet:
-    """One avatar, driven live. `track` and the rest may be called from different threads, each from one at a time.
+    """One avatar, driven live. `track`, `new_driver` and `hold_neutral` are called from one thread, the rest from any.
 
     Attributes:
         options: how motion is retargeted; may be set at any time.
-        is_turned: whether the driver of the last drive is turned so far that the head stops at the limit.
     """
 
     def __init__(self, avatar: Avatar, models: Models, options: RetargetOptions, *, face: int = 0) -> None:
@@ -48,7 +46,7 @@ class Puppet:
         """
         check_avatar(avatar, engine=models.engine)
         avatar.motion.check_model(models.head_model)
-        self.avatar, self.options, self.is_turned = avatar, options, False
+        self.avatar, self.options = avatar, options
         self._models, self._face = models, face
         self._still = still_drive(avatar, models.head_model)
         self._recent: deque[Motion] = deque(maxlen=NEUTRAL_FRAMES)
@@ -81,7 +79,13 @@ class Puppet:
         return True
 
     def drive(self, motion: Motion | None, by_hand: ByHand, *, neutral: Motion | None = None) -> Drive:
-        """What the avatar does in one frame.
+        """What the avatar does in one frame, see `drive_and_turn`."""
+        return self.drive_and_turn(motion, by_hand, neutral=neutral)[0]
+
+    def drive_and_turn(
+        self, motion: Motion | None, by_hand: ByHand, *, neutral: Motion | None = None
+    ) -> tuple[Drive, bool]:
+        """What the avatar does in one frame, and whether its driver is turned so far that it stops at the limit.
 
         Args:
             motion: tracked, T = 1; None for the avatar's own face and pose.
@@ -92,25 +96,23 @@ class Puppet:
             InputError: the head model lacks an expression that is set by hand, or the motion is of another head model.
         """
         with torch.inference_mode():
-            drive = self._still if motion is None else self._retarget(motion, neutral)
-            self.is_turned = motion is not None and self._stops_at_limit(drive)
-            return move_by_hand(drive, by_hand, self.avatar, self._models.head_model)
+            if motion is None:
+                drive, is_turned = self._still, False
+            else:
+                options = self.options  # once: another thread may set it
+                drive = self._retarget(motion, neutral, options)
+                is_turned = _stops_at_limit(drive, options)
+            return move_by_hand(drive, by_hand, self.avatar, self._models.head_model), is_turned
 
-    def _retarget(self, motion: Motion, neutral: Motion | None) -> Drive:
-        model, options = self._models.head_model, self.options
+    def _retarget(self, motion: Motion, neutral: Motion | None, options: RetargetOptions) -> Drive:
+        model = self._models.head_model
         held = neutral if neutral is not None else self._neutral
         held = motion if held is None else held
-        if self._reference is None or self._reference[0] != options.mode or self._reference[1] is not held:
+        known = self._reference  # once: an export takes another one meanwhile
+        if known is None or known[0] != options.mode or known[1] is not held:
             held.check_model(model)
-            self._reference = (options.mode, held, reference_of(held, options, model))
-        return retarget_frames(motion, self.avatar.motion, options, model, self._reference[2])
-
-    def _stops_at_limit(self, drive: Drive) -> bool:
-        limit = self.options.yaw_limit
-        if limit is None:
-            return False
-        yaw, _, _ = matrix_to_euler_degrees(axis_angle_to_matrix(drive.pose.rotation[0]))
-        return abs(float(yaw)) > STOPPED_SHARE * limit
+            known = self._reference = (options.mode, held, reference_of(held, options, model))
+        return retarget_frames(motion, self.avatar.motion, options, model, known[2])
 
     def draw(self, drive: Drive) -> NDArray[np.uint8]:
         """Draws one frame, uint8 `[S, S, 3]` RGB."""
@@ -118,10 +120,8 @@ class Puppet:
             return to_uint8(self._models.engine.render(self.avatar, drive.to(self._models.device)).image)[0]
 
 
-def with_options(puppet: Puppet, **values: object) -> None:
-    """Changes some of a puppet's options.
-
-    Raises:
-        InputError: a value is out of range.
-    """
-    puppet.options = dataclasses.replace(puppet.options, **values)  # pyright: ignore[reportArgumentType]
+def _stops_at_limit(drive: Drive, options: RetargetOptions) -> bool:
+    if options.yaw_limit is None:
+        return False
+    yaw, _, _ = matrix_to_euler_degrees(axis_angle_to_matrix(drive.pose.rotation[0]))
+    return abs(float(yaw)) > STOPPED_SHARE * options.yaw_limit

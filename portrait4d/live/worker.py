@@ -1,7 +1,7 @@
 """Two threads that draw the newest request: one tracks, one draws. Requests are dropped, never queued.
 
-While a frame is drawn the next one is tracked. The tracking thread hands its frame over when the drawing thread is
-free, and only then takes another request, the newest at that moment, so that at most one frame waits.
+While a frame is drawn the next one is tracked and retargeted. The tracking thread hands its frame over when the drawing
+thread is free, and only then takes another request, the newest at that moment, so that at most one frame waits.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from flame.errors import InputError
+from portrait4d.engines.base import Drive
 from portrait4d.live.by_hand import ByHand
 from portrait4d.live.meter import FrameMeter
 from portrait4d.live.puppet import Puppet
@@ -65,6 +66,17 @@ class Answer:
     motion: Motion | None
     is_lost: bool
     is_turned: bool = False
+
+
+@dataclass(frozen=True)
+class _Tracked:
+    """A request that is ready to be drawn; the rest as in `Answer`."""
+
+    request: Request
+    drive: Drive
+    motion: Motion | None
+    is_lost: bool
+    is_turned: bool
 
 
 class Newest(Generic[Item]):
@@ -128,14 +140,14 @@ class LiveWorker:
         Args:
             puppet: what is drawn.
             answer: called with each drawn frame, on the drawing thread.
-            taken: called when the next request can be tracked at once, on the tracking thread: one request per call
-                keeps both threads busy and lets none wait long.
-            failed: called in place of `answer` when a request cannot be drawn.
+            taken: called once a request is tracked, on the tracking thread: the next one can be on its way while this
+                one waits for the drawing thread. One request per call keeps both threads busy and lets none wait long.
+            failed: called when a request cannot be drawn, or when `answer` fails; the next one is drawn all the same.
         """
         self.puppet, self.meter = puppet, FrameMeter()
         self._answer, self._taken, self._failed = answer, taken, failed
         self._wanted: Newest[Request] = Newest()
-        self._tracked: Newest[tuple[Request, Motion | None, bool]] = Newest()
+        self._tracked: Newest[_Tracked] = Newest()
         self._last: Motion | None = None
         self._is_neutral_wanted, self._is_driver_new = threading.Event(), threading.Event()
         self._threads = [
@@ -179,17 +191,22 @@ class LiveWorker:
     def _track_all(self) -> None:
         while (request := self._wanted.take()) is not None:
             try:
-                tracked = (request, *self._track(request))
+                tracked = self._track(request)
             except Exception as error:  # one bad picture must not end the session; the asker is told
                 self._fail(request, error)
                 self._taken(request)
                 continue
+            self._taken(request)
             self._tracked.wait_taken()
             self._tracked.put(tracked)
             self._tracked.wait_taken()
-            self._taken(request)
 
-    def _track(self, request: Request) -> tuple[Motion | None, bool]:
+    def _track(self, request: Request) -> _Tracked:
+        motion, is_lost = self._motion(request)
+        drive, is_turned = self.puppet.drive_and_turn(motion, request.by_hand, neutral=request.neutral)
+        return _Tracked(request, drive, motion, is_lost, is_turned)
+
+    def _motion(self, request: Request) -> tuple[Motion | None, bool]:
         """The motion that a request is drawn with, and whether its picture does not show the driver."""
         if self._is_driver_new.is_set():
             self._is_driver_new.clear()
@@ -209,14 +226,13 @@ class LiveWorker:
 
     def _draw_all(self) -> None:
         while (tracked := self._tracked.take()) is not None:
-            request, motion, is_lost = tracked
             try:
-                image = self.puppet.draw(self.puppet.drive(motion, request.by_hand, neutral=request.neutral))
-            except Exception as error:  # as above
-                self._fail(request, error)
+                image = self.puppet.draw(tracked.drive)
+                self._answer(Answer(tracked.request, image, tracked.motion, tracked.is_lost, tracked.is_turned))
+            except Exception as error:  # as above; also where the answer cannot be shown or kept
+                self._fail(tracked.request, error)
                 continue
-            self._answer(Answer(request, image, motion, is_lost, self.puppet.is_turned))
-            self.meter.add(request.begun)
+            self.meter.add(tracked.request.begun)
 
     def _fail(self, request: Request, error: Exception) -> None:
         known = (

@@ -8,7 +8,6 @@ import logging
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast, get_args
 
@@ -22,6 +21,7 @@ from flame.errors import InputError
 from portrait4d.reenactment.models import Models
 from portrait4d.studio.content import Kind
 from portrait4d.studio.guard import Guard
+from portrait4d.studio.lanes import Lanes
 from portrait4d.studio.leftovers import PREFIX, remove_leftovers
 from portrait4d.studio.limits import CLIP_SECONDS, NUM_SESSIONS
 from portrait4d.studio.messages import read_camera, read_message
@@ -46,7 +46,7 @@ class Studio:
         self.models = models
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.sessions: dict[str, Session] = {}
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="studio")
+        self._lanes = Lanes()
         self._pages = {path.name: path for path in PAGE.iterdir() if path.suffix in MEDIA_TYPES}
         self._uploading: set[str] = set()
 
@@ -55,7 +55,7 @@ class Studio:
         for session in list(self.sessions.values()):
             session.close()
         self.sessions.clear()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._lanes.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     async def page(self, request: Request) -> Response:
@@ -101,8 +101,18 @@ class Studio:
         if len(self.sessions) >= NUM_SESSIONS:
             return await socket.close(1013, f"{NUM_SESSIONS} tabs are open already: close one")
         outbox = Outbox()
-        session = Session(self.models, outbox, folder=self.folder, pool=self._pool)
+        session = Session(self.models, outbox, folder=self.folder, lanes=self._lanes)
         self.sessions[session.name] = session
+        try:
+            await self._serve(socket, session, outbox)
+        except (WebSocketDisconnect, RuntimeError):  # starlette raises the second where the tab died while we sent
+            pass
+        finally:
+            self.sessions.pop(session.name, None)
+            outbox.close()
+            await asyncio.shield(asyncio.to_thread(session.close))  # also where the server cancels this tab
+
+    async def _serve(self, socket: WebSocket, session: Session, outbox: Outbox) -> None:
         await socket.accept()
         engine = self.models.engine
         outbox.say(
@@ -116,14 +126,9 @@ class Studio:
         sending = asyncio.create_task(outbox.send_all(socket.send_text, socket.send_bytes))
         try:
             await self._listen(socket, session, outbox)
-        except (WebSocketDisconnect, RuntimeError):  # starlette raises the second where the tab died while we sent
-            pass
         finally:
-            self.sessions.pop(session.name, None)
-            outbox.close()
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-            await asyncio.to_thread(session.close)
 
     async def _listen(self, socket: WebSocket, session: Session, outbox: Outbox) -> None:
         while True:
@@ -139,12 +144,13 @@ class Studio:
                 outbox.say("error", text=str(error))
 
 
-def build_app(models: Models, *, key: str, is_remote_allowed: bool = False) -> Starlette:
+def build_app(models: Models, *, key: str, host: str = "127.0.0.1", is_remote_allowed: bool = False) -> Starlette:
     """Builds the application.
 
     Args:
         models: the engine and the tracker.
         key: what every path begins with; a secret.
+        host: the name or address that it listens at.
         is_remote_allowed: whether other machines may name this one by its address.
     """
     studio = Studio(models)
@@ -165,5 +171,5 @@ def build_app(models: Models, *, key: str, is_remote_allowed: bool = False) -> S
     ]
     app = Starlette(routes=routes, lifespan=lifespan)
     app.state.studio = studio
-    app.add_middleware(Guard, key=key, is_remote_allowed=is_remote_allowed)
+    app.add_middleware(Guard, key=key, host=host, is_remote_allowed=is_remote_allowed)
     return app

@@ -18,6 +18,9 @@ CAMERA_BYTES, CAMERA_PIXELS = 2 * MEGABYTE, 1920 * 1080
 TEXT_CHARACTERS = 20_000
 """Of one message of the page."""
 
+LARGEST_NUMBER = 1e15
+"""Of any number in a message: milliseconds of 30,000 years."""
+
 NUM_SESSIONS = 8
 """Tabs at once."""
 

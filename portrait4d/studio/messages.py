@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, Literal, cast, get_args
 
 from flame.errors import InputError
 from portrait4d.live.by_hand import ByHand
-from portrait4d.studio.limits import CAMERA_BYTES, TEXT_CHARACTERS
+from portrait4d.studio.limits import CAMERA_BYTES, LARGEST_NUMBER, TEXT_CHARACTERS
 
 STAMP = struct.Struct("<d")
 FRAME = struct.Struct("<dI4x")
@@ -136,7 +135,7 @@ def _settings(said: dict) -> dict[str, Any]:
 
 
 def _finite(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_NUMBER:
         raise InputError(f"expected a number as {name[:60]}, got {str(value)[:40]!r}")
     return float(value)
 

@@ -18,7 +18,7 @@ class Outbox:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._texts: deque[dict[str, Any]] = deque(maxlen=NUM_MESSAGES)
-        self._frame: bytes | None = None
+        self._frame: Callable[[], bytes] | None = None
         self._filled = asyncio.Event()
         self._is_closed = False
 
@@ -26,8 +26,12 @@ class Outbox:
         """Has a message sent; of progress, only the newest waits."""
         self._run(lambda: self._add({"kind": kind, **values}))
 
-    def show(self, frame: bytes) -> None:
-        """Has a drawn frame sent; it replaces one that still waits."""
+    def show(self, frame: Callable[[], bytes]) -> None:
+        """Has a drawn frame sent; it replaces one that still waits.
+
+        Args:
+            frame: gives it; called on another thread when its turn comes, so that whoever draws need not encode.
+        """
 
         def put() -> None:
             self._frame = frame
@@ -49,10 +53,10 @@ class Outbox:
             self._filled.clear()
             while self._texts or self._frame is not None:
                 if self._texts:
-                    await send_text(json.dumps(self._texts.popleft(), ensure_ascii=False))
+                    await send_text(json.dumps(self._texts.popleft()))  # ASCII: a page may name half a character
                 frame, self._frame = self._frame, None
                 if frame is not None:
-                    await send_bytes(frame)
+                    await send_bytes(await asyncio.to_thread(frame))
 
     def _add(self, message: dict[str, Any]) -> None:
         if message["kind"] == "progress" and self._texts and self._texts[-1]["kind"] == "progress":

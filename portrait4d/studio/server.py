@@ -43,7 +43,7 @@ def run_studio(options: StudioOptions, *, told: Callable[[str], None]) -> None:
     listening = _listen(options)
     models = load_models(options)
     key = secrets.token_urlsafe(16)
-    app = build_app(models, key=key, is_remote_allowed=options.allow_remote)
+    app = build_app(models, key=key, host=options.host, is_remote_allowed=options.allow_remote)
     address = address_of(listening, options.host, key)
     config = uvicorn.Config(
         app,

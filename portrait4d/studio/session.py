@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import cv2
 
 from flame.errors import InputError
 from portrait4d.live.by_hand import ByHand, check_names, motion_by_hand
@@ -24,14 +23,15 @@ from portrait4d.runtime.progress import Progress
 from portrait4d.studio.camera import decode_camera
 from portrait4d.studio.content import Kind, check_size
 from portrait4d.studio.files import Clip, write_clip, write_picture, write_turn
+from portrait4d.studio.frames import frame_message
+from portrait4d.studio.lanes import Duration, Lanes
 from portrait4d.studio.limits import CLIP_SECONDS
-from portrait4d.studio.messages import FRAME, ChooseFace, Do, Draw, Said, SetHand, Settings, WantFile
+from portrait4d.studio.messages import ChooseFace, Do, Draw, Said, SetHand, Settings, WantFile
 from portrait4d.studio.outbox import Outbox
 from portrait4d.studio.take import Take
-from portrait4d.studio.work import Work
+from portrait4d.studio.work import Job, Work
 from preprocess.tracking.motion import Motion
 
-JPEG_QUALITY = 88
 NUM_RESULTS = 6
 """Files of a tab that can be downloaded; older ones are removed."""
 
@@ -52,13 +52,13 @@ class Session:
         results: files to download, by name.
     """
 
-    def __init__(self, models: Models, outbox: Outbox, *, folder: Path, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, models: Models, outbox: Outbox, *, folder: Path, lanes: Lanes) -> None:
         self.name = secrets.token_urlsafe(12)
         self.folder = folder / self.name
         self.folder.mkdir(mode=0o700)
         self.results: dict[str, Path] = {}
         self._models, self._outbox = models, outbox
-        self._work = Work(pool, outbox)
+        self._work = Work(lanes, outbox)
         self._options = ReenactOptions(engine=models.engine.engine_option, device=models.device)
         self._by_hand = ByHand()
         self._head: Head | None = None
@@ -110,12 +110,16 @@ class Session:
                 self._work.cancel()
             case "record":
                 self._ready_head()
+                if self._work.is_waiting:
+                    raise InputError("expected one recording at a time, and the last one is not finished: wait for it")
                 if self._take is None:
                     self._take = Take(self.folder / f"take-{self.next_number()}.mp4")
             case "stop":
                 take, self._take = self._take, None
                 if take is not None:
-                    self._work.start("record", lambda progress: self._finish(take))
+                    take.stop()
+                    job = Job("record", lambda progress: self._finish(take), take.drop, "seconds")
+                    self._work.start(job, may_wait=True)  # else it would be lost
 
     def see(self, stamp: float, jpeg: bytes) -> None:
         """Takes a picture of the camera; its stamp is in milliseconds."""
@@ -146,24 +150,25 @@ class Session:
             if kind == "photo":
                 self._start_photo(path, 0)
             else:
-                self._work.start(kind, lambda progress: self._load_clip(path, progress))
+                run = lambda progress: self._load_clip(path, progress)  # noqa: E731
+                self._work.start(Job(kind, run, lambda: path.unlink(missing_ok=True), "minutes"))
         except InputError:
             path.unlink(missing_ok=True)
             raise
 
     def _start_photo(self, path: Path, face: int) -> None:
-        self._work.start("photo", lambda progress: self._load_photo(path, face, progress))
+        def undo() -> None:
+            if path != self._photo:
+                path.unlink(missing_ok=True)
+
+        self._work.start(Job("photo", lambda progress: self._load_photo(path, face, progress), undo, "seconds"))
 
     def _load_photo(self, path: Path, face: int, progress: Progress) -> None:
-        """Runs on a thread of the pool."""
-        try:
+        """Runs on a thread of a lane."""
+        with _naming_no(path):
             check_size(path, "photo")
             ready = build_source(path, models=self._models, face=face)
             faces = [] if ready.picture is None else self._models.tracker.face_boxes(ready.picture)
-        except InputError as error:
-            if path != self._photo:
-                path.unlink(missing_ok=True)
-            raise InputError(_without_path(error, path)) from error
         progress("photo", 1, 1)
         puppet = Puppet(ready.avatar, self._models, self._options)
         before = self._head
@@ -172,23 +177,20 @@ class Session:
             before.worker.close()
         if self._photo not in (None, path):
             self._photo.unlink(missing_ok=True)
-        self._photo = None if is_avatar_file(path) else path
+        self._photo = path
+        if is_avatar_file(path):  # it has no other face to choose
+            self._photo = None
+            path.unlink(missing_ok=True)
         self._outbox.say("head", warnings=list(ready.avatar.warnings), faces=faces, face=face)
 
     def _load_clip(self, path: Path, progress: Progress) -> None:
-        """Runs on a thread of the pool."""
-        try:
+        """Runs on a thread of a lane."""
+        with _naming_no(path):
             check_size(path, "motion" if path.suffix == ".npz" else "clip")
             options = dataclasses.replace(self._options, duration=CLIP_SECONDS)
             driver = Driver.open(path, options)
             motion = track_driver(driver, options=options, models=self._models, progress=progress)
             motion.check_model(self._models.head_model)
-        except InputError as error:
-            path.unlink(missing_ok=True)
-            raise InputError(_without_path(error, path)) from error
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
         before, self._clip = self._clip, Clip(driver, motion)
         if before is not None:
             before.driver.path.unlink(missing_ok=True)
@@ -225,12 +227,17 @@ class Session:
                             self._outbox.say("warning", text=line)
             self._offer(path, f"portrait4d-{path.name}")
 
-        self._work.start("export", write)
+        duration: Duration = "minutes" if wanted.what == "video" else "seconds"
+        self._work.start(Job("export", write, lambda: path.unlink(missing_ok=True), duration))
 
     def _finish(self, take: Take) -> None:
-        """Runs on a thread of the pool."""
-        if take.finish() == 0:
+        """Runs on a thread of a lane."""
+        with _naming_no(take.path):
+            num_frames = take.finish()
+        if num_frames == 0:
             raise InputError("nothing was drawn while recording: move something, then stop")
+        if take.num_left_out:
+            self._outbox.say("warning", text=f"{take.num_left_out} drawn frames are not in it: writing was too slow")
         self._offer(take.path, f"portrait4d-{take.path.name}")
         motion = take.motion()
         if motion is not None:
@@ -251,14 +258,12 @@ class Session:
         take = self._take
         if take is not None:
             take.add(answer)
-            if take.is_full:
+            if take.is_over:
                 self._outbox.say("full")
-        is_encoded, jpeg = cv2.imencode(".jpg", answer.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        assert is_encoded
-        self._outbox.show(FRAME.pack(answer.request.stamp, answer.is_lost + 2 * answer.is_turned) + jpeg.tobytes())
+        self._outbox.show(lambda: frame_message(answer))
 
     def _ask(self, request: Request) -> None:
-        """Tells the page that the next request will be begun at once; runs on the tracking thread."""
+        """Tells the page that the next request can come; runs on the tracking thread."""
         self._outbox.say("next", stamp=request.stamp)
 
     def _fail(self, request: Request, error: Exception) -> None:
@@ -273,13 +278,17 @@ class Session:
         if self._head is not None:
             self._head.worker.close()
         if self._take is not None:
-            self._take.finish()
+            self._take.drop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 _SUFFIXES = {"png": "png", "video": "mp4", "motion": "npz", "avatar": "safetensors", "mesh": "glb"}
 
 
-def _without_path(error: InputError, path: Path) -> str:
-    """The text of an error without where the file lies here, which means nothing to the page."""
-    return str(error).replace(str(path), "the file").replace(path.name, "the file")
+@contextmanager
+def _naming_no(path: Path) -> Iterator[None]:
+    """Takes out of an error where the file lies here, which means nothing to the page."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), "the file").replace(path.name, "the file")) from error

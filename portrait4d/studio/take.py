@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from threading import Lock
@@ -24,20 +23,24 @@ class Take:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stack = ExitStack()
-        self._recorder = self._stack.enter_context(Recorder(path, frame_rate=RATE, longest_seconds=RECORD_SECONDS))
+        self._recorder = Recorder(path, frame_rate=RATE, longest_seconds=RECORD_SECONDS)
         self._motions: list[tuple[float, Motion]] = []
         self._lock, self._is_finished = Lock(), False
 
     @property
-    def is_full(self) -> bool:
-        """Whether the longest duration is reached."""
-        return self._recorder.is_full
+    def is_over(self) -> bool:
+        """Whether nothing more is taken: the longest duration is reached, or writing failed, as `finish` will say."""
+        return self._recorder.is_full or self._recorder.error is not None
+
+    @property
+    def num_left_out(self) -> int:
+        """Drawn frames that are not in the video because writing was too slow."""
+        return self._recorder.num_left_out
 
     def add(self, answer: Answer) -> None:
         """Adds a drawn frame."""
         with self._lock:
-            if self._is_finished or self._recorder.is_full:
+            if self._is_finished or self.is_over:
                 return
             begun = answer.request.begun
             self._recorder.add(answer.image, begun)
@@ -45,12 +48,26 @@ class Take:
                 self._motions.append((begun, answer.motion))
 
     def finish(self) -> int:
-        """Ends it now and returns the frames of the video; there is no file if there are none."""
+        """Ends it and returns the frames of the video; there is no file if there are none.
+
+        Raises:
+            InputError: writing failed; there is no file.
+        """
+        self.stop()
+        self._recorder.finish()
+        return self._recorder.num_frames
+
+    def stop(self) -> None:
+        """Takes nothing from now on."""
         with self._lock:
-            self._is_finished = True
-            self._recorder.hold(time.monotonic())
-            self._stack.close()
-            return self._recorder.num_frames
+            if not self._is_finished:
+                self._is_finished = True
+                self._recorder.hold(time.monotonic())
+
+    def drop(self) -> None:
+        """Ends it without a file."""
+        self.stop()
+        self._recorder.drop()
 
     def motion(self) -> Motion | None:
         """The motion at a constant rate; None if nothing was tracked. Of several crops, the last one's."""

@@ -6,7 +6,7 @@ import torch
 
 from flame.mesh.raster import rasterize
 from portrait4d.engines.lift.canvas import MARGIN, cut_canvas, fill, split_canvas
-from portrait4d.engines.lift.draw import bounding_box, put_over, shade, soften_edges
+from portrait4d.engines.lift.draw import blur, bounding_box, put_over, shade, soften_edges
 from portrait4d.engines.lift.eyeballs import complete_eye
 from portrait4d.engines.lift.lighting import fit_light, shading_ratio
 from portrait4d.engines.lift.matte import refine_matte
@@ -129,6 +129,21 @@ def test_softening_backends_agree():
     depth[torch.rand(32, 32, generator=generator) < 0.2] = torch.inf
     fast = soften_edges(layer, depth, 0.7, step=0.003, backend="numba")
     assert (fast - soften_edges(layer, depth, 0.7, step=0.003, backend="torch")).abs().max() < 1e-5
+
+
+def test_means_and_layers_of_both_backends_agree():
+    generator = torch.Generator().manual_seed(2)
+    layer, picture = torch.rand(9, 13, 4, generator=generator), torch.rand(11, 17, 4, generator=generator)
+    mean = blur(layer, backend="numba")
+    assert (mean - blur(layer, backend="torch")).abs().max() < 1e-6
+    assert torch.allclose(mean[4, 6], layer[3:6, 5:8].mean((0, 1))) and torch.allclose(
+        mean[0, 0], layer[:2, :2].mean((0, 1))
+    )
+    parts = [picture.clone()[1:10, 2:15] for _ in range(2)]  # in place, also in a part of a picture
+    for part, backend in zip(parts, ("torch", "numba"), strict=True):
+        put_over(part, layer, backend=backend)
+    assert (parts[0] - parts[1]).abs().max() < 1e-6
+    assert torch.allclose(parts[0][0, 0], picture[1, 2] * (1 - layer[0, 0, 3]) + layer[0, 0])
 
 
 def test_bounding_box_is_clipped_or_none():

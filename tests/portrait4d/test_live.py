@@ -14,6 +14,7 @@ from live_heads import free_avatar, free_models, free_puppet, portrait, rolled
 from portrait4d.engines.own_drive import edited_drive
 from portrait4d.live.by_hand import ByHand, motion_by_hand, move_by_hand, still_drive
 from portrait4d.live.meter import FrameMeter
+from portrait4d.live.puppet import Puppet
 from portrait4d.live.worker import Answer, LiveWorker, Newest, Request
 
 
@@ -135,11 +136,38 @@ def test_a_driver_turned_beyond_the_limit_is_told() -> None:
     puppet = free_puppet(mode="absolute", yaw_limit=20.0)
     still = free_avatar().motion
     for degrees, is_turned in ((0.0, False), (15.0, False), (45.0, True), (-45.0, True)):
-        puppet.drive(still.edit(yaw_degrees=degrees, model=free_models().head_model), ByHand(yaw_degrees=50))
-        assert puppet.is_turned == is_turned, degrees
+        turned = still.edit(yaw_degrees=degrees, model=free_models().head_model)
+        assert puppet.drive_and_turn(turned, ByHand(yaw_degrees=50))[1] == is_turned, degrees
     puppet.options = replace(puppet.options, yaw_limit=None)
-    puppet.drive(still.edit(yaw_degrees=45.0, model=free_models().head_model), ByHand())
-    assert not puppet.is_turned
+    assert not puppet.drive_and_turn(turned, ByHand())[1]
+
+
+def test_an_export_that_takes_another_reference_meanwhile_changes_no_drive() -> None:
+    """Frames on the screen were now and then drawn relative to the clip that was exported."""
+
+    class Contested(Puppet):
+        """Another thread puts its reference in place before every look at it but the first."""
+
+        num_looks = 0
+
+        @property
+        def _reference(self):  # pyright: ignore[reportIncompatibleVariableOverride]
+            self.num_looks += 1
+            return None if self.num_looks == 1 else foreign
+
+        @_reference.setter
+        def _reference(self, value) -> None:
+            pass
+
+    calm = free_puppet()
+    tilted, upright = (calm.track(rolled(degrees), 0.0) for degrees in (10, 0))
+    assert tilted is not None and upright is not None
+    expected = calm.drive(tilted, ByHand(), neutral=upright)
+    calm.drive(tilted, ByHand(), neutral=tilted)
+    foreign = calm._reference
+    contested = Contested(free_avatar(), free_models(), calm.options)
+    contested.num_looks = 0
+    assert torch.equal(contested.drive(tilted, ByHand(), neutral=upright).pose.rotation, expected.pose.rotation)
 
 
 def test_neutral_cannot_be_held_before_anyone_was_seen() -> None:
@@ -217,6 +245,25 @@ def test_a_picture_that_fails_is_told_and_the_next_one_is_drawn() -> None:
     assert unseen.is_lost and unseen.motion is seen.motion
     assert np.array_equal(seen.image, unseen.image)
     assert asker.taken == [1.0, 2.0, 3.0]
+
+
+def test_an_answer_that_fails_is_told_and_the_next_frame_is_drawn() -> None:
+    """A recorder without room on its disk ended the drawing thread, and nobody heard of it."""
+    asker, calls = Asker(), []
+
+    def answer(answer: Answer) -> None:
+        calls.append(answer)
+        if len(calls) == 1:
+            raise OSError("no space left")
+        asker._answer(answer)
+
+    with LiveWorker(free_puppet(), answer=answer, failed=asker._failed) as worker:
+        worker.submit(Request(1.0))
+        asker.wait(1)
+        worker.submit(Request(2.0))
+        asker.wait(2)
+    assert asker.errors == ["1.0: a frame failed: OSError no space left"]
+    assert [answer.request.stamp for answer in asker.answers] == [2.0]
 
 
 def test_a_closed_worker_leaves_no_thread() -> None:

@@ -3,8 +3,12 @@
 import asyncio
 import dataclasses
 import io
+import threading
+import time
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +18,10 @@ pytest.importorskip("httpx", reason="starlette's test client needs httpx")
 
 from PIL import Image
 
+import portrait4d.live.recorder
 import portrait4d.studio.session
 import portrait4d.studio.take
+from flame.errors import InputError
 from free_material import turned_motion
 from live_heads import free_avatar, free_models, portrait, rolled
 from portrait4d.live.by_hand import ByHand
@@ -261,6 +267,88 @@ def test_work_is_cancelled_and_its_file_removed(head: FakePage, clip: bytes, cli
     assert said.get("cancelled") and set(folder.iterdir()) == before
 
 
+def test_the_file_of_a_cancelled_photo_is_removed(page: FakePage, client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was kept until the tab was closed."""
+    begun, gate = threading.Event(), threading.Event()
+
+    def slow_source(path: Path, **options: object) -> Source:
+        begun.set()
+        assert gate.wait(20)
+        return known_source(path, models=free_models(), face=0)
+
+    monkeypatch.setattr(portrait4d.studio.session, "build_source", slow_source)
+    folder = client.app.state.studio.sessions[page.session].folder
+    page.upload("photo", as_file(portrait()))
+    assert begun.wait(20)
+    page.say("cancel")
+    page.say("record")
+    while "expected a photo first" not in page.wait_any().get("text", ""):  # it has heard of the cancel
+        pass
+    gate.set()
+    assert page.wait("done")["cancelled"] and list(folder.iterdir()) == []
+
+
+def test_an_avatar_file_is_not_kept_once_it_is_read(page: FakePage, client, tmp_path: Path) -> None:
+    free_avatar().save(tmp_path / "a.safetensors")
+    folder = client.app.state.studio.sessions[page.session].folder
+    page.upload("photo", (tmp_path / "a.safetensors").read_bytes())
+    page.wait("done")
+    assert list(folder.iterdir()) == []
+    page.say("draw", stamp=1.0)
+    assert difference(page.wait_frame(1.0), free_avatar().crop.apply(portrait())) < 4
+
+
+def test_a_recording_that_fails_is_told_and_the_head_goes_on(
+    head: FakePage, client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullDisk(VideoWriter):
+        def write(self, image: np.ndarray) -> None:
+            raise InputError("no space left on the device")
+
+    monkeypatch.setattr(portrait4d.live.recorder, "VideoWriter", FullDisk)
+    folder = client.app.state.studio.sessions[head.session].folder
+    before = set(folder.iterdir())
+    head.say("record")
+    stamp = 0.0
+    while not any(said["kind"] == "full" for said in head.heard):  # as at the longest duration, the page then stops
+        stamp += 1
+        head.say("draw", stamp=stamp)
+        head.wait_frame(stamp)
+        time.sleep(0.04)
+    head.say("stop")
+    while (said := head.wait_any())["kind"] != "error":
+        pass
+    assert said == {"kind": "error", "work": "record", "text": "no space left on the device"}
+    head.say("draw", stamp=0.5)
+    head.wait_frame(0.5)
+    assert set(folder.iterdir()) == before
+
+
+def test_a_recording_that_ends_while_a_file_is_written_is_kept(head: FakePage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end was refused, and the recording was lost."""
+    gate = threading.Event()
+    write = portrait4d.studio.session.write_picture
+
+    def slow_picture(*arguments: Any, **options: Any) -> None:
+        assert gate.wait(20)
+        write(*arguments, **options)
+
+    monkeypatch.setattr(portrait4d.studio.session, "write_picture", slow_picture)
+    head.say("record")
+    head.say("draw", stamp=1.0)
+    head.wait_frame(1.0)
+    head.say("export", what="png")
+    head.say("stop")
+    head.say("record")
+    while (said := head.wait_any())["kind"] != "error":
+        pass
+    assert "the last one is not finished" in said["text"]
+    gate.set()
+    names = [head.wait("file")["name"] for _ in range(2)]
+    assert [name.rpartition(".")[2] for name in names] == ["png", "mp4"]
+    head.wait("done")
+
+
 def test_old_results_are_removed(head: FakePage) -> None:
     names = []
     for _ in range(7):
@@ -298,11 +386,16 @@ def test_the_52_names_are_in_groups_and_no_other() -> None:
 
 def test_an_outbox_keeps_the_newest_frame_and_the_newest_progress() -> None:
     sent: list[object] = []
+    encoded: list[int] = []
+
+    def frame(number: int) -> bytes:
+        encoded.append(number)
+        return bytes([number])
 
     async def run() -> None:
         outbox = Outbox()
         for number in range(5):
-            outbox.show(bytes([number]))
+            outbox.show(partial(frame, number))
             outbox.say("progress", done=number)
         outbox.say("done")
 
@@ -314,7 +407,7 @@ def test_an_outbox_keeps_the_newest_frame_and_the_newest_progress() -> None:
         await asyncio.wait_for(outbox.send_all(send, send), timeout=10)
 
     asyncio.run(run())
-    assert sent == ['{"kind": "progress", "done": 4}', b"\x04", '{"kind": "done"}']
+    assert sent == ['{"kind": "progress", "done": 4}', b"\x04", '{"kind": "done"}'] and encoded == [4]
 
 
 def test_the_motion_of_a_recording_has_a_constant_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("starlette", reason="the studio is an extra: pip install 'portrait4d[studio]'")
 
@@ -204,6 +205,48 @@ def test_a_recording_can_be_played(page: Any) -> None:
     page.click("#record")
     page.wait_for_selector("#files video", timeout=60_000)
     wait_for(page, "document.querySelector('#files video').readyState >= 2")
+
+
+def test_a_moving_picture_given_as_clip_leaves_the_head(page: Any, tmp_path: Path) -> None:
+    """It was taken for a photo, and its head came in the place of the one that it should drive."""
+    pictures = [Image.fromarray(rolled(degrees)) for degrees in range(6)]
+    pictures[0].save(tmp_path / "sway.webp", save_all=True, append_images=pictures[1:], duration=40)
+    page.set_input_files("#clip", str(tmp_path / "sway.webp"))
+    page.wait_for_selector("#play[aria-pressed=true]", timeout=60_000)
+
+
+def test_the_choice_of_a_face_goes_with_its_photo(page: Any, material: Path, tmp_path: Path) -> None:
+    two = np.concatenate([portrait(), portrait()[:, ::-1]], axis=1)
+    write_png(tmp_path / "two.png", two)
+    page.set_input_files("#photo-again", str(tmp_path / "two.png"))
+    page.wait_for_selector("#faces button", timeout=60_000)
+    page.set_input_files("#photo-again", str(material / "photo.png"))
+    page.wait_for_selector("#faces", state="hidden", timeout=60_000)
+
+
+def test_keys_count_after_a_button_was_clicked(page: Any) -> None:
+    page.keyboard.press("n")
+    assert "neutral" not in page.inner_text("#notices")  # there is no camera to hold still before
+    page.click("#by-camera")
+    wait_for(page, "studio.shown > 3")
+    page.keyboard.press("n")
+    assert "count as neutral" in page.inner_text("#notices")
+    page.evaluate("studio.sliders.turn(9, 0)")
+    page.keyboard.press("r")
+    assert page.evaluate("studio.sliders.value('yaw')") == 0
+
+
+def test_a_second_click_waits_for_the_same_camera(page: Any) -> None:
+    """Else the first one's light stays on for ever."""
+    page.evaluate(
+        "() => { window.opened = []; const media = navigator.mediaDevices, open = media.getUserMedia.bind(media);"
+        " media.getUserMedia = async (...wanted) => {"
+        " const stream = await open(...wanted); opened.push(stream); return stream; };"
+        " const button = document.getElementById('by-camera'); button.click(); button.click(); }"
+    )
+    wait_for(page, "studio.shown > 3")
+    page.click("#by-hand")
+    assert page.evaluate("opened.flatMap((stream) => stream.getTracks()).map((track) => track.readyState)") == ["ended"]
 
 
 def test_two_tabs_are_apart_and_a_dead_one_leaves_nothing(running: Any, studio: StudioProcess, material: Path) -> None:

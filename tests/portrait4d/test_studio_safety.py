@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 import zipfile
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,17 @@ pytest.importorskip("starlette", reason="the studio is an extra: pip install 'po
 pytest.importorskip("httpx", reason="starlette's test client needs httpx")
 
 from PIL import Image
+from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 import portrait4d.studio.app
 import portrait4d.studio.content
 import portrait4d.studio.leftovers
 from flame.errors import InputError
+from live_heads import free_models
+from portrait4d.options import ReenactOptions
 from portrait4d.studio import uploads
-from portrait4d.studio.app import PAGE
+from portrait4d.studio.app import PAGE, build_app
 from portrait4d.studio.camera import decode_camera
 from portrait4d.studio.content import suffix_of
 from portrait4d.studio.leftovers import remove_leftovers
@@ -88,6 +92,37 @@ def test_remote_hosts_are_known_by_number_only_where_they_are_let_in() -> None:
     with studio_client(is_remote_allowed=True) as client:
         assert client.get(f"/{KEY}/", headers={"host": "192.168.1.5:8765"}).status_code == 200
         assert client.get(f"/{KEY}/", headers={"host": "evil.example:8765"}).status_code == 403
+
+
+def opens(address: str, *, named: str, origin: str | None = None, **options: object) -> bool:
+    """Whether a studio at `address` (host:port) takes a request that names it and its own page so."""
+    app = build_app(free_models(), key=KEY, **options)  # pyright: ignore[reportArgumentType]
+    with TestClient(app, base_url=f"http://{address}") as client:
+        headers = {"host": named, "origin": origin or f"http://{named}"}
+        return client.get(f"/{KEY}/", headers=headers).status_code == 200
+
+
+def test_names_are_the_same_in_capitals_and_without_the_port_that_browsers_leave_out() -> None:
+    assert opens(HOST, named="LocalHost:8765", origin="http://localhost:8765")
+    assert opens(HOST, named="127.0.0.1:8765", origin="HTTP://127.0.0.1:8765")
+    assert opens("127.0.0.1:80", named="localhost") and opens("127.0.0.1:80", named="localhost:80")
+    assert opens("127.0.0.1:80", named="localhost", origin="http://localhost:80")
+    assert not opens(HOST, named="localhost") and not opens("127.0.0.1:80", named="localhost:8765")
+    assert not opens(HOST, named="localhost:8765", origin="http://127.0.0.1:8765")
+    assert not opens("127.0.0.1:80", named="localhost", origin="https://localhost")
+
+
+def test_the_name_that_the_studio_was_told_to_listen_at_is_its_own() -> None:
+    assert opens(HOST, named="Studio.lan:8765", host="studio.lan", is_remote_allowed=True)
+    assert opens(HOST, named="[fe80::1]:8765", host="fe80::1", is_remote_allowed=True)
+    assert not opens(HOST, named="other.lan:8765", host="studio.lan", is_remote_allowed=True)
+
+
+@pytest.mark.parametrize(
+    "host", ["me@127.0.0.1:8765", "127.0.0.1:8765/x", "127.0.0.1:8765, evil.example", "127.0.0.1:8765;", "", ":8765"]
+)
+def test_what_is_no_host_is_refused(client, host: str) -> None:
+    assert client.get(f"/{KEY}/", headers={"host": host}).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -172,6 +207,35 @@ def test_no_path_of_a_page_is_opened(client, name: str) -> None:
         (client.app.state.studio.folder / "secret").unlink()
 
 
+class Controls(HTMLParser):
+    """The controls of a page by their id: attributes, and of a select the values of its options."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: dict[str, dict[str, str | None]] = {}
+        self.options: dict[str, list[str | None]] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag in ("select", "input"):
+            self.last = values.get("id") or ""
+            self.found[self.last] = values
+        elif tag == "option":
+            self.options.setdefault(self.last, []).append(values.get("value"))
+
+
+def test_a_page_that_is_loaded_again_shows_the_settings_that_count(client) -> None:
+    """Firefox keeps what a control said before, unless it is told not to; the server begins with its defaults."""
+    controls, options = Controls(client.get(f"/{KEY}/").text), ReenactOptions()
+    for name in ("mode", "gaze", "expression_scale", "pose_scale", "yaw_limit"):
+        assert controls.found[name].get("autocomplete") == "off", name
+        if name in controls.options:
+            assert controls.options[name][0] == getattr(options, name)
+        else:
+            assert float(controls.found[name]["value"] or "nan") == getattr(options, name)
+
+
 def test_tabs_are_counted_and_a_closed_one_makes_room(client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portrait4d.studio.app, "NUM_SESSIONS", 2)
     with open_page(client) as first, open_page(client) as second:
@@ -228,6 +292,8 @@ def test_folders_of_killed_studios_are_removed_and_others_stay(tmp_path: Path, m
         ('{"kind": ["hand"]}', "that this version knows"),
         ('{"kind": "draw"}', "expected a number as stamp"),
         ('{"kind": "draw", "stamp": NaN}', "expected a number as stamp"),
+        ('{"kind": "draw", "stamp": ' + "9" * 400 + "}", "expected a number as stamp"),
+        ('{"kind": "draw", "stamp": 1e16}', "expected a number as stamp"),
         ('{"kind": "draw", "stamp": 1, "index": -1}', "whole number from 0"),
         ('{"kind": "face", "index": true}', "whole number from 0"),
         ('{"kind": "hand", "gaze": [1]}', "gaze of two numbers"),
@@ -246,7 +312,11 @@ def test_messages_that_no_page_sends_are_refused(text: str, reason: str) -> None
 
 def test_a_refused_message_is_answered_and_the_tab_goes_on(client) -> None:
     with open_page(client) as page:
-        for message in ("nonsense", '{"kind": "draw", "stamp": 1}', '{"kind": "hand", "expression": {"grin": 1}}'):
+        for message in (
+            "nonsense", '{"kind": "draw", "stamp": 1}', '{"kind": "hand", "expression": {"grin": 1}}',
+            '{"kind": "draw", "stamp": ' + "9" * 400 + "}", '{"kind": "\\ud800"}',
+            '{"kind": "hand", "expression": {"\\ud800": 1}}', '{"kind": "hand", "yaw": ' + "9" * 400 + "}",
+        ):  # fmt: skip
             page.socket.send_text(message)
             assert page.wait_any()["kind"] == "error"
         page.socket.send_bytes(b"short")

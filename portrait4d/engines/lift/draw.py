@@ -1,8 +1,8 @@
 """Drawing: textured triangles over a picture, one surface at a time, premultiplied "over" (Porter, Duff 1984).
 
 Texture coordinates are interpolated linearly on the screen, not in perspective: they are positions in the photo, and
-where nothing moved, the map from screen to photo must be the identity. The torch code of `shade` and `soften_edges` is
-the definition; on the CPU numba loops compute the same.
+where nothing moved, the map from screen to photo must be the identity. The torch code is the definition; on the CPU
+numba loops compute the same.
 """
 
 from __future__ import annotations
@@ -43,10 +43,14 @@ def shade(
         texture: [Ht, Wt, 4] premultiplied, in [0, 1]; sampled bilinearly, its border repeated.
         backend: "auto" is numba on the CPU, else torch.
     """
-    if backend == "numba" or (backend == "auto" and screen.device.type == "cpu"):
+    if _is_numba(backend, screen):
         arrays = (fragments.face_id, fragments.barycentric, screen, faces, uv, gain, texture)
         return torch.from_numpy(_shade_numba(*(array.detach().contiguous().numpy() for array in arrays)))
     return _shade_torch(fragments, screen, faces, uv, gain, texture)
+
+
+def _is_numba(backend: Backend, tensor: Tensor) -> bool:
+    return backend == "numba" or (backend == "auto" and tensor.device.type == "cpu")
 
 
 def _shade_torch(
@@ -76,29 +80,35 @@ def _shade_torch(
 @compiled(fastmath=True)
 def _shade_numba(face_id, barycentric, screen, faces, uv, gain, texture):
     height, width = face_id.shape
-    texture_height, texture_width = texture.shape[0], texture.shape[1]
+    one, half = np.float32(1), np.float32(0.5)  # plain numbers would make all of it float64
+    right, bottom = texture.shape[1] - 1, texture.shape[0] - 1
     result = np.zeros((height, width, 4), np.float32)
+    last = -1
+    za = zb = zc = ua = ub = uc = va = vb = vc = ga = gb = gc = one
     for row in range(height):
         for column in range(width):
             face = face_id[row, column]
             if face < 0:
                 continue
-            a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
-            wa = barycentric[row, column, 0] * screen[a, 2]
-            wb = barycentric[row, column, 1] * screen[b, 2]
-            wc = barycentric[row, column, 2] * screen[c, 2]
-            scale = np.float32(1) / (wa + wb + wc)
+            if face != last:  # neighbours mostly show the same triangle
+                last = face
+                a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
+                za, zb, zc = screen[a, 2], screen[b, 2], screen[c, 2]
+                ua, ub, uc = uv[a, 0], uv[b, 0], uv[c, 0]
+                va, vb, vc = uv[a, 1], uv[b, 1], uv[c, 1]
+                ga, gb, gc = gain[a], gain[b], gain[c]
+            weights = barycentric[row, column]
+            wa, wb, wc = weights[0] * za, weights[1] * zb, weights[2] * zc
+            scale = one / (wa + wb + wc)
             wa, wb, wc = wa * scale, wb * scale, wc * scale
-            u = uv[a, 0] * wa + uv[b, 0] * wb + uv[c, 0] * wc - np.float32(0.5)
-            v = uv[a, 1] * wa + uv[b, 1] * wb + uv[c, 1] * wc - np.float32(0.5)
-            brightness = gain[a] * wa + gain[b] * wb + gain[c] * wc
-            u = min(max(u, np.float32(0)), np.float32(texture_width - 1))
-            v = min(max(v, np.float32(0)), np.float32(texture_height - 1))
+            brightness = ga * wa + gb * wb + gc * wc
+            u = min(max(ua * wa + ub * wb + uc * wc - half, np.float32(0)), np.float32(right))
+            v = min(max(va * wa + vb * wb + vc * wc - half, np.float32(0)), np.float32(bottom))
             x0, y0 = int(u), int(v)
-            x1, y1 = min(x0 + 1, texture_width - 1), min(y0 + 1, texture_height - 1)
+            x1, y1 = min(x0 + 1, right), min(y0 + 1, bottom)
             fx, fy = u - np.float32(x0), v - np.float32(y0)
-            w00, w01 = (1 - fx) * (1 - fy), fx * (1 - fy)
-            w10, w11 = (1 - fx) * fy, fx * fy
+            w00, w01 = (one - fx) * (one - fy), fx * (one - fy)
+            w10, w11 = (one - fx) * fy, fx * fy
             for channel in range(4):
                 value = (
                     texture[y0, x0, channel] * w00
@@ -110,15 +120,47 @@ def _shade_numba(face_id, barycentric, screen, faces, uv, gain, texture):
     return result
 
 
-def put_over(target: Tensor, layer: Tensor) -> None:
-    """Puts a premultiplied layer [H, W, 4] over a premultiplied picture [H, W, 4], in place."""
+def put_over(target: Tensor, layer: Tensor, *, backend: Backend = "auto") -> None:
+    """Puts a premultiplied layer [H, W, 4] over a premultiplied picture of its size, in place; `backend` as above."""
+    if _is_numba(backend, target):
+        return _over_numba(target.numpy(), layer.numpy())
     target.mul_(1 - layer[..., 3:]).add_(layer)
 
 
-def blur(layer: Tensor) -> Tensor:
-    """3 x 3 mean of a layer [H, W, 4]."""
+@compiled()
+def _over_numba(target, layer):
+    height, width, channels = target.shape
+    for row in range(height):
+        for column in range(width):
+            rest = np.float32(1) - layer[row, column, 3]
+            for channel in range(channels):
+                target[row, column, channel] = target[row, column, channel] * rest + layer[row, column, channel]
+
+
+def blur(layer: Tensor, *, backend: Backend = "auto") -> Tensor:
+    """3 x 3 mean of a layer [H, W, 4]; `backend` as in `shade`."""
+    if _is_numba(backend, layer):
+        return torch.from_numpy(_blur_numba(layer.numpy()))
     mean = torch.nn.functional.avg_pool2d(layer.permute(2, 0, 1)[None], 3, 1, 1, count_include_pad=False)
     return mean[0].permute(1, 2, 0)
+
+
+@compiled()
+def _blur_numba(layer):
+    height, width, channels = layer.shape
+    result = np.zeros_like(layer)
+    for row in range(height):
+        top, bottom = max(row - 1, 0), min(row + 2, height)
+        for column in range(width):
+            left, right = max(column - 1, 0), min(column + 2, width)
+            for y in range(top, bottom):
+                for x in range(left, right):
+                    for channel in range(channels):
+                        result[row, column, channel] += layer[y, x, channel]
+            count = np.float32((bottom - top) * (right - left))
+            for channel in range(channels):
+                result[row, column, channel] /= count
+    return result
 
 
 def soften_edges(
@@ -135,27 +177,31 @@ def soften_edges(
     """
     if amount <= 0:
         return layer
-    if backend == "numba" or (backend == "auto" and layer.device.type == "cpu"):
+    if _is_numba(backend, layer):
         return torch.from_numpy(_soften_numba(layer.contiguous().numpy(), depth.contiguous().numpy(), amount, step))
     near = torch.nn.functional.max_pool2d(-depth[None, None], 3, 1, 1)[0, 0]
     far = torch.nn.functional.max_pool2d(depth[None, None], 3, 1, 1)[0, 0]
     edge = ((far + near > step) & torch.isfinite(near))[..., None].to(layer.dtype) * amount
-    return layer + edge * (blur(layer) - layer)
+    return layer + edge * (blur(layer, backend="torch") - layer)
 
 
 @compiled()
 def _soften_numba(layer, depth, amount, step):
     height, width = depth.shape
     result = layer.copy()
+    nearest, farthest = np.empty(width, np.float32), np.empty(width, np.float32)  # of the three rows, by column
     for row in range(height):
+        top, bottom = max(row - 1, 0), min(row + 2, height)
+        nearest[:], farthest[:] = depth[row], depth[row]
+        for y in range(top, bottom):
+            for column in range(width):
+                nearest[column] = min(nearest[column], depth[y, column])
+                farthest[column] = max(farthest[column], depth[y, column])
         for column in range(width):
-            nearest, farthest = np.inf, -np.inf
-            top, bottom = max(row - 1, 0), min(row + 2, height)
             left, right = max(column - 1, 0), min(column + 2, width)
-            for y in range(top, bottom):
-                for x in range(left, right):
-                    nearest, farthest = min(nearest, depth[y, x]), max(farthest, depth[y, x])
-            if nearest == np.inf or farthest - nearest <= step:
+            near = min(nearest[left], nearest[column], nearest[right - 1])
+            far = max(farthest[left], farthest[column], farthest[right - 1])
+            if near == np.inf or far - near <= step:
                 continue
             share = np.float32(amount / ((bottom - top) * (right - left)))
             for channel in range(4):

@@ -89,7 +89,8 @@ def build_interior(model: HeadModel, source: MouthSource) -> Interior:
     look = load_teeth_model()
     place, strip, light = _own_or_usual_teeth(model, source, look)
     upper = np.concatenate([strip, np.ones_like(strip[..., :1])], -1) * look.opacity[..., None]
-    lower = _as_lower_teeth(upper)[::-1] * _LOWER_TINT
+    shadow = float(strip.mean() / (look.mean * look.tooth_colour * light).mean())  # on the upper row alone
+    lower = (_as_lower_teeth(upper)[::-1] * _LOWER_TINT / [*(np.clip(shadow, 0.55, 1),) * 3, 1]).clip(0, 1)
     pictures = [upper, lower, _tongue_picture(light), _plain(_CAVITY_COLOUR * light)]
     atlas, rows = _stacked(pictures)
     rest = model.shaped(source.shape, torch.zeros(1, model.num_expression))[0]

@@ -26,6 +26,9 @@ LID_WIDTH = 0.013
 RISE = 0.12
 """Share of the opening by which the lower lid rises until the eye is shut."""
 
+SINKS = 1.12
+"""How far lids sink for each share of their gap that the head model closes: it is behind people's."""
+
 OVERLAP = 0.0008
 """Metres by which shut lids overlap, so that no line of eye is left between them."""
 
@@ -79,7 +82,8 @@ class Lid:
 
     def openness(self, gap: Tensor) -> Tensor:
         """Lid gaps [B, 3] in metres, from the lower to the upper lid, as shares [B] of the source's, at least 0."""
-        return gap.norm(dim=-1) * (gap[:, 1] > 0) / self.gap.clamp(min=1e-4)
+        share = gap.norm(dim=-1) * (gap[:, 1] > 0) / self.gap.clamp(min=1e-4)
+        return torch.where(share < 1, 1 - SINKS * (1 - share), share).clamp(min=0)
 
     def strength(self, openness: Tensor) -> Tensor:
         """How far the picture of the shut eye replaces the photo, [B] in [0, 1]."""
@@ -98,8 +102,9 @@ class Lid:
         held = share * blink[:, None, None] * self.held
         height = self.opening[:, 1].abs()
         wanted = self.below @ (points - held)[:, self.lower] + (1 - (1 - RISE) * closed) * self.opening
-        wanted[..., 2] += OVERLAP * closed[..., 0]
-        wanted[..., 1] -= OVERLAP * closed[..., 0] * height / (height.sum() / max(len(height), 1)).clamp(min=1e-6)
+        overlap = OVERLAP * closed[..., 0]
+        wanted[..., 2] += overlap
+        wanted[..., 1] -= overlap * height / (height.sum() / max(len(height), 1)).clamp(min=1e-6)
         moved = share * (wanted - points[:, self.upper])
         return self.follow @ moved + self.rise @ (closed * self.opening) - held
 

@@ -19,11 +19,14 @@ from portrait4d.engines.lift.lids import LASH_ROOTS
 BROWS = {"left": LEFT_BROW[:5] + LEFT_BROW[:4:-1], "right": RIGHT_BROW[:5] + RIGHT_BROW[:4:-1]}
 """Outline of a brow: the lower edge from outside to inside, the upper edge back."""
 
-PAINTED = 0.08
-"""Height above the upper edge up to which the lid is painted, in eye widths, as all lengths here.
+LEAST_PAINTED, MOST_PAINTED = 0.08, 0.16
+"""Bounds of the height above the upper edge up to which the lid is painted, in eye widths, as all lengths here.
 
-The photo's crease and what lies above it stay.
+The photo's crease and what lies above stay, if the lashes leave it free.
 """
+
+CLEAR = 0.04
+"""Distance from the tips of the lashes at which skin is taken for clear of them."""
 
 LEAST_LASHES, MOST_LASHES = 0.07, 0.28
 """Bounds of the height that the photo's lashes take above the upper edge."""
@@ -123,10 +126,12 @@ def shut_eye(photo: np.ndarray, frame: EyeFrame, brow: np.ndarray) -> tuple[np.n
     """
     part = photo[frame.rows, frame.columns]
     upper, lower, shut = (frame.height(edge) for edge in (frame.upper, frame.lower, frame.shut))
-    top = upper + PAINTED
+    darkness = _darkness(part, frame.width)
+    tip = _lash_height(darkness, frame)
+    top = upper + np.clip(tip + CLEAR, LEAST_PAINTED, MOST_PAINTED)
     over = _brow(frame, brow)
     skin = _skin(part, frame, top, lower, over)
-    lashes = _paint_lashes(_darkness(part, frame.width), skin, frame)
+    lashes = _paint_lashes(darkness, skin, frame, tip)
     brightness = _shading(frame, top, shut) * _grain(part, frame, lower)
     skin = skin * brightness[..., None] ** WARMTH
 
@@ -153,13 +158,13 @@ def _lash_height(darkness: np.ndarray, frame: EyeFrame) -> float:
     return float(np.clip(np.quantile(heights[1] * (2 + unbroken), 0.75), LEAST_LASHES, MOST_LASHES))
 
 
-def _paint_lashes(darkness: np.ndarray, skin: np.ndarray, frame: EyeFrame) -> Lashes:
-    """The photo's lashes above the upper edge, turned down.
+def _paint_lashes(darkness: np.ndarray, skin: np.ndarray, frame: EyeFrame, tip: float) -> Lashes:
+    """The photo's lashes up to `tip` above the upper edge, turned down.
 
     Columns go along the upper edge, point by point; rows go down, from `LASH_ROOTS` lengths above the edge to one
     below it.
     """
-    height, width, tip = 24, 64, _lash_height(darkness, frame)
+    height, width = 24, 64
     count = frame.upper.shape[1]
     place = (np.arange(width) + 0.5) / width * (count - 1)
     along, edge = (np.tile(np.interp(place, np.arange(count), values), (height, 1)) for values in frame.upper)

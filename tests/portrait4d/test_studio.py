@@ -185,8 +185,9 @@ def test_a_clip_is_followed_played_and_exported(head: FakePage, clip: bytes, tmp
         head.say("draw", stamp=float(index), index=index)
         frames.append(head.wait_frame(float(index)))
     assert difference(frames[0], frames[1]) > 2 and difference(frames[1], frames[2]) == 0
-    head.say("export", what="video", side_by_side=True)
+    head.say("export", what="mp4", of="clip", side_by_side=True, name="../My photo (1)")
     offered = head.wait("file")
+    assert offered["name"] == "My-photo-1-clip.mp4"
     (tmp_path / "a.mp4").write_bytes(head.download(offered["name"]))
     info = probe(tmp_path / "a.mp4")
     assert (info.height, info.width, info.num_frames_estimate) == (512, 3 * 512, NUM_FRAMES)
@@ -194,7 +195,7 @@ def test_a_clip_is_followed_played_and_exported(head: FakePage, clip: bytes, tmp
     assert difference(last[:, 1024:], frames[1]) < 4
     head.wait("done")
     head.say("hand", expression={"jawOpen": 0.5})
-    head.say("export", what="motion")
+    head.say("export", what="motion", of="clip")
     (tmp_path / "a.npz").write_bytes(head.download(head.wait("file")["name"]))
     motion = Motion.load(tmp_path / "a.npz")
     assert len(motion) == NUM_FRAMES and motion.values("jawOpen").min() >= 0.5
@@ -205,7 +206,7 @@ def test_a_motion_file_drives_and_has_no_pictures_to_set_beside(head: FakePage, 
     said = head.wait("clip")
     assert said["is_motion"] and said["num_frames"] == 12
     head.wait("done")
-    head.say("export", what="video", side_by_side=True)
+    head.say("export", what="mp4", of="clip", side_by_side=True)
     while (said := head.wait_any())["kind"] != "error":
         pass
     assert "got a motion file, which has none" in said["text"]
@@ -231,7 +232,7 @@ def test_without_a_driver_a_video_turns_the_head_once(
     head: FakePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("portrait4d.studio.files.TURN_FRAMES", 8)
-    head.say("export", what="video")
+    head.say("export", what="mp4")
     (tmp_path / "a.mp4").write_bytes(head.download(head.wait("file")["name"]))
     frames = [frame.image for frame in read_frames(tmp_path / "a.mp4")]
     assert len(frames) == 8 and difference(frames[2], frames[6]) > 4  # to one side and to the other

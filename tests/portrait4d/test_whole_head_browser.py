@@ -18,7 +18,9 @@ from PIL import Image
 
 import portrait4d.engines.lift.whole_head
 from flame.heads.expression_names import ARKIT_NAMES
+from flame.heads.open_head import OpenHead
 from live_heads import free_avatar, free_models
+from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.whole_head import whole_head
 from preprocess.media.rigged_glb import write_rigged_glb
 from studio_browser import browser, chromium, wait_for
@@ -74,7 +76,9 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     script = three()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(portrait4d.engines.lift.whole_head, "TEXTURE_SIZE", 512)
-        head = whole_head(free_avatar(), free_models().head_model)
+        avatar, model = free_avatar(), free_models().head_model
+        assert isinstance(avatar, LiftAvatar) and isinstance(model, OpenHead)
+        head = whole_head(avatar, model)
     path = tmp_path_factory.mktemp("glb") / "head.glb"
     write_rigged_glb(path, head)
     with browser() as running:

@@ -48,6 +48,7 @@ export class Results {
     $("of").querySelector("[value=hand]").textContent = isMoving ? "the head, turning once" : "the present pose";
     $("of").disabled = !isMoving && what !== "motion";
     $("size").disabled = !isMoving;
+    for (const id of ["of", "size"]) $(id).parentElement.hidden = $(id).disabled;
     $("transparent").disabled = !HOLDS_OPACITY.includes(what);
     const isCut = $("transparent").checked && !$("transparent").disabled;
     $("side-by-side").disabled = !isMoving || $("of").value !== "clip" || isCut;

@@ -19,6 +19,7 @@ pytest.importorskip("httpx", reason="starlette's test client needs httpx")
 from PIL import Image
 
 import portrait4d.live.recorder
+import portrait4d.studio.exports
 import portrait4d.studio.session
 import portrait4d.studio.take
 from flame.errors import InputError
@@ -328,13 +329,13 @@ def test_a_recording_that_fails_is_told_and_the_head_goes_on(
 def test_a_recording_that_ends_while_a_file_is_written_is_kept(head: FakePage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its end was refused, and the recording was lost."""
     gate = threading.Event()
-    write = portrait4d.studio.session.write_picture
+    write = portrait4d.studio.exports.write_picture
 
     def slow_picture(*arguments: Any, **options: Any) -> None:
         assert gate.wait(20)
         write(*arguments, **options)
 
-    monkeypatch.setattr(portrait4d.studio.session, "write_picture", slow_picture)
+    monkeypatch.setattr(portrait4d.studio.exports, "write_picture", slow_picture)
     head.say("record")
     head.say("draw", stamp=1.0)
     head.wait_frame(1.0)

@@ -17,11 +17,11 @@ import skimage.data
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-WIDTH, HEIGHT = 1180, 740
+WIDTH, HEIGHT = 1180, 860
 
 
 def main() -> None:
-    """Opens the page, gives it the photo, sets some sliders, and keeps what is seen."""
+    """Opens the page, gives it the photo, shows keyframes and sets one of them, and keeps what is seen."""
     from playwright.sync_api import sync_playwright
 
     program = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -41,6 +41,8 @@ def main() -> None:
             page.wait_for_timeout(1000)
             page.set_input_files("#photo", str(photo))
             page.wait_for_selector("#drop", state="hidden", timeout=120_000)
+            page.get_by_role("button", name="Example").click()
+            page.locator(".key").nth(1).click()
             page.get_by_role("button", name="Smile").click()
             page.evaluate("studio.sliders.set({ yaw: -14, roll: 4, 'gaze-x': 0.35, browInnerUp: 0.4 })")
             page.wait_for_timeout(4000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flame.errors import InputError
 from flame.geometry.rotation import axis_angle_to_matrix, euler_degrees_to_matrix
-from flame.heads.expression_names import LOOK_RADIANS
+from flame.heads.expression_names import ANGLES, LOOK_RADIANS
 from flame.heads.head_model import HeadModel
 from flame.heads.head_pose import HeadPose
 from portrait4d.engines.base import Avatar, Drive
@@ -121,19 +121,25 @@ def _turned(pose: HeadPose[Tensor], by_hand: ByHand) -> HeadPose[Tensor]:
     return pose.turned_to(euler_degrees_to_matrix(*angles) @ axis_angle_to_matrix(pose.rotation))
 
 
-def motion_by_hand(motion: Motion, by_hand: ByHand, model: HeadModel) -> Motion:
+def motion_by_hand(motion: Motion, by_hand: ByHand | Sequence[ByHand], model: HeadModel) -> Motion:
     """The same for a motion of T frames, such as a file is made of: what is set by hand shows in what it drives.
+
+    Args:
+        motion: T frames.
+        by_hand: of all frames, or one for each.
+        model: the head model of the motion.
 
     Raises:
         InputError: the motion cannot follow what is set.
     """
+    poses = [by_hand] * len(motion) if isinstance(by_hand, ByHand) else by_hand
     changes: dict[str, NDArray] = {}
-    for name, value in by_hand.expression.items():
-        if value:
-            changes[name] = (motion.values(name, model=model) + value).clip(0, 1)
-    if any(by_hand.gaze):
-        changes["gaze"] = (motion.values("gaze", model=model) + np.array(by_hand.gaze)).clip(-1, 1)
-    for name in ("yaw_degrees", "pitch_degrees", "roll_degrees"):
-        if getattr(by_hand, name):
-            changes[name] = (motion.values(name, model=model) + getattr(by_hand, name)).clip(-90, 90)
+    for name in dict.fromkeys(name for pose in poses for name in pose.expression):
+        added = np.array([pose.expression.get(name, 0.0) for pose in poses])
+        if added.any():
+            changes[name] = (motion.values(name, model=model) + added).clip(0, 1)
+    for name, most in (("gaze", 1.0), *((name, 90.0) for name in ANGLES)):
+        added = np.array([getattr(pose, name) for pose in poses])
+        if added.any():
+            changes[name] = (motion.values(name, model=model) + added).clip(-most, most)
     return motion.edit(model=model, **changes) if changes else motion

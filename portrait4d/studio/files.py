@@ -1,35 +1,41 @@
-"""Results as files: a picture, a video of the clip or of a turn, a motion file, an avatar, a mesh."""
+"""Results as files: a picture, a moving picture of the clip or of poses by hand, the whole head."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from flame.errors import InputError
-from portrait4d.engines.base import Drive
+from flame.heads.open_head import OpenHead
+from portrait4d.engines.base import Avatar, Drive
+from portrait4d.engines.lift.avatar import LiftAvatar
+from portrait4d.engines.lift.whole_head import whole_head
 from portrait4d.engines.retarget import retarget_parts
 from portrait4d.live.by_hand import TURN_DEGREES, ByHand, move_by_hand
+from portrait4d.live.key_line import LINE_RATE
 from portrait4d.live.puppet import Puppet
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import Source, result_frames
 from portrait4d.reenactment.driver import Driver
 from portrait4d.reenactment.head_crops import render_drives
 from portrait4d.reenactment.models import Models
-from portrait4d.reenactment.output import write_video
+from portrait4d.reenactment.output import scaled, write_video
 from portrait4d.reenactment.sound import wanted_sound
 from portrait4d.runtime.progress import Progress
 from preprocess.media.image import to_uint8, write_png
+from preprocess.media.rigged_glb import write_rigged_glb
 from preprocess.tracking.motion import Motion
 
-TURN_FRAMES, TURN_RATE, TURN_YAW_DEGREES = 100, Fraction(25), 20.0
-"""Of the video that shows a head without a driver."""
+TURN_FRAMES, TURN_YAW_DEGREES = 100, 20.0
+"""Of the turn that shows a head without a driver."""
+
+RATE = LINE_RATE
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ def write_clip(
     drives = (move_by_hand(part, by_hand, avatar, model) for part in parts)
     # a motion file's origin is a path that the page's user wrote: it is never opened
     sound = wanted_sound(path, clip.driver, options) if clip.driver.kind == "clip" else None
-    with closing(render_drives(avatar, drives, models=models, device=models.device)) as crops:
+    crops = render_drives(avatar, drives, models=models, device=models.device, has_alpha=options.transparent)
+    with closing(crops):
         frames = result_frames(ready, crops, motion=clip.motion, options=options, driver=clip.driver)
         written = write_video(
             path,
@@ -86,15 +93,36 @@ def write_clip(
     return written.warnings
 
 
-def write_turn(path: Path, puppet: Puppet, *, by_hand: ByHand, models: Models, progress: Progress) -> None:
-    """Writes a video in which the head, as it is set by hand, turns to both sides once."""
-    crops = render_drives(puppet.avatar, _turn(puppet, by_hand), models=models, device=models.device)
+def write_poses(
+    path: Path,
+    puppet: Puppet,
+    poses: Sequence[ByHand],
+    *,
+    options: ReenactOptions,
+    models: Models,
+    progress: Progress,
+) -> None:
+    """Writes a moving picture of the head without a driver, a frame for each pose."""
+    drives = (puppet.drive(None, pose) for pose in poses)
+    crops = render_drives(puppet.avatar, drives, models=models, device=models.device, has_alpha=options.transparent)
     with closing(crops):
-        write_video(path, crops, num_frames=TURN_FRAMES, frame_rate=TURN_RATE, progress=progress)
+        write_video(path, scaled(crops, options.size), num_frames=len(poses), frame_rate=RATE, progress=progress)
 
 
-def _turn(puppet: Puppet, by_hand: ByHand) -> Iterator[Drive]:
-    for phase in 2 * np.pi * np.arange(TURN_FRAMES) / TURN_FRAMES:
-        yaw = by_hand.yaw_degrees + TURN_YAW_DEGREES * float(np.sin(phase))
-        yaw = min(max(yaw, -TURN_DEGREES), TURN_DEGREES)
-        yield puppet.drive(None, dataclasses.replace(by_hand, yaw_degrees=yaw))
+def turn_poses(by_hand: ByHand) -> list[ByHand]:
+    """Poses in which the head, as it is set by hand, turns to both sides once."""
+    sway = TURN_YAW_DEGREES * np.sin(2 * np.pi * np.arange(TURN_FRAMES) / TURN_FRAMES)
+    yaws = (by_hand.yaw_degrees + sway).clip(-TURN_DEGREES, TURN_DEGREES)
+    return [dataclasses.replace(by_hand, yaw_degrees=yaw) for yaw in yaws.tolist()]
+
+
+def write_head(path: Path, avatar: Avatar, models: Models) -> None:
+    """Writes the whole head with ARKit morph targets and joints, `.glb`.
+
+    Raises:
+        InputError: the engine has no such head.
+    """
+    model = models.head_model
+    if not isinstance(avatar, LiftAvatar) or not isinstance(model, OpenHead):
+        raise InputError(f"expected engine lift for a whole head, got {models.engine.name}: choose the mesh")
+    write_rigged_glb(path, whole_head(avatar, model))

@@ -15,8 +15,8 @@ CLIP_SECONDS, RECORD_SECONDS = 120.0, 120.0
 CAMERA_BYTES, CAMERA_PIXELS = 2 * MEGABYTE, 1920 * 1080
 """Of one picture of the camera."""
 
-TEXT_CHARACTERS = 20_000
-"""Of one message of the page."""
+TEXT_CHARACTERS = 100_000
+"""Of one message of the page; the longest is a full line of keyframes."""
 
 LARGEST_NUMBER = 1e15
 """Of any number in a message: milliseconds of 30,000 years."""

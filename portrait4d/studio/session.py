@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flame.errors import InputError
-from portrait4d.live.by_hand import ByHand, check_names, motion_by_hand
+from portrait4d.live.by_hand import ByHand, check_names
+from portrait4d.live.key_line import KeyLine
 from portrait4d.live.puppet import Puppet
 from portrait4d.live.worker import Answer, LiveWorker, Request
 from portrait4d.options import ReenactOptions
@@ -22,12 +23,14 @@ from portrait4d.runtime.paths import is_avatar_file
 from portrait4d.runtime.progress import Progress
 from portrait4d.studio.camera import decode_camera
 from portrait4d.studio.content import Kind, check_size
-from portrait4d.studio.files import Clip, write_clip, write_picture, write_turn
+from portrait4d.studio.exports import MOVING, Shown, check_export, name_of_export, suffix_of_export, write_export
+from portrait4d.studio.files import Clip
 from portrait4d.studio.frames import frame_message
 from portrait4d.studio.lanes import Duration, Lanes
 from portrait4d.studio.limits import CLIP_SECONDS
-from portrait4d.studio.messages import ChooseFace, Do, Draw, Said, SetHand, Settings, WantFile
+from portrait4d.studio.messages import ChooseFace, Do, Draw, Said, SetHand, SetKeys, Settings, WantFile, hand_as_said
 from portrait4d.studio.outbox import Outbox
+from portrait4d.studio.sample import write_sample
 from portrait4d.studio.take import Take
 from portrait4d.studio.work import Job, Work
 from preprocess.tracking.motion import Motion
@@ -61,6 +64,7 @@ class Session:
         self._work = Work(lanes, outbox)
         self._options = ReenactOptions(engine=models.engine.engine_option, device=models.device)
         self._by_hand = ByHand()
+        self._line: KeyLine | None = None
         self._head: Head | None = None
         self._clip: Clip | None = None
         self._photo: Path | None = None
@@ -84,8 +88,12 @@ class Session:
             case SetHand(by_hand):
                 check_names(by_hand, self._models.head_model)
                 self._by_hand = by_hand
-            case Draw(stamp, index):
-                self._draw(stamp, index)
+            case SetKeys(line):
+                for pose in () if line is None else line.poses:
+                    check_names(pose, self._models.head_model)
+                self._line = line
+            case Draw(stamp, index, seconds):
+                self._draw(stamp, index, seconds)
             case Settings(values):
                 self._options = dataclasses.replace(self._options, **values)
                 if self._head is not None:
@@ -108,6 +116,8 @@ class Session:
                 self._ready_head().worker.forget_driver()
             case "cancel":
                 self._work.cancel()
+            case "sample":
+                self._start_sample()
             case "record":
                 self._ready_head()
                 if self._work.is_waiting:
@@ -127,8 +137,12 @@ class Session:
         decode = lambda: decode_camera(jpeg)  # noqa: E731
         head.worker.submit(Request(stamp, picture=decode, seconds=stamp / 1000, by_hand=self._by_hand))
 
-    def _draw(self, stamp: float, index: int | None) -> None:
+    def _draw(self, stamp: float, index: int | None, seconds: float | None) -> None:
         head, clip = self._ready_head(), self._clip
+        if seconds is not None and self._line is not None:
+            (pose,) = self._line.at([seconds])
+            self._outbox.say("pose", stamp=stamp, seconds=seconds, **hand_as_said(pose))
+            return head.worker.submit(Request(stamp, by_hand=pose))
         if index is None or clip is None:
             return head.worker.submit(Request(stamp, by_hand=self._by_hand))
         row = min(index, len(clip.motion) - 1)
@@ -168,7 +182,8 @@ class Session:
         with _naming_no(path):
             check_size(path, "photo")
             ready = build_source(path, models=self._models, face=face)
-            faces = [] if ready.picture is None else self._models.tracker.face_boxes(ready.picture)
+            picture = None if is_avatar_file(path) else ready.picture  # an avatar is of one face
+            faces = [] if picture is None else self._models.tracker.face_boxes(picture)
         progress("photo", 1, 1)
         puppet = Puppet(ready.avatar, self._models, self._options)
         before = self._head
@@ -182,6 +197,22 @@ class Session:
             self._photo = None
             path.unlink(missing_ok=True)
         self._outbox.say("head", warnings=list(ready.avatar.warnings), faces=faces, face=face)
+
+    def _start_sample(self) -> None:
+        photo, motion = (self.folder / f"{self.next_number()}{suffix}" for suffix in (".png", ".npz"))
+
+        def run(progress: Progress) -> None:
+            is_moved = write_sample(photo, motion, self._models.engine)
+            self._load_photo(photo, 0, progress)
+            if is_moved:
+                self._load_clip(motion, progress)
+
+        def undo() -> None:
+            motion.unlink(missing_ok=True)
+            if photo != self._photo:
+                photo.unlink(missing_ok=True)
+
+        self._work.start(Job("photo", run, undo, "seconds"))
 
     def _load_clip(self, path: Path, progress: Progress) -> None:
         """Runs on a thread of a lane."""
@@ -201,33 +232,17 @@ class Session:
         )  # fmt: skip
 
     def _export(self, wanted: WantFile) -> None:
-        head, by_hand, clip, last = self._ready_head(), self._by_hand, self._clip, self._last
-        options = dataclasses.replace(self._options, side_by_side=wanted.is_side_by_side and clip is not None)
-        path = self.folder / f"{self.next_number()}.{_SUFFIXES[wanted.what]}"
-        puppet = head.worker.puppet
+        head = self._ready_head()
+        shown = Shown(head.ready, head.worker.puppet, self._by_hand, self._line, self._clip, self._last, self._options)
+        check_export(wanted, shown)
+        path = self.folder / f"{self.next_number()}.{suffix_of_export(wanted)}"
 
         def write(progress: Progress) -> None:
-            match wanted.what:
-                case "png":
-                    drive = puppet.drive(last[0], by_hand, neutral=last[1])
-                    write_picture(path, puppet, drive, self._models, is_transparent=wanted.is_transparent)
-                case "avatar":
-                    puppet.avatar.save(path)
-                case "mesh":
-                    self._models.engine.mesh(puppet.avatar).write(path)
-                case "motion":
-                    motion = puppet.avatar.motion if clip is None else clip.motion
-                    motion_by_hand(motion, by_hand, self._models.head_model).save(path)
-                case "video":
-                    arguments = {"by_hand": by_hand, "models": self._models, "progress": progress}
-                    if clip is None:
-                        write_turn(path, puppet, **arguments)
-                    else:
-                        for line in write_clip(path, head.ready, clip, options=options, **arguments):
-                            self._outbox.say("warning", text=line)
-            self._offer(path, f"portrait4d-{path.name}")
+            for line in write_export(path, wanted, shown, models=self._models, progress=progress):
+                self._outbox.say("warning", text=line)
+            self._offer(path, name_of_export(wanted, self.results))
 
-        duration: Duration = "minutes" if wanted.what == "video" else "seconds"
+        duration: Duration = "minutes" if wanted.what in MOVING else "seconds"
         self._work.start(Job("export", write, lambda: path.unlink(missing_ok=True), duration))
 
     def _finish(self, take: Take) -> None:
@@ -280,9 +295,6 @@ class Session:
         if self._take is not None:
             self._take.drop()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-_SUFFIXES = {"png": "png", "video": "mp4", "motion": "npz", "avatar": "safetensors", "mesh": "glb"}
 
 
 @contextmanager

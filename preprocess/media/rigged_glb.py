@@ -93,7 +93,7 @@ def _glb(mesh: RiggedMesh) -> bytes:
         "extensionsUsed": ["KHR_materials_unlit"],
         "scene": 0,
         "scenes": [{"nodes": [0, first_joint + list(mesh.parents).index(-1)]}],
-        "nodes": [{"mesh": 0, "skin": 0, "name": "head"}, *_joint_nodes(mesh, first_joint)],
+        "nodes": [{"mesh": 0, "skin": 0, "name": "whole_head"}, *_joint_nodes(mesh, first_joint)],
         "meshes": [
             {
                 "primitives": [primitive],

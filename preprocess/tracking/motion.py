@@ -15,6 +15,7 @@ from preprocess.files.atomic import atomic_path
 from preprocess.files.npz import read_npz
 from preprocess.tracking.blendshape_csv import Layout, read_blendshapes, write_blendshapes
 from preprocess.tracking.edit import Values, arkit_of, edited, values_of
+from preprocess.tracking.keyframes import Keyframes, edits_of_keyframes
 from preprocess.tracking.motion_arrays import MOST_INFLATION, check_headers, numbers_of, text_of, whole_of
 from preprocess.tracking.motion_fields import PER_FRAME, MotionFields, NeutralFrame
 from preprocess.tracking.rest import Weights, rest_fields, weights_by_name
@@ -84,6 +85,32 @@ class Motion(MotionFields):
         """
         changes, num_frames = weights_by_name(weights)
         return cls(**rest_fields(num_frames, frame_rate, source)).edit({**changes, **named})
+
+    @classmethod
+    def from_keyframes(
+        cls,
+        keyframes: Keyframes,
+        *,
+        frame_rate: float | Fraction = 30,
+        duration_seconds: float | None = None,
+        source: str = "",
+    ) -> "Motion":
+        """Makes a motion of the open head that passes through poses at given seconds, smoothly and without overshoot.
+
+        `Motion.from_keyframes({0: {}, 0.5: {"smile": 0.8, "yaw_degrees": 10}, 1: {}})`. Each pose is a whole one: what
+        it does not name is at rest. Relative motion counts from the face at rest.
+
+        Args:
+            keyframes: poses by seconds from 0 on, each with names and single values as `edit` takes them.
+            frame_rate: frames per second.
+            duration_seconds: length, in which the last pose is held; None ends with the last keyframe.
+            source: name of what the keyframes came from.
+
+        Raises:
+            InputError: there is no keyframe, or a time, name or value is wrong.
+        """
+        edits, num_frames = edits_of_keyframes(keyframes, frame_rate=frame_rate, duration_seconds=duration_seconds)
+        return cls(**rest_fields(num_frames, frame_rate, source)).edit(edits)
 
     def to_arkit(self) -> dict[str, NDArray[np.float32]]:
         """The 52 expressions by their ARKit names, `[T]` each, in their order.

@@ -19,6 +19,7 @@ pytest.importorskip("httpx", reason="starlette's test client needs httpx")
 from PIL import Image
 
 import portrait4d.live.recorder
+import portrait4d.studio.exports
 import portrait4d.studio.session
 import portrait4d.studio.take
 from flame.errors import InputError
@@ -185,8 +186,9 @@ def test_a_clip_is_followed_played_and_exported(head: FakePage, clip: bytes, tmp
         head.say("draw", stamp=float(index), index=index)
         frames.append(head.wait_frame(float(index)))
     assert difference(frames[0], frames[1]) > 2 and difference(frames[1], frames[2]) == 0
-    head.say("export", what="video", side_by_side=True)
+    head.say("export", what="mp4", of="clip", side_by_side=True, name="../My photo (1)")
     offered = head.wait("file")
+    assert offered["name"] == "My-photo-1-clip.mp4"
     (tmp_path / "a.mp4").write_bytes(head.download(offered["name"]))
     info = probe(tmp_path / "a.mp4")
     assert (info.height, info.width, info.num_frames_estimate) == (512, 3 * 512, NUM_FRAMES)
@@ -194,7 +196,7 @@ def test_a_clip_is_followed_played_and_exported(head: FakePage, clip: bytes, tmp
     assert difference(last[:, 1024:], frames[1]) < 4
     head.wait("done")
     head.say("hand", expression={"jawOpen": 0.5})
-    head.say("export", what="motion")
+    head.say("export", what="motion", of="clip")
     (tmp_path / "a.npz").write_bytes(head.download(head.wait("file")["name"]))
     motion = Motion.load(tmp_path / "a.npz")
     assert len(motion) == NUM_FRAMES and motion.values("jawOpen").min() >= 0.5
@@ -205,7 +207,7 @@ def test_a_motion_file_drives_and_has_no_pictures_to_set_beside(head: FakePage, 
     said = head.wait("clip")
     assert said["is_motion"] and said["num_frames"] == 12
     head.wait("done")
-    head.say("export", what="video", side_by_side=True)
+    head.say("export", what="mp4", of="clip", side_by_side=True)
     while (said := head.wait_any())["kind"] != "error":
         pass
     assert "got a motion file, which has none" in said["text"]
@@ -231,7 +233,7 @@ def test_without_a_driver_a_video_turns_the_head_once(
     head: FakePage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("portrait4d.studio.files.TURN_FRAMES", 8)
-    head.say("export", what="video")
+    head.say("export", what="mp4")
     (tmp_path / "a.mp4").write_bytes(head.download(head.wait("file")["name"]))
     frames = [frame.image for frame in read_frames(tmp_path / "a.mp4")]
     assert len(frames) == 8 and difference(frames[2], frames[6]) > 4  # to one side and to the other
@@ -327,13 +329,13 @@ def test_a_recording_that_fails_is_told_and_the_head_goes_on(
 def test_a_recording_that_ends_while_a_file_is_written_is_kept(head: FakePage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its end was refused, and the recording was lost."""
     gate = threading.Event()
-    write = portrait4d.studio.session.write_picture
+    write = portrait4d.studio.exports.write_picture
 
     def slow_picture(*arguments: Any, **options: Any) -> None:
         assert gate.wait(20)
         write(*arguments, **options)
 
-    monkeypatch.setattr(portrait4d.studio.session, "write_picture", slow_picture)
+    monkeypatch.setattr(portrait4d.studio.exports, "write_picture", slow_picture)
     head.say("record")
     head.say("draw", stamp=1.0)
     head.wait_frame(1.0)

@@ -185,7 +185,8 @@ def test_a_clip_plays_and_its_export_plays(page: Any, material: Path, tmp_path: 
     wait_for(page, "studio.shown > 10")
     assert page.locator("#driver-panel").is_visible()
     page.check("#side-by-side")
-    page.click("[data-export=video]")
+    assert page.input_value("#of") == "clip" and page.is_disabled("#transparent")
+    page.click("#write")
     page.wait_for_selector("#files video", timeout=60_000)
     wait_for(page, "document.querySelector('#files video').readyState >= 2")
     width, seconds = page.evaluate(
@@ -196,6 +197,86 @@ def test_a_clip_plays_and_its_export_plays(page: Any, material: Path, tmp_path: 
         page.click("#files a")
     download.value.save_as(tmp_path / "a.mp4")
     assert (tmp_path / "a.mp4").read_bytes()[4:8] == b"ftyp"
+
+
+def seconds_of_keys(page: Any) -> list[float]:
+    return [key["seconds"] for key in page.evaluate("studio.line.state.keys")]
+
+
+def put_time(page: Any, seconds: float) -> None:
+    page.evaluate(
+        "(seconds) => { const time = document.getElementById('line-time'); time.value = seconds; time.oninput(); }",
+        seconds,
+    )
+    wait_for(page, "studio.isIdle")
+
+
+def test_keyframes_are_set_moved_and_removed_by_keys_and_mouse(page: Any) -> None:
+    page.keyboard.press("k")
+    put_time(page, 2)
+    set_slider(page, "yaw", 16)
+    page.click("#line-add")
+    assert seconds_of_keys(page) == [0, 2]
+    set_slider(page, "yaw", 12)  # of the keyframe that is selected
+    assert page.evaluate("studio.line.state.keys[1].yaw") == 12
+    page.focus(".key >> nth=1")
+    for key in ("ArrowLeft", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+    assert seconds_of_keys(page) == [0, 1.56]
+    assert page.get_attribute(".key >> nth=1", "aria-valuetext") == "1.56 seconds, 1 sliders set"
+    assert page.get_attribute(".key >> nth=1", "aria-label") == "Keyframe 2 of 2"
+    box, lane = page.locator(".key >> nth=1").bounding_box(), page.locator("#line-lane").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(lane["x"] + lane["width"] - 1, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    assert seconds_of_keys(page) == [0, 4]
+    page.focus(".key >> nth=0")
+    assert page.evaluate("studio.sliders.value('yaw')") == 0  # focus selects
+    page.keyboard.press("End")  # where another is already: beside it
+    assert seconds_of_keys(page) == [0, 4]
+    page.keyboard.press("Delete")
+    assert seconds_of_keys(page) == [4] and page.evaluate("document.activeElement.className") == "key selected"
+    page.click("#line-remove")
+    assert seconds_of_keys(page) == [] and page.is_disabled("#line-play")
+
+
+def test_keyframes_play_as_the_picture_of_their_moments(page: Any) -> None:
+    still = head_picture(page)
+    page.click("#line-add")
+    put_time(page, 1)
+    turned = set_slider(page, "yaw", 18)
+    page.click("#line-add")
+    page.fill("#line-length", "1")
+    page.press("#line-length", "Enter")
+    put_time(page, 0.52)
+    assert 5 < page.evaluate("studio.sliders.value('yaw')") < 13  # the sliders follow
+    assert min(difference(head_picture(page), still), difference(head_picture(page), turned)) > 1
+    put_time(page, 1)
+    assert difference(head_picture(page), turned) < 0.5
+    page.click("#line-play")
+    shown = page.evaluate("studio.shown")
+    wait_for(page, f"studio.shown > {shown + 8}")
+    page.click("#line-play")
+    wait_for(page, "studio.isIdle")
+    paused, yaw = head_picture(page), page.evaluate("studio.sliders.value('yaw')")
+    assert difference(set_slider(page, "yaw", yaw), paused) < 1.5  # sliders and picture are of one moment
+    page.select_option("#what", "webp")
+    page.select_option("#size", "256")
+    page.click("#write")
+    page.wait_for_selector("#files img", timeout=60_000)
+    wait_for(page, "document.querySelector('#files img').naturalWidth === 256")
+    assert page.inner_text("#files a").startswith("photo-keyframes.webp")
+
+
+def test_one_click_shows_a_face_that_moves(running: Any, studio: StudioProcess) -> None:
+    page = open_studio(running, studio.address)
+    page.get_by_role("button", name="Try it with a sample photo").click()
+    wait_for(page, "studio.shown > 3", seconds=120)
+    first = head_picture(page)
+    wait_until(lambda: difference(first, head_picture(page)) > 1)
+    assert page.errors == []
+    page.context.close()
 
 
 def test_a_recording_can_be_played(page: Any) -> None:

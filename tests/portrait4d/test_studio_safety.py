@@ -301,8 +301,15 @@ def test_folders_of_killed_studios_are_removed_and_others_stay(tmp_path: Path, m
         ('{"kind": "hand", "expression": {"jawOpen": "1"}}', "expected a number as jawOpen"),
         ('{"kind": "export", "what": "../x"}', "expected an export of"),
         ('{"kind": "export", "what": ["png"]}', "expected an export of"),
+        ('{"kind": "export", "what": "gif", "of": "x"}', "expected a file of hand, keys, clip"),
+        ('{"kind": "export", "what": "gif", "size": 10}', "expected a size from 64"),
+        ('{"kind": "keys", "duration": 1, "keys": {}}', "a list of keyframes"),
+        ('{"kind": "keys", "duration": 1, "keys": [1]}', "a list of keyframes"),
+        ('{"kind": "keys", "duration": 1, "keys": [{"seconds": 2}]}', "keyframes from 0 to 1 s"),
+        ('{"kind": "keys", "keys": [{"seconds": 0}]}', "expected a number as duration"),
+        ('{"kind": "draw", "stamp": 1, "seconds": "1"}', "expected a number as seconds"),
         ('{"kind": "settings", "expression_scale": "x"}', "expected a number"),
-        ('{"kind": "' + "x" * 30_000 + '"}', "at most 20000 characters"),
+        ('{"kind": "' + "x" * 100_000 + '"}', "at most 100000 characters"),
     ],
 )  # fmt: skip
 def test_messages_that_no_page_sends_are_refused(text: str, reason: str) -> None:

@@ -230,3 +230,9 @@ def test_command_and_refusals(tmp_path, models):
     wrong = RenderOptions(engine="portrait4d", whole_head=True)
     with pytest.raises(InputError, match="--whole-head needs the head model of engine lift, got engine portrait4d"):
         render_avatar(tmp_path / "photo.png", tmp_path / "head.glb", options=wrong, models=models)
+
+
+def test_no_two_nodes_have_one_name(glb: Glb) -> None:
+    """three.js would call the second one `head_1`: the joint was then not found by its name."""
+    names = [node["name"] for node in glb.json["nodes"]]
+    assert len(names) == len(set(names)) and "head" in names

@@ -24,11 +24,11 @@ export class Link extends EventTarget {
     if (this.isOpen) this.socket.send(JSON.stringify({ kind, ...values }));
   }
 
-  /** Asks for a frame of a clip (index) or by hand (null); the next one only when the server is free again. */
-  draw(index) {
+  /** Asks for a frame: of a clip by its index, of the keyframes by seconds, or by hand; the next when the server is free. */
+  draw({ index = null, seconds = null } = {}) {
     this.isFree = false;
     this.asked = performance.now();
-    this.say("draw", { stamp: this.asked, index });
+    this.say("draw", { stamp: this.asked, index, seconds });
   }
 
   async sendPicture(stamp, blob) {

@@ -1,8 +1,10 @@
 // The page: wires photo, drivers, sliders and results to the link.
 
 import { Camera, Clip } from "./drivers.js";
+import { KeyLine } from "./keyframes.js";
 import { Link } from "./link.js";
 import { Meter } from "./meter.js";
+import { Results } from "./results.js";
 import { Sliders } from "./sliders.js";
 import { Stage } from "./stage.js";
 
@@ -11,11 +13,11 @@ const NAMES_OF_WORK = { photo: "Making the head", clip: "Following the clip", mo
   export: "Writing the file", record: "Finishing the recording" };
 
 const link = new Link(), meter = new Meter(), sliders = new Sliders(), camera = new Camera(), clip = new Clip();
-const stage = new Stage(sliders);
-let photo = null, clipFile = null, hasHead = false, isHandNew = false, recordBegun = 0;
+const stage = new Stage(sliders), line = new KeyLine(sliders), results = new Results(link);
+let photo = null, clipFile = null, hasHead = false, driver = "hand", isHandNew = false, isSought = false, recordBegun = 0;
 window.studio = { // for tests and the curious
-  link, meter, sliders, shown: 0, shownStamp: 0,
-  get isIdle() { return !isHandNew && this.shownStamp === link.asked; },
+  link, meter, sliders, line, shown: 0, shownStamp: 0,
+  get isIdle() { return !isHandNew && !isSought && this.shownStamp === link.asked; },
 };
 
 function notice(text, kind = "warning") {
@@ -37,23 +39,69 @@ function notice(text, kind = "warning") {
 
 function askAsNeeded() {
   if (hasHead && link.isOpen && link.isFree) {
-    if (clip.isPlaying) link.draw(clip.index);
-    else if (isHandNew && !camera.isOn) link.draw(null);
+    if (clip.isPlaying) link.draw({ index: clip.index });
+    else if (line.isPlaying || isSought) link.draw({ seconds: line.seconds });
+    else if (isHandNew && !camera.isOn) link.draw();
+    isSought = false;
     if (!camera.isOn) isHandNew = false;
   }
 }
 
-sliders.addEventListener("change", () => {
+function showHand() {
   link.say("hand", sliders.state);
   isHandNew = true;
+  isSought = false;
   askAsNeeded();
+}
+
+/** Has the pose of the line shown at its moment; the sliders follow. */
+function seek() {
+  isSought = true;
+  isHandNew = false;
+  askAsNeeded();
+}
+
+sliders.addEventListener("change", () => {
+  line.play(false);
+  line.keep();
+  showHand();
 });
 
 function everyFrame() {
-  if (clip.isPlaying) askAsNeeded();
+  if (clip.isPlaying || line.isPlaying) askAsNeeded();
+  line.tick();
   requestAnimationFrame(everyFrame);
 }
 requestAnimationFrame(everyFrame);
+
+// --- keyframes -------------------------------------------------------------------------------------------------------
+
+line.addEventListener("change", () => {
+  link.say("keys", line.state);
+  results.offer({ keys: !line.isEmpty });
+});
+line.addEventListener("select", () => {
+  if (driver !== "hand") drive("hand");
+  showHand();
+});
+line.addEventListener("seek", () => {
+  if (driver !== "hand") drive("hand");
+  seek();
+});
+line.addEventListener("play", () => {
+  if (line.isPlaying && !hasHead) notice("drop a photo first");
+  if (line.isPlaying) drive("line");
+  else if (driver === "line") {
+    link.say("hand", sliders.state);
+    drive("hand");
+    seek();
+  }
+});
+link.addEventListener("pose", ({ detail }) => {
+  if (detail.stamp !== link.asked || driver === "camera" || clip.isPlaying) return;
+  sliders.showState(detail);
+  if (!line.isPlaying) link.say("hand", sliders.state);
+});
 
 // --- what the server says --------------------------------------------------------------------------------------------
 
@@ -83,14 +131,13 @@ link.addEventListener("head", ({ detail }) => {
       if (index !== detail.face) link.say("face", { index });
     });
   }
-  isHandNew = true;
-  link.say("hand", sliders.state);
-  askAsNeeded();
+  showHand();
 });
 link.addEventListener("clip", ({ detail }) => {
   clip.load(detail.is_motion ? null : clipFile, detail);
   detail.warnings.forEach((text) => notice(text));
   $("play").hidden = false;
+  results.offer({ clip: true });
   if (hasHead) drive("clip");
 });
 link.addEventListener("next", askAsNeeded);
@@ -111,20 +158,7 @@ link.addEventListener("done", ({ detail }) => {
   if (detail.cancelled) notice("cancelled");
 });
 link.addEventListener("full", () => stopRecording());
-link.addEventListener("file", ({ detail }) => {
-  const item = document.createElement("li"), anchor = document.createElement("a");
-  anchor.href = link.fileAddress(detail.name);
-  anchor.download = detail.name;
-  anchor.textContent = `${detail.name} (${(detail.num_bytes / 1e6).toFixed(1)} MB)`;
-  item.append(anchor);
-  if (detail.name.endsWith(".mp4")) {
-    const video = document.createElement("video");
-    Object.assign(video, { src: anchor.href, controls: true, loop: true, playsInline: true });
-    item.append(video);
-  }
-  $("files").prepend(item);
-  while ($("files").children.length > 6) $("files").lastChild.remove();
-});
+link.addEventListener("file", ({ detail }) => results.add(detail));
 link.addEventListener("frame", async ({ detail }) => {
   if (!(await stage.show(detail))) return;
   meter.add(detail.stamp);
@@ -152,7 +186,7 @@ function kindOf(file) {
 /** Sends a file; what was in its place stays where it is refused. */
 async function take(file, kind = kindOf(file)) {
   const [photoBefore, clipBefore] = [photo, clipFile];
-  if (kind === "photo") photo = file;
+  if (kind === "photo") [photo, results.name] = [file, file.name.replace(/\.\w+$/, "")];
   else clipFile = file;
   const refusal = await link.sendFile(kind, file);
   if (!refusal) return;
@@ -181,6 +215,9 @@ addEventListener("drop", (event) => {
 });
 
 async function drive(by) {
+  driver = by;
+  if (by !== "line") line.play(false);
+  if (by !== "hand") line.leave();
   if (by !== "clip") clip.stop();
   if (by !== "camera") camera.stop();
   meter.clear();
@@ -189,7 +226,7 @@ async function drive(by) {
       await camera.start();
     } catch (error) {
       notice(`the webcam cannot be used: ${error.message}`, "error");
-      by = "hand";
+      driver = by = "hand";
     }
   }
   if (by === "camera") {
@@ -212,6 +249,10 @@ async function drive(by) {
 
 $("by-hand").onclick = () => drive("hand");
 $("by-camera").onclick = () => drive("camera");
+$("sample").onclick = () => {
+  [photo, results.name] = [null, "sample"];
+  link.say("sample");
+};
 $("snap").onclick = async () => take(await camera.photo());
 $("play").onclick = () => (clip.isLoaded && !clip.isPlaying ? drive("clip") : drive("hand"));
 $("neutral").onclick = () => {
@@ -254,12 +295,11 @@ $("record").onclick = () => {
   $("record").textContent = "Stop recording";
   $("recording").hidden = false;
 };
-for (const button of document.querySelectorAll("[data-export]")) {
-  button.onclick = () =>
-    link.say("export", {
-      what: button.dataset.export, transparent: $("transparent").checked, side_by_side: $("side-by-side").checked,
-    });
-}
+$("write").onclick = () => {
+  if (!hasHead) return notice("drop a photo first");
+  if (results.wanted.what === "png") line.play(false); // what is seen now
+  link.say("export", results.wanted);
+};
 $("cancel").onclick = () => link.say("cancel");
 
 // --- keys and colours ------------------------------------------------------------------------------------------------
@@ -269,7 +309,9 @@ addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || tagName === "SELECT") return;
   if (event.key === " " && /^(INPUT|BUTTON|SUMMARY|VIDEO)$/.test(tagName)) return;
   if (event.key === "r") sliders.reset();
+  else if (event.key === "k") line.add();
   else if (event.key === "n") $("neutral").click();
+  else if (event.key === " " && (line.isPlaying || (!clip.isPlaying && !line.isEmpty))) line.play(!line.isPlaying);
   else if (event.key === " " && clip.isLoaded) $("play").click();
   else return;
   event.preventDefault();

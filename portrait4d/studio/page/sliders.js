@@ -86,13 +86,21 @@ export class Sliders extends EventTarget {
 
   /** What the server is told. */
   get state() {
+    return this.stateOf(Object.fromEntries([...this.#inputs.keys()].map((name) => [name, this.value(name)])));
+  }
+
+  /** The same of values by the names of sliders; names without a slider are left out. */
+  stateOf(values) {
     const poses = POSES.map(([name]) => name);
-    const expression = {};
-    for (const name of this.#inputs.keys()) {
-      if (!poses.includes(name) && this.value(name) !== 0) expression[name] = this.value(name);
-    }
-    const [yaw, pitch, roll, x, y] = poses.map((name) => this.value(name));
-    return { expression, gaze: [x, y], yaw, pitch, roll };
+    const isFace = ([name, value]) => value !== 0 && this.#inputs.has(name) && !poses.includes(name);
+    const [yaw, pitch, roll, x, y] = poses.map((name) => values[name] ?? 0);
+    return { expression: Object.fromEntries(Object.entries(values).filter(isFace)), gaze: [x, y], yaw, pitch, roll };
+  }
+
+  /** Shows a state, and tells nobody. */
+  showState({ expression, gaze: [x, y], yaw, pitch, roll }) {
+    const values = { ...expression, "gaze-x": x, "gaze-y": y, yaw, pitch, roll };
+    for (const name of this.#inputs.keys()) this.#put(name, values[name] ?? 0);
   }
 
   #add(place, name, title, limits) {

@@ -37,7 +37,7 @@ def draw_row(engine: LiftEngine, source: TrackedFrame) -> NDArray[np.uint8]:
     photo, cut, wall = source.crop.apply(source.image), on_green(avatar), to_bytes(avatar.background.numpy())
     cells = [label(photo, "the photo"), label(cut, "its matte"), label(wall, "its wall")]
     for name, turn in TURNS.items():
-        drive = edited_drive(avatar, avatar.motion.edit(**turn), engine.head_model)
+        drive = edited_drive(avatar, avatar.motion.edit(turn), engine.head_model)
         cells.append(label(to_uint8(engine.render(avatar, drive).image)[0], name))
     return np.concatenate(cells, 1)
 
@@ -57,10 +57,11 @@ def before_stripes(engine: LiftEngine, source: TrackedFrame) -> NDArray[np.uint8
     y, x = np.mgrid[: len(person), : len(person)]
     light = ((x + y // 4) // STRIPE_PX % 2)[..., None]
     wall = np.where(light, np.array([0.86, 0.83, 0.74]), np.array([0.42, 0.5, 0.6])).astype(np.float32)
-    return to_bytes(person[..., :3] + (1 - person[..., 3:]) * cv2.GaussianBlur(wall, (0, 0), 1))
+    soft = np.asarray(cv2.GaussianBlur(wall, (0, 0), 1))
+    return to_bytes(person[..., :3] + (1 - person[..., 3:]) * soft)
 
 
-def to_bytes(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
+def to_bytes(picture: NDArray) -> NDArray[np.uint8]:
     """A picture in [0, 1] as bytes."""
     return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 

@@ -75,9 +75,7 @@ def test_each_measure_notices_its_own_place_only(face) -> None:
         measured = _measured(result, face)
         assert psnr(result, truth) < 60
         for other, value in measured.items():
-            most, least = (
-                (0.5, 2) if other == "halo" else (0.02, 0.02)
-            )  # its coarse blur reaches over the hair
+            most, least = (0.5, 2) if other == "halo" else (0.02, 0.02)  # its coarse blur reaches over the hair
             assert value > least if other == name else value < most, (name, other, value)
 
 

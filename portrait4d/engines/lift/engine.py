@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
-from flame.heads.head_model import HeadModel
-from flame.heads.open_head import load_open_head
+from flame.heads.open_head import OpenHead, load_open_head
 from flame.landmarks.groups import INNER_LIP_MIDDLES, INNER_LIPS, LID_MIDDLES, OUTER_LIPS
 from flame.mesh.raster import rasterize
 from portrait4d.engines.abilities import check_choices
@@ -24,6 +23,7 @@ from portrait4d.engines.lift.bind import build_rig, patch_faces, residual_weight
 from portrait4d.engines.lift.canvas import MARGIN, Canvas, cut_canvas, split_canvas
 from portrait4d.engines.lift.eyeballs import believable_iris, complete_eye
 from portrait4d.engines.lift.eyes import IRIS, LIDS, Eye, build_eye
+from portrait4d.engines.lift.far_side import build_far_side
 from portrait4d.engines.lift.lids import Lid, build_lid
 from portrait4d.engines.lift.lighting import fit_light, light_asymmetry
 from portrait4d.engines.lift.matte import keep_component, solve_matte
@@ -64,7 +64,7 @@ class LiftEngine:
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self.head_model: HeadModel = load_open_head()
+        self.head_model: OpenHead = load_open_head()
         self._matte = PortraitMatte(device=device)
 
     def build(self, sources: Sequence[TrackedFrame]) -> LiftAvatar:
@@ -101,6 +101,7 @@ class LiftEngine:
         changed[mouth_rows] = torch.from_numpy(closed_lips)[mouth_rows]
         light = _fit_face_light(canvas, rig, view)
         inside = slice(MARGIN, MARGIN + crop.size)
+        person = torch.from_numpy(np.concatenate([canvas.person, canvas.alpha[..., None]], -1))
         return LiftAvatar(
             rig=rig,
             left_eye=eyes[0],
@@ -109,7 +110,8 @@ class LiftEngine:
             right_lid=right_lid,
             interior=build_interior(model, mouth),
             own_mouth=build_own_mouth(model, inner, depth, view, rig.patch_vertices, rig.patch_faces),
-            person=torch.from_numpy(np.concatenate([canvas.person, canvas.alpha[..., None]], -1)),
+            far_side=build_far_side(model, rig, view, person, model.expression_names),
+            person=person,
             under=under,
             changed=changed,
             background=torch.from_numpy(canvas.background[inside, inside].copy()),

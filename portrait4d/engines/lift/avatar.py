@@ -20,6 +20,7 @@ from portrait4d.engines.avatar_file import (
 from portrait4d.engines.lift.eyes import Eye, plain_eye
 from portrait4d.engines.lift.far_side import FarSide
 from portrait4d.engines.lift.lids import Lid, plain_lid
+from portrait4d.engines.lift.lighting import NUM_FIRST_ORDER, NUM_HARMONICS
 from portrait4d.engines.lift.mouth import Interior, OwnMouth
 from portrait4d.engines.lift.rig import Rig
 from preprocess.faces.crop import Crop
@@ -28,7 +29,7 @@ from preprocess.tracking.motion import Motion
 FORMAT = "portrait4d-lift-avatar"
 VERSION = 2
 """Version 1 had lids without set edges and lashes, eyes without their shadow, mouths without teeth of their
-own, and no far side."""
+own, no far side, and light of the first order."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class LiftAvatar:
         under: [H, W, 4] what shows through the openings: eyes completed under the lids, the photo's mouth.
         changed: [H, W, 4] the skin of closed lids, and lips without the teeth between them.
         background: [S, S, 3] the crop without the person, who is filled in.
-        light: [4], see `lighting.fit_light`.
+        light: [9], or [4] of an older file, see `lighting.fit_light`.
         lids: [2, 2] patch points (upper, lower) of the subject's left and right eye.
         lips: [2] patch points (upper, lower).
         motion: the tracked source.
@@ -240,7 +241,7 @@ _LAYOUT: dict[str, tuple[str | int | None, ...]] = {
     "under": ("C", "C", 4),
     "changed": ("C", "C", 4),
     "background": ("S", "S", 3),
-    "light": (4,),
+    "light": (None,),
     "lids": (2, 2),
     "lips": (2,),
 }  # fmt: skip
@@ -290,6 +291,8 @@ def _check_tensors(tensors: dict[str, Tensor]) -> None:
             **dict.fromkeys(_PICTURES, torch.half),
         }
         check_tensor(tensors, name, shape, torch.int64 if name in _INDICES else kinds.get(name, torch.float32))
+    if len(tensors["light"]) not in (NUM_HARMONICS, NUM_FIRST_ORDER):
+        raise ValueError(f"a light of {len(tensors['light'])} numbers")
     if sizes["P"] > sizes["V"]:
         raise ValueError(f"{sizes['P']} points of the face among {sizes['V']} points")
     for name, letter in _INDICES.items():

@@ -268,7 +268,7 @@ def _head_mask(model: HeadModel, motion: Motion, view: SourceView, side: int) ->
 
 
 def _fit_face_light(canvas: Canvas, rig: Rig, view: SourceView) -> np.ndarray:
-    """The light [4] on the face patch, see `lighting.fit_light`."""
+    """The light [9] on the face patch, see `lighting.fit_light`."""
     normals = vertex_normals(rig.rest[None, : rig.num_patch], rig.patch_faces)[0] @ view.rotation.T
     return fit_light(canvas.photo, rig.uv[: rig.num_patch].numpy(), normals.numpy())
 
@@ -291,7 +291,9 @@ def source_warnings(motion: Motion, light: np.ndarray) -> list[str]:
     if abs(pitch) > TURNED_DEGREES:
         warnings.append(f"the head is tipped {abs(pitch):.0f}°: a photo at eye level works better")
     if light_asymmetry(light) > ONE_SIDED_LIGHT:
-        warnings.append("the light is hard and one-sided: shadows will turn with the head; even light works better")
+        warnings.append(
+            "the light is hard and one-sided: sharp shadows will turn with the head; even light works better"
+        )
     if float(np.max(motion.eye_open[0])) <= SHUT_EYES:
         warnings.append("the eyes are shut and will stay shut: use a photo with open eyes")
     return warnings

@@ -1,7 +1,7 @@
 """The side that a turned head hides: the near side's mirror image, blended in as the head turns to show it.
 
-The head model is symmetric, so each of its points has a mirror image whose pixels can stand in. Hair, ear and neck of
-the near side are mirrored at the plane between the head's halves. Where the photo sees the far side well, it stays.
+The head model is symmetric, so each of its points has a mirror image whose pixels can stand in. Hair and ear of the
+near side are mirrored at the plane between the head's halves. Where the photo sees the far side well, it stays.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _SEEN_WELL, _SEEN_BADLY = 0.62, 0.38
 _HIDDEN_BEHIND = 0.006
 """Metres behind the nearest surface from which a point counts as hidden."""
 _FOLLOWS_HEAD = (0.75, 0.95)
-"""Share of the head's motion from which hair and neck are mirrored, and mirrored fully: shoulders are not."""
+"""Share of the head's motion from which hair and ear are mirrored, and mirrored fully."""
+_ABOVE_CHIN = 0.02
+"""Metres above the chin from which the sheet is mirrored fully; below the chin is what does not turn: collars."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,9 @@ def _mirrored_sheet(rig: Rig, view: SourceView, depth: Tensor, alpha: Tensor, fa
     column, row = (screen[:, axis].long().clamp(0, len(alpha) - 1) for axis in (0, 1))
     hidden = _hidden(screen, depth) | (alpha[row, column] < 0.5)
     low, high = _FOLLOWS_HEAD
-    weight = _smoothed(hidden.float(), compact, 2) * ((rig.head_weight[points] - low) / (high - low)).clamp(0, 1)
+    follows = ((rig.head_weight[points] - low) / (high - low)).clamp(0, 1)
+    chin = rig.rest[: rig.num_patch, 1].min()
+    weight = _smoothed(hidden.float(), compact, 2) * follows * ((rig.rest[points, 1] - chin) / _ABOVE_CHIN).clamp(0, 1)
     return _MirroredSheet(points, faces, weight)
 
 

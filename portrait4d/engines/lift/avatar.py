@@ -291,10 +291,8 @@ def _check_tensors(tensors: dict[str, Tensor]) -> None:
             **dict.fromkeys(_PICTURES, torch.half),
         }
         check_tensor(tensors, name, shape, torch.int64 if name in _INDICES else kinds.get(name, torch.float32))
-    if len(tensors["light"]) not in (NUM_HARMONICS, NUM_FIRST_ORDER):
-        raise ValueError(f"a light of {len(tensors['light'])} numbers")
-    if sizes["P"] > sizes["V"]:
-        raise ValueError(f"{sizes['P']} points of the face among {sizes['V']} points")
+    if sizes["P"] > sizes["V"] or len(tensors["light"]) not in (NUM_HARMONICS, NUM_FIRST_ORDER):
+        raise ValueError(f"{sizes['P']} points of the face among {sizes['V']} points, light {len(tensors['light'])}")
     for name, letter in _INDICES.items():
         least, most = (tensors[name].aminmax()) if tensors[name].numel() else (0, 0)
         count = None if letter is None else sum(sizes[part] for part in letter.split("+"))

@@ -258,7 +258,7 @@ def _shut_eyes(photo: np.ndarray, landmarks: np.ndarray, rig: Rig, lids: dict[st
     return torch.from_numpy(picture), finished
 
 
-def _head_mask(model: HeadModel, motion: Motion, view: SourceView, side: int) -> np.ndarray:
+def _head_mask(model: OpenHead, motion: Motion, view: SourceView, side: int) -> np.ndarray:
     """Pixels of the canvas, bool [side, side], that the fitted head of a tracked source covers, without its neck."""
     params = motion.params(model, 0)
     fitted = model.shaped(params.shape, params.expression)[0]

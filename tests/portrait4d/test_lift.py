@@ -170,7 +170,7 @@ def test_mesh_lies_in_front_of_the_camera_with_coordinates_in_the_texture(engine
 
 
 def test_hard_sources_are_warned_of(avatar):
-    even, hard = np.array([1, 0, 0, 0.2]), np.array([0.6, 0.6, 0, 0.1])
+    even, hard = np.array([1, 0, 0, 0.2, *[0] * 5], np.float32), np.array([0.8, 0.9, 0, 0.1, *[0] * 5], np.float32)
     frontal = dataclasses.replace(avatar.motion, rotation=np.zeros((1, 3), np.float32))
     assert source_warnings(frontal, even) == []
     assert "one-sided" in source_warnings(frontal, hard)[0]

@@ -18,7 +18,9 @@ from portrait4d.engines.avatar_file import (
     write_avatar,
 )
 from portrait4d.engines.lift.eyes import Eye, plain_eye
+from portrait4d.engines.lift.far_side import FarSide
 from portrait4d.engines.lift.lids import Lid, plain_lid
+from portrait4d.engines.lift.lighting import NUM_FIRST_ORDER, NUM_HARMONICS
 from portrait4d.engines.lift.mouth import Interior, OwnMouth
 from portrait4d.engines.lift.rig import Rig
 from preprocess.faces.crop import Crop
@@ -26,7 +28,8 @@ from preprocess.tracking.motion import Motion
 
 FORMAT = "portrait4d-lift-avatar"
 VERSION = 2
-"""Version 1 had lids without set edges and lashes, eyes without their shadow, and mouths without teeth of their own."""
+"""Version 1 had lids without set edges and lashes, eyes without their shadow, mouths without teeth of their
+own, no far side, and light of the first order."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,12 @@ class LiftAvatar:
         right_lid: both lids of the right eye.
         interior: the generic inside of the mouth.
         own_mouth: the inside of the mouth that the photo shows.
+        far_side: what the turned head hides of itself.
         person: [H, W, 4] premultiplied canvas.
         under: [H, W, 4] what shows through the openings: eyes completed under the lids, the photo's mouth.
         changed: [H, W, 4] the skin of closed lids, and lips without the teeth between them.
         background: [S, S, 3] the crop without the person, who is filled in.
-        light: [4], see `lighting.fit_light`.
+        light: [9], or [4] of an older file, see `lighting.fit_light`.
         lids: [2, 2] patch points (upper, lower) of the subject's left and right eye.
         lips: [2] patch points (upper, lower).
         motion: the tracked source.
@@ -63,6 +67,7 @@ class LiftAvatar:
     right_lid: Lid
     interior: Interior
     own_mouth: OwnMouth
+    far_side: FarSide
     person: Tensor
     under: Tensor
     changed: Tensor
@@ -152,15 +157,18 @@ _PARTS: dict[str, type[Any]] = {
     "right_lid": Lid,
     "interior": Interior,
     "own_mouth": OwnMouth,
+    "far_side": FarSide,
 }
 
 
 def _added_in_version_2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What files of version 1 lack: their mouths are one surface, and unshaded."""
+    """What files of version 1 lack: their mouths are one surface, and unshaded, and nothing is mirrored."""
+    none = FarSide.empty(len(tensors["rig.source_expression"]))
     return {
         "interior.layer": torch.zeros(len(tensors["interior.faces"]), dtype=torch.int64),
         "own_mouth.opening_faces": torch.zeros(0, 3, dtype=torch.int64),
         "own_mouth.lip_faces": torch.zeros(0, 3, dtype=torch.int64),
+        **{f"far_side.{name}": value for name, value in vars(none).items()},
     }
 
 
@@ -223,11 +231,17 @@ _LAYOUT: dict[str, tuple[str | int | None, ...]] = {
     "own_mouth.shows_teeth": (),
     "own_mouth.opening_faces": (None, 3),
     "own_mouth.lip_faces": (None, 3),
+    "far_side.far": ("K",),
+    "far_side.near": ("K",),
+    "far_side.sheet": ("M",),
+    "far_side.faces": (None, 3),
+    "far_side.swapped": ("E",),
+    "far_side.texture": (None, None, 4),
     "person": ("C", "C", 4),
     "under": ("C", "C", 4),
     "changed": ("C", "C", 4),
     "background": ("S", "S", 3),
-    "light": (4,),
+    "light": (None,),
     "lids": (2, 2),
     "lips": (2,),
 }  # fmt: skip
@@ -243,10 +257,15 @@ _INDICES = {
     "own_mouth.faces": "O",
     "own_mouth.opening_faces": "P",
     "own_mouth.lip_faces": "P",
+    "far_side.far": "P",
+    "far_side.near": "P",
+    "far_side.sheet": "V",
+    "far_side.faces": "K+M",
+    "far_side.swapped": "E",
     "lids": "P",
     "lips": "P",
 }
-"""Arrays of point numbers, and the letter of the number of points; None for points of the head model."""
+"""Arrays of point numbers, and the letters of the number of points; None for points of the head model."""
 
 
 def _check_tensors(tensors: dict[str, Tensor]) -> None:
@@ -272,9 +291,10 @@ def _check_tensors(tensors: dict[str, Tensor]) -> None:
             **dict.fromkeys(_PICTURES, torch.half),
         }
         check_tensor(tensors, name, shape, torch.int64 if name in _INDICES else kinds.get(name, torch.float32))
-    if sizes["P"] > sizes["V"]:
-        raise ValueError(f"{sizes['P']} points of the face among {sizes['V']} points")
+    if sizes["P"] > sizes["V"] or len(tensors["light"]) not in (NUM_HARMONICS, NUM_FIRST_ORDER):
+        raise ValueError(f"{sizes['P']} points of the face among {sizes['V']} points, light {len(tensors['light'])}")
     for name, letter in _INDICES.items():
         least, most = (tensors[name].aminmax()) if tensors[name].numel() else (0, 0)
-        if least < 0 or (letter is not None and tensors[name].numel() and most >= sizes[letter]):
+        count = None if letter is None else sum(sizes[part] for part in letter.split("+"))
+        if least < 0 or (count is not None and tensors[name].numel() and most >= count):
             raise ValueError(f"{name} names points that are not there")

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_euler_degrees
-from flame.heads.head_model import HeadModel
-from flame.heads.open_head import load_open_head
+from flame.heads.open_head import OpenHead, load_open_head
 from flame.landmarks.groups import INNER_LIP_MIDDLES, INNER_LIPS, LID_MIDDLES, OUTER_LIPS
 from flame.mesh.raster import rasterize
 from portrait4d.engines.abilities import check_choices
@@ -24,6 +23,7 @@ from portrait4d.engines.lift.bind import build_rig, patch_faces, residual_weight
 from portrait4d.engines.lift.canvas import MARGIN, Canvas, cut_canvas, split_canvas
 from portrait4d.engines.lift.eyeballs import believable_iris, complete_eye
 from portrait4d.engines.lift.eyes import IRIS, LIDS, Eye, build_eye
+from portrait4d.engines.lift.far_side import build_far_side
 from portrait4d.engines.lift.lids import Lid, build_lid
 from portrait4d.engines.lift.lighting import fit_light, light_asymmetry
 from portrait4d.engines.lift.matte import keep_component, solve_matte
@@ -64,7 +64,7 @@ class LiftEngine:
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self.head_model: HeadModel = load_open_head()
+        self.head_model: OpenHead = load_open_head()
         self._matte = PortraitMatte(device=device)
 
     def build(self, sources: Sequence[TrackedFrame]) -> LiftAvatar:
@@ -101,6 +101,7 @@ class LiftEngine:
         changed[mouth_rows] = torch.from_numpy(closed_lips)[mouth_rows]
         light = _fit_face_light(canvas, rig, view)
         inside = slice(MARGIN, MARGIN + crop.size)
+        person = torch.from_numpy(np.concatenate([canvas.person, canvas.alpha[..., None]], -1))
         return LiftAvatar(
             rig=rig,
             left_eye=eyes[0],
@@ -109,7 +110,8 @@ class LiftEngine:
             right_lid=right_lid,
             interior=build_interior(model, mouth),
             own_mouth=build_own_mouth(model, inner, depth, view, rig.patch_vertices, rig.patch_faces),
-            person=torch.from_numpy(np.concatenate([canvas.person, canvas.alpha[..., None]], -1)),
+            far_side=build_far_side(model, rig, view, person, model.expression_names),
+            person=person,
             under=under,
             changed=changed,
             background=torch.from_numpy(canvas.background[inside, inside].copy()),
@@ -256,7 +258,7 @@ def _shut_eyes(photo: np.ndarray, landmarks: np.ndarray, rig: Rig, lids: dict[st
     return torch.from_numpy(picture), finished
 
 
-def _head_mask(model: HeadModel, motion: Motion, view: SourceView, side: int) -> np.ndarray:
+def _head_mask(model: OpenHead, motion: Motion, view: SourceView, side: int) -> np.ndarray:
     """Pixels of the canvas, bool [side, side], that the fitted head of a tracked source covers, without its neck."""
     params = motion.params(model, 0)
     fitted = model.shaped(params.shape, params.expression)[0]
@@ -266,7 +268,7 @@ def _head_mask(model: HeadModel, motion: Motion, view: SourceView, side: int) ->
 
 
 def _fit_face_light(canvas: Canvas, rig: Rig, view: SourceView) -> np.ndarray:
-    """The light [4] on the face patch, see `lighting.fit_light`."""
+    """The light [9] on the face patch, see `lighting.fit_light`."""
     normals = vertex_normals(rig.rest[None, : rig.num_patch], rig.patch_faces)[0] @ view.rotation.T
     return fit_light(canvas.photo, rig.uv[: rig.num_patch].numpy(), normals.numpy())
 
@@ -289,7 +291,9 @@ def source_warnings(motion: Motion, light: np.ndarray) -> list[str]:
     if abs(pitch) > TURNED_DEGREES:
         warnings.append(f"the head is tipped {abs(pitch):.0f}°: a photo at eye level works better")
     if light_asymmetry(light) > ONE_SIDED_LIGHT:
-        warnings.append("the light is hard and one-sided: shadows will turn with the head; even light works better")
+        warnings.append(
+            "the light is hard and one-sided: sharp shadows will turn with the head; even light works better"
+        )
     if float(np.max(motion.eye_open[0])) <= SHUT_EYES:
         warnings.append("the eyes are shut and will stay shut: use a photo with open eyes")
     return warnings

@@ -47,7 +47,7 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
     openness = _set_lids(avatar, points, expression, expression_names)
     crooked = crookedness(drive.head.expression - rig.source_expression, expression_names)
     screen = rig.project(rig.pose(points, drive.pose, crooked, drive.residual), size)
-    gain = _shading(avatar, points, drive.pose.rotation)
+    gain, normals = _shading(avatar, points, drive.pose.rotation)
     rotation = axis_angle_to_matrix(drive.pose.rotation)
 
     def on_screen(rest: Tensor) -> Tensor:
@@ -66,6 +66,9 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
         lid_strength=torch.stack(
             [avatar.left_lid.strength(openness[:, 0]), avatar.right_lid.strength(openness[:, 1])], 1
         ),
+        far_strength=avatar.far_side.strength(rig, drive.pose.rotation),
+        far=on_screen(avatar.far_side.points(rig, points, expression)),
+        far_gain=avatar.far_side.gain(rig, avatar.light, normals),
     )
     picture = avatar.background.new_zeros(len(drive), size, size, 4)
     for index in range(len(drive)):
@@ -81,6 +84,7 @@ class _Layers:
     `screen` and each of `lashes` are screen positions [B, V, 3] of a surface; `gain` [B, V] is a brightness factor,
     `eyes` the positions and the lids' shadow of each eye, `openness` [B, 2] that of the lids, 1 as in the source,
     `lid_strength` [B, 2] the share of the shut eyes' picture, `mouth` has B elements.
+    `far` [B, K + S, 3], `far_gain` [B, K + S] and `far_strength` [B] are those of the mirrored side.
     """
 
     screen: Tensor
@@ -90,6 +94,9 @@ class _Layers:
     openness: Tensor
     lashes: list[Tensor]
     lid_strength: Tensor
+    far_strength: Tensor
+    far: Tensor
+    far_gain: Tensor
 
 
 def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ...]) -> Tensor:
@@ -147,8 +154,8 @@ def _place_eye(
     return on_screen(turned), eye.shadow(turned, points[:, lid.upper])
 
 
-def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
-    """Brightness factor [B, V] under a light that stays in place while the face turns and folds.
+def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
+    """Brightness factor [B, V] under a light that stays in place while the face turns and folds, and normals [B, P, 3].
 
     The sheet around the face keeps the photo's brightness.
     """
@@ -156,7 +163,7 @@ def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> Tensor:
     after = smooth_normals(points[:, : rig.num_patch], rig.patch_faces) @ axis_angle_to_matrix(rotation).mT
     gain = points.new_ones(points.shape[:2])
     gain[:, : rig.num_patch] += rig.light_weight * (shading_ratio(avatar.light, rig.source_normals, after) - 1)
-    return gain
+    return gain, after
 
 
 def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> None:
@@ -173,6 +180,9 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
             _put(target, at, eye.faces, eye.uv - eye.picture_at, shadow, eye.picture, strength=widened)
     rig, screen = avatar.rig, layers.screen[index]
     layer, depth = draw_surface(screen, rig.faces, rig.uv, layers.gain[index], avatar.person, box=(0, 0, size, size))
+    if (strength := float(layers.far_strength[index])) > 0:
+        far = avatar.far_side
+        _put(layer, layers.far[index], far.faces, far.uv(rig), layers.far_gain[index], far.texture, strength=strength)
     for side, lid in enumerate((avatar.left_lid, avatar.right_lid)):
         strength = float(layers.lid_strength[index, side])
         if strength > 0:

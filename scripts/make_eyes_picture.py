@@ -1,4 +1,4 @@
-"""Draws what `lift` makes of the eyes of one photo: docs/lift_eyes.png. The photo is public domain (NASA).
+"""Draws what `lift` makes of the eyes of one photo: docs/lift-eyes.png. The photo is public domain (NASA).
 
 python scripts/make_eyes_picture.py
 """
@@ -17,7 +17,7 @@ from portrait4d.options import PoseOptions
 from portrait4d.reenactment.head_crops import render_drive
 from portrait4d.reenactment.models import load_models
 
-PICTURE = Path(__file__).parent.parent / "docs" / "lift_eyes.png"
+PICTURE = Path(__file__).parent.parent / "docs" / "lift-eyes.png"
 
 EDITS: dict[str, dict[str, float | tuple[float, float]]] = {
     "as in the photo": {},

@@ -2,8 +2,8 @@
 
 Linear luminance on the face is fitted as nine spherical harmonics of the surface normals (second order; Ramamoorthi and
 Hanrahan 2001, "An efficient representation for irradiance environment maps", eq. 10). A point whose normal goes from n
-to n' is brightened by E(n') / E(n), through the curve of sRGB as a power; it is 1 where nothing moved. Folds of the
-moving face are shaded in the same way.
+to n' is brightened by E(n') / E(n), through the curve of sRGB as a power; it is 1 where nothing moved. A turn of the
+whole head counts fully, a fold of the skin less: the photo's skin has shading of its own there.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor
 NUM_HARMONICS, NUM_FIRST_ORDER = 9, 4
 """Lengths of a light: now, and in older avatar files."""
 
-_LIMITS = (0.55, 1.4)
+_LIMITS, _FOLD_LIMITS = (0.55, 1.25), (0.86, 1.14)
 _GAMMA = 2.2
 """The curve of sRGB as a power: luminance is fitted in linear light, pictures are brightened in sRGB."""
-_STRENGTH = 0.9
-"""Exponent of the ratio; below 1, because the fit mistakes part of the albedo for shading."""
+_STRENGTH, _FOLD_STRENGTH = 0.9, 0.6
+"""Exponents of the ratio; below 1, because the fit mistakes part of the albedo for shading."""
 _LEAST_LIGHT = 0.15
 """Of the face's median: shadows are not darker, so that no noise is brightened out of them."""
 _STIFFNESS = np.array([0, 1, 1, 1, 4, 4, 4, 4, 4], np.float64) * 2e-3
@@ -78,6 +78,12 @@ def shading_ratio(light: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """Brightness factor [B, V], in sRGB, of points whose camera-space normals go from [V, 3] to [B, V, 3]."""
     old, new = (_irradiance(light, normals) for normals in (before, after))
     return ((new / old) ** (_STRENGTH / _GAMMA)).clamp(*_LIMITS)
+
+
+def fold_ratio(light: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Likewise of points whose normals go from [B, V, 3] to [B, V, 3] because the skin folds."""
+    old, new = (_irradiance(light, normals) for normals in (before, after))
+    return ((new / old) ** (_FOLD_STRENGTH / _GAMMA)).clamp(*_FOLD_LIMITS)
 
 
 def light_asymmetry(light: np.ndarray) -> float:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from flame.landmarks.groups import NUM_MESH
 from material import ROOT, conclude, table
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.engine import LiftEngine
@@ -103,7 +104,7 @@ def show(engine: LiftEngine, avatar: LiftAvatar, frame: TrackedFrame) -> NDArray
 
 def face_pixels(frame: TrackedFrame) -> NDArray[np.bool_]:
     """Pixels `[S, S]` inside the hull of the landmarks."""
-    hull = cv2.convexHull(frame.motion.landmarks[0, :468, :2].round().astype(np.int32))
+    hull = cv2.convexHull(frame.motion.landmarks[0, :NUM_MESH, :2].round().astype(np.int32))
     return cv2.fillConvexPoly(np.zeros((frame.crop.size,) * 2, np.uint8), hull, 1) > 0
 
 

@@ -27,7 +27,7 @@ CELL, LABEL = 176, 16
 
 TURNS = {"yaw -18": {"yaw_degrees": -18.0}, "yaw 18": {"yaw_degrees": 18.0}, "roll 10": {"roll_degrees": 10.0}}
 
-GREEN = (40, 160, 70)
+GREEN = (40, 160, 72)
 STRIPE_PX = 26
 
 

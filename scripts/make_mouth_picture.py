@@ -13,6 +13,7 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
+from flame.landmarks.groups import MOUTH_CORNERS, OUTER_LIP_MIDDLES
 from portrait4d.engines.lift.engine import LiftEngine
 from portrait4d.engines.lift.teeth import load_teeth_model
 from portrait4d.engines.own_drive import edited_drive
@@ -38,7 +39,7 @@ def mouths() -> NDArray[np.uint8]:
     """One row of mouths `[CELL + LABEL, W, 3]`."""
     engine = LiftEngine()
     avatar = engine.build([Tracker(head_model=engine.head_model).track_image(skimage.data.astronaut())])
-    lips = avatar.motion.landmarks[0, [61, 291, 0, 17], :2]
+    lips = avatar.motion.landmarks[0, [*MOUTH_CORNERS, *OUTER_LIP_MIDDLES], :2]
     (x, y), reach = lips.mean(0).round().astype(int), round(0.9 * float(np.ptp(lips[:, 0])))
     cells = []
     for name, values in POSES.items():

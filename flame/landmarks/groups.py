@@ -24,9 +24,9 @@ IRIS_CENTRES = {"right": 468, "left": 473}
 IRIS_ENDS = {"right": (469, 471), "left": (474, 476)}
 """Ends of the horizontal diameter of an iris. Pairs in this file are in the order subject's right, left."""
 
-INNER_LIP_MIDDLES = (13, 14)
+INNER_LIP_MIDDLES, OUTER_LIP_MIDDLES = (13, 14), (0, 17)
 LID_MIDDLES = {"right": (159, 145), "left": (386, 374)}
-"""Upper, lower; the same order in `INNER_LIP_MIDDLES`."""
+"""Upper, lower; the same order in the middles of the lips."""
 
 RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)

@@ -6,7 +6,7 @@ import pytest
 import skimage.data
 import torch
 
-from flame.landmarks.groups import INNER_LIP_MIDDLES
+from flame.landmarks.groups import INNER_LIP_MIDDLES, LID_PAIRS, OUTER_EYE_CORNERS
 from local_measures import (
     PATCH_PX,
     Box,
@@ -95,11 +95,12 @@ def test_halo_of_the_place_that_the_head_left_counts() -> None:
 def test_shut_eyes_open_mouths_and_motion_are_read_from_landmarks(face) -> None:
     _, points, _ = face
     clip = np.repeat(points[None].astype(np.float64), 10, 0)
-    for upper, lower in ((386, 374), (385, 380), (387, 373)):  # the subject's left eye, in one frame
+    for upper, lower in LID_PAIRS[3:]:  # the subject's left eye, in one frame
         clip[4, upper, :2] = clip[4, lower, :2]
     assert shut_eyes(clip).tolist() == [[index == 4, False] for index in range(10)]
     upper, lower = INNER_LIP_MIDDLES
-    clip[7, lower, :2] = clip[7, upper, :2] + [0, 0.2 * np.linalg.norm(points[33, :2] - points[263, :2])]
+    across = np.subtract(*points[list(OUTER_EYE_CORNERS), :2])
+    clip[7, lower, :2] = clip[7, upper, :2] + [0, 0.2 * np.linalg.norm(across)]
     assert mouth_gap(clip)[7] == pytest.approx(0.2)
     moved = clip[:1] + [8, 6, 0]
     assert head_motion(moved, clip[0], 512) == pytest.approx(100 * 10 / 512)

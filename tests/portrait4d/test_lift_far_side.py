@@ -10,6 +10,7 @@ import torch
 
 from flame.errors import InputError
 from flame.geometry.rotation import axis_angle_to_matrix, euler_degrees_to_matrix, matrix_to_axis_angle
+from flame.landmarks.groups import NUM_MESH
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.engine import LiftEngine
 from portrait4d.engines.lift.far_side import FarSide
@@ -52,7 +53,7 @@ def test_a_turned_source_turns_to_the_front_nearer_to_the_truth(engine, turned, 
     truth = turned[1].crop.apply(turned[1].image)
     results = [_shown(engine, item, turned[1]) for item in (dataclasses.replace(avatar, far_side=none), avatar)]
     middle = int(turned[1].motion.landmarks[0, 1, 0])
-    hull = cv2.convexHull(turned[1].motion.landmarks[0, :468, :2].round().astype(np.int32))
+    hull = cv2.convexHull(turned[1].motion.landmarks[0, :NUM_MESH, :2].round().astype(np.int32))
     face = cv2.fillConvexPoly(np.zeros(truth.shape[:2], np.uint8), hull, 1) > 0
     halves = []
     for columns in (slice(None, middle), slice(middle, None)):

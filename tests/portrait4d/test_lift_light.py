@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from flame.landmarks.groups import NUM_MESH
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.engine import LiftEngine
 from portrait4d.engines.lift.lighting import NUM_HARMONICS, first_order_light, harmonics, light_asymmetry
@@ -43,7 +44,7 @@ def _smooth_error(engine: LiftEngine, avatar: LiftAvatar, frame: TrackedFrame) -
     drive = retarget(frame.motion, avatar, RetargetOptions(mode="absolute", yaw_limit=None), engine.head_model)
     drive = drive.replace(pose=placed(engine.head_model, avatar, frame))
     shown, truth = to_uint8(engine.render(avatar, drive).image)[0], frame.crop.apply(frame.image)
-    hull = cv2.convexHull(frame.motion.landmarks[0, :468, :2].round().astype(np.int32))
+    hull = cv2.convexHull(frame.motion.landmarks[0, :NUM_MESH, :2].round().astype(np.int32))
     face = cv2.fillConvexPoly(np.zeros(truth.shape[:2], np.uint8), hull, 1)
     face = cv2.erode(face, np.ones((15, 15), np.uint8)) > 0
     first, second = (cv2.GaussianBlur(item.astype(np.float32), (0, 0), 8) for item in (shown, truth))

@@ -8,7 +8,7 @@ import skimage.data
 import torch
 
 from flame.heads.open_head import load_open_head
-from flame.landmarks.groups import INNER_LIPS
+from flame.landmarks.groups import INNER_LIPS, MOUTH_CORNERS, OUTER_LIP_MIDDLES
 from portrait4d.engines.base import Drive
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.bind import patch_faces
@@ -59,15 +59,15 @@ def test_a_row_of_teeth_is_found_where_it_was_put(along: float, up: float) -> No
 def test_hidden_teeth_are_completed_from_the_seen_ones() -> None:
     model = load_teeth_model()
     truth = 0.5 * (model.mean + 1.0 * model.components[0])
-    seen = np.zeros_like(model.opacity)
-    seen[15:38, 50:160] = 1
-    strip = np.concatenate([truth, seen[..., None]], -1).astype(np.float32)
+    visible = np.zeros_like(model.opacity)
+    visible[15:38, 50:160] = 1
+    strip = np.concatenate([truth, visible[..., None]], -1).astype(np.float32)
     completed = complete_teeth(model, strip)
-    inside = np.zeros_like(seen, bool)
+    inside = np.zeros_like(visible, bool)
     inside[20:33, 56:154] = True
-    assert np.abs(completed - truth)[inside].max() < 0.01  # what is seen stays
-    hidden = (seen == 0) & (np.abs(model.components[0]).max(-1) > 0.05)
-    plain = model.mean * truth[seen > 0].sum(0) / model.mean[seen > 0].sum(0)
+    assert np.abs(completed - truth)[inside].max() < 0.01  # what is visible stays
+    hidden = (visible == 0) & (np.abs(model.components[0]).max(-1) > 0.05)
+    plain = model.mean * truth[visible > 0].sum(0) / model.mean[visible > 0].sum(0)
     assert np.abs(completed - truth)[hidden].mean() < 0.8 * np.abs(plain - truth)[hidden].mean()
 
 
@@ -152,7 +152,7 @@ def test_a_smile_that_shows_teeth_shuts(smiling: LiftAvatar, engine: LiftEngine)
 
 def test_an_opened_mouth_is_neither_black_nor_grey(smiling: LiftAvatar, engine: LiftEngine) -> None:
     image = to_uint8(engine.render(smiling, _drive(smiling, engine, jaw_open=1.0)).image)[0]
-    lips = smiling.motion.landmarks[0, [61, 291], :2].mean(0).round().astype(int)
+    lips = smiling.motion.landmarks[0, list(MOUTH_CORNERS), :2].mean(0).round().astype(int)
     inside = image[lips[1] + 6 : lips[1] + 26, lips[0] - 8 : lips[0] + 8].astype(float)
     assert inside.mean() > 12 and _redness(inside) > 5
 
@@ -165,8 +165,8 @@ def test_a_tongue_that_is_out_covers_the_lower_lip(smiling: LiftAvatar, engine: 
     )
     changed = np.abs(out - inside).sum(-1) > 40
     rows, columns = np.nonzero(changed)
-    corners = smiling.motion.landmarks[0, [61, 291], :2]
-    assert rows.max() > smiling.motion.landmarks[0, 17, 1]  # below the photo's lower lip
+    corners = smiling.motion.landmarks[0, list(MOUTH_CORNERS), :2]
+    assert rows.max() > smiling.motion.landmarks[0, OUTER_LIP_MIDDLES[1], 1]  # below the photo's lower lip
     assert corners[:, 0].min() < columns.mean() < corners[:, 0].max()
 
 

@@ -143,9 +143,12 @@ class ViewDraws:
         raise AssertionError(f"the official code draws no normal numbers here, ours asks for {list(shape)}")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "views", [pytest.param([2], id="target"), pytest.param([0, 1, 2], id="all", marks=pytest.mark.slow)]
+    "views",
+    [
+        pytest.param([2], id="target", marks=pytest.mark.slow),
+        pytest.param([0, 1, 2], id="all", marks=pytest.mark.long),
+    ],
 )
 def test_a_subject_is_rendered_as_the_official_one(shared: Path, synthetic_flame: Path, views: list[int]) -> None:
     """Two of the official views take long; the last one has all that a subject keeps."""

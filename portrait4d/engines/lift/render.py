@@ -195,7 +195,7 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
                 patch,
                 lid.faces,
                 lid.shut_uv,
-                lid.gain,
+                lid.gain * layers.gain[index, : rig.num_patch],
                 avatar.changed,
                 strength=strength,
             )

@@ -25,10 +25,10 @@ LEAST_PAINTED, MOST_PAINTED = 0.08, 0.24
 Above it the paint fades over `FADES`, so that no outline of the open eye is left.
 """
 
-FADES = 0.22
-"""Height over which the painted lid blends with what the photo shows above it."""
+LEAST_FADES, FADES = 0.09, 0.22
+"""Height over which the painted lid blends with what the photo shows above it: more the higher the lashes reach."""
 
-PAINTED_BELOW = 0.1
+PAINTED_BELOW = 0.07
 """Depth below the lower edge down to which its lashes and shadow are painted over."""
 
 CLEAR = 0.04
@@ -138,20 +138,21 @@ def shut_eye(photo: np.ndarray, frame: EyeFrame, brow: np.ndarray) -> tuple[np.n
     darkness = _darkness(part, frame.width)
     tip = _lash_height(darkness, frame)
     top = upper + np.clip(tip + CLEAR, LEAST_PAINTED, MOST_PAINTED)
+    fades = float(np.interp(tip, (LEAST_LASHES, MOST_PAINTED), (LEAST_FADES, FADES)))
     over = _brow(frame, brow)
     skin = _skin(part, frame, top, lower, over)
     lashes = _paint_lashes(darkness, skin, frame, tip)
     brightness = _shading(frame, top, shut) * _grain(part, frame, lower)
     skin = skin * brightness[..., None] ** WARMTH
-    alpha = (_coverage(frame, top, lower) * (1 - over))[..., None]
+    alpha = (_coverage(frame, top, lower, fades) * (1 - over))[..., None]
     return np.concatenate([skin * alpha, alpha], -1).astype(np.float32), lashes
 
 
-def _coverage(frame: EyeFrame, top: np.ndarray, lower: np.ndarray) -> np.ndarray:
+def _coverage(frame: EyeFrame, top: np.ndarray, lower: np.ndarray, fades: float) -> np.ndarray:
     """How far the paint hides the photo, [h, w]: fully between the lids, less and less around them."""
     above, below = np.maximum(frame.up - top, 0), np.maximum(lower - frame.up, 0)
     aside = np.maximum(np.abs(frame.along) - 0.55, 0)
-    away = np.sqrt(np.square(above / FADES) + np.square(below / PAINTED_BELOW) + np.square(aside / 0.2))
+    away = np.sqrt(np.square(above / fades) + np.square(below / PAINTED_BELOW) + np.square(aside / 0.2))
     return _ramp(0.5 - away, 0.5)
 
 
@@ -183,14 +184,15 @@ def _paint_lashes(darkness: np.ndarray, skin: np.ndarray, frame: EyeFrame, tip: 
     place = (np.arange(width) + 0.5) / width * (count - 1)
     along, edge = (np.tile(np.interp(place, np.arange(count), values), (height, 1)) for values in frame.upper)
     share = (1 + LASH_ROOTS) * (np.arange(height)[:, None] + 0.5) / height - LASH_ROOTS
+    heavy = float(np.clip((tip - LEAST_LASHES) / (MOST_PAINTED - LEAST_LASHES), 0, 1))
     seen = frame.sample(darkness, along, edge + np.abs(share) * tip)
     first = int(np.argmax(share > 0.3))
     seen[first:] = np.minimum.accumulate(seen[first:], axis=0)  # beyond a gap lies the crease
     seen *= _ramp(0.65 - share, 0.35)
-    line = 0.6 * np.exp(-np.square(share * tip / 0.035))
+    line = (0.25 + 0.3 * heavy) * np.exp(-np.square(share * tip / 0.028))
     roots = np.where(share < 0, np.exp(-np.square(share / LASH_ROOTS / 0.7)), 1)
     alpha = (np.clip(np.maximum(seen, line), 0, 0.97) * _ramp(0.48 - np.abs(along), 0.05) * roots)[..., None]
-    colour = 0.12 * frame.sample(skin, along, edge)
+    colour = (0.3 - 0.18 * heavy) * frame.sample(skin, along, edge)
     picture = np.concatenate([colour * alpha, alpha], -1).astype(np.float32)
     return Lashes(picture, FORESHORTENED * tip)
 
@@ -234,6 +236,6 @@ def _shading(frame: EyeFrame, top: np.ndarray, shut: np.ndarray) -> np.ndarray:
     height = np.clip((frame.up - shut) / np.maximum(top - shut, 0.05), 0, 1)
     across = 1 - np.square(np.clip(2 * frame.along, -1, 1))
     bulge = 0.06 * across * np.sin(np.pi * np.clip(height * 1.1, 0, 1))
-    crease = 0.08 * np.exp(-np.square((height - 0.85) / 0.15)) * across**0.5
+    crease = 0.1 * np.exp(-np.square((height - 0.85) / 0.1)) * across**0.5
     edge = 0.2 * np.exp(-np.square((frame.up - shut) / 0.07)) * across**0.5
     return 1 + bulge - crease - edge

@@ -34,8 +34,11 @@ PAINTED_BELOW = 0.07
 CLEAR = 0.04
 """Distance from the tips of the lashes at which skin is taken for clear of them."""
 
-LEAST_LASHES, MOST_LASHES = 0.07, 0.28
+LEAST_LASHES, MOST_LASHES = 0.07, 0.18
 """Bounds of the height that the photo's lashes take above the upper edge."""
+
+HEAVY_LASHES = 0.12
+"""Height from which lashes count as made up: a dark line, and paint that reaches far enough to hide all of them."""
 
 FORESHORTENED = 0.7
 """Length of the lashes of a shut eye in the picture over that of the open one's."""
@@ -138,7 +141,7 @@ def shut_eye(photo: np.ndarray, frame: EyeFrame, brow: np.ndarray) -> tuple[np.n
     darkness = _darkness(part, frame.width)
     tip = _lash_height(darkness, frame)
     top = upper + np.clip(tip + CLEAR, LEAST_PAINTED, MOST_PAINTED)
-    fades = float(np.interp(tip, (LEAST_LASHES, MOST_PAINTED), (LEAST_FADES, FADES)))
+    fades = float(np.interp(tip, (LEAST_LASHES, HEAVY_LASHES), (LEAST_FADES, FADES)))
     over = _brow(frame, brow)
     skin = _skin(part, frame, top, lower, over)
     lashes = _paint_lashes(darkness, skin, frame, tip)
@@ -184,7 +187,7 @@ def _paint_lashes(darkness: np.ndarray, skin: np.ndarray, frame: EyeFrame, tip: 
     place = (np.arange(width) + 0.5) / width * (count - 1)
     along, edge = (np.tile(np.interp(place, np.arange(count), values), (height, 1)) for values in frame.upper)
     share = (1 + LASH_ROOTS) * (np.arange(height)[:, None] + 0.5) / height - LASH_ROOTS
-    heavy = float(np.clip((tip - LEAST_LASHES) / (MOST_PAINTED - LEAST_LASHES), 0, 1))
+    heavy = float(np.clip((tip - LEAST_LASHES) / (HEAVY_LASHES - LEAST_LASHES), 0, 1))
     seen = frame.sample(darkness, along, edge + np.abs(share) * tip)
     first = int(np.argmax(share > 0.3))
     seen[first:] = np.minimum.accumulate(seen[first:], axis=0)  # beyond a gap lies the crease

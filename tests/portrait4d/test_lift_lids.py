@@ -8,7 +8,7 @@ import torch
 from flame.heads.open_head import load_open_head
 from portrait4d.engines.lift.engine import LiftEngine
 from portrait4d.engines.lift.lids import OVERLAP, RISE
-from portrait4d.engines.lift.shut_eyes import MOST_PAINTED, EyeFrame, shut_eye
+from portrait4d.engines.lift.shut_eyes import FADES, MOST_PAINTED, EyeFrame, shut_eye
 from preprocess.tracking.tracker import Tracker
 
 
@@ -92,7 +92,7 @@ def test_a_shut_eye_shows_skin_and_the_lashes_of_the_open_one():
     colour = picture[covered, :3]
     assert colour.max() < 0.8  # no white of the eye
     assert (colour[:, 0] > 1.2 * colour[:, 1]).all()  # still skin
-    assert picture[middle & (frame.up > upper + MOST_PAINTED + 0.12), 3].max() < 0.02
+    assert picture[middle & (frame.up > upper + MOST_PAINTED + FADES), 3].max() < 0.02
     assert lashes.picture[..., 3].max() > 0.7
     bare, without = shut_eye(np.where(photo < 0.2, np.float32(0.5), photo), frame, brow)
     assert without.picture[..., 3].max() < lashes.picture[..., 3].max() - 0.2
@@ -104,7 +104,7 @@ def test_a_brow_is_never_painted_over():
     low = np.array([[70.0, 84.0], [130.0, 84.0], [130.0, 60.0], [70.0, 60.0]])
     picture, _ = shut_eye(photo, frame, low)
     rows = np.arange(frame.rows.start, frame.rows.stop) + 0.5
-    assert picture[(rows > 62) & (rows < 80)][:, 30:-30, 3].max() < 0.1
+    assert picture[(rows > 62) & (rows < 80)][:, 42:-42, 3].max() < 0.1
 
 
 def test_a_frame_has_its_corners_half_a_width_from_the_middle():

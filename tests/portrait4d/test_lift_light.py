@@ -10,7 +10,14 @@ import torch
 from flame.landmarks.groups import NUM_MESH
 from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.engine import LiftEngine
-from portrait4d.engines.lift.lighting import NUM_HARMONICS, first_order_light, harmonics, light_asymmetry
+from portrait4d.engines.lift.lighting import (
+    NUM_HARMONICS,
+    first_order_light,
+    fold_ratio,
+    fold_shares,
+    harmonics,
+    light_asymmetry,
+)
 from portrait4d.engines.retarget import RetargetOptions, retarget
 from portrait4d.jobs.evaluation.material import in_crop
 from preprocess.media.image import to_uint8
@@ -73,3 +80,13 @@ def test_the_light_of_older_files_is_taken_over() -> None:
     normals = torch.nn.functional.normalize(torch.tensor([[0.3, 0.2, 1.0], [-0.5, 0.0, 1.0]]), dim=-1)
     wanted = (old[0] + normals @ old[1:]) ** 2.2
     assert (harmonics(normals) @ first_order_light(old) - wanted).abs().max() < 0.06
+
+
+def test_folds_are_shaded_away_from_the_lids_only():
+    points = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.016, 0.0], [0.0, 0.03, 0.0]])
+    shares = fold_shares(points, points[:1])
+    assert shares.tolist() == pytest.approx([0.0, 0.5, 1.0], abs=1e-5)
+    from_above = torch.tensor([1.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    facing, raised = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.0, 0.6, 0.8])
+    ratio = fold_ratio(from_above, facing.expand(1, 3, 3), raised.expand(1, 3, 3), shares)[0]
+    assert ratio[0] == 1 and 1 < ratio[1] < ratio[2]

@@ -23,6 +23,9 @@ from portrait4d.engines.lift.view import SourceView
 LID_WIDTH = 0.013
 """Distance from the lid edge, in metres, within which skin belongs to the lids."""
 
+PAINTED_WIDTH = 0.024
+"""Likewise for the triangles on which the picture of the shut eye is drawn, which fades out within them."""
+
 RISE = 0.12
 """Share of the opening by which the lower lid rises until the eye is shut."""
 
@@ -152,7 +155,7 @@ def build_lid(model: HeadModel, side: str, rig: Rig, view: SourceView, gap: floa
     upper, lower = loop[is_upper[loop] | is_corner], loop[~is_upper[loop] | is_corner]
     below = interpolation(points[upper, 0], points[lower, 0])
     distance = torch.cdist(points, points[loop]).min(1).values
-    is_lid = distance < LID_WIDTH
+    is_lid, is_painted = distance < LID_WIDTH, distance < PAINTED_WIDTH
     at = interpolation(points[:, 0], points[upper, 0])
     blink = model.expression_basis[rig.patch_vertices, :, model.expression_names.index(f"eyeBlink{side.title()}")]
     reach = blink.norm(dim=-1)
@@ -173,7 +176,7 @@ def build_lid(model: HeadModel, side: str, rig: Rig, view: SourceView, gap: floa
         "held": blink * (near * ~is_upper)[:, None],
     }
     lid = Lid(
-        faces=rig.patch_faces[is_lid[rig.patch_faces].all(1)],
+        faces=rig.patch_faces[is_painted[rig.patch_faces].all(1)],
         gain=gain,
         gap=torch.tensor(float(gap)),
         **{**plain_lid(rig.uv, gain), **edges},

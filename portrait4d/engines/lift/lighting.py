@@ -20,6 +20,9 @@ _GAMMA = 2.2
 """The curve of sRGB as a power: luminance is fitted in linear light, pictures are brightened in sRGB."""
 _STRENGTH, _FOLD_STRENGTH = 0.9, 0.6
 """Exponents of the ratio; below 1, because the fit mistakes part of the albedo for shading."""
+_LIDS_REACH, _FOLDS_FROM = 0.008, 0.024
+"""Metres from the lid edges within which no fold is shaded, and from which all of it is: lids roll over the eyeball,
+and what a shut one looks like is painted; its normals would throw highlights into the sockets."""
 _LEAST_LIGHT = 0.15
 """Of the face's median: shadows are not darker, so that no noise is brightened out of them."""
 _STIFFNESS = np.array([0, 1, 1, 1, 4, 4, 4, 4, 4], np.float64) * 2e-3
@@ -80,10 +83,17 @@ def shading_ratio(light: Tensor, before: Tensor, after: Tensor) -> Tensor:
     return ((new / old) ** (_STRENGTH / _GAMMA)).clamp(*_LIMITS)
 
 
-def fold_ratio(light: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """Likewise of points whose normals go from [B, V, 3] to [B, V, 3] because the skin folds."""
+def fold_ratio(light: Tensor, before: Tensor, after: Tensor, shares: Tensor) -> Tensor:
+    """Likewise of points whose normals go from [B, V, 3] to [B, V, 3] because the skin folds; `shares` [V] of it."""
     old, new = (_irradiance(light, normals) for normals in (before, after))
-    return ((new / old) ** (_FOLD_STRENGTH / _GAMMA)).clamp(*_FOLD_LIMITS)
+    return 1 + shares * (((new / old) ** (_FOLD_STRENGTH / _GAMMA)).clamp(*_FOLD_LIMITS) - 1)
+
+
+def fold_shares(points: Tensor, lid_edges: Tensor) -> Tensor:
+    """Share [V] in [0, 1] of the shading of folds at points [V, 3], none at lid edges [N, 3]; metres."""
+    distance = torch.cdist(points, lid_edges).amin(1)
+    share = ((distance - _LIDS_REACH) / (_FOLDS_FROM - _LIDS_REACH)).clamp(0, 1)
+    return share * share * (3 - 2 * share)
 
 
 def light_asymmetry(light: np.ndarray) -> float:

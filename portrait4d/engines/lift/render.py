@@ -14,7 +14,7 @@ from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.draw import bounding_box, draw_surface, put_over, soften_edges
 from portrait4d.engines.lift.following import crookedness
 from portrait4d.engines.lift.lids import OVERLAP
-from portrait4d.engines.lift.lighting import fold_ratio, shading_ratio
+from portrait4d.engines.lift.lighting import fold_ratio, fold_shares, shading_ratio
 from portrait4d.engines.lift.mouth_draw import MouthFrame, draw_closing_lips, draw_mouth, draw_tongue_out, mouth_frames
 from portrait4d.engines.lift.rig import smooth_normals
 from portrait4d.engines.lift.view import project_points
@@ -163,7 +163,9 @@ def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> tuple[Tens
     after = smooth_normals(points[:, : rig.num_patch], rig.patch_faces) @ axis_angle_to_matrix(rotation).mT
     turn = axis_angle_to_matrix(rotation) @ axis_angle_to_matrix(rig.source_rotation).mT
     turned = rig.source_normals @ turn.mT
-    ratio = shading_ratio(avatar.light, rig.source_normals, turned) * fold_ratio(avatar.light, turned, after)
+    lid_edges = torch.cat([avatar.lids.flatten(), avatar.left_lid.upper, avatar.right_lid.upper])
+    shares = fold_shares(rig.rest[: rig.num_patch], rig.rest[lid_edges])
+    ratio = shading_ratio(avatar.light, rig.source_normals, turned) * fold_ratio(avatar.light, turned, after, shares)
     gain = points.new_ones(points.shape[:2])
     gain[:, : rig.num_patch] += rig.light_weight * (ratio - 1)
     return gain, after
@@ -195,7 +197,7 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
                 patch,
                 lid.faces,
                 lid.shut_uv,
-                lid.gain,
+                lid.gain * layers.gain[index, : rig.num_patch],
                 avatar.changed,
                 strength=strength,
             )

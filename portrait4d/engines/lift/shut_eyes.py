@@ -19,23 +19,35 @@ from portrait4d.engines.lift.lids import LASH_ROOTS
 BROWS = {"left": LEFT_BROW[:5] + LEFT_BROW[:4:-1], "right": RIGHT_BROW[:5] + RIGHT_BROW[:4:-1]}
 """Outline of a brow: the lower edge from outside to inside, the upper edge back."""
 
-LEAST_PAINTED, MOST_PAINTED = 0.08, 0.16
+LEAST_PAINTED, MOST_PAINTED = 0.08, 0.24
 """Bounds of the height above the upper edge up to which the lid is painted, in eye widths, as all lengths here.
 
-The photo's crease and what lies above stay, if the lashes leave it free.
+Above it the paint fades over `FADES`, so that no outline of the open eye is left.
 """
+
+LEAST_FADES, FADES = 0.09, 0.22
+"""Height over which the painted lid blends with what the photo shows above it: more the higher the lashes reach."""
+
+PAINTED_BELOW = 0.07
+"""Depth below the lower edge down to which its lashes and shadow are painted over."""
 
 CLEAR = 0.04
 """Distance from the tips of the lashes at which skin is taken for clear of them."""
 
-LEAST_LASHES, MOST_LASHES = 0.07, 0.28
+LEAST_LASHES, MOST_LASHES = 0.07, 0.18
 """Bounds of the height that the photo's lashes take above the upper edge."""
+
+HEAVY_LASHES = 0.12
+"""Height from which lashes count as made up: a dark line, and paint that reaches far enough to hide all of them."""
 
 FORESHORTENED = 0.7
 """Length of the lashes of a shut eye in the picture over that of the open one's."""
 
-BELOW = 0.15
-"""Share of the skin below the eye in the colour of the upper lid."""
+DARKEST = 0.7
+"""Brightness over that of the skin below the eye from which skin counts fully: make-up and shadows of sockets do not.
+
+The shut lid comes out of the socket and into the light.
+"""
 
 WARMTH = np.array([0.8, 1.0, 1.15], np.float32)
 """Exponents of brightness: in its own shadow skin turns red."""
@@ -129,16 +141,22 @@ def shut_eye(photo: np.ndarray, frame: EyeFrame, brow: np.ndarray) -> tuple[np.n
     darkness = _darkness(part, frame.width)
     tip = _lash_height(darkness, frame)
     top = upper + np.clip(tip + CLEAR, LEAST_PAINTED, MOST_PAINTED)
+    fades = float(np.interp(tip, (LEAST_LASHES, HEAVY_LASHES), (LEAST_FADES, FADES)))
     over = _brow(frame, brow)
     skin = _skin(part, frame, top, lower, over)
     lashes = _paint_lashes(darkness, skin, frame, tip)
     brightness = _shading(frame, top, shut) * _grain(part, frame, lower)
     skin = skin * brightness[..., None] ** WARMTH
-
-    between = np.clip(0.5 + np.minimum(0.56 - np.abs(frame.along), 0.5) / 0.04, 0, 1)
-    between *= _ramp(frame.up - (shut - 0.015), 0.015) * _ramp(top - frame.up, 0.07)
-    alpha = (cv2.GaussianBlur(between, (0, 0), 0.02 * frame.width) * (1 - over))[..., None]
+    alpha = (_coverage(frame, top, lower, fades) * (1 - over))[..., None]
     return np.concatenate([skin * alpha, alpha], -1).astype(np.float32), lashes
+
+
+def _coverage(frame: EyeFrame, top: np.ndarray, lower: np.ndarray, fades: float) -> np.ndarray:
+    """How far the paint hides the photo, [h, w]: fully between the lids, less and less around them."""
+    above, below = np.maximum(frame.up - top, 0), np.maximum(lower - frame.up, 0)
+    aside = np.maximum(np.abs(frame.along) - 0.55, 0)
+    away = np.sqrt(np.square(above / fades) + np.square(below / PAINTED_BELOW) + np.square(aside / 0.2))
+    return _ramp(0.5 - away, 0.5)
 
 
 def _darkness(part: np.ndarray, width: float) -> np.ndarray:
@@ -169,14 +187,15 @@ def _paint_lashes(darkness: np.ndarray, skin: np.ndarray, frame: EyeFrame, tip: 
     place = (np.arange(width) + 0.5) / width * (count - 1)
     along, edge = (np.tile(np.interp(place, np.arange(count), values), (height, 1)) for values in frame.upper)
     share = (1 + LASH_ROOTS) * (np.arange(height)[:, None] + 0.5) / height - LASH_ROOTS
+    heavy = float(np.clip((tip - LEAST_LASHES) / (HEAVY_LASHES - LEAST_LASHES), 0, 1))
     seen = frame.sample(darkness, along, edge + np.abs(share) * tip)
     first = int(np.argmax(share > 0.3))
     seen[first:] = np.minimum.accumulate(seen[first:], axis=0)  # beyond a gap lies the crease
-    seen *= _ramp(0.8 - share, 0.25)
-    line = 0.4 * np.exp(-np.square(share * tip / 0.028))
+    seen *= _ramp(0.65 - share, 0.35)
+    line = (0.25 + 0.3 * heavy) * np.exp(-np.square(share * tip / 0.028))
     roots = np.where(share < 0, np.exp(-np.square(share / LASH_ROOTS / 0.7)), 1)
     alpha = (np.clip(np.maximum(seen, line), 0, 0.97) * _ramp(0.48 - np.abs(along), 0.05) * roots)[..., None]
-    colour = 0.12 * frame.sample(skin, along, edge)
+    colour = (0.3 - 0.18 * heavy) * frame.sample(skin, along, edge)
     picture = np.concatenate([colour * alpha, alpha], -1).astype(np.float32)
     return Lashes(picture, FORESHORTENED * tip)
 
@@ -197,14 +216,15 @@ def _brow(frame: EyeFrame, outline: np.ndarray) -> np.ndarray:
 
 def _skin(part: np.ndarray, frame: EyeFrame, top: np.ndarray, lower: np.ndarray, over: np.ndarray) -> np.ndarray:
     """The colour of skin around the eye, continued over it."""
-    inside = np.abs(frame.along) < 0.58
-    hidden = inside & (frame.up < top) & (frame.up > lower - 0.08)
-    near = (np.abs(frame.along) < 0.75) & (frame.up < top + 0.2) & (frame.up > lower - 0.25)
-    known = (near & ~hidden & (over < 0.2)) * np.where(frame.up > lower, 1, BELOW).astype(np.float32)
-    light, wide = part.mean(-1), 0.12 * frame.width
-    around = cv2.GaussianBlur(light * known, (0, 0), wide) / np.maximum(cv2.GaussianBlur(known, (0, 0), wide), 1e-3)
-    filled = fill(part, known * np.clip((light / np.maximum(around, 1e-3) - 0.6) / 0.25, 0, 1))  # without stray lashes
-    return cv2.GaussianBlur(filled, (0, 0), max(1.0, 0.03 * frame.width))
+    hidden = (np.abs(frame.along) < 0.58) & (frame.up < top) & (frame.up > lower - 0.08)
+    near = (np.abs(frame.along) < 0.75) & (frame.up < top + 0.3) & (frame.up > lower - 0.35)
+    known = near & ~hidden & (over < 0.2)
+    light = cv2.GaussianBlur(part, (0, 0), 0.02 * frame.width).mean(-1)
+    below = known & (np.abs(frame.along) < 0.5) & (frame.up < lower)
+    typical = float(np.median(light[below])) if below.any() else float(np.median(light))
+    believed = np.clip((light / max(typical, 1e-3) - DARKEST + 0.15) / 0.15, 0, 1)
+    filled = fill(part, known * believed)
+    return cv2.GaussianBlur(filled, (0, 0), max(1.0, 0.06 * frame.width))
 
 
 def _grain(part: np.ndarray, frame: EyeFrame, lower: np.ndarray) -> np.ndarray:
@@ -219,6 +239,6 @@ def _shading(frame: EyeFrame, top: np.ndarray, shut: np.ndarray) -> np.ndarray:
     height = np.clip((frame.up - shut) / np.maximum(top - shut, 0.05), 0, 1)
     across = 1 - np.square(np.clip(2 * frame.along, -1, 1))
     bulge = 0.06 * across * np.sin(np.pi * np.clip(height * 1.1, 0, 1))
-    crease = 0.06 * np.exp(-np.square((height - 0.85) / 0.2)) * across**0.5
-    edge = 0.42 * np.exp(-np.square(np.maximum(frame.up - shut, 0) / 0.16)) * across**0.5
+    crease = 0.1 * np.exp(-np.square((height - 0.85) / 0.1)) * across**0.5
+    edge = 0.2 * np.exp(-np.square((frame.up - shut) / 0.07)) * across**0.5
     return 1 + bulge - crease - edge

@@ -132,13 +132,6 @@ class LiftAvatar:
 
     @classmethod
     def _from_tensors(cls, header: dict[str, Any], tensors: dict[str, Tensor]) -> LiftAvatar:
-        if header.get("version") == 1:
-            for name in ("left_lid", "right_lid"):
-                plain = plain_lid(tensors["rig.uv"], tensors[f"{name}.gain"])
-                tensors |= {f"{name}.{key}": value for key, value in plain.items()}
-            for name in ("left_eye", "right_eye"):
-                plain = plain_eye(len(tensors[f"{name}.rest"]))
-                tensors |= {f"{name}.{key}": value for key, value in plain.items()}
         _check_tensors(tensors)
         parts: dict[str, Any] = {}
         for name, kind in _PARTS.items():
@@ -162,14 +155,15 @@ _PARTS: dict[str, type[Any]] = {
 
 
 def _added_in_version_2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What files of version 1 lack: their mouths are one surface, and unshaded, and nothing is mirrored."""
-    none = FarSide.empty(len(tensors["rig.source_expression"]))
-    return {
-        "interior.layer": torch.zeros(len(tensors["interior.faces"]), dtype=torch.int64),
-        "own_mouth.opening_faces": torch.zeros(0, 3, dtype=torch.int64),
-        "own_mouth.lip_faces": torch.zeros(0, 3, dtype=torch.int64),
-        **{f"far_side.{name}": value for name, value in vars(none).items()},
-    }
+    """What files of version 1 lack: lids and eyes are plain, mouths one surface, and nothing is mirrored."""
+    parts = {"far_side": vars(FarSide.empty(len(tensors["rig.source_expression"])))}
+    for side in ("left", "right"):
+        parts[f"{side}_lid"] = plain_lid(tensors["rig.uv"], tensors[f"{side}_lid.gain"])
+        parts[f"{side}_eye"] = plain_eye(len(tensors[f"{side}_eye.rest"]))
+    added = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+    none = torch.zeros(0, 3, dtype=torch.int64)
+    one = torch.zeros(len(tensors["interior.faces"]), dtype=torch.int64)
+    return {**added, "interior.layer": one, "own_mouth.opening_faces": none, "own_mouth.lip_faces": none}
 
 
 _PICTURES = ("person", "under", "changed", "background")

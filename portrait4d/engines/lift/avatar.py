@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from portrait4d.engines.avatar_file import (
 from portrait4d.engines.lift.eyes import Eye, plain_eye
 from portrait4d.engines.lift.far_side import FarSide
 from portrait4d.engines.lift.lids import Lid, plain_lid
-from portrait4d.engines.lift.lighting import NUM_FIRST_ORDER, NUM_HARMONICS
+from portrait4d.engines.lift.lighting import NUM_FIRST_ORDER, NUM_HARMONICS, fold_shares
 from portrait4d.engines.lift.mouth import Interior, OwnMouth
 from portrait4d.engines.lift.rig import Rig
 from preprocess.faces.crop import Crop
@@ -82,6 +83,18 @@ class LiftAvatar:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(engine {self.engine!r}, {len(self.warnings)} warnings)"
+
+    @cached_property
+    def fold_shares(self) -> Tensor:
+        """Share [P] of the shading of folds at the patch points, see `lighting.fold_shares`."""
+        edges = torch.cat([self.lids.flatten(), self.left_lid.upper, self.right_lid.upper])
+        return fold_shares(self.rig.rest[: self.rig.num_patch], self.rig.rest[edges])
+
+    @cached_property
+    def lid_shadows(self) -> list[Tensor]:
+        """Brightness [V] that the upper lids leave the left and the right eye in the photo, see `Eye.shadow`."""
+        pairs = ((self.left_eye, self.left_lid), (self.right_eye, self.right_lid))
+        return [eye.shadow(eye.rest[None], self.rig.rest[None, lid.upper])[0] for eye, lid in pairs]
 
     def to(self, device: torch.device | str) -> LiftAvatar:
         """The same avatar on another device."""

@@ -7,6 +7,7 @@ are drawn in the light that falls through the opening (`mouth_interior`, `mouth_
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -47,6 +48,11 @@ class Interior:
     def to(self, device: torch.device | str) -> Interior:
         """The same interior on another device."""
         return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+    @cached_property
+    def faces_by_layer(self) -> list[Tensor]:
+        """Triangles [F, 3] of each layer, from back to front."""
+        return [self.faces[self.layer == number] for number in (CAVITY, TONGUE, LOWER_TEETH, UPPER_TEETH)]
 
     def deform(self, expression: Tensor) -> Tensor:
         """Head-frame points [B, V, 3] for expressions [B, E]."""

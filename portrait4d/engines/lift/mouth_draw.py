@@ -99,7 +99,7 @@ def _with_slow_teeth(expression: Tensor, expression_names: tuple[str, ...]) -> T
 
 def _hung_tongue(avatar: LiftAvatar, inside: Tensor, lip: Tensor) -> Tensor:
     """Points [B, V, 3] of the interior whose tongue, where it is out, lies on the lower lip `lip` [B, 3] and hangs."""
-    tongue = torch.unique(avatar.interior.faces[avatar.interior.layer == TONGUE])
+    tongue = torch.unique(avatar.interior.faces_by_layer[TONGUE])
     if not len(tongue):
         return inside
     points = inside[:, tongue]
@@ -156,7 +156,7 @@ def draw_closing_lips(avatar: LiftAvatar, frame: MouthFrame, face: Tensor) -> No
 def draw_tongue_out(avatar: LiftAvatar, frame: MouthFrame, face: Tensor) -> None:
     """Draws what of the tongue is out over the face's layer [S, S, 4], in place."""
     interior = avatar.interior
-    faces = interior.faces[interior.layer == TONGUE]
+    faces = interior.faces_by_layer[TONGUE]
     if frame.tongue_out <= TONGUE_OUT or not len(faces):
         return
     box = bounding_box(frame.interior[faces.flatten()], *face.shape[:2])
@@ -177,7 +177,7 @@ def _draw_interior(avatar: LiftAvatar, frame: MouthFrame, box: Box) -> Tensor:
     if frame.tongue_out > TONGUE_OUT:
         order = [CAVITY, LOWER_TEETH, TONGUE, UPPER_TEETH]
     for number in order:
-        faces = interior.faces[interior.layer == number]
+        faces = interior.faces_by_layer[number]
         if len(faces):
             layer, depth = draw_surface(frame.interior, faces, interior.uv, interior.occlusion, interior.atlas, box=box)
             has_soft_edges = number in (LOWER_TEETH, UPPER_TEETH)  # by the opacity of their texture

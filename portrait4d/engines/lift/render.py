@@ -14,7 +14,7 @@ from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.draw import bounding_box, draw_surface, put_over, soften_edges
 from portrait4d.engines.lift.following import crookedness
 from portrait4d.engines.lift.lids import OVERLAP
-from portrait4d.engines.lift.lighting import fold_ratio, fold_shares, shading_ratio
+from portrait4d.engines.lift.lighting import fold_ratio, shading_ratio
 from portrait4d.engines.lift.mouth_draw import MouthFrame, draw_closing_lips, draw_mouth, draw_tongue_out, mouth_frames
 from portrait4d.engines.lift.rig import smooth_normals
 from portrait4d.engines.lift.view import project_points
@@ -47,8 +47,8 @@ def draw_frames(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, .
     openness = _set_lids(avatar, points, expression, expression_names)
     crooked = crookedness(drive.head.expression - rig.source_expression, expression_names)
     screen = rig.project(rig.pose(points, drive.pose, crooked, drive.residual), size)
-    gain, normals = _shading(avatar, points, drive.pose.rotation)
     rotation = axis_angle_to_matrix(drive.pose.rotation)
+    gain, normals = _shading(avatar, points, rotation)
 
     def on_screen(rest: Tensor) -> Tensor:
         return project_points(rest @ rotation.mT + drive.pose.translation[:, None], rig.focal_px, size)
@@ -157,15 +157,13 @@ def _place_eye(
 def _shading(avatar: LiftAvatar, points: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
     """Brightness factor [B, V] under a light that stays in place while the face turns and folds, and normals [B, P, 3].
 
-    The sheet around the face keeps the photo's brightness.
+    The sheet around the face keeps the photo's brightness. `rotation` is that of the head, [B, 3, 3].
     """
     rig = avatar.rig
-    after = smooth_normals(points[:, : rig.num_patch], rig.patch_faces) @ axis_angle_to_matrix(rotation).mT
-    turn = axis_angle_to_matrix(rotation) @ axis_angle_to_matrix(rig.source_rotation).mT
-    turned = rig.source_normals @ turn.mT
-    lid_edges = torch.cat([avatar.lids.flatten(), avatar.left_lid.upper, avatar.right_lid.upper])
-    shares = fold_shares(rig.rest[: rig.num_patch], rig.rest[lid_edges])
-    ratio = shading_ratio(avatar.light, rig.source_normals, turned) * fold_ratio(avatar.light, turned, after, shares)
+    after = smooth_normals(points[:, : rig.num_patch], rig.patch_faces) @ rotation.mT
+    turned = rig.source_normals @ (rotation @ axis_angle_to_matrix(rig.source_rotation).mT).mT
+    folds = fold_ratio(avatar.light, turned, after, avatar.fold_shares)
+    ratio = shading_ratio(avatar.light, rig.source_normals, turned) * folds
     gain = points.new_ones(points.shape[:2])
     gain[:, : rig.num_patch] += rig.light_weight * (ratio - 1)
     return gain, after
@@ -176,10 +174,9 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
     size = avatar.background.shape[0]
     target[..., :3] = avatar.background
     draw_mouth(avatar, layers.mouth[index], target)
-    for side, (eye, lid) in enumerate(((avatar.left_eye, avatar.left_lid), (avatar.right_eye, avatar.right_lid))):
+    for side, eye in enumerate((avatar.left_eye, avatar.right_eye)):
         at, shadow = (values[index] for values in layers.eyes[side])
-        photographed = eye.shadow(eye.rest[None], avatar.rig.rest[None, lid.upper])[0]
-        _put(target, at, eye.faces, eye.uv, shadow / photographed, avatar.under)
+        _put(target, at, eye.faces, eye.uv, shadow / avatar.lid_shadows[side], avatar.under)
         widened = float(((layers.openness[index, side] - WIDENS_FROM) / (WIDENED_AT - WIDENS_FROM)).clamp(0, 1))
         if widened > 0:
             _put(target, at, eye.faces, eye.uv - eye.picture_at, shadow, eye.picture, strength=widened)
@@ -191,16 +188,8 @@ def _draw(avatar: LiftAvatar, layers: _Layers, index: int, target: Tensor) -> No
     for side, lid in enumerate((avatar.left_lid, avatar.right_lid)):
         strength = float(layers.lid_strength[index, side])
         if strength > 0:
-            patch = screen[: rig.num_patch]
-            _put(
-                layer,
-                patch,
-                lid.faces,
-                lid.shut_uv,
-                lid.gain * layers.gain[index, : rig.num_patch],
-                avatar.changed,
-                strength=strength,
-            )
+            patch, gain = screen[: rig.num_patch], lid.gain * layers.gain[index, : rig.num_patch]
+            _put(layer, patch, lid.faces, lid.shut_uv, gain, avatar.changed, strength=strength)
             lashes, (uv, faces) = layers.lashes[side][index], lid.lash_grid
             if len(faces):
                 _put(layer, lashes, faces, uv, lashes.new_ones(len(uv)), lid.lashes, strength=strength)

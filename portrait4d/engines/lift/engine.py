@@ -72,6 +72,9 @@ class LiftEngine:
 
         Args:
             sources: tracked pictures of one person, at least one.
+
+        Raises:
+            InputError: even that source shows its head from the side.
         """
         source = min(sources, key=lambda item: float(np.linalg.norm(item.motion.rotation[0, :2])))
         with torch.inference_mode():

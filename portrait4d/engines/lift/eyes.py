@@ -6,7 +6,7 @@ gaze. The upper lid throws a soft shadow on it, which the photo shows where its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.landmarks.groups import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
+from portrait4d.engines.lift.tensor_fields import TensorFields
 from portrait4d.engines.lift.view import SourceView
 
 LIDS = {"left": LEFT_EYE, "right": RIGHT_EYE}
@@ -33,7 +34,7 @@ _ROWS, _COLUMNS = 25, 21
 
 
 @dataclass(frozen=True)
-class Eye:
+class Eye(TensorFields):
     """One eye of a source.
 
     Attributes:
@@ -59,10 +60,6 @@ class Eye:
     below_lid: Tensor
     picture: Tensor
     picture_at: Tensor
-
-    def to(self, device: torch.device | str) -> Eye:
-        """The same eye on another device."""
-        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     def turned(self, gaze: Tensor) -> Tensor:
         """Head-frame points [B, V, 3] in metres for eyeball rotations [B, 3], axis-angle."""
@@ -156,10 +153,14 @@ def build_eye(
 def flat_patch(low: np.ndarray, high: np.ndarray, *, rows: int, columns: int) -> tuple[Tensor, Tensor]:
     """A rectangular grid of canvas points [V, 2] between two corners [2], and its triangles [F, 3]."""
     grid = np.stack(np.meshgrid(np.linspace(low[0], high[0], columns), np.linspace(low[1], high[1], rows)), -1)
+    return torch.from_numpy(grid.reshape(-1, 2).astype(np.float32)), torch.from_numpy(grid_faces(rows, columns))
+
+
+def grid_faces(rows: int, columns: int) -> np.ndarray:
+    """Triangles [F, 3] of a grid of points, row by row from above; counter-clockwise seen with y up."""
     index = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
-    faces = np.concatenate([np.stack([a, c, b], -1), np.stack([b, c, d], -1)])
-    return torch.from_numpy(grid.reshape(-1, 2).astype(np.float32)), torch.from_numpy(faces)
+    return np.concatenate([np.stack([a, c, b], -1), np.stack([b, c, d], -1)])
 
 
 def interpolation(x: Tensor, knots: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from flame.mesh.raster import interpolate, rasterize
 from portrait4d.engines.lift.bind import patch_faces
 from portrait4d.engines.lift.lighting import shading_ratio
 from portrait4d.engines.lift.rig import Rig, smooth_normals
+from portrait4d.engines.lift.tensor_fields import TensorFields, smoothstep
 from portrait4d.engines.lift.view import SourceView
 
 MOST_YAW_DEGREES = 55.0
@@ -40,7 +41,7 @@ _ABOVE_CHIN = 0.02
 
 
 @dataclass(frozen=True)
-class FarSide:
+class FarSide(TensorFields):
     """The mirrored surface. Its points are K far points of the face patch, then the mirror images of S sheet points.
 
     Attributes:
@@ -58,10 +59,6 @@ class FarSide:
     faces: Tensor
     swapped: Tensor
     texture: Tensor
-
-    def to(self, device: torch.device | str) -> FarSide:
-        """The same surface on another device."""
-        return FarSide(**{name: value.to(device) for name, value in vars(self).items()})
 
     @staticmethod
     def empty(num_expression: int) -> FarSide:
@@ -81,8 +78,7 @@ class FarSide:
             return rotation.new_zeros(len(rotation))
         own, yaw = (_yaw_degrees(item) for item in (rig.source_rotation[None], rotation))
         low, high = _REVEAL_DEGREES
-        share = (((yaw - own) * -own.sign() - low) / (high - low)).clamp(0, 1)
-        return share * share * (3 - 2 * share)
+        return smoothstep(((yaw - own) * -own.sign() - low) / (high - low))
 
     def points(self, rig: Rig, deformed: Tensor, expression: Tensor) -> Tensor:
         """Head-frame positions [B, K + S, 3].

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from flame.geometry.rotation import axis_angle_to_matrix, matrix_to_axis_angle
+from portrait4d.engines.lift.tensor_fields import smoothstep
 
 SKULL_LANDMARKS = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 109, 67, 103, 54, 21, 162, 127, 234,
@@ -60,11 +61,11 @@ def skull_shares(rest: Tensor, uv: Tensor, inside_face: Tensor) -> Tensor:
         uv: [V, 2] where the photo shows them, in pixels.
         inside_face: [P] how far inside the face patch a patch point lies: 0 at its rim, 1 where only the face counts.
     """
-    height = ((rest[:, 1] - JAW_HEIGHT) / (BROW_HEIGHT - JAW_HEIGHT)).clamp(0, 1)
+    height = smoothstep((rest[:, 1] - JAW_HEIGHT) / (BROW_HEIGHT - JAW_HEIGHT))
     num_patch = len(inside_face)
     distance, nearest = torch.cdist(uv[num_patch:], uv[:num_patch]).min(1)
     covered = inside_face[nearest] * (1 - distance / 16).clamp(0, 1)
-    return height * height * (3 - 2 * height) * (1 - torch.cat([inside_face, covered]))
+    return height * (1 - torch.cat([inside_face, covered]))
 
 
 def skull_pose(

@@ -8,7 +8,7 @@ as the blink moves it, the lower lid rises a little.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from flame.heads.head_model import HeadModel
 from portrait4d.engines.lift.eyes import flat_patch, interpolation
 from portrait4d.engines.lift.rig import Rig
+from portrait4d.engines.lift.tensor_fields import TensorFields, smoothstep
 from portrait4d.engines.lift.view import SourceView
 
 LID_WIDTH = 0.013
@@ -46,7 +47,7 @@ CLOSES_FROM, CLOSES_AT = 0.05, 0.4
 
 
 @dataclass(frozen=True)
-class Lid:
+class Lid(TensorFields):
     """Both lids of one eye; U points of the upper edge, from corner to corner, and W of the lower one.
 
     Attributes:
@@ -79,10 +80,6 @@ class Lid:
     lash_length: Tensor
     lashes: Tensor
 
-    def to(self, device: torch.device | str) -> Lid:
-        """The same lids on another device."""
-        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
-
     def openness(self, gap: Tensor) -> Tensor:
         """Lid gaps [B, 3] in metres, from the lower to the upper lid, as shares [B] of the source's, at least 0."""
         share = gap.norm(dim=-1) * (gap[:, 1] > 0) / self.gap.clamp(min=1e-4)
@@ -90,7 +87,7 @@ class Lid:
 
     def strength(self, openness: Tensor) -> Tensor:
         """How far the picture of the shut eye replaces the photo, [B] in [0, 1]."""
-        return _smooth((1 - openness - CLOSES_FROM) / (CLOSES_AT - CLOSES_FROM))
+        return smoothstep((1 - openness - CLOSES_FROM) / (CLOSES_AT - CLOSES_FROM))
 
     def set_edges(self, points: Tensor, openness: Tensor, blink: Tensor) -> Tensor:
         """What to add to patch points [B, P, 3], head frame, so that the edges lie as they should; none from 1 up.
@@ -101,7 +98,7 @@ class Lid:
             blink: [B] how far the expression's blink exceeds the source's.
         """
         closed = (1 - openness).clamp(0, 1)[:, None, None]
-        share = _smooth(closed / EDGE_SET_AT)
+        share = smoothstep(closed / EDGE_SET_AT)
         held = share * blink[:, None, None] * self.held
         height = self.opening[:, 1].abs()
         wanted = self.below @ (points - held)[:, self.lower] + (1 - (1 - RISE) * closed) * self.opening
@@ -125,11 +122,6 @@ class Lid:
         height, width = self.lashes.shape[:2]
         uv, faces = flat_patch(np.zeros(2), np.array([width, height]), rows=2, columns=max(len(self.upper), 1))
         return uv.to(self.lashes), faces.to(self.lashes.device)
-
-
-def _smooth(share: Tensor) -> Tensor:
-    share = share.clamp(0, 1)
-    return share * share * (3 - 2 * share)
 
 
 def build_lid(model: HeadModel, side: str, rig: Rig, view: SourceView, gap: float) -> Lid:
@@ -162,7 +154,7 @@ def build_lid(model: HeadModel, side: str, rig: Rig, view: SourceView, gap: floa
     with_edge = (reach / (at @ reach[upper]).clamp(min=1e-4)).clamp(0, 1) * (is_lid & is_upper)
     with_edge[upper] = 1
     with_edge[loop[[0, -1]]] = 1
-    near = _smooth(1 - distance / LID_WIDTH)
+    near = smoothstep(1 - distance / LID_WIDTH)
     rises = near * ~is_upper
     rises[loop[[0, -1]]] = 0
     gain = torch.ones(rig.num_patch)

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from portrait4d.engines.lift.tensor_fields import smoothstep
+
 NUM_HARMONICS, NUM_FIRST_ORDER = 9, 4
 """Lengths of a light: now, and in older avatar files."""
 
@@ -92,8 +94,7 @@ def fold_ratio(light: Tensor, before: Tensor, after: Tensor, shares: Tensor) -> 
 def fold_shares(points: Tensor, lid_edges: Tensor) -> Tensor:
     """Share [V] in [0, 1] of the shading of folds at points [V, 3], none at lid edges [N, 3]; metres."""
     distance = torch.cdist(points, lid_edges).amin(1)
-    share = ((distance - _LIDS_REACH) / (_FOLDS_FROM - _LIDS_REACH)).clamp(0, 1)
-    return share * share * (3 - 2 * share)
+    return smoothstep((distance - _LIDS_REACH) / (_FOLDS_FROM - _LIDS_REACH))
 
 
 def light_asymmetry(light: np.ndarray) -> float:

@@ -6,7 +6,7 @@ are drawn in the light that falls through the opening (`mouth_interior`, `mouth_
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
@@ -17,6 +17,7 @@ from torch import Tensor
 from flame.heads.head_model import HeadModel
 from portrait4d.engines.lift.canvas import fill
 from portrait4d.engines.lift.eyes import flat_patch, polygon_mask
+from portrait4d.engines.lift.tensor_fields import TensorFields
 from portrait4d.engines.lift.view import SourceView
 
 CAVITY, TONGUE, LOWER_TEETH, UPPER_TEETH = range(4)
@@ -24,7 +25,7 @@ CAVITY, TONGUE, LOWER_TEETH, UPPER_TEETH = range(4)
 
 
 @dataclass(frozen=True)
-class Interior:
+class Interior(TensorFields):
     """The inside of the mouth: cavity, tongue, teeth.
 
     Attributes:
@@ -45,10 +46,6 @@ class Interior:
     atlas: Tensor
     layer: Tensor
 
-    def to(self, device: torch.device | str) -> Interior:
-        """The same interior on another device."""
-        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
-
     @cached_property
     def faces_by_layer(self) -> list[Tensor]:
         """Triangles [F, 3] of each layer, from back to front."""
@@ -60,7 +57,7 @@ class Interior:
 
 
 @dataclass(frozen=True)
-class OwnMouth:
+class OwnMouth(TensorFields):
     """The part of the mouth's inside that the photo shows.
 
     Attributes:
@@ -82,10 +79,6 @@ class OwnMouth:
     shows_teeth: Tensor
     opening_faces: Tensor
     lip_faces: Tensor
-
-    def to(self, device: torch.device | str) -> OwnMouth:
-        """The same mouth on another device."""
-        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 def build_own_mouth(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from flame.heads.head_model import HeadModel
 from flame.landmarks.groups import INNER_LIPS, OUTER_LIPS
+from portrait4d.engines.lift.eyes import grid_faces
 from portrait4d.engines.lift.mouth import CAVITY, LOWER_TEETH, TONGUE, UPPER_TEETH, Interior
 from portrait4d.engines.lift.mouth_photo import skin_around, teeth_colour, unlit_mouth
 from portrait4d.engines.lift.rig import vertex_normals
@@ -185,19 +186,17 @@ def _teeth_part(model: HeadModel, rest: Tensor, place: Placement, layer: int, ro
     along, height = np.meshgrid(
         np.linspace(-HALF_WIDTH, HALF_WIDTH, 33), np.array([-BOTTOM, 0.0, 0.0035, 0.007, TOP, 0.02])
     )
-    index = np.arange(along.size).reshape(along.shape)
-    a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
+    faces = grid_faces(*along.shape)
     down = (TOP - np.minimum(height, TOP)) / TEXEL
     if layer == LOWER_TEETH:
         place = replace(place, edge=place.edge + [0, _OVERBITE, -_OVERJET], curve=-place.curve)
         points = arch_points(along, height, place) * [1, -1, 1] + [0, 2 * place.edge[1], 0]
         nearest = _nearest(torch.from_numpy(points.reshape(-1, 3)).float(), rest, model.regions["teeth_lower"])
         basis, down = model.expression_basis[nearest], ROWS - down
-        faces = np.concatenate([np.stack([a, c, b], -1), np.stack([b, c, d], -1)])
     else:
         points = arch_points(along, height, place)
         basis = torch.zeros(points.size // 3, 3, model.num_expression)
-        faces = np.concatenate([np.stack([a, b, c], -1), np.stack([b, d, c], -1)])
+        faces = faces[:, [0, 2, 1]]  # its rows go up
     uv = np.stack([(along + HALF_WIDTH) / TEXEL, row + np.clip(down, 0.5, ROWS - 0.5)], -1)
     bright = np.where(height > TOP, 0.5, 1.0) * (0.9 if layer == LOWER_TEETH else 1.0)
     flat = [

@@ -17,6 +17,7 @@ from portrait4d.engines.lift.lids import OVERLAP
 from portrait4d.engines.lift.lighting import fold_ratio, shading_ratio
 from portrait4d.engines.lift.mouth_draw import MouthFrame, draw_closing_lips, draw_mouth, draw_tongue_out, mouth_frames
 from portrait4d.engines.lift.rig import smooth_normals
+from portrait4d.engines.lift.tensor_fields import smoothstep
 from portrait4d.engines.lift.view import project_points
 
 SHUT_FROM, SHUT_AT = 0.42, 0.6
@@ -113,8 +114,7 @@ def _shut_lids(avatar: LiftAvatar, drive: Drive, expression_names: tuple[str, ..
         column = expression_names.index(f"eyeBlink{side}")
         slope = basis[lower, 1, column] - basis[upper, 1, column]
         gap = points[:, index, 0, 1] - points[:, index, 1, 1]
-        share = ((drive.eye_closed[:, index] - SHUT_FROM) / (SHUT_AT - SHUT_FROM)).clamp(0, 1)
-        share = share * share * (3 - 2 * share)
+        share = smoothstep((drive.eye_closed[:, index] - SHUT_FROM) / (SHUT_AT - SHUT_FROM))
         expression[:, column] += share * ((gap + OVERLAP) / slope.clamp(min=1e-4)).clamp(0, 1.5)
     return expression
 

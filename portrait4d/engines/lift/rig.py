@@ -9,7 +9,7 @@ Its texture coordinate is where the photo shows it, so that the source's pose dr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -18,11 +18,12 @@ from torch import Tensor
 from flame.geometry.rotation import axis_angle_to_matrix
 from flame.heads.head_pose import HeadPose
 from portrait4d.engines.lift.following import THROAT, skull_pose, skull_shares, torso_shift
+from portrait4d.engines.lift.tensor_fields import TensorFields
 from portrait4d.engines.lift.view import project_points
 
 
 @dataclass(frozen=True)
-class Rig:
+class Rig(TensorFields):
     """The drawn points of a source. Points 0..P-1, the patch, are vertices of the head model.
 
     Attributes:
@@ -54,10 +55,6 @@ class Rig:
     source_translation: Tensor
     source_residual: Tensor
     focal_px: Tensor
-
-    def to(self, device: torch.device | str) -> Rig:
-        """The same rig on another device."""
-        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     @property
     def num_patch(self) -> int:

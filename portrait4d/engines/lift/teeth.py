@@ -8,7 +8,7 @@ mean; what the lips hide is completed by the components.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import product
@@ -214,9 +214,7 @@ def match_teeth(
 
 
 def _moved(shift: Shift, name: str, amount: float) -> Shift:
-    values = {"along": shift.along, "up": shift.up, "scale": shift.scale, "curve": shift.curve}
-    values[name] += amount
-    return Shift(**values)
+    return replace(shift, **{name: getattr(shift, name) + amount})
 
 
 def tooth_colour(strip: np.ndarray) -> np.ndarray:

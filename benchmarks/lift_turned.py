@@ -24,13 +24,14 @@ from portrait4d.engines.lift.lighting import NUM_HARMONICS
 from portrait4d.engines.retarget import RetargetOptions, retarget
 from portrait4d.evaluation.pictures import psnr
 from portrait4d.jobs.evaluation.material import in_crop
+from preprocess.media.contact_sheet import with_caption
 from preprocess.media.image import to_uint8
 from preprocess.tracking.tracker import TrackedFrame, Tracker
 from toy_views import placed, toy_views
 
 PICTURE = ROOT / "docs" / "lift-turned.png"
-CELL, LABEL = 176, 16
-"""Side of a picture, and the height of the line below it, px."""
+CELL = 176
+"""Side of a picture, px."""
 
 SEED = 3
 FAR_YAWS, FAR_LAMP, FAR_AMBIENT = (-30.0, -15.0, 0.0, 15.0, 30.0), (0.0, 0.3, 1.0), 0.5
@@ -131,11 +132,9 @@ def draw(rows: dict[str, Views], path: Path) -> None:
 
 
 def label(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """A picture at the cells' size with a line of text below, `[CELL + LABEL, CELL, 3]`."""
+    """A picture at the cells' size with a line of text below, `[H, CELL, 3]`."""
     small = cv2.resize(picture, (CELL, CELL), interpolation=cv2.INTER_AREA)
-    line = np.full((LABEL, CELL, 3), 255, np.uint8)
-    cv2.putText(line, text, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (40, 40, 40), 1, cv2.LINE_AA)
-    return np.concatenate([np.asarray(small, np.uint8), line])
+    return with_caption(np.asarray(small, np.uint8), text)
 
 
 def main() -> None:

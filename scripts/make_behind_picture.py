@@ -17,13 +17,14 @@ from portrait4d.engines.lift.avatar import LiftAvatar
 from portrait4d.engines.lift.canvas import MARGIN
 from portrait4d.engines.lift.engine import LiftEngine
 from portrait4d.engines.own_drive import edited_drive
+from preprocess.media.contact_sheet import with_caption
 from preprocess.media.image import to_uint8
 from preprocess.tracking.tracker import TrackedFrame, Tracker
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "lift-behind.png"
 
-CELL, LABEL = 176, 16
-"""Side of a picture, and the height of the line below it, px."""
+CELL = 176
+"""Side of a picture, px."""
 
 TURNS = {"yaw -18": {"yaw_degrees": -18.0}, "yaw 18": {"yaw_degrees": 18.0}, "roll 10": {"roll_degrees": 10.0}}
 
@@ -32,7 +33,7 @@ STRIPE_PX = 26
 
 
 def draw_row(engine: LiftEngine, source: TrackedFrame) -> NDArray[np.uint8]:
-    """A source, its matte on green, the wall behind it, and three turns, [CELL + LABEL, W, 3]."""
+    """A source, its matte on green, the wall behind it, and three turns, [H, W, 3]."""
     avatar = engine.build([source])
     photo, cut, wall = source.crop.apply(source.image), on_green(avatar), to_bytes(avatar.background.numpy())
     cells = [label(photo, "the photo"), label(cut, "its matte"), label(wall, "its wall")]
@@ -67,11 +68,9 @@ def to_bytes(picture: NDArray) -> NDArray[np.uint8]:
 
 
 def label(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """A picture at the cells' size with a line of text below, [CELL + LABEL, CELL, 3]."""
+    """A picture at the cells' size with a line of text below, [H, CELL, 3]."""
     small = cv2.resize(picture, (CELL, CELL), interpolation=cv2.INTER_AREA)
-    line = np.full((LABEL, CELL, 3), 255, np.uint8)
-    cv2.putText(line, text, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (40, 40, 40), 1, cv2.LINE_AA)
-    return np.concatenate([np.asarray(small, np.uint8), line])
+    return with_caption(np.asarray(small, np.uint8), text)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from flame.heads.expression_names import ARKIT_ACTIONS, ARKIT_NAMES, GROUPS
 from flame.heads.open_head import OpenHead, load_open_head
 from preprocess.dataset.toy.population import draw_person
 from preprocess.dataset.toy.render import ToyRenderer
+from preprocess.media.contact_sheet import with_caption
 from preprocess.tracking.motion import Motion
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -22,8 +23,8 @@ SHEET, PAGE = DOCS / "expressions.png", DOCS / "expressions.md"
 BEGIN, END = "<!-- names: begin (scripts/make_expression_sheet.py) -->", "<!-- names: end -->"
 
 COLUMNS = 9
-SIDE, LABEL = 124, 16
-"""Of a picture, and the height of the line below it, px."""
+SIDE = 124
+"""Of a picture, px."""
 
 FACE = (slice(88, 388), slice(106, 406))
 """Rows and columns of the crop of 512 px that are shown."""
@@ -46,7 +47,7 @@ def draw_sheet() -> NDArray[np.uint8]:
 
 
 def draw_cells(names: Sequence[str]) -> list[NDArray[np.uint8]]:
-    """Pictures `[SIDE + LABEL, SIDE, 3]` of expressions at 1, with their names below."""
+    """Pictures `[H, SIDE, 3]` of expressions at 1, with their names below."""
     head = load_open_head()
     renderer = ToyRenderer(head, size=512, oversampling=1)
     below = {"mouthClose": {"jawOpen": 1.0}}
@@ -61,9 +62,7 @@ def _cell(head: OpenHead, renderer: ToyRenderer, name: str, weights: dict[str, f
     picture, mask = renderer(head(motion.params(head, 0))[0].numpy(), motion.camera(0), person)
     picture = np.where(mask[..., None] > 0, picture, np.uint8(255))[FACE]
     small = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    label = np.full((LABEL, SIDE, 3), 255, np.uint8)
-    cv2.putText(label, name, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (40, 40, 40), 1, cv2.LINE_AA)
-    return np.concatenate([np.asarray(small, np.uint8), label])
+    return with_caption(np.asarray(small, np.uint8), name)
 
 
 def names_table() -> str:

@@ -16,6 +16,7 @@ from portrait4d.engines.own_drive import edited_drive
 from portrait4d.options import PoseOptions
 from portrait4d.reenactment.head_crops import render_drive
 from portrait4d.reenactment.models import load_models
+from preprocess.media.contact_sheet import with_caption
 
 PICTURE = Path(__file__).parent.parent / "docs" / "lift-eyes.png"
 
@@ -30,12 +31,12 @@ EDITS: dict[str, dict[str, float | tuple[float, float]]] = {
     "eyes_wide 1": {"eyes_wide": 1.0},
 }
 COLUMNS = 4
-HEIGHT, WIDTH, LABEL = 104, 240, 16
-"""Of a picture, and the height of the line below it, px."""
+HEIGHT, WIDTH = 104, 240
+"""Of a picture, px."""
 
 
 def draw_cells() -> list[NDArray[np.uint8]]:
-    """Pictures `[HEIGHT + LABEL, WIDTH, 3]` of both eyes, one an edit, with their names below."""
+    """Pictures `[H, WIDTH, 3]` of both eyes, one an edit, with their names below."""
     models = load_models(PoseOptions(engine="lift"))
     avatar = models.engine.build([models.tracker.track_image(skimage.data.astronaut())])
     points = avatar.motion.landmarks[0]
@@ -46,10 +47,8 @@ def draw_cells() -> list[NDArray[np.uint8]]:
     for name, edit in EDITS.items():
         motion = avatar.motion.edit(edit, model=models.head_model)
         drawn = render_drive(avatar, edited_drive(avatar, motion, models.head_model), models=models)[0]
-        cell = np.full((HEIGHT + LABEL, WIDTH, 3), 255, np.uint8)
-        cell[:HEIGHT] = cv2.warpAffine(drawn, place, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC)
-        cv2.putText(cell, name, (3, HEIGHT + 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (40, 40, 40), 1, cv2.LINE_AA)
-        cells.append(cell)
+        both = cv2.warpAffine(drawn, place, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC)
+        cells.append(with_caption(np.asarray(both, np.uint8), name))
     return cells
 
 

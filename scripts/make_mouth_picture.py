@@ -17,13 +17,14 @@ from flame.landmarks.groups import MOUTH_CORNERS, OUTER_LIP_MIDDLES
 from portrait4d.engines.lift.engine import LiftEngine
 from portrait4d.engines.lift.teeth import load_teeth_model
 from portrait4d.engines.own_drive import edited_drive
+from preprocess.media.contact_sheet import with_caption
 from preprocess.media.image import to_uint8
 from preprocess.tracking.tracker import Tracker
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "lift-mouth.png"
 
-CELL, LABEL = 176, 16
-"""Side of a picture, and the height of the line below it, px."""
+CELL = 176
+"""Side of a picture, px."""
 
 POSES: dict[str, dict[str, float]] = {
     "the photo": {},
@@ -36,7 +37,7 @@ POSES: dict[str, dict[str, float]] = {
 
 
 def mouths() -> NDArray[np.uint8]:
-    """One row of mouths `[CELL + LABEL, W, 3]`."""
+    """One row of mouths `[H, W, 3]`."""
     engine = LiftEngine()
     avatar = engine.build([Tracker(head_model=engine.head_model).track_image(skimage.data.astronaut())])
     lips = avatar.motion.landmarks[0, [*MOUTH_CORNERS, *OUTER_LIP_MIDDLES], :2]
@@ -68,9 +69,7 @@ def learned_teeth(width: int) -> NDArray[np.uint8]:
 def _labelled(picture: NDArray[np.uint8], name: str, width: int) -> NDArray[np.uint8]:
     height = round(width * picture.shape[0] / picture.shape[1])
     shown = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
-    label = np.full((LABEL, width, 3), 255, np.uint8)
-    cv2.putText(label, name, (3, 11), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (40, 40, 40), 1, cv2.LINE_AA)
-    return np.concatenate([shown, label])
+    return with_caption(shown, name)
 
 
 def main() -> None:

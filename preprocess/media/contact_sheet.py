@@ -8,7 +8,7 @@ import numpy as np
 
 from preprocess.media.image import write_png
 
-_CAPTION_PX = 16
+CAPTION_PX = 16
 _GAP_PX = 4
 _LABEL_PX = 22
 _BACKGROUND = 255
@@ -58,9 +58,9 @@ def stack_pictures(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def with_caption(picture: np.ndarray, text: str) -> np.ndarray:
-    """Returns a picture `uint8 [H, W, 3]` with a line of small text below, `[H + 16, W, 3]`."""
-    line = np.full((_CAPTION_PX, picture.shape[1], 3), _BACKGROUND, np.uint8)
-    cv2.putText(line, text, (3, _CAPTION_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (40, 40, 40), 1, cv2.LINE_AA)
+    """Returns a picture `uint8 [H, W, 3]` with a line of small text below, `[H + CAPTION_PX, W, 3]`."""
+    line = np.full((CAPTION_PX, picture.shape[1], 3), _BACKGROUND, np.uint8)
+    cv2.putText(line, text, (3, CAPTION_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (40, 40, 40), 1, cv2.LINE_AA)
     return np.concatenate([picture, line])
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from flame.heads.expression_names import ARKIT_NAMES, GROUPS
+from preprocess.media.contact_sheet import CAPTION_PX
 from preprocess.media.image import read_image
-from scripts.make_expression_sheet import BEGIN, COLUMNS, END, LABEL, NONE, PAGE, SHEET, SIDE, draw_cells, names_table
+from scripts.make_expression_sheet import BEGIN, COLUMNS, END, NONE, PAGE, SHEET, SIDE, draw_cells, names_table
 
 
 def test_the_table_of_the_page_is_made_of_the_names() -> None:
@@ -32,7 +33,7 @@ def test_each_picture_of_the_sheet_is_its_own_expression(names: tuple[str, ...])
     cells = np.stack(draw_cells(names))[:, :SIDE].astype(np.float32)
     for name, drawn in zip(names, cells, strict=True):
         row, column = divmod((NONE, *ARKIT_NAMES).index(name), COLUMNS)
-        top, left = row * (SIDE + LABEL), column * SIDE
+        top, left = row * (SIDE + CAPTION_PX), column * SIDE
         off = np.abs(cells - kept[top : top + SIDE, left : left + SIDE]).mean((1, 2, 3))
         assert names[int(off.argmin())] == name, "run scripts/make_expression_sheet.py"
         assert np.abs(drawn - kept[top : top + SIDE, left : left + SIDE]).mean() < 1.5

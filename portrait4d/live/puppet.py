@@ -13,8 +13,8 @@ from portrait4d.engines.base import Avatar, Drive, check_avatar
 from portrait4d.engines.retarget import Reference, reference_of, retarget_frames
 from portrait4d.engines.retarget_options import RetargetOptions
 from portrait4d.live.by_hand import ByHand, move_by_hand, still_drive
+from portrait4d.reenactment.head_crops import render_drive
 from portrait4d.reenactment.models import Models
-from preprocess.media.image import to_uint8
 from preprocess.tracking.motion import Motion
 from preprocess.tracking.stacked import stack_motions
 
@@ -116,8 +116,7 @@ class Puppet:
 
     def draw(self, drive: Drive) -> NDArray[np.uint8]:
         """Draws one frame, uint8 `[S, S, 3]` RGB."""
-        with torch.inference_mode():
-            return to_uint8(self._models.engine.render(self.avatar, drive.to(self._models.device)).image)[0]
+        return render_drive(self.avatar, drive, models=self._models)[0]
 
 
 def _stops_at_limit(drive: Drive, options: RetargetOptions) -> bool:

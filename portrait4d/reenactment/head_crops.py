@@ -42,10 +42,13 @@ def render_frames(
     return render_drives(avatar, drives, models=models, device=models.device, kept=kept, has_alpha=options.transparent)
 
 
-def render_drive(avatar: Avatar, drive: Drive, *, models: Models) -> np.ndarray:
-    """Renders the head crops uint8 `[B, S, S, 3]` of one drive at once; `models` hold the avatar's engine."""
-    with torch.inference_mode():
-        return to_uint8(models.engine.render(avatar, drive.to(models.device)).image)
+def render_drive(avatar: Avatar, drive: Drive, *, models: Models, has_alpha: bool = False) -> np.ndarray:
+    """Renders the head crops of one drive at once; `models` hold the avatar's engine.
+
+    Returns:
+        uint8 `[B, S, S, 3]`, or `[B, S, S, 4]` with the person's opacity if `has_alpha`.
+    """
+    return _rendered(avatar, drive, models, device=models.device, has_alpha=has_alpha)
 
 
 def render_drives(
@@ -64,10 +67,7 @@ def render_drives(
     """
 
     def render(part: Drive) -> np.ndarray:
-        with torch.inference_mode():
-            rendering = models.engine.render(avatar, part.to(device))
-            image = to_uint8(rendering.image)
-            return np.concatenate([image, _opacity(rendering.alpha)], -1) if has_alpha else image
+        return _rendered(avatar, part, models, device=device, has_alpha=has_alpha)
 
     def find_or_render(chunk: tuple[range, Drive]) -> np.ndarray:
         numbers, part = chunk
@@ -75,6 +75,13 @@ def render_drives(
 
     for images in ordered_map(find_or_render, _chunks(drives), num_workers=num_render_workers(device)):
         yield from images
+
+
+def _rendered(avatar: Avatar, drive: Drive, models: Models, *, device: str, has_alpha: bool) -> np.ndarray:
+    with torch.inference_mode():
+        rendering = models.engine.render(avatar, drive.to(device))
+        image = to_uint8(rendering.image)
+        return np.concatenate([image, _opacity(rendering.alpha)], -1) if has_alpha else image
 
 
 def _opacity(alpha: Tensor) -> np.ndarray:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from flame.errors import InputError
 from flame.heads.open_head import OpenHead
@@ -23,12 +22,12 @@ from portrait4d.live.puppet import Puppet
 from portrait4d.options import ReenactOptions
 from portrait4d.pipeline import Source, result_frames
 from portrait4d.reenactment.driver import Driver
-from portrait4d.reenactment.head_crops import render_drives
+from portrait4d.reenactment.head_crops import render_drive, render_drives
 from portrait4d.reenactment.models import Models
 from portrait4d.reenactment.output import scaled, write_video
 from portrait4d.reenactment.sound import wanted_sound
 from portrait4d.runtime.progress import Progress
-from preprocess.media.image import to_uint8, write_png
+from preprocess.media.image import write_png
 from preprocess.media.rigged_glb import write_rigged_glb
 from preprocess.tracking.motion import Motion
 
@@ -48,13 +47,7 @@ class Clip:
 
 def write_picture(path: Path, puppet: Puppet, drive: Drive, models: Models, *, is_transparent: bool) -> None:
     """Writes one frame as PNG, with the person's opacity if it is to be transparent."""
-    with torch.inference_mode():
-        rendering = models.engine.render(puppet.avatar, drive.to(models.device))
-    image = to_uint8(rendering.image)[0]
-    if is_transparent:
-        alpha = (rendering.alpha[0, 0].clamp(0, 1) * 255).round().byte().cpu().numpy()
-        image = np.concatenate([image, alpha[..., None]], -1)
-    write_png(path, image)
+    write_png(path, render_drive(puppet.avatar, drive, models=models, has_alpha=is_transparent)[0])
 
 
 def write_clip(
